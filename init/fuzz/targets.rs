@@ -16,8 +16,9 @@ pub fn config(data: &[u8]) {
     assert!(again.config == parsed.config && again.warnings.is_empty(), "{written}");
 }
 
-/// What comes from the network before anybody is known there: DHCP for both families, with and without headers around it.
+/// What comes from the network before anybody is known there: DHCP for both families, with and without headers around it, and frames of anybody.
 pub fn dhcp(data: &[u8]) {
+    outside::frame(data);
     rk_netd::outside::dhcp(data);
     rk_netd::outside::dhcp6(data);
 }

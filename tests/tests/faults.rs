@@ -154,7 +154,7 @@ impl Worker {
         });
     }
 
-    /// A pod on it; waits until it is Ready, and sees that its logs are read and programs run in it.
+    /// A pod on it; waits until it is Ready, and sees that its logs are read, by the machine API as well, and programs run in it.
     fn runs_a_pod(&self, name: &str) {
         let kubectl = self.kubectl.new_namespace(name);
         pod(&kubectl, name, &self.name, "echo here; exec sleep 36000", "");
@@ -163,6 +163,8 @@ impl Worker {
             if answer.success && !answer.out.is_empty() { Ok(answer.out) } else { Err(answer.err) }
         });
         assert_eq!(said.trim(), "here");
+        let logged = self.rkctl(&["node", "logs", &format!("{name}/{name}/main")]).good();
+        assert!(logged.trim_end().ends_with("here"), "{logged}");
         assert_eq!(sh(&kubectl, name, "echo inside").expect("exec").trim(), "inside");
         kubectl.ok(&["delete", "pod", name, "--wait=true", &format!("--timeout={}s", limit(60).as_secs())]);
     }

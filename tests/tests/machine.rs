@@ -2,6 +2,8 @@
 
 #[path = "machine/clouds.rs"]
 mod clouds;
+#[path = "machine/forms.rs"]
+mod forms;
 #[path = "machine/hardening.rs"]
 mod hardening;
 #[path = "machine/hostile.rs"]
@@ -10,6 +12,8 @@ mod hostile;
 mod links;
 #[path = "machine/plane.rs"]
 mod plane;
+#[path = "machine/restart.rs"]
+mod restart;
 #[path = "machine/router.rs"]
 mod router;
 #[path = "machine/screen.rs"]
@@ -18,6 +22,8 @@ mod screen;
 mod telemetry;
 #[path = "machine/terminal.rs"]
 mod terminal;
+#[path = "machine/trial.rs"]
+mod trial;
 #[path = "machine/watchdog.rs"]
 mod watchdog;
 
@@ -197,7 +203,9 @@ fn a_config_on_trial_is_taken_back_and_a_confirmed_one_stays() {
             "40",
         ])
     };
-    assert!(patch(&guest, 7, "dry-run").good().contains("kubelet.maxPods"));
+    let told = patch(&guest, 7, "dry-run").good();
+    let line = told.lines().find(|line| line.starts_with("kubelet.maxPods")).unwrap_or_default();
+    assert_eq!(line.split_whitespace().collect::<Vec<_>>(), ["kubelet.maxPods", "110", "7", "no"], "{told}");
     assert_eq!(pods(&guest), "110");
     patch(&guest, 8, "try").good();
     assert_eq!(pods(&guest), "8");
@@ -237,6 +245,7 @@ fn every_question_has_an_answer_and_every_missing_verb_says_so() {
         let out = guest.rkctl(&[&["node"], verb].concat()).good();
         assert!(out.contains(wanted), "{verb:?} does not tell {wanted}:\n{out}");
     }
+    forms::are_documents(&guest);
     let json = guest.rkctl(&["node", "services", "-o", "json"]).good();
     assert!(json.contains("\"state\": \"running\""), "{json}");
     let config = guest.rkctl(&["node", "config", "get", "-o", "json"]).good();
@@ -252,6 +261,7 @@ fn every_question_has_an_answer_and_every_missing_verb_says_so() {
     guest.rkctl(&["node", "capture", "eth0", "--seconds", "2", "--file", "net.pcap"]).good();
     let captured = std::fs::read(guest.dir.join("net.pcap")).expect("a capture");
     assert!(captured.starts_with(&0xa1b2_c3d4_u32.to_le_bytes()), "no pcap: {captured:?}");
+    telemetry::captures(&guest);
     // It runs from memory: there is nothing to go back to.
     assert_eq!(guest.rkctl(&["node", "rollback"]).code, PRECONDITION);
     assert_eq!(guest.rkctl(&["node", "restart", "nothing"]).code, PRECONDITION);

@@ -15,6 +15,7 @@ mod install;
 #[path = "slots/upgrade.rs"]
 mod upgrade;
 
+use rk_image::media::{Format, Inputs, Installed as Image, Tools, build};
 use rk_qemu::cidata;
 use rk_qemu::console::Console;
 use rk_qemu::vm::{Firmware, Vm, VmSpec};
@@ -45,6 +46,25 @@ struct Installed {
 /// a minute for the node agent, `broken` a kernel that finds no root.
 fn image(name: &str) -> String {
     artifacts().media.join(name).join("rk.raw").display().to_string()
+}
+
+/// What is installed, changed and built anew in a folder of the machine's; its raw disk.
+fn built(machine: &Installed, name: &str, change: impl FnOnce(&mut Inputs)) -> String {
+    let image = Image::open(&artifacts().media.join("rk.raw")).expect("the image");
+    let mut inputs = Inputs {
+        kernel: image.section(".linux").expect("a kernel"),
+        starter: image.section(".initrd").expect("an initramfs"),
+        root: image.root_image().expect("a root"),
+        signer: None,
+        cmdline: image.cmdline().expect("a command line"),
+        tools: Tools::unpacked(&artifacts().closures),
+        version: image.version.clone(),
+        sbom: None,
+        out: machine.dir.join(name),
+    };
+    change(&mut inputs);
+    build(&inputs, &[Format::Raw]).expect("an image");
+    inputs.out.join("rk.raw").display().to_string()
 }
 
 impl Installed {

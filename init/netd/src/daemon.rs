@@ -8,7 +8,7 @@ use crate::selection::{Traits, entry_for, hardware};
 use crate::timesync::{self, Sources};
 use crate::vip::Vips;
 use crate::virtuals::{self, Step};
-use crate::{log, notes, resolver};
+use crate::{leases, log, notes, resolver};
 use rk_config::MachineConfig;
 use rk_sys::{NetlinkSocket, SysError};
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,7 +44,9 @@ struct Daemon {
 /// # Errors
 /// netlink failed in a way that a new start may cure.
 pub fn run(config: MachineConfig) -> Result<Infallible, SysError> {
-    let groups = rk_sys::RTNLGRP_LINK | rk_sys::RTNLGRP_IPV4_IFADDR | rk_sys::RTNLGRP_IPV4_ROUTE;
+    // What a router's prefix gave is told at once, too: the console shows it to who must reach the machine.
+    let groups =
+        rk_sys::RTNLGRP_LINK | rk_sys::RTNLGRP_IPV4_IFADDR | rk_sys::RTNLGRP_IPV4_ROUTE | rk_sys::RTNLGRP_IPV6_IFADDR;
     let news = NetlinkSocket::open(groups)?;
     let clock = config.network.ntp.enabled.then(timesync::start).and_then(|started| match started {
         Ok(sender) => Some(sender),
@@ -156,7 +158,7 @@ impl Daemon {
             } else if entry.accept_ra == Some(false) {
                 accept_router_advertisements(&link.name, "0");
             }
-            let managed = Managed::new(now, link, traits.mac, entry);
+            let managed = Managed::new(now, link, leases::key(&traits), entry);
             self.links.insert(link.index, managed);
         }
     }

@@ -22,7 +22,7 @@ const INHERIT: u64 = 60_000;
 pub struct Managed {
     /// Kernel name.
     pub name: String,
-    mac: String,
+    key: String,
     entry: Interface,
     running: bool,
     dhcp: Option<Dhcp>,
@@ -47,15 +47,15 @@ struct Dhcp6 {
 }
 
 impl Managed {
-    /// Starts to look after a link.
-    pub fn new(now: u64, link: &Link, mac: String, entry: Interface) -> Managed {
-        let before = leases::load(&mac).filter(|_| entry.dhcp).map(|lease| lease.address.addr());
+    /// Starts to look after a link, whose lease is kept under `key`.
+    pub fn new(now: u64, link: &Link, key: String, entry: Interface) -> Managed {
+        let before = leases::load(&key).filter(|_| entry.dhcp).map(|lease| lease.address.addr());
         let dhcp = if entry.dhcp { open(now, link, before) } else { None };
         let dhcp6 = if entry.dhcp6 { open6(now, link) } else { None };
         let settled = dhcp.is_none();
         Managed {
             name: link.name.clone(),
-            mac,
+            key,
             entry,
             running: link.running,
             dhcp,
@@ -198,7 +198,7 @@ impl Managed {
                         self.name, lease.address, lease.server
                     ));
                 }
-                if let Err(err) = leases::save(&self.mac, &lease) {
+                if let Err(err) = leases::save(&self.key, &lease) {
                     log::warn(format_args!("keeping the lease of {}: {err}", self.name));
                 }
                 if let Some(name) = lease.hostname.as_ref().filter(|_| unnamed)
@@ -213,7 +213,7 @@ impl Managed {
                 if self.told.is_some() {
                     log::warn(format_args!("{} has no DHCP lease any more", self.name));
                 }
-                leases::forget(&self.mac);
+                leases::forget(&self.key);
                 self.told = None;
                 true
             }
@@ -283,7 +283,7 @@ mod tests {
         owned.routes.insert(route, Origin::Dhcp);
         let mut managed = Managed {
             name: "eth0".to_owned(),
-            mac: String::new(),
+            key: String::new(),
             entry: Interface::default(),
             running: true,
             dhcp: None,

@@ -16,6 +16,8 @@ pub const RTNLGRP_LINK: u32 = 1;
 pub const RTNLGRP_IPV4_IFADDR: u32 = 0x10;
 /// Changes of IPv4 routes.
 pub const RTNLGRP_IPV4_ROUTE: u32 = 0x40;
+/// Changes of IPv6 addresses.
+pub const RTNLGRP_IPV6_IFADDR: u32 = 0x100;
 
 /// A socket of family `NETLINK_ROUTE`.
 #[derive(Debug)]

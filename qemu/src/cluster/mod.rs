@@ -264,6 +264,7 @@ fn machine(
     vm.memory_nodes = spec.memory_nodes;
     vm.memory_mib = spec.memory_mib;
     vm.clock = spec.clock.clone();
+    vm.restarts = spec.restarts;
     vm = vm.drive(&seed, true);
     if spec.data_mib > 0 {
         let data = spec.dir.join(format!("{}.data.img", plan.name));

@@ -45,6 +45,8 @@ pub struct ClusterSpec {
     pub dual_stack: bool,
     /// Swap of every node in MiB, on its data disk; none when zero.
     pub swap_mib: u32,
+    /// A machine that is told to restart does so; else it ends.
+    pub restarts: bool,
 }
 
 impl ClusterSpec {
@@ -68,6 +70,7 @@ impl ClusterSpec {
             node_mask: None,
             dual_stack: false,
             swap_mib: 0,
+            restarts: false,
         }
     }
 }

@@ -21,7 +21,7 @@ pub use bridge::{Bridge, Mac, PortId, Verdict};
 pub use fault::Fault;
 pub use frame::{MAX_FRAME, read_frame, write_frame};
 pub use router::{Offer, Router};
-pub use services::{dhcp_server, time_server};
+pub use services::{dhcp_server, dhcp_server_in, time_server};
 pub use station::{Datagram, Station};
 
 use crate::{Error, Result};

@@ -32,15 +32,22 @@ fn time(question: &[u8], seconds: u32, fraction: u32) -> Option<Vec<u8>> {
 
 /// A DHCP server (RFC 2131) that has one address to give and knows nothing of boot files.
 pub fn dhcp_server(switch: &Switch, address: Ipv4Addr, lease: Ipv4Addr) -> Result<Station> {
-    Station::start(switch, address, move |datagram: &Datagram<'_>| {
+    dhcp_server_in(switch, None, address, lease)
+}
+
+/// As [`dhcp_server`], in a VLAN.
+pub fn dhcp_server_in(switch: &Switch, vlan: Option<u16>, address: Ipv4Addr, lease: Ipv4Addr) -> Result<Station> {
+    Station::start_in(switch, vlan, address, move |datagram: &Datagram<'_>| {
         offer((datagram.to.1 == DHCP).then_some(datagram.payload)?, address, lease)
     })
 }
 
-/// An offer for a discovery, an acknowledgement for a request that is ours to answer.
+/// An offer for a discovery; for a request that is ours to answer an acknowledgement, or a refusal when it asks for another address.
 fn offer(message: &[u8], server: Ipv4Addr, lease: Ipv4Addr) -> Option<Vec<u8>> {
+    let other = option(message, 50).is_some_and(|asked| asked != lease.octets());
     let kind = match option(message, 53)? {
         [1] => 2,
+        [3] if other && option(message, 54).is_none() => 6,
         [3] if option(message, 54).is_none_or(|chosen| chosen == server.octets()) => 5,
         _ => return None,
     };
@@ -85,6 +92,8 @@ mod tests {
         assert_eq!(kind(&[0, 53, 1, 1, 255]), Some(vec![2]));
         assert_eq!(kind(&[53, 1, 3, 54, 4, 10, 0, 0, 1, 255]), Some(vec![5]));
         assert_eq!(kind(&[53, 1, 3, 54, 4, 10, 0, 0, 2, 255]), None);
+        assert_eq!(kind(&[53, 1, 3, 50, 4, 10, 0, 0, 9, 255]), Some(vec![5]));
+        assert_eq!(kind(&[53, 1, 3, 50, 4, 10, 0, 0, 8, 255]), Some(vec![6]), "an address of another network");
         assert_eq!(kind(&[53, 9]), None);
         let reply = offer(&message(&[53, 1, 1]), server, lease).expect("an offer");
         assert_eq!((reply[0], &reply[16..20]), (2, [10, 0, 0, 9].as_slice()));

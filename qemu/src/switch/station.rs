@@ -2,6 +2,7 @@
 
 use super::{Mac, Switch, read_frame, write_frame};
 use crate::{Error, Result};
+use std::borrow::Cow;
 use std::io::BufReader;
 use std::net::{Ipv4Addr, Shutdown};
 use std::os::unix::net::UnixStream;
@@ -11,6 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const EVERYONE: Mac = [0xff; 6];
 const ARP: [u8; 2] = [8, 6];
 const IPV4: [u8; 2] = [8, 0];
+/// What a frame says that has a tag of a VLAN (IEEE 802.1Q).
+const TAGGED: [u8; 2] = [0x81, 0];
 const UDP: u8 = 17;
 
 /// A datagram as it arrived.
@@ -38,13 +41,23 @@ impl Station {
         address: Ipv4Addr,
         answer: impl FnMut(&Datagram<'_>) -> Option<Vec<u8>> + Send + 'static,
     ) -> Result<Station> {
+        Station::start_in(switch, None, address, answer)
+    }
+
+    /// As [`Station::start`], in a VLAN: it hears what has this tag and nothing else.
+    pub fn start_in(
+        switch: &Switch,
+        vlan: Option<u16>,
+        address: Ipv4Addr,
+        answer: impl FnMut(&Datagram<'_>) -> Option<Vec<u8>> + Send + 'static,
+    ) -> Result<Station> {
         let (_, socket) = switch.add_port()?;
         let stream = UnixStream::connect(&socket).map_err(Error::file("connect to", &socket))?;
         let (reader, writer) = (stream.try_clone(), stream.try_clone());
         let reader = BufReader::new(reader.map_err(Error::file("clone", &socket))?);
         let writer = writer.map_err(Error::file("clone", &socket))?;
         let answered = Arc::new(AtomicU64::new(0));
-        let host = Host { address, mac: mac_of(address) };
+        let host = Host { address, mac: mac_of(address), vlan };
         let counter = Arc::clone(&answered);
         std::thread::spawn(move || serve(host, reader, writer, answer, &counter));
         Ok(Station { stream, answered })
@@ -71,11 +84,15 @@ fn serve(
 ) {
     let mut frame = Vec::new();
     while matches!(read_frame(&mut reader, &mut frame), Ok(true)) {
-        let reply = host.arp(&frame).or_else(|| {
-            let reply = host.udp(&frame, &mut answer)?;
-            answered.fetch_add(1, Ordering::Relaxed);
-            Some(reply)
+        let heard = host.heard(&frame);
+        let reply = heard.and_then(|frame| {
+            host.arp(&frame).or_else(|| {
+                let reply = host.udp(&frame, &mut answer)?;
+                answered.fetch_add(1, Ordering::Relaxed);
+                Some(reply)
+            })
         });
+        let reply = reply.map(|frame| host.said(frame));
         if reply.is_some_and(|reply| write_frame(&mut writer, &reply).is_err()) {
             return;
         }
@@ -92,9 +109,27 @@ fn mac_of(address: Ipv4Addr) -> Mac {
 struct Host {
     address: Ipv4Addr,
     mac: Mac,
+    vlan: Option<u16>,
 }
 
 impl Host {
+    /// A frame without the tag of this host's VLAN; none when it is of another.
+    fn heard<'a>(&self, frame: &'a [u8]) -> Option<Cow<'a, [u8]>> {
+        let Some(vlan) = self.vlan else { return Some(Cow::Borrowed(frame)) };
+        let tag = be16(frame, 14).filter(|_| frame.get(12..14) == Some(&TAGGED))?;
+        // The upper four bits are priorities.
+        (tag & 0xfff == vlan).then_some(())?;
+        Some(Cow::Owned([frame.get(..12)?, frame.get(16..)?].concat()))
+    }
+
+    /// A frame as it goes out.
+    fn said(&self, mut frame: Vec<u8>) -> Vec<u8> {
+        if let Some(vlan) = self.vlan {
+            frame.splice(12..12, [TAGGED, vlan.to_be_bytes()].concat());
+        }
+        frame
+    }
+
     /// The answer to a question for our hardware address.
     fn arp(&self, frame: &[u8]) -> Option<Vec<u8>> {
         let body = frame.get(14..42).filter(|_| frame.get(12..14) == Some(&ARP))?;
@@ -165,7 +200,7 @@ mod tests {
 
     fn host() -> Host {
         let address = Ipv4Addr::new(10, 0, 0, 1);
-        Host { address, mac: mac_of(address) }
+        Host { address, mac: mac_of(address), vlan: None }
     }
 
     #[test]
@@ -182,7 +217,7 @@ mod tests {
 
     #[test]
     fn a_datagram_goes_back_with_ports_turned_round_and_runts_nowhere() {
-        let guest = Host { address: Ipv4Addr::new(10, 0, 0, 9), mac: GUEST };
+        let guest = Host { address: Ipv4Addr::new(10, 0, 0, 9), mac: GUEST, vlan: None };
         let question = guest.datagram(host().mac, (host().address, 123), 4000, b"what");
         let mut seen = Vec::new();
         let reply = host().udp(&question, &mut |datagram: &Datagram<'_>| {
@@ -193,6 +228,25 @@ mod tests {
         assert_eq!(reply, Some(host().datagram(GUEST, (guest.address, 4000), 123, b"that")));
         for end in 0..question.len() - 4 {
             assert_eq!(host().udp(&question[..end], &mut |_| Some(Vec::new())), None, "{end}");
+        }
+    }
+
+    #[test]
+    fn a_host_in_a_vlan_hears_its_own_tag_alone_and_answers_with_it() {
+        let (plain, tagged) = (host(), Host { vlan: Some(7), ..host() });
+        let frame = plain.datagram(GUEST, (plain.address, 123), 4000, b"what");
+        let sent = tagged.said(frame.clone());
+        assert_eq!(sent[12..16], [0x81, 0, 0, 7]);
+        assert_eq!(tagged.heard(&sent).as_deref(), Some(frame.as_slice()));
+        assert_eq!(tagged.heard(&frame), None);
+        assert_eq!(Host { vlan: Some(8), ..host() }.heard(&sent), None);
+        // Who knows of no VLAN takes the tag for a protocol of others.
+        assert_eq!(
+            plain.heard(&sent).and_then(|frame| plain.udp(&frame, &mut |_: &Datagram<'_>| Some(Vec::new()))),
+            None
+        );
+        for end in 0..16 {
+            assert_eq!(tagged.heard(&sent[..end]), None, "{end}");
         }
     }
 }

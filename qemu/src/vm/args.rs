@@ -48,6 +48,9 @@ impl VmSpec {
                 add(&["-fw_cfg", &format!("name=opt/org.tianocore/{family}PXESupport,string=n")]);
             }
         }
+        for told in &self.smbios {
+            add(&["-smbios", told]);
+        }
         if self.watchdog {
             add(&["-device", "i6300esb", "-action", "watchdog=reset"]);
         }
@@ -195,6 +198,13 @@ fn netdev(n: usize, nic: &Nic) -> (String, &str, Vec<String>) {
     match nic {
         Nic::Uplink { mac, forwards } => {
             (UPLINK.to_owned(), mac, vec![format!("user,id={UPLINK},ipv6=off{}", ports(forwards))])
+        }
+        Nic::Cloud { mac, service, forwards } => {
+            let (service, ports) = (service.replace(',', ",,"), ports(forwards));
+            let backend = format!(
+                "user,id={UPLINK},ipv6=off,net=169.254.0.0/16,guestfwd=tcp:169.254.169.254:80-cmd:{service}{ports}"
+            );
+            (UPLINK.to_owned(), mac, vec![backend])
         }
         Nic::Netboot { mac, folder, file, forwards } => {
             let (folder, ports) = (escape(folder), ports(forwards));
@@ -353,5 +363,18 @@ mod tests {
         for (device, turn) in [("virtio-net-pci", "bootindex=0"), ("virtio-blk-pci", "bootindex=1")] {
             assert!(devices.iter().any(|said| said.starts_with(device) && said.ends_with(turn)), "{devices:?}");
         }
+    }
+
+    #[test]
+    fn a_cloud_is_an_address_of_its_own_and_what_the_firmware_tells() {
+        let forwards = vec![Forward { host: "127.0.0.1:5000".parse().expect("address"), guest: 50_000 }];
+        let card = Nic::Cloud { mac: "52:54:00:00:00:01".into(), service: "relay a,b".into(), forwards };
+        let args = VmSpec { smbios: vec!["type=1,product=p".into()], ..spec().nic(card) }.args();
+        assert_eq!(after(&args, "-smbios"), ["type=1,product=p"]);
+        let backend = after(&args, "-netdev").concat();
+        assert!(
+            backend.ends_with("guestfwd=tcp:169.254.169.254:80-cmd:relay a,,b,hostfwd=tcp:127.0.0.1:5000-:50000"),
+            "{backend}"
+        );
     }
 }

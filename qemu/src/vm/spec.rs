@@ -35,6 +35,15 @@ pub enum Nic {
         /// Ports of the host that lead in.
         forwards: Vec<Forward>,
     },
+    /// As an uplink, where clouds are: a connection to port 80 of 169.254.169.254 leads to a process of its own, by its standard input and output.
+    Cloud {
+        /// Address of the card.
+        mac: String,
+        /// The process, as a shell would be told.
+        service: String,
+        /// Ports of the host that lead in.
+        forwards: Vec<Forward>,
+    },
     /// A port of a [`crate::switch::Switch`], by its socket.
     Switch {
         /// Address of the card.
@@ -116,6 +125,8 @@ pub struct VmSpec {
     pub restarts: bool,
     /// A machine config that QEMU hands over by `fw_cfg`.
     pub fw_cfg: Option<PathBuf>,
+    /// What the firmware of a [`Machine::Q35`] tells of the machine, as options of `-smbios`.
+    pub smbios: Vec<String>,
     /// A watchdog on the PCI bus of a [`Machine::Q35`], which resets the machine when it is not fed.
     pub watchdog: bool,
     /// UEFI boots from the network by HTTP; else it tries PXE first, for minutes where nobody answers.
@@ -152,6 +163,7 @@ impl VmSpec {
             tpm: None,
             restarts: false,
             fw_cfg: None,
+            smbios: Vec::new(),
             watchdog: false,
             http_boot: false,
             screen: false,

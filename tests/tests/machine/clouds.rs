@@ -1,8 +1,8 @@
 //! The metadata services of clouds, each played by a small server that answers as the cloud does and refuses what it would refuse.
 
-use super::{Guest, boot, folder, paper};
+use super::{Guest, boot, boot_as, folder, paper};
 use rk_qemu::cidata;
-use rk_qemu::vm::{Vm, VmSpec};
+use rk_qemu::vm::{Machine, Nic, Vm, VmSpec};
 use rk_tests::{MACHINE_API, Operator, artifacts, free_address, uplink};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -122,4 +122,36 @@ fn a_config_comes_from_openstack_s_config_drive() {
     let mut guest = Guest { vm, dir, node: node.to_string(), figures: node, operator };
     guest.says("config accepted from config drive /dev/vda");
     guest.answers();
+}
+
+/// A cloud, what the firmware of its machines tells (`sys_vendor`, `product_name`, `chassis_asset_tag`), its service, and what the machine says.
+const CLOUDS: [(&str, &[&str], Service, &str); 4] = [
+    ("ec2", &["type=1,manufacturer=Amazon EC2"], ec2, "Aws metadata: ip-10-0-0-1, Worker"),
+    ("gce", &["type=1,manufacturer=Google"], gce, "Gcp metadata: vm-1.example.internal, Worker"),
+    (
+        "azure",
+        &["type=1,manufacturer=Microsoft Corporation", "type=3,asset=7783-7084-3265-9085-8269-3286-77"],
+        azure,
+        "Azure metadata: vm-2, Worker",
+    ),
+    ("openstack", &["type=1,product=OpenStack Nova"], openstack, "OpenStack metadata: server-3, Worker"),
+];
+
+#[test]
+fn every_cloud_is_known_by_its_firmware_and_asked_at_the_address_of_all_of_them() {
+    let relay = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/machine/relay.py");
+    for (name, smbios, service, wanted) in CLOUDS {
+        let dir = folder(&format!("known-{name}"));
+        let config = paper(&Operator::new(&artifacts(), &dir), &dir);
+        let port = serve(service, config);
+        let mut guest = boot_as(name, &dir, None, &[], |spec| {
+            spec.machine = Machine::Q35;
+            spec.smbios = smbios.iter().map(|told| (*told).to_owned()).collect();
+            if let Some(Nic::Uplink { mac, forwards }) = spec.nics.pop() {
+                spec.nics.push(Nic::Cloud { mac, forwards, service: format!("python3 -B {relay} {port}") });
+            }
+        });
+        guest.says(&format!("config accepted from {wanted}"));
+        guest.answers();
+    }
 }

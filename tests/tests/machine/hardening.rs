@@ -34,7 +34,7 @@ const SETTINGS: [(&str, &str); 13] = [
 ];
 
 /// Mount points and flags that each must have.
-const MOUNTS: [(&str, &[&str]); 9] = [
+const MOUNTS: [(&str, &[&str]); 12] = [
     ("/", &["ro"]),
     // From the initramfs: the image has an empty file there.
     ("/sbin/rk-init", &["ro", "nosuid", "nodev"]),
@@ -42,7 +42,10 @@ const MOUNTS: [(&str, &[&str]); 9] = [
     ("/sys", &["nosuid", "nodev", "noexec"]),
     ("/sys/fs/cgroup", &["nosuid", "nodev", "noexec", "nsdelegate", "memory_recursiveprot", "favordynmods"]),
     ("/dev/shm", &["nosuid", "nodev", "noexec"]),
+    ("/dev/pts", &["nosuid", "noexec"]),
+    ("/dev/mqueue", &["nosuid", "nodev", "noexec"]),
     ("/run", &["nosuid", "nodev"]),
+    ("/tmp", &["nosuid", "nodev"]),
     ("/etc", &["nosuid", "nodev", "noexec"]),
     ("/var", &["nodev"]),
 ];

@@ -42,7 +42,7 @@ fn link<'a>(told: &'a Value, mac: &str) -> Option<&'a Value> {
 #[test]
 fn a_router_s_prefix_and_dhcpv6_give_addresses_to_a_card_known_by_its_driver_and_none_to_one_known_by_its_place() {
     let mut router = None;
-    let (guest, _switch) = start("router", NETWORK, |spec, switch| {
+    let (mut guest, _switch) = start("router", NETWORK, |spec, switch| {
         router = Some(Router::start(switch, OFFER).expect("a router"));
         cards(spec, switch)
     });
@@ -62,6 +62,8 @@ fn a_router_s_prefix_and_dhcpv6_give_addresses_to_a_card_known_by_its_driver_and
     assert!(!refused.to_string().contains("fd00:60:"), "it listened to the router: {refused}");
     let resolvers = guest.rkctl(&["node", "read", "/etc/resolv.conf"]).good();
     assert!(resolvers.contains(&format!("nameserver {}", OFFER.nameserver)), "{resolvers}");
+    // Its console shows it to who must reach it.
+    guest.says(MADE);
     // It was there until here.
     drop(router);
 }

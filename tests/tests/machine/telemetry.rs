@@ -90,6 +90,24 @@ fn objects(guest: &Guest, receiver: &UdpSocket) {
     }
 }
 
+/// Captures one packet, which is a question for an address by DHCP.
+pub fn captures(guest: &Guest) {
+    let one = ["capture", "eth0", "--packets", "1", "--protocol", "udp", "--port", "67", "--file", "one.pcap"];
+    let args = [&["-n", guest.node.as_str(), "node"], one.as_slice()].concat();
+    let _capture = guest.operator.start(&args, &guest.dir.join("capture.log"));
+    let captured = eventually("a packet", limit(60), || {
+        // A netd that begins asks for its address.
+        guest.rkctl(&["node", "restart", "netd"]).good();
+        let captured = std::fs::read(guest.dir.join("one.pcap")).map_err(|err| err.to_string())?;
+        // Headers of the file and of a packet, and what Ethernet, IPv4, UDP and BOOTP have at least.
+        if captured.len() >= 24 + 16 + 14 + 20 + 8 + 240 { Ok(captured) } else { Err(format!("{captured:?}")) }
+    });
+    let frame = &captured[24 + 16..];
+    assert_eq!((&frame[12..14], frame[23]), ([8, 0].as_slice(), 17), "no UDP over IPv4: {frame:?}");
+    // The cookie of DHCP (RFC 2131, 3).
+    assert!(frame.windows(4).any(|at| at == [99, 130, 83, 99]), "no DHCP: {frame:?}");
+}
+
 #[test]
 fn a_followed_log_goes_on_with_what_comes() {
     let guest = running("follow");
@@ -101,4 +119,14 @@ fn a_followed_log_goes_on_with_what_comes() {
         let said = follow.said();
         if said.matches(LOGGED).count() >= 3 { Ok(()) } else { Err(said) }
     });
+    // PID 1 tells of what it does as an event and among the kernel's messages.
+    for verb in ["events", "dmesg"] {
+        let args = ["-n", guest.node.as_str(), "node", verb, "--follow"];
+        let follow = guest.operator.start(&args, &guest.dir.join(format!("{verb}.log")));
+        eventually(&format!("{verb} that came later"), limit(60), || {
+            guest.rkctl(&["node", "restart", "netd"]).good();
+            let said = follow.said();
+            if said.matches("netd is restarted by the machine API").count() >= 3 { Ok(()) } else { Err(said) }
+        });
+    }
 }

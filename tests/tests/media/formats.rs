@@ -60,12 +60,20 @@ fn media_made_again_of_the_disk_are_equal_byte_for_byte_and_so_are_signed_ones()
     let operator = Operator::new(&artifacts(), &dir);
     let build = |formats: &str, output: &str, more: &[&str]| {
         let args = ["image", "build", "--from", &raw, "--format", formats, "--output", output];
-        operator.run(&[args.as_slice(), &["--tools", &tools.display().to_string()], more].concat()).good();
+        let told = operator.run(&[args.as_slice(), &["--tools", &tools.display().to_string()], more].concat()).good();
+        for format in formats.split(',') {
+            let line = told.lines().find(|line| line.split_whitespace().next() == Some(format));
+            assert!(line.is_some_and(|line| line.contains(" MiB ")), "no size of {format}: {told}");
+        }
         sums(&dir.join(output))
     };
     let (again, first) = (build("uki,iso,raw,qcow2,vmdk,pxe", "again", &[]), sums(&artifacts().media));
     assert!(again.len() >= 10, "{again:?}");
     assert_eq!(again, first);
+    // Where machines look for a config is in the program that starts them.
+    build("uki", "cloud", &["--platform", "gcp"]);
+    let program = std::fs::read(dir.join("cloud/rk.efi")).expect("the program");
+    assert!(program.windows(15).any(|text| text == b"rk.platform=gcp"), "no platform on the command line");
     let (key, _) = keys(&dir);
     let signing = ["--sign", &key.display().to_string()];
     let signed = build("uki,iso", "signed", &signing);

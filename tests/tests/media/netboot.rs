@@ -7,8 +7,8 @@ use rk_qemu::vm::{Nic, Vm, VmSpec};
 use rk_tests::{artifacts, limit, uefi};
 
 const MAC: &str = "52:54:00:00:00:01";
-/// The whole EFI program comes by firmware that is emulated.
-const FETCHED: u64 = 300;
+/// Kernel and root come by firmware that is emulated.
+pub(super) const FETCHED: u64 = 300;
 /// Port of the web server.
 const WEB: u16 = 8080;
 

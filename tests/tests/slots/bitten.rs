@@ -1,6 +1,7 @@
-//! A slot on trial on which the node agent does not live: the watchdog bites, the boot loader counts, and the slot before runs.
+//! A slot on trial on which the node agent does not live, or whose node is never Ready: the watchdog bites or the time is over, the boot loader
+//! counts, and the slot before runs.
 
-use super::{Installed, image};
+use super::{Installed, built, image, uefi};
 use rk_qemu::disk::sbin_path;
 use rk_qemu::vm::Firmware;
 use rk_tests::limit;
@@ -50,6 +51,25 @@ fn a_slot_on_trial_whose_agent_keeps_ending_is_bitten_until_the_one_before_runs(
         // Neither its end nor the end of its trial was asked for.
         let said = machine.said();
         assert!(!said.contains("reboot asked by") && !said.contains("unmounting"), "{said}");
+    }
+    machine.start();
+    machine.says(&["slot a runs; slot b failed 3 boots and is left alone"]);
+    machine.answers();
+}
+
+#[test]
+fn a_slot_whose_node_is_not_ready_in_time_is_left_after_three_trials_on_uefi() {
+    let mut machine = Installed::worker("hasty", uefi);
+    machine.start();
+    machine.says(&["slot a runs"]);
+    machine.answers();
+    let hasty = built(&machine, "hasty", |inputs| inputs.cmdline.push_str(" rk.trial=30"));
+    machine.rkctl(&["node", "upgrade", &hasty]).good();
+    machine.ends();
+    for _ in 0..3 {
+        machine.start();
+        machine.says(&["slot b is on trial", "slot b on trial: the node is not Ready after 30 s"]);
+        machine.ends();
     }
     machine.start();
     machine.says(&["slot a runs; slot b failed 3 boots and is left alone"]);

@@ -3,9 +3,10 @@
 //! `RK_CUTS` and `RK_REBOOTS` say how often; without them a few times, with `RK_LONG` 20 cuts and 100 restarts. `RK_SEED` repeats the
 //! moments of the cuts of an earlier run.
 
-use super::{Installed, image};
+use super::{Installed, image, uefi};
 use rk_qemu::vm::Firmware;
 use rk_tests::number;
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Random numbers that can be had again: xorshift.
@@ -26,14 +27,13 @@ impl Moments {
     }
 }
 
-#[test]
-fn an_upgrade_that_is_cut_off_leaves_a_machine_that_boots() {
+fn survives_cuts(name: &str, firmware: fn(&Path) -> Firmware) {
     /// Within this an upgrade ends, in milliseconds; it differs by host.
     const SPAN: u64 = 12_000;
     let cuts = number("RK_CUTS", 4, 20) as u64;
     let mut moments = Moments::new();
     println!("RK_SEED={}", moments.0);
-    let mut machine = Installed::worker("power-cut", |_| Firmware::Bios);
+    let mut machine = Installed::worker(name, firmware);
     for cut in 0..cuts {
         machine.start();
         machine.says(&["rk: slot "]);
@@ -57,6 +57,16 @@ fn an_upgrade_that_is_cut_off_leaves_a_machine_that_boots() {
         machine.starts_again_by(&["node", "upgrade", &image("next")]);
         machine.says(&["slot b is on trial"]);
     }
+}
+
+#[test]
+fn an_upgrade_that_is_cut_off_leaves_a_machine_that_boots() {
+    survives_cuts("power-cut", |_| Firmware::Bios);
+}
+
+#[test]
+fn an_upgrade_that_is_cut_off_leaves_a_machine_that_boots_on_uefi() {
+    survives_cuts("power-cut-uefi", uefi);
 }
 
 #[test]

@@ -108,9 +108,11 @@ fn disks_behind_every_controller_and_of_large_sectors_are_installed_and_boot() {
     let bare = machine.spec.clone();
     let disks: Vec<(Bus, u32, &str, PathBuf)> = [
         (Bus::Ahci, 512, ""),
-        (Bus::Scsi, 4096, ""),
+        (Bus::Scsi, 4096, "serial=rk2"),
         (Bus::Virtio, 512, "/dev/vda"),
         (Bus::Nvme, 4096, "/dev/nvme0n1"),
+        (Bus::Scsi, 512, "serial=rk5"),
+        (Bus::Virtio, 4096, "/dev/vdb"),
     ]
     .into_iter()
     .enumerate()
@@ -125,12 +127,8 @@ fn disks_behind_every_controller_and_of_large_sectors_are_installed_and_boot() {
     let said = machine.said();
     let known = wwid_of(&mut machine, "ata");
     for (bus, sector, name, _) in &disks {
-        // Names of two of them depend on which controller is quicker: they are known by what is theirs alone. The CD is drive 0.
-        let wanted = match bus {
-            Bus::Ahci => known.as_str(),
-            Bus::Scsi => "serial=rk2",
-            _ => name,
-        };
+        // Names of some depend on which controller is quicker: they are known by what is theirs alone. The CD is drive 0.
+        let wanted = if *bus == Bus::Ahci { known.as_str() } else { name };
         let outcome = install(&machine, wanted, &[]);
         assert_eq!(outcome.code, 0, "{bus:?} {sector}: {outcome:?}\n{said}");
         assert_eq!(outcome.err.contains("sectors of 4096 bytes"), *sector == 4096, "{outcome:?}");

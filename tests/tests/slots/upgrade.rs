@@ -1,6 +1,6 @@
 //! An upgrade from its first refusal to the way back: signed, not too old, drained, tried, good, undone, forgotten.
 
-use super::{API, BOOT, Installed, image};
+use super::{API, BOOT, Installed, built, image};
 use rk_qemu::vm::Firmware;
 use rk_tests::exit::{PRECONDITION, REFUSED};
 use rk_tests::{Kubectl, admin, artifacts, eventually, limit, registry};
@@ -85,6 +85,10 @@ fn an_upgrade_is_good_once_the_node_is_ready_and_a_rollback_returns() {
         "takes pods again",
     ]);
     machine.answers();
+    // A slot that was good leaves its own minimum behind, whatever the config says.
+    let older = built(&machine, "older", |inputs| inputs.version = "0.0.1".to_owned());
+    machine.operator.run(&["image", "sign", "--key", "release.key", &older]).good();
+    refused(&machine, &[&older], PRECONDITION, "version 0.0.1 is older than");
     machine.starts_again_by(&["node", "rollback"]);
     machine.says(&["slot a is on trial", "slot a is good: the node is Ready"]);
     machine.answers();
@@ -97,8 +101,8 @@ fn a_config_that_is_built_in_outlives_an_upgrade_to_an_image_without_one_and_is_
     machine.operator.run(&["config", "gen", "paper", "https://10.0.2.2:1"]).good();
     let (raw, tools) = (artifacts().media.join("rk.raw"), artifacts().closures.clone());
     let (raw, tools) = (raw.display().to_string(), tools.display().to_string());
-    let built = ["image", "build", "--from", &raw, "--format", "raw", "--config", "worker.yaml", "--output", "."];
-    machine.operator.run(&[built.as_slice(), &["--tools", &tools]].concat()).good();
+    let words = ["image", "build", "--from", &raw, "--format", "raw", "--config", "worker.yaml", "--output", "."];
+    machine.operator.run(&[words.as_slice(), &["--tools", &tools]].concat()).good();
     let disk = machine.dir.join("rk.raw");
     OpenOptions::new().write(true).open(&disk).and_then(|file| file.set_len(2 << 30)).expect("size");
     machine.spec = machine.spec.clone().drive(&disk, false);

@@ -31,6 +31,8 @@ enum State {
     Requesting { wanted: Ipv4Addr, server: Option<Ipv4Addr>, sent: u32 },
     /// Using a lease.
     Bound { lease: Lease, since: u64 },
+    /// The carrier came back: the lease is used while servers are asked whether it holds here, as RFC 2131 3.2 allows.
+    Confirming { lease: Lease, since: u64, sent: u32 },
 }
 
 /// A client of one link. Times are milliseconds of any steady clock.
@@ -61,15 +63,15 @@ impl Client {
     /// The lease in use.
     pub fn lease(&self) -> Option<&Lease> {
         match &self.state {
-            State::Bound { lease, .. } => Some(lease),
+            State::Bound { lease, .. } | State::Confirming { lease, .. } => Some(lease),
             _ => None,
         }
     }
 
-    /// The carrier came back, perhaps of another network: the lease is confirmed at once.
+    /// The carrier came back, perhaps of another network: the lease is to be confirmed at once. A server's refusal ends it, silence does not.
     pub fn link_came_up(&mut self, now: u64) {
-        if let State::Bound { lease, .. } = &self.state {
-            self.state = State::Requesting { wanted: lease.address.addr(), server: None, sent: 0 };
+        if let State::Bound { lease, since } | State::Confirming { lease, since, .. } = &self.state {
+            self.state = State::Confirming { lease: lease.clone(), since: *since, sent: 0 };
         }
         self.retry = FIRST_RETRY;
         self.next = now;
@@ -93,6 +95,16 @@ impl Client {
                 self.state = State::Requesting { wanted, server, sent: sent + 1 };
                 self.wait(now);
                 vec![Output::Broadcast(Packet { requested: Some(wanted), server, ..self.message(Kind::Request) })]
+            }
+            State::Confirming { lease, since, sent } if sent >= MOST_REQUESTS => {
+                self.state = State::Bound { lease: lease.clone(), since };
+                self.keep(now, &lease, since)
+            }
+            State::Confirming { lease, since, sent } => {
+                let requested = Some(lease.address.addr());
+                self.state = State::Confirming { lease, since, sent: sent + 1 };
+                self.wait(now);
+                vec![Output::Broadcast(Packet { requested, ..self.message(Kind::Request) })]
             }
             State::Bound { lease, since } => self.keep(now, &lease, since),
         }
@@ -140,9 +152,12 @@ impl Client {
                 }
                 self.bind(now, lease.clone())
             }
-            (State::Bound { lease: old, .. }, Kind::Ack, Some(lease)) if old.address.addr() == lease.address.addr() => {
+            (State::Bound { lease: old, .. } | State::Confirming { lease: old, .. }, Kind::Ack, Some(lease))
+                if old.address.addr() == lease.address.addr() =>
+            {
                 self.bind(now, lease.clone())
             }
+            (State::Confirming { .. }, Kind::Nak, _) => self.refused(now),
             (State::Requesting { server, .. }, Kind::Nak, _) => {
                 if server.is_some() && *server != packet.server {
                     return Vec::new();
@@ -255,6 +270,34 @@ mod tests {
             }
         }
         assert!((2..20).contains(&unicasts) && (2..20).contains(&broadcasts), "{unicasts} {broadcasts}");
+    }
+
+    #[test]
+    fn a_lease_is_used_while_it_is_confirmed_after_a_cut_and_beyond_it_when_nobody_answers() {
+        let mut client = bound(0);
+        client.link_came_up(5_000);
+        let request = client.tick(5_000);
+        let asked = sent(&request);
+        assert_eq!((asked.kind, asked.requested, asked.server), (Kind::Request, Some(ADDRESS.into()), None));
+        assert!(client.lease().is_some(), "the address went before anybody refused it");
+        let xid = asked.xid;
+        assert!(matches!(client.receive(5_100, &server(Kind::Ack, xid, 2)).as_slice(), [Output::Bound(_)]));
+        // The cable flaps while the servers are away: the lease goes on as if it had not.
+        client.link_came_up(10_000);
+        for _ in 0..MOST_REQUESTS {
+            client.link_came_up(client.deadline());
+            assert_eq!(sent(&client.tick(client.deadline())).kind, Kind::Request);
+        }
+        for _ in 1..MOST_REQUESTS {
+            assert_eq!(sent(&client.tick(client.deadline())).kind, Kind::Request);
+        }
+        assert_eq!(client.tick(client.deadline()), []);
+        assert_eq!((client.deadline(), client.lease().is_some()), (5_100 + 1_800_000, true));
+        // Another network at the other end: its server refuses the address.
+        client.link_came_up(60_000);
+        let xid = sent(&client.tick(60_000)).xid;
+        assert_eq!(client.receive(60_100, &server(Kind::Nak, xid, 9)), [Output::Lost]);
+        assert_eq!(client.lease(), None);
     }
 
     #[test]

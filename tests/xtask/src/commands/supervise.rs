@@ -34,6 +34,8 @@ pub fn run(paths: &Paths, args: &SuperviseArgs) -> Result<()> {
     }
     spec.api_port = Some(args.port);
     spec.rkctl = Some(artifacts.binaries.join("rkctl"));
+    // Their operator may restart them.
+    spec.restarts = true;
     let cluster = Cluster::start(&spec)?;
     let signal = signals.wait().context("waiting for signals")?;
     say!("{signal}: shutting down");

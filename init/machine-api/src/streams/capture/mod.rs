@@ -3,7 +3,7 @@
 mod filter;
 mod pcap;
 
-pub use filter::Filter;
+pub use filter::{Filter, Protocol};
 
 use super::{Bytes, Sink};
 use rk_machine_proto::v1::CaptureRequest;
