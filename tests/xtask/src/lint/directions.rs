@@ -26,8 +26,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("rk-images", &["rk-sys", "rk-resolve", "rk-figures", "rk-erofs"]),
     ("rk-nft", &[]),
     ("rk-cni", &["rk-nft"]),
-    ("rk-cri", &["rk-cri-api", "rk-streaming", "rk-shim-protocol", "rk-images", "rk-cni", "rk-figures"]),
-    ("rk-kubelet", &["rk-cri-api", "rk-plugin-api", "rk-config", "rk-lenient", "rk-watch", "rk-figures", "rk-resolve"]),
+    ("rk-cri", &["rk-cri-api", "rk-streaming", "rk-shim-protocol", "rk-images", "rk-cni", "rk-figures", "rk-sys"]),
+    (
+        "rk-kubelet",
+        &["rk-cri-api", "rk-plugin-api", "rk-config", "rk-lenient", "rk-watch", "rk-figures", "rk-resolve", "rk-sys"],
+    ),
     ("rk-proxy", &["rk-nft", "rk-lenient", "rk-watch"]),
     ("rk-dns", &["rk-lenient", "rk-watch", "rk-resolve"]),
     (
