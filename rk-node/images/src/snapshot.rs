@@ -82,7 +82,13 @@ fn attempt(
     let snapshot = describe(store, key, &record, &parts)?;
     if fresh {
         let implicit: Vec<_> = parts.iter().map(|part| &part.implicit).collect();
-        overlay::prepare(&snapshot, &implicit, root)?;
+        let prepared = overlay::prepare(&snapshot, &implicit, root);
+        if prepared.is_err() {
+            // Should the disk not give a layer any more, the next attempt finds which.
+            let mut state = store.state();
+            state.vouched.retain(|layer| !record.layers.contains(layer));
+        }
+        prepared?;
     }
     let mounted = mount(&snapshot);
     // What stood before stands on what it was made of.
