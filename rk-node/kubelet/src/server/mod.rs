@@ -10,6 +10,7 @@ mod cadvisor;
 mod checkpoint;
 mod configz;
 mod container_logs;
+mod flagz;
 mod health;
 mod listen;
 mod machine;

@@ -9,17 +9,20 @@ use super::process;
 use crate::KUBELET_VERSION;
 
 /// What this server answers.
-const PATHS: &str = "/attach /checkpoint /configz /containerLogs /exec /healthz /logs /metrics /metrics/cadvisor \
+const PATHS: &str = "/attach /checkpoint /configz /containerLogs /exec /flagz /healthz /logs /metrics /metrics/cadvisor \
     /metrics/probes /metrics/resource /metrics/slis /pods /portForward /run /runningpods /stats /statusz";
 
 /// Whether a client takes plain text, of which there is one encoding.
 fn takes_text(accept: Option<&str>) -> bool {
     let Some(accept) = accept.filter(|accept| !accept.trim().is_empty()) else { return true };
-    accept.split(',').any(|kind| {
-        let mut parts = kind.split(';').map(str::trim);
-        let plain = matches!(parts.next(), Some("*/*" | "text/*" | "text/plain"));
-        plain && parts.all(|rest| rest.starts_with("q=") || rest.eq_ignore_ascii_case("charset=utf-8"))
-    })
+    accept.split(',').any(is_plain_text)
+}
+
+/// Whether a media type stands for plain text, as it is told here.
+pub(super) fn is_plain_text(kind: &str) -> bool {
+    let mut parts = kind.split(';').map(str::trim);
+    let plain = matches!(parts.next(), Some("*/*" | "text/*" | "text/plain"));
+    plain && parts.all(|rest| rest.starts_with("q=") || rest.eq_ignore_ascii_case("charset=utf-8"))
 }
 
 /// The page of a process that began then.
