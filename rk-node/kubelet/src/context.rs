@@ -12,7 +12,7 @@ use crate::admission::{Refusal, unexpected};
 use crate::cgroups::Cgroups;
 use crate::cpus::Cpus;
 use crate::devices::Devices;
-use crate::events::Recorder;
+use crate::events::{PodRef, Recorder};
 use crate::eviction::{LocalUse, Orders};
 use crate::heartbeat::Heartbeat;
 use crate::images::Images;
@@ -127,6 +127,14 @@ impl Context {
             self.memory.commit(draft);
         }
         Ok(cpus.is_some_and(|draft| self.cpus.commit(draft)))
+    }
+
+    /// Tells that the node does not take a pod, and how the pod's status words it.
+    pub fn refuse(&self, pod: &Pod, (reason, message): Refusal) -> Refusal {
+        tracing::warn!(pod = %spec::describe(pod), %reason, "the node does not take the pod: {message}");
+        self.recorder.warning(&PodRef::of(pod), &reason, message.clone());
+        self.runtime.meters.entry.refused(&reason);
+        (reason, format!("Pod was rejected: {message}"))
     }
 
     /// What downward API fields refer to, for a pod with these addresses.

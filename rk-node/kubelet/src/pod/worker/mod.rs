@@ -133,6 +133,8 @@ pub struct Worker {
     disrupted: bool,
     /// Whether the node has not taken the pod at all.
     refused: bool,
+    /// Whether it has what plugins bring, as far as it had to ask.
+    entered: bool,
     /// How long the pod has to end when the node cannot wait for longer, seconds.
     longest_grace: Option<i64>,
     /// Whether it is to end only until its machine is back.
@@ -179,6 +181,7 @@ impl Worker {
             disrupted: false,
             refused: refusal.is_some(),
             failure: refusal,
+            entered: false,
             longest_grace: None,
             rests: false,
             volumes: None,
@@ -287,6 +290,9 @@ impl Worker {
             let over = spec::terminal_phase(pod.status.as_ref().and_then(|s| s.phase.as_deref()));
             if over || self.rests || self.failure.is_some() {
                 self.stage = Stage::Terminating;
+                return Ok(Duration::ZERO);
+            }
+            if !self.enter(&pod, &runtime).await {
                 return Ok(Duration::ZERO);
             }
             let probes = self.probes.results();
