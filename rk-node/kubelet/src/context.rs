@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 use k8s_openapi::api::core::v1::{Pod, Taint};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -119,7 +120,13 @@ impl Context {
         providers.extend(devices.as_mut().map(|draft| draft as &mut dyn Provider));
         providers.extend(cpus.as_mut().map(|draft| draft as &mut dyn Provider));
         providers.extend(memory.as_mut().map(|draft| draft as &mut dyn Provider));
-        place(pod, rules, &self.numa, &mut providers)?;
+        let asked = Instant::now();
+        let placed = place(pod, rules, &self.numa, &mut providers);
+        let meters = &self.runtime.meters.managers;
+        meters.placed(aligned, placed.is_ok(), asked.elapsed());
+        let of_cpus = cpus.as_ref().map(|draft| draft.pinned()).unwrap_or_default();
+        meters.pinned(of_cpus, memory.as_ref().map(|draft| draft.pinned()).unwrap_or_default());
+        placed?;
         if let Some(draft) = devices {
             self.devices.commit(spec::uid(pod), draft).map_err(|problem| unexpected(&problem))?;
         }

@@ -11,6 +11,7 @@ mod checkpoint;
 mod configz;
 mod container_logs;
 mod flagz;
+mod gauges;
 mod health;
 mod listen;
 mod machine;

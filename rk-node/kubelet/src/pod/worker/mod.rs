@@ -151,6 +151,8 @@ pub struct Worker {
     announced: Option<u32>,
     /// When the pod was seen first, until it runs.
     unstarted: Option<Instant>,
+    /// Whether the API has yet to tell that all of a pod runs that began with this kubelet.
+    unobserved: bool,
 }
 
 impl Worker {
@@ -166,6 +168,8 @@ impl Worker {
         let probes = ProbeTasks::new(context.runtime.clone(), recorder, context.probes.clone(), wake);
         let began = desired.borrow().pod().clone();
         told.began.send_replace(began.clone());
+        // Nobody creates static pods, they are found.
+        let unobserved = !is_static(&began) && began.status.as_ref().is_none_or(|status| status.start_time.is_none());
         Self {
             back_off: BackOff::up_to(context.options.pace.longest_restart),
             context,
@@ -192,6 +196,7 @@ impl Worker {
             quiet: Quiet::default(),
             announced: None,
             unstarted: Some(Instant::now()),
+            unobserved,
         }
     }
 
@@ -201,6 +206,7 @@ impl Worker {
         let mut why = "create";
         loop {
             let desired = self.desired.borrow_and_update().clone();
+            self.note_observed(desired.pod());
             let begun = Instant::now();
             let stepped = self.step(&desired).await;
             self.context.runtime.meters.pod_workers.observe(&[why], begun.elapsed());

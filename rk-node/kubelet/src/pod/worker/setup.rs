@@ -118,6 +118,16 @@ impl Worker {
 
     /// Holds a pod and its running containers to what their spec asks for now; whether that was tried, with whatever success.
     pub(super) async fn resize(&mut self, pod: &Arc<Pod>, runtime: &RuntimePod) -> Result<bool, RuntimeError> {
+        let begun = Instant::now();
+        let tried = self.try_resize(pod, runtime).await;
+        if !matches!(tried, Ok(false)) {
+            let good = tried.is_ok() && self.resize_error.is_none();
+            self.context.runtime.meters.resizes.done(good, begun.elapsed());
+        }
+        tried
+    }
+
+    async fn try_resize(&mut self, pod: &Arc<Pod>, runtime: &RuntimePod) -> Result<bool, RuntimeError> {
         let memory = self.context.node.borrow().memory;
         let changes = resize::resizes(pod, runtime, memory);
         let alone = changes.is_empty();
