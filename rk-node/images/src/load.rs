@@ -65,6 +65,7 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use std::{
+        collections::BTreeSet,
         fs,
         os::unix::fs::symlink,
         path::{Path, PathBuf},
@@ -101,7 +102,7 @@ mod tests {
         let store = Store::open(dir.path()).expect("store");
         for _ in 0..2 {
             assert_eq!(store.collect().expect("collect"), 0);
-            assert_eq!(store.state().unread, ["c".to_owned()].into());
+            assert_eq!(store.state().unread, BTreeSet::from(["c".to_owned()]));
             assert!(directory.join("upper/written").exists() && store.layer_dir(&digest('b')).is_dir());
         }
         write_json(&directory.join("record.json"), &record).expect("record");
