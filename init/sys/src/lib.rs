@@ -16,6 +16,7 @@ mod mount;
 mod netlink;
 mod packet;
 mod partition;
+mod path;
 mod poll;
 mod power;
 mod process;
@@ -45,6 +46,7 @@ pub use packet::{PacketSocket, bind_udp_to_link, send_on_link, udp6_on_link};
 pub use partition::{
     PartitionNode, device_bytes, disk_sector, grow_ext4, partitions, reread_partitions, resize_partition, zero_out,
 };
+pub use path::patiently;
 pub use poll::{Ready, wait_readable};
 pub use power::{End, end_machine, route_ctrl_alt_del_to_init};
 pub use process::{Child, Exit, SpawnSpec, kill, kill_everything, pid, process_exists, reap_one, spawn};

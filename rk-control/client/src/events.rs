@@ -1,4 +1,4 @@
-//! Events: recorded without waiting, repeats merged into a count, similar ones combined, floods dropped.
+//! Events: recorded without waiting, and written as far as `rk-correlator` has them told.
 
 use crate::verbs::Verbs;
 use jiff::Timestamp;
@@ -6,23 +6,12 @@ use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, Time};
 use kube::Client;
 use kube::api::Patch;
+use rk_correlator::{Correlator, Occurrence, Told};
 use rk_watch::{Object, ObjectKey};
-use std::collections::{HashMap, HashSet};
-use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
-/// Longest message, in bytes, that the server accepts in an Event with an `action`.
-const MAX_MESSAGE: usize = 1024;
 /// Events that wait to be written; a flood beyond is dropped, events are hints.
 const WAITING: usize = 1024;
-/// Remembered events and objects; the memory is emptied when it is full, which only costs merging.
-const REMEMBERED: usize = 2048;
-/// After this many different messages for one reason and object in [`SIMILAR_WINDOW`], they share one Event.
-const SIMILAR_MAX: usize = 10;
-const SIMILAR_WINDOW: Duration = Duration::from_secs(600);
-/// Per object: a burst, then one per five minutes.
-const BURST: f64 = 25.0;
-const REFILL_PER_SECOND: f64 = 1.0 / 300.0;
 
 /// The `type` of an Event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,113 +107,50 @@ impl Recorder {
     }
 }
 
-#[derive(Debug)]
-struct Known {
-    key: ObjectKey,
-    count: i32,
-}
-
-#[derive(Debug)]
-struct Similar {
-    messages: HashSet<String>,
-    since: Instant,
-}
-
-#[derive(Debug, Default)]
+/// Writes what is recorded, as far as it is to be told.
+#[derive(Default)]
 struct Memory {
-    known: HashMap<String, Known>,
-    similar: HashMap<String, Similar>,
-    buckets: HashMap<String, (f64, Instant)>,
+    correlator: Correlator<ObjectKey>,
 }
 
 impl Memory {
-    async fn write(&mut self, client: &Client, mut record: Record) {
-        if !self.admit(&record, Instant::now()) {
-            return;
-        }
-        self.combine(&mut record, Instant::now());
-        let id = format!("{}\0{}", similarity(&record), record.message);
-        if let Some(known) = self.known.get_mut(&id) {
-            known.count = known.count.saturating_add(1);
-            let patch = serde_json::json!({"count": known.count, "lastTimestamp": Time(Timestamp::now()), "message": record.message});
-            if client.patch::<Event, _>(&known.key, &Patch::Merge(patch)).await.is_ok() {
+    async fn write(&mut self, client: &Client, record: Record) {
+        let now = Timestamp::now();
+        let part = |of: &Option<String>| of.clone().unwrap_or_default();
+        let about = &record.about;
+        let [kind, namespace, name, uid, version] =
+            [&about.kind, &about.namespace, &about.name, &about.uid, &about.api_version].map(part);
+        let occurrence = Occurrence {
+            about: &[record.component, &kind, &namespace, &name, &uid, &version],
+            field_path: about.field_path.as_deref().unwrap_or_default(),
+            type_: record.type_.as_str(),
+            reason: record.reason,
+            message: &record.message,
+        };
+        let Some(told) = self.correlator.correlate(&occurrence, now) else { return };
+        if let Some(written) = &told.written {
+            let patch = serde_json::json!({"count": told.count, "lastTimestamp": Time(now), "message": told.message});
+            if client.patch::<Event, _>(written, &Patch::Merge(patch)).await.is_ok() {
                 return;
             }
-            self.known.remove(&id);
         }
-        let event = build(&record, Timestamp::now());
+        let event = build(&record, &told, now);
         match client.create(&event).await {
-            Ok(_) => {
-                make_room(&mut self.known);
-                self.known.insert(id, Known { key: ObjectKey::of(&event), count: 1 });
-            }
+            Ok(_) => self.correlator.wrote(told.key, ObjectKey::of(&event)),
             // A namespace that ends takes no new Events: expected.
             Err(error) => tracing::debug!(reason = record.reason, %error, "event not written"),
         }
     }
-
-    /// A bucket per object and component.
-    fn admit(&mut self, record: &Record, now: Instant) -> bool {
-        make_room(&mut self.buckets);
-        let id = format!("{}\0{}", record.component, record.about.uid.as_deref().unwrap_or_default());
-        let (tokens, at) = self.buckets.entry(id).or_insert((BURST, now));
-        *tokens = (*tokens + now.saturating_duration_since(*at).as_secs_f64() * REFILL_PER_SECOND).min(BURST);
-        *at = now;
-        if *tokens < 1.0 {
-            return false;
-        }
-        *tokens -= 1.0;
-        true
-    }
-
-    fn combine(&mut self, record: &mut Record, now: Instant) {
-        make_room(&mut self.similar);
-        let similar =
-            self.similar.entry(similarity(record)).or_insert_with(|| Similar { messages: HashSet::new(), since: now });
-        if now.saturating_duration_since(similar.since) > SIMILAR_WINDOW {
-            *similar = Similar { messages: HashSet::new(), since: now };
-        }
-        if similar.messages.len() < SIMILAR_MAX {
-            similar.messages.insert(record.message.clone());
-        } else if !similar.messages.contains(&record.message) {
-            record.message = format!("(combined from similar events): {}", record.message);
-        }
-    }
 }
 
-fn make_room<V>(map: &mut HashMap<String, V>) {
-    if map.len() >= REMEMBERED {
-        map.clear();
-    }
-}
-
-fn similarity(record: &Record) -> String {
-    let about = &record.about;
-    let parts = [
-        about.kind.as_deref(),
-        about.namespace.as_deref(),
-        about.name.as_deref(),
-        about.uid.as_deref(),
-        about.field_path.as_deref(),
-    ];
-    let parts: Vec<&str> = parts.into_iter().map(Option::unwrap_or_default).collect();
-    format!("{}\0{}\0{}\0{}", record.component, parts.join("\0"), record.type_.as_str(), record.reason)
-}
-
-/// The part of a message that the server takes (1024 bytes).
-fn bounded(message: &str) -> &str {
-    let end = (0..=MAX_MESSAGE.min(message.len())).rev().find(|at| message.is_char_boundary(*at)).unwrap_or(0);
-    message.get(..end).unwrap_or_default()
-}
-
-fn build(record: &Record, now: Timestamp) -> Event {
+fn build(record: &Record, told: &Told<ObjectKey>, now: Timestamp) -> Event {
     let namespace = record.about.namespace.clone().filter(|n| !n.is_empty()).unwrap_or_else(|| "default".to_owned());
     let name = format!("{}.{:x}", record.about.name.as_deref().unwrap_or_default(), now.as_nanosecond());
     let mut event = Event {
         metadata: ObjectMeta { name: Some(name), namespace: Some(namespace), ..ObjectMeta::default() },
         involved_object: record.about.clone(),
         reason: Some(record.reason.to_owned()),
-        message: Some(bounded(&record.message).to_owned()),
+        message: Some(told.message.clone()),
         type_: Some(record.type_.as_str().to_owned()),
         related: record.related.clone(),
         reporting_component: Some(record.component.to_owned()),
@@ -232,9 +158,9 @@ fn build(record: &Record, now: Timestamp) -> Event {
     };
     if record.action.is_empty() {
         event.source = Some(EventSource { component: Some(record.component.to_owned()), host: None });
-        event.first_timestamp = Some(Time(now));
+        event.first_timestamp = Some(Time(told.first));
         event.last_timestamp = Some(Time(now));
-        event.count = Some(1);
+        event.count = Some(told.count);
     } else {
         event.action = Some(record.action.to_owned());
         event.event_time = Some(MicroTime(now));
@@ -266,22 +192,15 @@ mod tests {
     }
 
     #[test]
-    fn an_object_that_floods_is_silenced_after_its_burst() {
-        let (mut memory, now) = (Memory::default(), Instant::now());
-        let admitted = (0..100).filter(|_| memory.admit(&record("m"), now)).count();
-        assert_eq!(admitted, 25);
-        assert!(memory.admit(&record("m"), now + Duration::from_secs(301)));
-    }
-
-    #[test]
-    fn the_eleventh_different_message_is_combined() {
-        let (mut memory, now) = (Memory::default(), Instant::now());
-        let mut last = String::new();
-        for n in 0..11 {
-            let mut r = record(&format!("message {n}"));
-            memory.combine(&mut r, now);
-            last = r.message;
+    fn an_event_tells_since_when_and_how_often_unless_it_has_an_action() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let told = Told { key: 1, message: "as it is told".to_owned(), count: 3, first: at(2), written: None };
+        for (action, count, first, time) in
+            [("", Some(3), Some(Time(at(2))), None), ("Binding", None, None, Some(MicroTime(at(9))))]
+        {
+            let event = build(&Record { action, ..record("as it occurred") }, &told, at(9));
+            assert_eq!(event.message.as_deref(), Some("as it is told"), "{action}");
+            assert_eq!((event.count, event.first_timestamp, event.event_time), (count, first, time), "{action}");
         }
-        assert_eq!(last, "(combined from similar events): message 10");
     }
 }

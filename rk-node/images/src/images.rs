@@ -198,12 +198,13 @@ impl Images {
 
     /// Keys of all snapshots.
     pub fn snapshots(&self) -> Vec<String> {
-        self.inner.store.state().snapshots.keys().cloned().collect()
+        let state = self.inner.store.state();
+        state.snapshots.keys().chain(&state.unread).cloned().collect()
     }
 
     fn snapshot_dir(&self, key: &str) -> Result<PathBuf> {
         let store = &self.inner.store;
-        match store.state().snapshots.contains_key(key) {
+        match store.state().has_snapshot(key) {
             true => Ok(store.root.join("snapshots").join(key)),
             false => Err(Error::NotFound { what: format!("snapshot {key}") }),
         }
@@ -219,7 +220,9 @@ impl Images {
             // The record goes last: until then a restart finds the snapshot again and can release it.
             snapshot::remove_parts(&directory)?;
             remove_tree(&directory).at("remove", &directory)?;
-            store.state().snapshots.remove(&key);
+            let mut state = store.state();
+            state.snapshots.remove(&key);
+            state.unread.remove(&key);
             Ok(())
         })
         .await?;

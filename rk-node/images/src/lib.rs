@@ -31,6 +31,7 @@ mod image;
 mod images;
 mod layer;
 mod layout;
+mod load;
 mod manifest;
 mod mounts;
 mod overlay;

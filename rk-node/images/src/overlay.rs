@@ -37,7 +37,7 @@ pub(crate) fn prepare(snapshot: &Snapshot, implicit: &[&BTreeSet<String>], root:
     };
     make(&snapshot.upper)?;
     make(&snapshot.work)?;
-    for (path, dress) in repairs(&snapshot.lower, implicit) {
+    for (path, dress) in repairs(&snapshot.lower, implicit)? {
         let target = snapshot.upper.join(&path);
         if !path.as_os_str().is_empty() {
             match fs::create_dir(&target) {

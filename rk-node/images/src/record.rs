@@ -8,10 +8,7 @@ use std::{
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{
-    error::{IoContext, Result},
-    scrub::is_ours,
-};
+use crate::error::{IoContext, Result};
 
 /// `None` when absent, torn, foreign or not to be read.
 pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Option<T> {
@@ -19,15 +16,14 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Option<T> {
 }
 
 /// `None` when absent, torn or foreign; an error when that cannot be told now. Who removes what has no record asks so.
-pub(crate) fn read_record<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
-    judge(fs::read(path)).at("read", path)
+pub(crate) fn read_record<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
+    judge(fs::read(path))
 }
 
 fn judge<T: DeserializeOwned>(read: io::Result<Vec<u8>>) -> io::Result<Option<T>> {
     match read {
-        Err(error) if is_ours(&error) => Err(error),
-        // What the disk does not give is lost.
-        Err(_) => Ok(None),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(error) => Err(error),
         Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
     }
 }
@@ -56,12 +52,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_is_not_lost_because_this_process_is_short_of_something() {
+    fn a_record_is_lost_when_it_is_absent_or_torn_and_not_when_it_cannot_be_read() {
         for (read, told) in [
             (Ok(b"[7]".to_vec()), Some(Some(vec![7]))),
             (Ok(b"[7".to_vec()), Some(None)),
             (Err(Errno::NOENT), Some(None)),
-            (Err(Errno::IO), Some(None)),
+            (Err(Errno::NOTDIR), Some(None)),
+            (Err(Errno::IO), None),
+            (Err(Errno::NODATA), None),
             (Err(Errno::MFILE), None),
             (Err(Errno::NFILE), None),
             (Err(Errno::NOMEM), None),

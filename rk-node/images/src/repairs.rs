@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fs::{File, Metadata},
+    io::ErrorKind,
     os::{
         fd::{AsRawFd, OwnedFd},
         unix::fs::MetadataExt,
@@ -15,6 +16,8 @@ use rustix::{
     fs::{Mode, OFlags, ResolveFlags, getxattr},
     io::Errno,
 };
+
+use crate::error::{IoContext, Result};
 
 /// Owner and mode of a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,25 +35,28 @@ const MOST_KNOWN: usize = 1024;
 
 /// The directories to repeat with their dress, parents first. The root always needs one: an overlay shows its upper root. `implicit`
 /// lists those without an entry of their own, layer by layer from the top as `layers`.
-pub(crate) fn repairs(layers: &[PathBuf], implicit: &[&BTreeSet<String>]) -> BTreeMap<PathBuf, Dress> {
+///
+/// # Errors
+/// The disk does not tell what a layer has: a mode that is not known is not guessed.
+pub(crate) fn repairs(layers: &[PathBuf], implicit: &[&BTreeSet<String>]) -> Result<BTreeMap<PathBuf, Dress>> {
     let mut repairs = BTreeMap::new();
     let wanted: BTreeSet<&String> = implicit.iter().copied().flatten().collect();
     let root = String::new();
     let mut known = vec![Covers::new(); layers.len()];
     for path in wanted.into_iter().chain([&root]) {
-        let Some((dress, hidden)) = resolve(layers, implicit, &mut known, Path::new(path)) else { continue };
+        let Some((dress, hidden)) = resolve(layers, implicit, &mut known, Path::new(path))? else { continue };
         if !hidden && !path.is_empty() {
             continue;
         }
         // Repeating a directory repeats its parents, so these need their own dress too.
         for parent in Path::new(path).ancestors().skip(1) {
-            if let Some((dress, _)) = resolve(layers, implicit, &mut known, parent) {
+            if let Some((dress, _)) = resolve(layers, implicit, &mut known, parent)? {
                 repairs.insert(parent.to_owned(), dress);
             }
         }
         repairs.insert(PathBuf::from(path), dress);
     }
-    repairs
+    Ok(repairs)
 }
 
 /// The dress by the topmost layer that states one, and whether a layer above hides it. Without any, the topmost implicit one. What a
@@ -60,29 +66,35 @@ fn resolve(
     implicit: &[&BTreeSet<String>],
     known: &mut [Covers],
     path: &Path,
-) -> Option<(Dress, bool)> {
+) -> Result<Option<(Dress, bool)>> {
     let mut fallback = None;
     for (index, (layer, known)) in layers.iter().zip(known).enumerate() {
-        let Ok(root) = File::open(layer) else { continue };
+        let root = match File::open(layer) {
+            // It was put aside meanwhile, which who mounts it sees.
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            other => other.at("open", layer)?,
+        };
         match stat_beneath(&root, path) {
             Ok(meta) if meta.is_dir() => {
                 let dress = Dress { uid: meta.uid(), gid: meta.gid(), mode: meta.mode() & 0o7777 };
                 let stated = implicit.get(index).is_none_or(|set| path.to_str().is_none_or(|path| !set.contains(path)));
                 if stated {
-                    return Some((dress, fallback.is_some()));
+                    return Ok(Some((dress, fallback.is_some())));
                 }
                 fallback.get_or_insert(dress);
             }
             // Something else is here by this name, or by that of a parent: a whiteout, a file, a link.
             Ok(_) | Err(Errno::NOTDIR | Errno::LOOP) => break,
-            Err(_) => {}
+            Err(Errno::NOENT) => {}
+            Err(error) => Err::<(), _>(error).at("look at", layer.join(path))?,
         }
-        let opaque = |directory: &Path| open_beneath(&root, directory).is_ok_and(|found| is_opaque(&found));
-        if path.parent().is_some_and(|parent| covers(parent, known, &opaque)) {
+        let opaque = |directory: &Path| is_opaque(&root, directory);
+        let Some(parent) = path.parent() else { continue };
+        if covers(parent, known, &opaque).at("look at", layer.join(parent))? {
             break;
         }
     }
-    fallback.map(|dress| (dress, false))
+    Ok(fallback.map(|dress| (dress, false)))
 }
 
 /// Never through a link: layers are foreign content.
@@ -98,24 +110,35 @@ fn stat_beneath(root: &File, path: &Path) -> rustix::io::Result<Metadata> {
 }
 
 /// Whether a layer hides what lower ones have below this directory, or below one that it is in.
-fn covers(directory: &Path, known: &mut Covers, opaque: &dyn Fn(&Path) -> bool) -> bool {
+fn covers(
+    directory: &Path,
+    known: &mut Covers,
+    opaque: &dyn Fn(&Path) -> rustix::io::Result<bool>,
+) -> rustix::io::Result<bool> {
     // The root of a layer covers nothing: it is merged with those below it.
-    let Some(parent) = directory.parent() else { return false };
+    let Some(parent) = directory.parent() else { return Ok(false) };
     if let Some(found) = known.get(directory) {
-        return *found;
+        return Ok(*found);
     }
-    let found = covers(parent, known, opaque) || opaque(directory);
+    let found = covers(parent, known, opaque)? || opaque(directory)?;
     if known.len() >= MOST_KNOWN {
         known.clear();
     }
     known.insert(directory.to_owned(), found);
-    found
+    Ok(found)
 }
 
-fn is_opaque(directory: &OwnedFd) -> bool {
+/// Whether a directory of a layer hides what lower ones have there; one that is not there hides nothing.
+fn is_opaque(root: &File, directory: &Path) -> rustix::io::Result<bool> {
+    let found = match open_beneath(root, directory) {
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(false),
+        other => other?,
+    };
     let mut value = [0_u8; 1];
-    let path = format!("/proc/self/fd/{}", directory.as_raw_fd());
-    getxattr(path, c"trusted.overlay.opaque", &mut value).is_ok() && value == *b"y"
+    match getxattr(format!("/proc/self/fd/{}", found.as_raw_fd()), c"trusted.overlay.opaque", &mut value) {
+        Err(Errno::IO) => Err(Errno::IO),
+        other => Ok(other.is_ok() && value == *b"y"),
+    }
 }
 
 #[cfg(test)]
@@ -159,16 +182,19 @@ mod tests {
         let looked = RefCell::new(Vec::new());
         let opaque = |directory: &Path| {
             looked.borrow_mut().push(directory.display().to_string());
-            directory == Path::new("a/o")
+            if directory == Path::new("a/broken") { Err(Errno::IO) } else { Ok(directory == Path::new("a/o")) }
         };
         let mut known = Covers::new();
         for (path, want) in [("", false), ("a", false), ("a/b", false), ("a/o", true), ("a/o/p", true), ("a/b", false)]
         {
-            assert_eq!(covers(Path::new(path), &mut known, &opaque), want, "{path:?}");
+            assert_eq!(covers(Path::new(path), &mut known, &opaque), Ok(want), "{path:?}");
         }
         assert_eq!(*looked.borrow(), ["a", "a/b", "a/o"]);
+        for _ in 0..2 {
+            assert_eq!(covers(Path::new("a/broken"), &mut known, &opaque), Err(Errno::IO), "and it is not remembered");
+        }
         for n in 0..2 * MOST_KNOWN {
-            assert!(!covers(&Path::new("many").join(n.to_string()), &mut known, &opaque));
+            assert_eq!(covers(&Path::new("many").join(n.to_string()), &mut known, &opaque), Ok(false));
         }
         assert!(known.len() <= MOST_KNOWN);
     }
@@ -190,7 +216,7 @@ mod tests {
             let named = |name: &str| dir.path().join(name);
             let layers = [layer(&named("c"), &top()), layer(&named("b"), &between), layer(&named("a"), &lowest())];
             let implicit = [BTreeSet::from(["", "p", "p/d"].map(String::from)), BTreeSet::new(), BTreeSet::new()];
-            let repaired = repairs(&layers, &implicit.each_ref());
+            let repaired = repairs(&layers, &implicit.each_ref()).expect("repairs");
             let mode = |path: &str, own: u32| repaired.get(Path::new(path)).map_or(own, |dress| dress.mode);
             assert_eq!([mode("p", 0o755), mode("p/d", 0o755)], modes, "{what}: {repaired:?}");
         }

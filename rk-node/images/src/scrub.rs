@@ -82,6 +82,8 @@ impl Store {
             .iter()
             .filter(|(_, snapshot)| snapshot.layers.contains(layer))
             .map(|(key, _)| key)
+            // They may.
+            .chain(&state.unread)
             .collect();
         if directory.is_dir() {
             write_json(&directory.join("users.json"), &users)?;
@@ -97,7 +99,7 @@ impl Store {
         let unused = |path: &PathBuf| match fs::read(path.join("users.json")) {
             Ok(bytes) => {
                 let users: Vec<String> = serde_json::from_slice(&bytes).unwrap_or_default();
-                !users.iter().any(|key| state.snapshots.contains_key(key))
+                !users.iter().any(|key| state.has_snapshot(key))
             }
             // What cannot be read now may name somebody.
             Err(error) => error.kind() == io::ErrorKind::NotFound,

@@ -82,7 +82,13 @@ fn attempt(
     let snapshot = describe(store, key, &record, &parts)?;
     if fresh {
         let implicit: Vec<_> = parts.iter().map(|part| &part.implicit).collect();
-        overlay::prepare(&snapshot, &implicit, root)?;
+        let prepared = overlay::prepare(&snapshot, &implicit, root);
+        if prepared.is_err() {
+            // Should the disk not give a layer any more, the next attempt finds which.
+            let mut state = store.state();
+            state.vouched.retain(|layer| !record.layers.contains(layer));
+        }
+        prepared?;
     }
     let mounted = mount(&snapshot);
     // What stood before stands on what it was made of.
@@ -125,18 +131,24 @@ pub(crate) fn gone(layer: &Digest) -> Error {
 fn claim(store: &Store, image: &ImageId, key: &str) -> Result<(SnapshotRecord, bool)> {
     let mut state = store.state();
     let directory = store.root.join("snapshots").join(key);
+    if state.unread.contains(key) {
+        store.load_snapshot(&mut state, key.to_owned())?;
+    }
+    let fresh = !directory.join("rootfs").is_dir();
     if let Some(record) = state.snapshots.get(key) {
         if record.image != *image {
             return Err(Error::InUse { what: format!("snapshot {key}"), by: format!("image {}", record.image) });
         }
-        return Ok((record.clone(), !directory.join("rootfs").is_dir()));
+        return Ok((record.clone(), fresh));
     }
     let found = state.images.get(image).ok_or_else(|| Error::NotFound { what: format!("image {image}") })?;
     let record = SnapshotRecord { image: image.clone(), layers: found.layers.clone() };
     std::fs::create_dir_all(&directory).at("create", &directory)?;
+    // In the place of one that cannot be read, too: the layers of an image are always the same.
     write_json(&directory.join("record.json"), &record)?;
+    state.unread.remove(key);
     state.snapshots.insert(key.to_owned(), record.clone());
-    Ok((record, true))
+    Ok((record, fresh))
 }
 
 /// Layers from the top down, each once: a layer that comes again lower is wholly covered, and overlayfs refuses it. None comes below
@@ -263,6 +275,25 @@ mod tests {
         let again = again.expect("as after a restart of the machine");
         assert_eq!(made, 2);
         assert!(again.upper.join("written").is_file());
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_read_is_written_anew_by_who_has_the_image_and_what_was_written_stays() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let (store, image, layer) = store(dir.path());
+        let first = make_by(&store, &image, "c", (0, 0), &mut |_| Ok(true)).expect("first");
+        fs::write(first.upper.join("written"), "").expect("write");
+        let path = dir.path().join("snapshots/c/record.json");
+        fs::remove_file(&path).expect("remove");
+        std::os::unix::fs::symlink(&path, &path).expect("a link to itself");
+        drop(store);
+        let store = Arc::new(Store::open(dir.path()).expect("store"));
+        assert!(store.state().unread.contains("c"));
+        let again = make_by(&store, &image, "c", (0, 0), &mut |_| Ok(true)).expect("again");
+        assert!(again.upper.join("written").is_file());
+        let record: Option<SnapshotRecord> = crate::record::read_record(&path).expect("read");
+        assert_eq!(record.map(|record| record.layers), Some(vec![layer]));
+        assert!(store.state().unread.is_empty());
     }
 
     #[test]

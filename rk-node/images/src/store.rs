@@ -15,7 +15,7 @@ use crate::{
     image::{Image, ImageId},
     layer::{FILE, Form, Meta, SHOWN},
     mounts,
-    record::{read_json, read_record, sync_dir, write_json},
+    record::{read_json, sync_dir, write_json},
     reference::{Digest, Reference},
     snapshot,
 };
@@ -32,10 +32,19 @@ pub(crate) struct SnapshotRecord {
 pub(crate) struct State {
     pub images: BTreeMap<ImageId, Image>,
     pub snapshots: BTreeMap<String, SnapshotRecord>,
+    /// Keys of snapshots whose records the disk has not given so far: what they stand on is not known.
+    pub unread: BTreeSet<String>,
     /// Layers that a pull in flight counts on.
     holds: HashMap<Digest, usize>,
     /// Layers whose trees this process found to be what was unpacked.
     pub vouched: HashSet<Digest>,
+}
+
+impl State {
+    /// Whether there is such a snapshot.
+    pub fn has_snapshot(&self, key: &str) -> bool {
+        self.snapshots.contains_key(key) || self.unread.contains(key)
+    }
 }
 
 /// Records and layers below one root.
@@ -111,32 +120,6 @@ impl Store {
     /// The records in memory, locked.
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(|e| e.into_inner())
-    }
-
-    fn load(&self) -> Result<()> {
-        let mut state = self.state();
-        for path in entries(&self.root.join("records"))? {
-            let whole = |image: &Image| image.layers.iter().all(|layer| self.layer_dir(layer).is_dir());
-            match read_record::<Image>(&path)?.filter(whole) {
-                Some(image) => drop(state.images.insert(image.id.clone(), image)),
-                None => {
-                    tracing::warn!(path = %path.display(), "removed an image record that is torn or lacks a layer");
-                    fs::remove_file(&path).at("remove", &path)?;
-                }
-            }
-        }
-        for path in entries(&self.root.join("snapshots"))? {
-            let key = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            match read_record::<SnapshotRecord>(&path.join("record.json"))? {
-                Some(record) => drop(state.snapshots.insert(key, record)),
-                None => {
-                    tracing::warn!(path = %path.display(), "removed a snapshot without a record");
-                    mounts::unmount(&path.join("rootfs"));
-                    remove_tree(&path).at("remove", &path)?;
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Where a layer is, or would be.
@@ -301,11 +284,19 @@ impl Store {
         found.cloned()
     }
 
-    /// Removes layers that nothing needs and unmounts those that nobody uses; answers with the bytes freed.
+    /// Removes layers that nothing needs and unmounts those that nobody uses; answers with the bytes freed. Nothing goes while it is not
+    /// known what a snapshot needs.
     pub fn collect(&self) -> Result<u64> {
         let mut doomed = Vec::new();
         {
             let mut state = self.state();
+            for key in state.unread.clone() {
+                self.load_snapshot(&mut state, key)?;
+            }
+            // A container may stand on any of them.
+            if !state.unread.is_empty() {
+                return Ok(0);
+            }
             let images = state.images.values().flat_map(|image| &image.layers);
             let snapshots = state.snapshots.values().flat_map(|snapshot| &snapshot.layers);
             let needed: BTreeSet<String> =

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 use k8s_openapi::api::core::v1::{Pod, Taint};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -12,7 +13,7 @@ use crate::admission::{Refusal, unexpected};
 use crate::cgroups::Cgroups;
 use crate::cpus::Cpus;
 use crate::devices::Devices;
-use crate::events::Recorder;
+use crate::events::{PodRef, Recorder};
 use crate::eviction::{LocalUse, Orders};
 use crate::heartbeat::Heartbeat;
 use crate::images::Images;
@@ -119,7 +120,13 @@ impl Context {
         providers.extend(devices.as_mut().map(|draft| draft as &mut dyn Provider));
         providers.extend(cpus.as_mut().map(|draft| draft as &mut dyn Provider));
         providers.extend(memory.as_mut().map(|draft| draft as &mut dyn Provider));
-        place(pod, rules, &self.numa, &mut providers)?;
+        let asked = Instant::now();
+        let placed = place(pod, rules, &self.numa, &mut providers);
+        let meters = &self.runtime.meters.managers;
+        meters.placed(aligned, placed.is_ok(), asked.elapsed());
+        let of_cpus = cpus.as_ref().map(|draft| draft.pinned()).unwrap_or_default();
+        meters.pinned(of_cpus, memory.as_ref().map(|draft| draft.pinned()).unwrap_or_default());
+        placed?;
         if let Some(draft) = devices {
             self.devices.commit(spec::uid(pod), draft).map_err(|problem| unexpected(&problem))?;
         }
@@ -127,6 +134,14 @@ impl Context {
             self.memory.commit(draft);
         }
         Ok(cpus.is_some_and(|draft| self.cpus.commit(draft)))
+    }
+
+    /// Tells that the node does not take a pod, and how the pod's status words it.
+    pub fn refuse(&self, pod: &Pod, (reason, message): Refusal) -> Refusal {
+        tracing::warn!(pod = %spec::describe(pod), %reason, "the node does not take the pod: {message}");
+        self.recorder.warning(&PodRef::of(pod), &reason, message.clone());
+        self.runtime.meters.entry.refused(&reason);
+        (reason, format!("Pod was rejected: {message}"))
     }
 
     /// What downward API fields refer to, for a pod with these addresses.

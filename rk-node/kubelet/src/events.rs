@@ -1,16 +1,15 @@
-//! Events: what happened to which pod, written to the API in the background. Repetitions raise the count of one event.
+//! Events: what happened to which pod, written to the API in the background; `rk-correlator` decides which and as what.
 
-use std::collections::HashMap;
 use std::time::Instant;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::api::{Api, Patch, PatchParams, PostParams};
+use rk_correlator::{Correlator, Occurrence, Told, bounded};
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use crate::clock;
 use crate::pod::spec;
 use crate::throttle::{Rate, Throttle};
 
@@ -18,13 +17,6 @@ use crate::throttle::{Rate, Throttle};
 const COMPONENT: &str = "kubelet";
 /// Events waiting to be written; a flood beyond it is dropped, because events are hints and must not hold pods up.
 const QUEUE: usize = 512;
-/// Distinct events remembered for counting.
-const REMEMBERED: usize = 1024;
-/// Burst and refill (seconds per event) of one object's events.
-const BURST: f64 = 25.0;
-const REFILL_SECONDS: f64 = 300.0;
-/// Longest message.
-const MAX_MESSAGE: usize = 1024;
 
 /// What an event is about.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -117,10 +109,7 @@ impl Recorder {
     }
 
     fn record(&self, about: &PodRef, type_: &'static str, reason: &str, mut message: String) {
-        if message.len() > MAX_MESSAGE {
-            let cut = (0..=MAX_MESSAGE).rev().find(|i| message.is_char_boundary(*i)).unwrap_or(0);
-            message.truncate(cut);
-        }
+        message.truncate(bounded(&message).len());
         tracing::debug!(object = %about.name, namespace = %about.namespace, reason, "{message}");
         let record = Record { about: about.clone(), type_, reason: reason.into(), message, at: Timestamp::now() };
         if self.queue.try_send(record).is_err() {
@@ -129,97 +118,50 @@ impl Recorder {
     }
 }
 
-#[derive(PartialEq, Eq, Hash, Clone)]
-struct Key {
-    about: PodRef,
-    type_: &'static str,
-    reason: String,
-    message: String,
-}
-
-struct Known {
-    name: String,
-    count: i32,
-    last: Timestamp,
-}
-
-struct Bucket {
-    tokens: f64,
-    at: Timestamp,
-}
-
-/// Takes one token of an object's bucket, if there is one.
-fn allow(bucket: &mut Bucket, now: Timestamp) -> bool {
-    let refill = clock::elapsed(now, bucket.at).as_secs_f64() / REFILL_SECONDS;
-    bucket.tokens = (bucket.tokens + refill).min(BURST);
-    bucket.at = now;
-    if bucket.tokens < 1.0 {
-        return false;
-    }
-    bucket.tokens -= 1.0;
-    true
-}
-
 async fn write(client: kube::Client, node: String, mut records: mpsc::Receiver<Record>, throttle: Throttle) {
-    let mut known: HashMap<Key, Known> = HashMap::new();
-    let mut buckets: HashMap<String, Bucket> = HashMap::new();
+    let mut correlator = Correlator::default();
     while let Some(record) = records.recv().await {
-        let bucket = buckets
-            .entry(format!("{}/{}", record.about.uid, record.about.name))
-            .or_insert_with(|| Bucket { tokens: BURST, at: record.at });
-        if !allow(bucket, record.at) {
-            continue;
-        }
+        let about = &record.about;
+        let occurrence = Occurrence {
+            about: &[COMPONENT, &node, about.kind, &about.namespace, &about.name, &about.uid],
+            field_path: about.field_path.as_deref().unwrap_or_default(),
+            type_: record.type_,
+            reason: &record.reason,
+            message: &record.message,
+        };
+        let Some(told) = correlator.correlate(&occurrence, record.at) else { continue };
         while let Err(wait) = throttle.take(Instant::now()) {
             tokio::time::sleep(wait).await;
         }
-        let mut about = record.about.clone();
-        // The version at which it was seen does not make two events different.
-        about.resource_version = None;
-        let key = Key { about, type_: record.type_, reason: record.reason.clone(), message: record.message.clone() };
-        let api: Api<Event> = Api::namespaced(client.clone(), &record.about.namespace);
-        let result = match known.get_mut(&key) {
-            Some(entry) => {
-                entry.count = entry.count.saturating_add(1);
-                entry.last = record.at;
-                let patch = json!({"count": entry.count, "lastTimestamp": Time(record.at)});
-                match api.patch(&entry.name, &PatchParams::default(), &Patch::Merge(patch)).await {
-                    Err(kube::Error::Api(status)) if status.code == 404 => {
-                        create(&api, &node, &record, &mut known, key).await
-                    }
-                    other => other.map(drop),
-                }
+        let api: Api<Event> = Api::namespaced(client.clone(), &about.namespace);
+        match put(&api, &node, &record, &told).await {
+            Ok(name) => correlator.wrote(told.key, name),
+            Err(error) => {
+                tracing::debug!(reason = %record.reason, "an event was not written: {}", crate::api_error::chain(&error));
             }
-            None => create(&api, &node, &record, &mut known, key).await,
-        };
-        if let Err(error) = result {
-            tracing::debug!(reason = %record.reason, "an event was not written: {}", crate::api_error::chain(&error));
-        }
-        if known.len() > REMEMBERED {
-            let oldest = known.values().map(|k| k.last).min();
-            known.retain(|_, k| Some(k.last) != oldest);
-        }
-        if buckets.len() > REMEMBERED {
-            buckets.retain(|_, b| clock::elapsed(record.at, b.at).as_secs_f64() < REFILL_SECONDS * BURST);
         }
     }
 }
 
-async fn create(
-    api: &Api<Event>,
-    node: &str,
-    record: &Record,
-    known: &mut HashMap<Key, Known>,
-    key: Key,
-) -> Result<(), kube::Error> {
+/// Writes it in the place of the event that was written before, or as a new one; the name of the event.
+async fn put(api: &Api<Event>, node: &str, record: &Record, told: &Told<String>) -> Result<String, kube::Error> {
+    if let Some(name) = &told.written {
+        let patch = json!({"count": told.count, "lastTimestamp": Time(record.at), "message": told.message});
+        match api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await {
+            // Events go after an hour.
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            other => return other.map(|_| name.clone()),
+        }
+    }
+    let name = format!("{}.{:x}", record.about.name, record.at.as_nanosecond());
+    api.create(&PostParams::default(), &event(name.clone(), node, record, told)).await?;
+    Ok(name)
+}
+
+fn event(name: String, node: &str, record: &Record, told: &Told<String>) -> Event {
     let about = &record.about;
-    let name = format!("{}.{:x}", about.name, record.at.as_nanosecond());
-    let event = Event {
-        metadata: ObjectMeta {
-            name: Some(name.clone()),
-            namespace: Some(about.namespace.clone()),
-            ..Default::default()
-        },
+    Event {
+        metadata: ObjectMeta { name: Some(name), namespace: Some(about.namespace.clone()), ..Default::default() },
         involved_object: ObjectReference {
             api_version: Some("v1".into()),
             kind: Some(about.kind.into()),
@@ -230,19 +172,16 @@ async fn create(
             field_path: about.field_path.clone(),
         },
         reason: Some(record.reason.clone()),
-        message: Some(record.message.clone()),
+        message: Some(told.message.clone()),
         type_: Some(record.type_.into()),
-        count: Some(1),
-        first_timestamp: Some(Time(record.at)),
+        count: Some(told.count),
+        first_timestamp: Some(Time(told.first)),
         last_timestamp: Some(Time(record.at)),
         source: Some(EventSource { component: Some(COMPONENT.into()), host: Some(node.into()) }),
         reporting_component: Some(COMPONENT.into()),
         reporting_instance: Some(node.into()),
         ..Default::default()
-    };
-    api.create(&PostParams::default(), &event).await?;
-    known.insert(key, Known { name, count: 1, last: record.at });
-    Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -250,11 +189,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_burst_passes_and_a_flood_does_not() {
-        let at = |s| Timestamp::from_second(s).unwrap();
-        let mut bucket = Bucket { tokens: BURST, at: at(0) };
-        assert_eq!((0..100).filter(|_| allow(&mut bucket, at(0))).count(), 25);
-        assert!(!allow(&mut bucket, at(299)));
-        assert!(allow(&mut bucket, at(301)));
+    fn an_event_tells_since_when_and_how_often_its_occurrence_was_seen() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let about = PodRef::node("n1");
+        let (reason, message) = ("Rebooted".to_owned(), "as it occurred".to_owned());
+        let record = Record { about, type_: "Warning", reason, message, at: at(9) };
+        let told = Told { key: 1, message: "as it is told".to_owned(), count: 3, first: at(2), written: None };
+        let event = event("e".to_owned(), "n1", &record, &told);
+        assert_eq!((event.count, event.message.as_deref()), (Some(3), Some("as it is told")));
+        assert_eq!((event.first_timestamp, event.last_timestamp), (Some(Time(at(2))), Some(Time(at(9)))));
+        assert_eq!(event.involved_object.namespace, None, "nodes have none");
     }
 }

@@ -22,7 +22,6 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::admission::{Refusal, admit, app_armor, sysctls};
 use crate::cleanup;
 use crate::context::Shared;
-use crate::events::PodRef;
 use crate::eviction::Order;
 use crate::known;
 use crate::pod::spec;
@@ -238,7 +237,7 @@ impl Manager {
         if self.waits() {
             return;
         }
-        let refusal = self.admission(&pod).err().map(|refusal| self.refuse(&pod, refusal));
+        let refusal = self.admission(&pod).err().map(|refusal| self.context.refuse(&pod, refusal));
         self.spawn(uid, Desired::Present(Arc::new(pod)), refusal);
     }
 
@@ -274,14 +273,6 @@ impl Manager {
             return self.give_own(pod);
         }
         Err(refusal)
-    }
-
-    /// Tells of a refusal, and how the pod's status words it.
-    fn refuse(&self, pod: &Pod, refusal: Refusal) -> Refusal {
-        tracing::warn!(pod = %spec::describe(pod), reason = %refusal.0, "the node does not take the pod: {}", refusal.1);
-        self.context.recorder.warning(&PodRef::of(pod), &refusal.0, refusal.1.clone());
-        self.context.runtime.meters.entry.refused(&refusal.0);
-        (refusal.0, format!("Pod was rejected: {}", refusal.1))
     }
 
     /// Ends a pod in favour of `critical`; from now on it takes nothing.

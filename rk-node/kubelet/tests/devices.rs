@@ -9,7 +9,7 @@ use kube::api::Api;
 use rk_plugin_api::podresources::ListPodResourcesRequest;
 use rk_plugin_api::podresources::pod_resources_lister_client::PodResourcesListerClient;
 use serde_json::json;
-use support::{ALLOCATIONS, RESOURCE, Rig, eventually, ready};
+use support::{ALLOCATIONS, REFUSES, RESOURCE, Rig, eventually, ready};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn devices_of_a_plugin_are_counted_given_once_and_told_of() {
@@ -79,4 +79,17 @@ async fn devices_of_a_plugin_are_counted_given_once_and_told_of() {
     let refused = rig.status("two", "the pod is refused", 60, |s| s.phase.as_deref() == Some("Failed")).await;
     assert_eq!(refused.reason.as_deref(), Some(format!("OutOf{RESOURCE}").as_str()));
     drop(lister.list(ListPodResourcesRequest {}).await);
+    // A plugin that gives nothing away fails the pod before anything of it begins; what it held is another's afterwards.
+    let over = |s: &PodStatus| s.phase.as_deref() == Some("Failed");
+    REFUSES.store(true, Ordering::Relaxed);
+    rig.create("three", wants("1")).await;
+    let refused = rig.status("three", "the pod is not taken", 60, over).await;
+    let why = "Allocate failed due to rpc error: code = Unknown desc = no power, which is unexpected";
+    assert_eq!(refused.reason.as_deref(), Some("UnexpectedAdmissionError"));
+    assert_eq!(refused.message, Some(format!("Pod was rejected: {why}")));
+    assert!(!rig.cri.state().containers.iter().any(|c| c.config.labels["io.kubernetes.pod.name"] == "three"));
+    rig.warned("three", why).await;
+    REFUSES.store(false, Ordering::Relaxed);
+    rig.create("four", wants("1")).await;
+    rig.status("four", "the pod has the device", 60, ready).await;
 }

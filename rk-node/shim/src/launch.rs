@@ -14,6 +14,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use oci_spec::runtime::{Process, Spec};
 use rk_shim_protocol::container_dir;
+use rk_sys::patiently;
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, ResolveFlags, Uid};
 
 use crate::executor::Launcher;
@@ -198,15 +199,8 @@ fn make_cwd(spec: &Spec, cwd: &Path, owner: Option<(u32, u32)>) -> Result<()> {
     for part in cwd.components() {
         let std::path::Component::Normal(name) = part else { continue };
         so_far.push(name);
-        let open = || {
-            rustix::fs::openat2(
-                &top,
-                &so_far,
-                OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-                Mode::empty(),
-                ResolveFlags::IN_ROOT,
-            )
-        };
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let open = || patiently(|| rustix::fs::openat2(&top, &so_far, flags, Mode::empty(), ResolveFlags::IN_ROOT));
         at = match open() {
             Ok(dir) => dir,
             Err(rustix::io::Errno::NOENT) => {

@@ -2,6 +2,7 @@
 
 use super::policy::may_read;
 use rk_machine_proto::v1::{DirectoryEntry, DirectoryReply};
+use rk_sys::patiently;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, openat2, readlinkat, statat};
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -85,7 +86,7 @@ fn locate(path: &str) -> Result<(OwnedFd, String), Status> {
     let root = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .map_err(|errno| failed("/", errno))?;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let handle = openat2(&root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)
+    let handle = patiently(|| openat2(&root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve))
         .map_err(|errno| failed(path, errno))?;
     let resolved = rustix::fs::readlink(own(&handle), Vec::new()).map_err(|errno| failed(path, errno))?;
     let resolved = resolved.to_str().map_err(|_| Status::invalid_argument("the path is not UTF-8"))?.to_owned();

@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rk_sys::patiently;
 use rustix::{
     fs::{FileType, Mode, OFlags, ResolveFlags, fstat, open, openat2},
     io::Errno,
@@ -14,9 +15,6 @@ use rustix::{
 
 /// Bytes of a text that are read; longer ones mean nothing here.
 const MAX_BYTES: u64 = 1 << 20;
-
-/// How often the kernel is asked for one path. Each time, something would have to be mounted or renamed just then.
-const TRIES: usize = 64;
 
 /// Finds what a path means in the tree at `root`, whose links are followed as if it were the root of all. It is not opened.
 ///
@@ -27,17 +25,6 @@ fn find(root: &Path, path: &Path) -> io::Result<OwnedFd> {
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     let how = ResolveFlags::IN_ROOT;
     Ok(patiently(|| openat2(&root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), how))?)
-}
-
-/// Asks again while the kernel cannot tell where a `..` leads: somebody mounts or renames something meanwhile, wherever on the node.
-fn patiently<T>(mut ask: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
-    for _ in 1..TRIES {
-        match ask() {
-            Err(Errno::AGAIN) => std::thread::yield_now(),
-            other => return other,
-        }
-    }
-    ask()
 }
 
 /// By which name the kernel knows what was found, whatever happens to its path.
@@ -113,23 +100,6 @@ mod tests {
             let at = place(&root, Path::new(path)).ok();
             let wanted = seen.map(|seen| if seen.is_empty() { root.clone() } else { root.join(seen) });
             assert_eq!((at, text(&root, Path::new(path)).unwrap().as_str()), (wanted, read), "{path}");
-        }
-    }
-
-    #[test]
-    fn the_kernel_is_asked_again_and_not_for_ever() {
-        for (refusals, error, asked, want) in [
-            (0, Errno::AGAIN, 1, Ok(())),
-            (3, Errno::AGAIN, 4, Ok(())),
-            (TRIES, Errno::AGAIN, TRIES, Err(Errno::AGAIN)),
-            (3, Errno::NOENT, 1, Err(Errno::NOENT)),
-        ] {
-            let mut times = 0;
-            let result = patiently(|| {
-                times += 1;
-                if times <= refusals { Err(error) } else { Ok(()) }
-            });
-            assert_eq!((times, result), (asked, want), "{refusals} {error}");
         }
     }
 

@@ -10,6 +10,7 @@ use std::{
 };
 
 use super::target::Found;
+use rk_sys::patiently;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, XattrFlags};
 
 /// A root directory that everything stays beneath.
@@ -62,7 +63,8 @@ impl Beneath {
     fn open_dir(&self, path: &[u8]) -> rustix::io::Result<OwnedFd> {
         let path = if path.is_empty() { &b"."[..] } else { path };
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        rustix::fs::openat2(&self.root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)
+        let how = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        patiently(|| rustix::fs::openat2(&self.root, path, flags, Mode::empty(), how))
     }
 
     fn make_parents(&self, path: &[u8], made: &mut dyn FnMut(&[u8])) -> io::Result<OwnedFd> {

@@ -11,7 +11,7 @@ use super::options::CpuOptions;
 use super::set::CpuSet;
 use super::topology::Topology;
 use crate::admission::{Refusal, unexpected};
-use crate::numa::{Hint, Hints, NodeMask, Provider, at_most};
+use crate::numa::{Hint, Hints, NodeMask, Pinned, Provider, at_most};
 use crate::pod::spec;
 use crate::quantity::milli_of;
 use crate::resources::{Qos, qos_class};
@@ -35,7 +35,7 @@ impl Machine {
     }
 
     /// CPUs that a container could get alone.
-    fn free(&self, given: &Given) -> CpuSet {
+    pub(super) fn free(&self, given: &Given) -> CpuSet {
         let taken = given.entries.values().flat_map(BTreeMap::values).fold(CpuSet::default(), |all, set| all.with(set));
         self.topology.all().without(&taken).without(&self.reserved)
     }
@@ -101,12 +101,18 @@ pub struct CpuDraft {
     given: Given,
     /// CPUs of init containers, which end before the others begin.
     reusable: CpuSet,
+    pinned: Pinned,
 }
 
 impl CpuDraft {
     /// On top of what others have.
     pub(super) fn new(machine: Arc<Machine>, given: Given) -> Self {
-        Self { machine, given, reusable: CpuSet::default() }
+        Self { machine, given, reusable: CpuSet::default(), pinned: Pinned::default() }
+    }
+
+    /// Containers that were to get CPUs of their own.
+    pub fn pinned(&self) -> Pinned {
+        self.pinned
     }
 
     /// Everything given, this pod's too.
@@ -144,6 +150,17 @@ impl CpuDraft {
             ));
         }
         Ok(())
+    }
+
+    /// What a container has, or is to get.
+    fn pick(&self, pod: &Pod, container: &Container, wanted: usize, hint: &Hint) -> Result<CpuSet, Refusal> {
+        if let Some(own) = self.own(pod, &container.name) {
+            return Ok(own.clone());
+        }
+        if self.machine.options.full_cores {
+            self.whole_cores(wanted)?;
+        }
+        self.choose(wanted, hint.nodes)
     }
 
     fn choose(&self, wanted: usize, nodes: Option<NodeMask>) -> Result<CpuSet, Refusal> {
@@ -184,17 +201,12 @@ impl Provider for CpuDraft {
 
     fn allocate(&mut self, pod: &Pod, container: &Container, hint: &Hint) -> Result<(), Refusal> {
         let wanted = exclusive(pod, container);
+        if wanted == 0 {
+            return Ok(());
+        }
         let lends = spec::init_containers(pod).iter().any(|c| c.name == container.name && !spec::is_sidecar(c));
-        let set = match self.own(pod, &container.name) {
-            _ if wanted == 0 => return Ok(()),
-            Some(own) => own.clone(),
-            None => {
-                if self.machine.options.full_cores {
-                    self.whole_cores(wanted)?;
-                }
-                self.choose(wanted, hint.nodes)?
-            }
-        };
+        let set = self.pick(pod, container, wanted, hint);
+        let set = self.pinned.note(set)?;
         self.reusable = if lends { self.reusable.with(&set) } else { self.reusable.without(&set) };
         let entries = self.given.entries.entry(spec::uid(pod).to_owned()).or_default();
         entries.insert(container.name.clone(), set);

@@ -48,6 +48,15 @@ pub(super) struct Given {
     pub(super) entries: BTreeMap<String, BTreeMap<String, CpuSet>>,
 }
 
+/// How many CPUs are whose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pool {
+    /// Those that containers share, without what is reserved.
+    pub shared: usize,
+    /// Those that containers have alone.
+    pub exclusive: usize,
+}
+
 struct State {
     machine: Arc<Machine>,
     given: Given,
@@ -131,6 +140,14 @@ impl Cpus {
         self.state().and_then(of).unwrap_or_default()
     }
 
+    /// How many CPUs are whose; `None` without the policy.
+    pub fn pool(&self) -> Option<Pool> {
+        let state = self.state()?;
+        let shared = state.machine.free(&state.given).len();
+        let all = state.given.entries.values().flat_map(BTreeMap::values);
+        Some(Pool { shared, exclusive: all.fold(CpuSet::default(), |all, set| all.with(set)).len() })
+    }
+
     /// CPUs that containers may get alone, for monitors.
     pub fn allocatable(&self) -> CpuSet {
         let of = |state: MutexGuard<'_, State>| state.machine.topology.all().without(&state.machine.reserved);
@@ -199,6 +216,7 @@ mod tests {
         let of = |cpus: &Cpus, uid: &str, name: &str| cpus.of(uid, name).map(|set| set.to_string());
         assert_eq!(admit(&cpus, &pod("a", &[("i", "2")], &[("one", "1"), ("part", "500m")])), Ok(true));
         assert_eq!((of(&cpus, "a", "one").as_deref(), of(&cpus, "a", "i").as_deref()), (Some("1"), Some("1-2")));
+        assert_eq!(cpus.pool(), Some(Pool { shared: 1, exclusive: 2 }));
         // A part of a CPU is a part of the shared ones.
         assert_eq!(of(&cpus, "a", "part").as_deref(), Some("0,3"));
         assert_eq!(of(&cpus, "b", "any").as_deref(), Some("0,3"));
@@ -212,5 +230,6 @@ mod tests {
         assert_eq!(of(&again, "a", "one").as_deref(), Some("0-3"));
         let none = Cpus::open(dir.path(), sys.path(), &CpuPolicy::None);
         assert_eq!((admit(&none, &pod("a", &[], &[("one", "1")])), none.of("a", "one")), (Ok(false), None));
+        assert_eq!(none.pool(), None);
     }
 }

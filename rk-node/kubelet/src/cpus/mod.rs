@@ -10,6 +10,6 @@ mod options;
 mod set;
 mod topology;
 
-pub use manager::{CpuPolicy, Cpus, Reserved};
+pub use manager::{CpuPolicy, Cpus, Pool, Reserved};
 pub use options::{CpuOptions, Maturity};
 pub use set::CpuSet;

@@ -30,7 +30,8 @@ pub struct DeviceDraft {
     held: Vec<(String, String)>,
 }
 
-fn wanted(container: &Container, resource: &str) -> usize {
+/// How many devices of a resource a container asks for.
+pub(super) fn wanted(container: &Container, resource: &str) -> usize {
     let limits = container.resources.as_ref().and_then(|r| r.limits.as_ref());
     usize::try_from(units_of(limits, resource)).unwrap_or(0)
 }

@@ -10,14 +10,13 @@ use rk_cri_api::v1 as cri;
 use rk_plugin_api::device as api;
 use tokio::sync::Notify;
 
-use super::draft::DeviceDraft;
+use super::draft::{DeviceDraft, wanted};
 use super::health::{DeviceHealth, of_containers};
 use super::plugin::Plugin;
 use super::table::{Held, Table, passing};
 use crate::disk::{read_optional, write_atomically};
 use crate::numa::NodeMask;
 use crate::pod::spec;
-use crate::quantity::units_of;
 
 /// Where allocations are kept, beside the plugins' sockets.
 const CHECKPOINT: &str = "rk_allocations.json";
@@ -30,6 +29,8 @@ struct State {
     table: Table,
     registrations: u64,
     known: BTreeSet<String>,
+    /// One allocation of a resource at a time: choosing asks its plugin in between, which may take its time.
+    turns: BTreeMap<String, Arc<tokio::sync::Mutex<()>>>,
     /// Held when the pod was admitted, before the plugin was asked which it prefers.
     unasked: BTreeSet<Holder>,
     /// What plugins have answered for containers, which begin again by it: the devices that it is about, and the answer.
@@ -44,8 +45,6 @@ type Holder = (String, String, String);
 pub struct Devices {
     dir: PathBuf,
     state: Arc<Mutex<State>>,
-    /// One allocation at a time: choosing asks plugins in between.
-    turn: Arc<tokio::sync::Mutex<()>>,
     /// Notified when devices have begun or ceased to work.
     turned: Arc<Notify>,
 }
@@ -75,7 +74,7 @@ impl Devices {
         let known = read_optional(&dir.join(RESOURCES)).ok().flatten();
         let known = known.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
         let state = State { table, known, ..Default::default() };
-        Self { dir, state: Arc::new(Mutex::new(state)), turn: Arc::default(), turned: Arc::default() }
+        Self { dir, state: Arc::new(Mutex::new(state)), turned: Arc::default() }
     }
 
     /// The directory of the plugins' sockets.
@@ -195,37 +194,53 @@ impl Devices {
         self.state().table.pod(uid).cloned().unwrap_or_default()
     }
 
-    /// Gives a container the devices that it asks for, and adds to its configuration what it needs to use them.
+    /// Gives the containers of a pod the devices that they ask for, before anything of it begins, and asks the plugins what is needed to
+    /// use them. For a plugin that has not registered yet the containers wait.
+    ///
+    /// # Errors
+    /// There are too few, or a plugin does not give them.
+    pub async fn allocate(&self, pod: &Pod) -> Result<(), String> {
+        for container in spec::init_containers(pod).iter().chain(spec::app_containers(pod)) {
+            for (resource, wanted) in wants(container) {
+                let Ok(Some(plugin)) = self.plugin(resource) else { continue };
+                let ids = self.hold(pod, container, resource, &plugin, wanted).await?;
+                self.answer((pod, container, resource), &plugin, &ids).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds to the configuration of a container what it needs to use the devices that it asks for, and tells their plugins that it begins.
     pub async fn provide(
         &self,
         pod: &Pod,
         container: &Container,
         config: &mut cri::ContainerConfig,
     ) -> Result<(), String> {
-        let limits = container.resources.as_ref().and_then(|r| r.limits.clone()).unwrap_or_default();
-        for resource in limits.keys().filter(|name| is_extended(name)) {
-            let wanted = usize::try_from(units_of(Some(&limits), resource)).unwrap_or(0);
-            let (plugin, known) = {
-                let state = self.state();
-                (state.plugins.get(resource).cloned(), state.known.contains(resource))
-            };
-            let plugin = match plugin {
-                Some(plugin) if wanted > 0 => plugin,
-                None if known && wanted > 0 => {
-                    return Err(format!("the device plugin of {resource} has not registered yet"));
-                }
-                // What the operator advertises by hand has no plugin.
-                _ => continue,
-            };
+        for (resource, wanted) in wants(container) {
+            let Some(plugin) = self.plugin(resource)? else { continue };
             let ids = self.hold(pod, container, resource, &plugin, wanted).await?;
-            let answer = self.allocated((pod, container, resource.as_str()), &plugin, &ids);
-            add(config, answer.await.map_err(|e| format!("device plugin of {resource}: {e}"))?);
+            let of_plugin = |problem: String| format!("device plugin of {resource}: {problem}");
+            let answer = self.answer((pod, container, resource), &plugin, &ids).await.map_err(of_plugin)?;
+            plugin.pre_start(&ids).await.map_err(of_plugin)?;
+            add(config, answer);
         }
         Ok(())
     }
 
+    /// The plugin of a resource; what the operator advertises by hand has none.
+    fn plugin(&self, resource: &str) -> Result<Option<Plugin>, String> {
+        let state = self.state();
+        match state.plugins.get(resource) {
+            None if state.known.contains(resource) => {
+                Err(format!("the device plugin of {resource} has not registered yet"))
+            }
+            plugin => Ok(plugin.cloned()),
+        }
+    }
+
     /// What a container needs to use its devices: asked of the plugin once, however often the container begins.
-    async fn allocated(
+    async fn answer(
         &self,
         (pod, container, resource): (&Pod, &Container, &str),
         plugin: &Plugin,
@@ -233,15 +248,11 @@ impl Devices {
     ) -> Result<api::ContainerAllocateResponse, String> {
         let holder = (spec::uid(pod).to_owned(), container.name.clone(), resource.to_owned());
         let known = self.state().answers.get(&holder).filter(|(of, _)| of == ids).map(|(_, answer)| answer.clone());
-        let answer = match known {
-            Some(answer) => answer,
-            None => {
-                let answer = plugin.allocate(ids).await?;
-                self.state().answers.insert(holder, (ids.clone(), answer.clone()));
-                answer
-            }
-        };
-        plugin.pre_start(ids).await?;
+        if let Some(answer) = known {
+            return Ok(answer);
+        }
+        let answer = plugin.allocate(ids).await?;
+        self.state().answers.insert(holder, (ids.clone(), answer.clone()));
         Ok(answer)
     }
 
@@ -253,7 +264,8 @@ impl Devices {
         plugin: &Plugin,
         wanted: usize,
     ) -> Result<BTreeSet<String>, String> {
-        let _turn = self.turn.lock().await;
+        let turn = self.state().turns.entry(resource.to_owned()).or_default().clone();
+        let _turn = turn.lock().await;
         let uid = spec::uid(pod);
         let (held, unasked, again) = {
             let mut state = self.state();
@@ -312,6 +324,17 @@ impl Devices {
         write_atomically(&self.dir.join(CHECKPOINT), &text, 0o600)
             .map_err(|e| format!("writing the allocations of devices: {e}"))
     }
+}
+
+/// What a container asks for that plugins may bring, and how much of it.
+fn wants(container: &Container) -> Vec<(&str, usize)> {
+    let limits = container.resources.as_ref().and_then(|r| r.limits.as_ref());
+    let names = limits.into_iter().flat_map(|limits| limits.keys()).map(String::as_str);
+    names
+        .filter(|name| is_extended(name))
+        .map(|name| (name, wanted(container, name)))
+        .filter(|want| want.1 > 0)
+        .collect()
 }
 
 /// Adds what a plugin wants to a container's configuration.

@@ -6,10 +6,10 @@ use std::time::Duration;
 use rk_plugin_api::device as api;
 use rk_plugin_api::device::device_plugin_client::DevicePluginClient;
 use tonic::transport::Channel;
-use tonic::{Response, Status};
 
 use super::draft::Places;
 use crate::numa::NodeMask;
+use crate::plugins::timed;
 
 /// Longest call of a plugin: preparing a device may reset it.
 const CALL: Duration = Duration::from_secs(30);
@@ -28,14 +28,6 @@ pub struct Plugin {
     /// What it wants to be asked.
     pub options: api::DevicePluginOptions,
     channel: Channel,
-}
-
-async fn timed<T>(what: &str, call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, String> {
-    match tokio::time::timeout(CALL, call).await {
-        Ok(Ok(answer)) => Ok(answer.into_inner()),
-        Ok(Err(status)) => Err(format!("{what}: {}", status.message())),
-        Err(_) => Err(format!("{what} took longer than {CALL:?}")),
-    }
 }
 
 impl Plugin {
@@ -81,10 +73,10 @@ impl Plugin {
             allocation_size: i32::try_from(wanted).unwrap_or(i32::MAX),
         };
         let request = api::PreferredAllocationRequest { container_requests: vec![request] };
-        match timed("GetPreferredAllocation", self.client().get_preferred_allocation(request)).await {
+        match timed("GetPreferredAllocation", self.client().get_preferred_allocation(request), CALL).await {
             Ok(answer) => answer.container_responses.into_iter().flat_map(|r| r.device_ids).collect(),
             Err(problem) => {
-                tracing::warn!("{problem}");
+                tracing::warn!("a device plugin does not tell which devices it prefers: {problem}");
                 Vec::new()
             }
         }
@@ -95,7 +87,7 @@ impl Plugin {
         let ids: Vec<String> = ids.iter().cloned().collect();
         let request =
             api::AllocateRequest { container_requests: vec![api::ContainerAllocateRequest { devices_ids: ids }] };
-        let answer = timed("Allocate", self.client().allocate(request)).await?;
+        let answer = timed("Allocate", self.client().allocate(request), CALL).await?;
         let first = answer.container_responses.into_iter().next();
         first.ok_or_else(|| "Allocate: the plugin answered for no container".to_owned())
     }
@@ -106,6 +98,6 @@ impl Plugin {
             return Ok(());
         }
         let request = api::PreStartContainerRequest { devices_ids: ids.iter().cloned().collect() };
-        timed("PreStartContainer", self.client().pre_start_container(request)).await.map(drop)
+        timed("PreStartContainer", self.client().pre_start_container(request), CALL).await.map(drop)
     }
 }

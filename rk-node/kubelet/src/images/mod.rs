@@ -6,6 +6,7 @@
 mod access;
 mod credentials;
 mod providers;
+mod pulling;
 mod records;
 mod verification;
 
@@ -22,6 +23,7 @@ use access::PullSource;
 pub use credentials::NodeCredentials;
 use credentials::{Credential, lookup};
 pub use providers::Providers;
+use pulling::Pulling;
 pub use records::PullRecords;
 pub use verification::{Verification, pattern_problem};
 
@@ -52,6 +54,7 @@ pub struct Images {
     records: Arc<PullRecords>,
     back_off: Mutex<BackOff>,
     failures: Mutex<BTreeMap<String, (Timestamp, String)>>,
+    pulling: Pulling,
     slots: Semaphore,
     throttle: Throttle,
     /// Notified of pulls that had no room.
@@ -135,6 +138,7 @@ impl Images {
             records,
             back_off: Mutex::default(),
             failures: Mutex::default(),
+            pulling: Pulling::default(),
             slots: Semaphore::new(pace.parallel_pulls.clamp(1, Semaphore::MAX_PERMITS)),
             throttle: Throttle::new(pace.pulls, Instant::now()),
             lack,
@@ -213,15 +217,18 @@ impl Images {
         }
         self.recorder.normal(about, "Pulling", format!("Pulling image \"{image}\""));
         let asked = Instant::now();
+        self.pulling.began(spec::uid(pod), asked);
         // The semaphore is never closed.
         let _slot = self.slots.acquire().await;
         let began = Instant::now();
         if let Some(found) = self.came_meanwhile(wanted, &credentials).await {
+            self.pulling.ended(spec::uid(pod), Instant::now());
             self.recorder.normal(about, "Pulled", already_present(image));
             return Ok(found);
         }
         match self.pull_noted(image, wanted.preloaded, credentials, sandbox).await {
             Ok(found) => {
+                self.pulling.ended(spec::uid(pod), Instant::now());
                 self.back_off.lock().unwrap_or_else(PoisonError::into_inner).forget(&key);
                 self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
                 self.runtime.meters.pulled(found.size, began.elapsed());
@@ -313,8 +320,14 @@ impl Images {
         pulled.map(|reference| (reference, None)).map_err(|error| error.brief())
     }
 
-    /// Forgets the back-off and the tokens of a pod.
+    /// For how long images of a pod were pulled, those that are here.
+    pub fn pulling(&self, uid: &str) -> Duration {
+        self.pulling.of(uid)
+    }
+
+    /// Forgets the back-off, the pulls and the tokens of a pod.
     pub fn forget(&self, uid: &str) {
+        self.pulling.forget(uid);
         self.failures.lock().unwrap_or_else(PoisonError::into_inner).retain(|key, _| !key.starts_with(uid));
         self.providers.forget(uid);
     }

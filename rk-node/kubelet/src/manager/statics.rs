@@ -6,8 +6,8 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::Manager;
-use crate::pod::spec;
 use crate::pod::worker::Desired;
+use crate::pod::{requested, spec};
 use crate::static_pods::{Asked, Shown, is_static, of_address, same_edition};
 
 /// What a manifest's pod is to do.
@@ -86,6 +86,8 @@ impl Manager {
             return self.gone(uid, None);
         }
         if let Some(handle) = self.workers.get(uid) {
+            let asked = requested::changes(handle.desired.borrow().pod(), wanted.pod());
+            self.context.runtime.meters.resizes.requested(&asked);
             handle.desired.send_replace(wanted);
         }
     }

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 
 use super::table::{Amounts, Block, Table};
 use crate::admission::{Refusal, unexpected};
-use crate::numa::{Hint, Hints, NodeMask, Provider, at_most};
+use crate::numa::{Hint, Hints, NodeMask, Pinned, Provider, at_most};
 use crate::pod::spec;
 use crate::quantity::units_of;
 use crate::resources::{Qos, qos_class};
@@ -29,12 +29,18 @@ pub struct MemoryDraft {
     table: Table,
     /// What init containers leave to those after them, by their nodes.
     reusable: BTreeMap<NodeMask, Amounts>,
+    pinned: Pinned,
 }
 
 impl MemoryDraft {
     /// On top of what others have.
     pub fn new(table: Table) -> Self {
-        Self { table, reusable: BTreeMap::new() }
+        Self { table, reusable: BTreeMap::new(), pinned: Pinned::default() }
+    }
+
+    /// Containers that were to get memory of their own.
+    pub fn pinned(&self) -> Pinned {
+        self.pinned
     }
 
     /// Everything given, this pod's too.
@@ -142,7 +148,8 @@ impl Provider for MemoryDraft {
     fn allocate(&mut self, pod: &Pod, container: &Container, hint: &Hint) -> Result<(), Refusal> {
         let wanted = wanted(pod, container);
         if !wanted.is_empty() {
-            let mask = self.choose(&wanted, hint)?;
+            let mask = self.choose(&wanted, hint);
+            let mask = self.pinned.note(mask)?;
             self.give(pod, &container.name, mask, &wanted);
         }
         Ok(())

@@ -3,12 +3,18 @@
 
 mod counter;
 mod entry;
+mod managers;
+mod resizes;
+mod starts;
 mod timing;
 
 use std::time::Duration;
 
 pub use counter::Counter;
 use entry::Entry;
+use managers::Managers;
+use resizes::Resizes;
+use starts::Starts;
 pub use timing::Timing;
 
 /// Bounds for what takes a moment, seconds.
@@ -97,6 +103,12 @@ pub struct Meters {
     pub probe_durations: Timing,
     /// What comes to the node.
     pub entry: Entry,
+    /// What pods ask of the managers of CPUs, memory and topology.
+    pub managers: Managers,
+    /// Resizes of pods.
+    pub resizes: Resizes,
+    /// Starts of pods, as who watches the API sees them.
+    pub starts: Starts,
 }
 
 impl Default for Meters {
@@ -210,6 +222,9 @@ impl Default for Meters {
                 MOMENTS,
             ),
             entry: Entry::default(),
+            managers: Managers::default(),
+            resizes: Resizes::default(),
+            starts: Starts::default(),
         }
     }
 }
@@ -238,13 +253,8 @@ impl Meters {
     }
 
     /// The counters of `/metrics`.
-    pub fn counters(&self) -> [&Counter; 14] {
-        let [rejections, preemptions, sandbox_errors, device_plugins] = self.entry.counters();
-        [
-            rejections,
-            preemptions,
-            sandbox_errors,
-            device_plugins,
+    pub fn counters(&self) -> impl Iterator<Item = &Counter> {
+        let own = [
             &self.operations,
             &self.operation_errors,
             &self.started_pods,
@@ -255,13 +265,14 @@ impl Meters {
             &self.evictions,
             &self.collected_images,
             &self.requests,
-        ]
+        ];
+        let parts = self.entry.counters().into_iter().chain(self.managers.counters()).chain(self.resizes.counters());
+        parts.chain(own)
     }
 
     /// The timings of `/metrics`.
-    pub fn timings(&self) -> [&Timing; 9] {
-        [
-            self.entry.timing(),
+    pub fn timings(&self) -> impl Iterator<Item = &Timing> {
+        let own = [
             &self.operation_durations,
             &self.relists,
             &self.relist_intervals,
@@ -270,7 +281,9 @@ impl Meters {
             &self.cgroups,
             &self.image_pulls,
             &self.request_durations,
-        ]
+        ];
+        let parts = [self.entry.timing(), self.managers.timing(), self.resizes.timing()];
+        parts.into_iter().chain(self.starts.timings()).chain(own)
     }
 }
 

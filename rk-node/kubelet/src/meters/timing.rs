@@ -11,7 +11,7 @@ pub struct Spread {
     pub within: Vec<u64>,
     /// How many there were.
     pub count: u64,
-    /// All of them together, seconds.
+    /// All of them together, in the unit of the metric.
     pub sum: f64,
 }
 
@@ -23,31 +23,38 @@ pub struct Timing {
     pub help: &'static str,
     /// Keys of its labels.
     pub keys: &'static [&'static str],
-    /// Bounds in seconds, ascending.
+    /// Bounds in the unit of the metric, ascending.
     pub bounds: &'static [f64],
+    /// Of the unit, so many are a second.
+    per_second: f64,
     spreads: Mutex<BTreeMap<Vec<String>, Spread>>,
 }
 
 impl Timing {
-    /// Nothing seen, which is told if there are no labels.
+    /// Nothing seen, which is told if there are no labels; in seconds.
     pub fn new(name: &'static str, help: &'static str, keys: &'static [&'static str], bounds: &'static [f64]) -> Self {
         let none = Spread { within: vec![0; bounds.len()], ..Spread::default() };
         let spreads = if keys.is_empty() { BTreeMap::from([(Vec::new(), none)]) } else { BTreeMap::new() };
-        Self { name, help, keys, bounds, spreads: Mutex::new(spreads) }
+        Self { name, help, keys, bounds, per_second: 1.0, spreads: Mutex::new(spreads) }
+    }
+
+    /// The same in milliseconds, as are its bounds.
+    pub fn in_milliseconds(self) -> Self {
+        Self { per_second: 1000.0, ..self }
     }
 
     /// One that took so long, for these values of the labels.
     pub fn observe(&self, values: &[&str], took: Duration) {
         let key: Vec<String> = values.iter().map(|value| (*value).to_owned()).collect();
-        let seconds = took.as_secs_f64();
+        let amount = took.as_secs_f64() * self.per_second;
         let mut spreads = self.spreads.lock().unwrap_or_else(PoisonError::into_inner);
         let spread =
             spreads.entry(key).or_insert_with(|| Spread { within: vec![0; self.bounds.len()], ..Spread::default() });
         for (within, bound) in spread.within.iter_mut().zip(self.bounds) {
-            *within += u64::from(seconds <= *bound);
+            *within += u64::from(amount <= *bound);
         }
         spread.count += 1;
-        spread.sum += seconds;
+        spread.sum += amount;
     }
 
     /// Drops what has these values of the labels.

@@ -18,6 +18,24 @@ pub trait Provider {
     fn allocate(&mut self, pod: &Pod, container: &Container, hint: &Hint) -> Result<(), Refusal>;
 }
 
+/// How often containers asked for something of their own, and how often they did not get it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pinned {
+    /// All of them.
+    pub requests: u64,
+    /// Those who did not.
+    pub errors: u64,
+}
+
+impl Pinned {
+    /// Counts what came of one.
+    pub fn note<T>(&mut self, given: Result<T, Refusal>) -> Result<T, Refusal> {
+        self.requests += 1;
+        self.errors += u64::from(given.is_err());
+        given
+    }
+}
+
 fn not_aligned() -> Refusal {
     ("TopologyAffinityError".to_owned(), "Resources cannot be allocated with Topology locality".to_owned())
 }

@@ -120,6 +120,24 @@ pub struct Rules {
     pub swap: SwapRule,
 }
 
+/// What messages of resizes that are never begun name.
+const EXCLUSIVE_CPUS: &str = "CPU Manager policy \"static\"";
+const EXCLUSIVE_MEMORY: &str = "Memory Manager policy \"Static\"";
+const SWAPS: &str = "In-place resize of containers with swap is not supported.";
+
+/// Upstream's word for what a message names that tells why a resize is never begun.
+pub fn detail(message: &str) -> &'static str {
+    let words = [
+        (EXCLUSIVE_CPUS, "guaranteed_pod_cpu_manager_static_policy"),
+        (EXCLUSIVE_MEMORY, "guaranteed_pod_memory_manager_static_policy"),
+        (SWAPS, "swap_limitation"),
+    ];
+    words
+        .into_iter()
+        .find(|(named, _)| message.ends_with(named))
+        .map_or("insufficient_node_allocatable", |(_, word)| word)
+}
+
 /// Why a resize is never begun on a node with these rules: what was counted out for a Guaranteed pod when it came stays, and a share of
 /// the swap goes with the memory that was asked for first.
 pub fn fixed(pod: &Pod, rules: &Rules) -> Option<(String, String)> {
@@ -128,10 +146,9 @@ pub fn fixed(pod: &Pod, rules: &Rules) -> Option<(String, String)> {
         let changes = guaranteed && asks(pod, &[resource], |wanted, had| wanted != had);
         changes.then(|| format!("Resize is infeasible for Guaranteed Pods alongside {manager}"))
     };
-    let cpus = || counted_out("cpu", "CPU Manager policy \"static\"");
-    let memory = || counted_out("memory", "Memory Manager policy \"Static\"");
-    let swap =
-        || swaps(pod, &rules.swap).then(|| "In-place resize of containers with swap is not supported.".to_owned());
+    let cpus = || counted_out("cpu", EXCLUSIVE_CPUS);
+    let memory = || counted_out("memory", EXCLUSIVE_MEMORY);
+    let swap = || swaps(pod, &rules.swap).then(|| SWAPS.to_owned());
     let message = rules.exclusive_cpus.then(cpus).flatten();
     let message = message.or_else(|| rules.exclusive_memory.then(memory).flatten()).or_else(swap);
     message.map(|message| ("Infeasible".to_owned(), message))
@@ -260,6 +277,14 @@ mod tests {
     #[test]
     fn guaranteed_pods_keep_their_size_beside_exclusive_cpus_and_memory() {
         let (cpus, memory) = ("CPU Manager policy \"static\"", "Memory Manager policy \"Static\"");
+        for (message, want) in [
+            (cpus, "guaranteed_pod_cpu_manager_static_policy"),
+            (memory, "guaranteed_pod_memory_manager_static_policy"),
+            (SWAPS, "swap_limitation"),
+            ("Node didn't have enough capacity: cpu, requested: 2, capacity: 1", "insufficient_node_allocatable"),
+        ] {
+            assert_eq!(detail(message), want);
+        }
         for (cpu, asked, exclusive, want) in [
             ("2", "1Mi", (true, true), None),
             ("1", "1Mi", (true, false), Some(cpus)),

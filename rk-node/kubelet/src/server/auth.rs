@@ -56,6 +56,9 @@ pub fn subresources(path: &str) -> &'static [&'static str] {
         &["checkpoint"]
     } else if starts("/statusz") {
         &["statusz"]
+    } else if starts("/flagz") {
+        // Upstream has no subresource of this name.
+        &["configz"]
     } else if starts("/healthz") {
         &["healthz", "proxy"]
     } else if starts("/configz") {
@@ -185,6 +188,8 @@ mod tests {
             ("/containerLogs/a/b/c", &["proxy"]),
             ("/checkpoint/a/b/c", &["checkpoint"]),
             ("/statusz", &["statusz"]),
+            ("/flagz", &["configz"]),
+            ("/configz", &["configz", "proxy"]),
         ] {
             assert_eq!(subresources(path), want, "{path}");
         }

@@ -32,8 +32,8 @@ fn timing(text: &mut Text, of: &Timing) {
 
 /// Those of `/metrics`.
 pub(super) fn write(text: &mut Text, meters: &Meters) {
-    meters.counters().into_iter().for_each(|of| counter(text, of));
-    meters.timings().into_iter().for_each(|of| timing(text, of));
+    meters.counters().for_each(|of| counter(text, of));
+    meters.timings().for_each(|of| timing(text, of));
 }
 
 /// Those of `/metrics/probes`.
@@ -69,7 +69,16 @@ mod tests {
     fn every_counter_without_labels_is_told_from_the_start() {
         let mut text = Text::default();
         write(&mut text, &Meters::default());
-        for line in ["kubelet_started_pods_total 0", "kubelet_pod_start_duration_seconds_count 0"] {
+        for line in [
+            "kubelet_started_pods_total 0",
+            "kubelet_pod_start_duration_seconds_count 0",
+            "kubelet_pod_start_sli_duration_seconds_count 0",
+            "kubelet_pod_start_total_duration_seconds_count 0",
+            "kubelet_cpu_manager_pinning_requests_total 0",
+            "kubelet_memory_manager_pinning_errors_total 0",
+            "kubelet_topology_manager_admission_requests_total 0",
+            "kubelet_topology_manager_admission_duration_ms_bucket{le=\"819.2\"} 0",
+        ] {
             assert!(text.as_str().lines().any(|told| told == line), "{line}");
         }
     }

@@ -11,7 +11,7 @@ use rk_figures::Ask;
 use super::body::{Body, response};
 use super::routes::State;
 use super::stats::{self, PodUsage};
-use super::{meters, pod_counts, process};
+use super::{gauges, meters, pod_counts, process};
 use crate::pod::spec;
 use crate::runtime::POD_NAME;
 use crate::volumes::STATS_AGE;
@@ -95,6 +95,7 @@ pub async fn kubelet(state: &State) -> Response<Body> {
         text.sample("kubelet_running_pods", &[], pods.len() as f64);
     }
     pod_counts::write(&mut text, &state.pods.lives());
+    gauges::write(&mut text, state);
     meters::write(&mut text, &state.context.runtime.meters);
     certificates(&mut text, state);
     volumes(state, &mut text).await;

@@ -10,6 +10,8 @@ mod cadvisor;
 mod checkpoint;
 mod configz;
 mod container_logs;
+mod flagz;
+mod gauges;
 mod health;
 mod listen;
 mod machine;
@@ -28,6 +30,7 @@ mod stats;
 mod statusz;
 mod streaming;
 mod summary;
+mod zpages;
 
 pub use listen::{serve, serve_healthz, serve_read_only};
 pub use routes::State;

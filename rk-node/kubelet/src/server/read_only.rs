@@ -62,6 +62,7 @@ mod tests {
             "/podsx",
             "/runningpods",
             "/configz",
+            "/flagz",
             "/healthz/ping",
             "/metrics/other",
             "/stats",

@@ -7,11 +7,12 @@ use http::{Method, Request};
 use crate::meters::Meters;
 
 /// Paths that are told by their first part.
-const ROOTS: [&str; 12] = [
+const ROOTS: [&str; 13] = [
     "attach",
     "configz",
     "containerLogs",
     "exec",
+    "flagz",
     "healthz",
     "metrics",
     "pods",

@@ -16,7 +16,7 @@ use super::pages::{Name, Pages};
 use super::params::Params;
 use super::rates::Rates;
 use super::requests::{Counted, Server};
-use super::{cadvisor, checkpoint, configz, container_logs, metrics, statusz, streaming, summary};
+use super::{cadvisor, checkpoint, configz, container_logs, flagz, metrics, statusz, streaming, summary};
 use crate::context::Shared;
 use crate::join::Pki;
 use crate::pod::spec;
@@ -128,6 +128,7 @@ pub async fn route(state: &Arc<State>, request: Request<Incoming>, path: &str) -
         ["pods"] if read => Ok(json(&pod_list(state))),
         ["runningpods"] if read => running_pods(state).await,
         ["configz"] if read => Ok(json(&configz::configz(&state.context.options))),
+        ["flagz"] if read => flagz::flagz(&state.context.options, request.headers()),
         ["statusz"] if read => statusz::statusz(request.headers()),
         ["metrics"] if read => Ok(page(state, Name::Kubelet).await),
         ["metrics", "resource"] if read => Ok(page(state, Name::Resource).await),

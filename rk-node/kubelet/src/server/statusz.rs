@@ -1,24 +1,28 @@
 //! `/statusz` (KEP-4827): since when this kubelet runs and which version it is.
 
-use http::header::{ACCEPT, WARNING};
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode};
 use jiff::Timestamp;
-use rk_zpages::{Answer, Format, OFFERED, Statusz, folders, negotiate};
+use rk_zpages::{Answer, Statusz, folders};
 
-use super::body::{Body, Refusal, json, refuse, response, text};
-use super::process;
+use super::body::{Body, Refusal, text};
+use super::{process, zpages};
 use crate::KUBELET_VERSION;
 
 /// What this server answers.
-const PATHS: [&str; 14] = [
+const PATHS: [&str; 19] = [
     "/attach",
     "/checkpoint",
     "/configz",
     "/containerLogs",
     "/exec",
+    "/flagz",
     "/healthz",
     "/logs",
     "/metrics",
+    "/metrics/cadvisor",
+    "/metrics/probes",
+    "/metrics/resource",
+    "/metrics/slis",
     "/pods",
     "/portForward",
     "/run",
@@ -29,37 +33,20 @@ const PATHS: [&str; 14] = [
 
 /// Answers a request for it.
 pub(super) fn statusz(headers: &HeaderMap) -> Result<Response<Body>, Refusal> {
-    let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
-    let Some(answer) = negotiate(accept, Statusz::KIND) else {
-        let why = format!("only the following media types are accepted: {}\n", OFFERED.join(", "));
-        return Err(refuse(StatusCode::NOT_ACCEPTABLE, why));
-    };
     let now = Timestamp::now();
     let began = process::began().and_then(|seconds| Timestamp::from_second(seconds as i64).ok()).unwrap_or(now);
     let paths = folders(PATHS);
     let page = Statusz { component: "kubelet", began, now, version: KUBELET_VERSION, paths: &paths };
-    let Answer::Object(version, format) = answer else { return Ok(text(StatusCode::OK, page.text())) };
-    let object = page.object(version);
-    let mut answered = match format {
-        Format::Json => json(&object),
-        Format::Yaml => match serde_yaml_ng::to_string(&object) {
-            Ok(yaml) => response(StatusCode::OK, "application/yaml", yaml),
-            Err(error) => {
-                return Err(refuse(StatusCode::INTERNAL_SERVER_ERROR, format!("encoding the answer: {error}")));
-            }
-        },
-    };
-    if let Some(warning) = version.warning("statusz")
-        && let Ok(value) = HeaderValue::from_str(&format!("299 - \"{warning}\""))
-    {
-        answered.headers_mut().insert(WARNING, value);
+    match zpages::accepted(headers, Statusz::KIND)? {
+        Answer::Text => Ok(text(StatusCode::OK, page.text())),
+        Answer::Object(version, format) => zpages::object("statusz", &page.object(version), version, format),
     }
-    Ok(answered)
 }
 
 #[cfg(test)]
 mod tests {
-    use http::header::CONTENT_TYPE;
+    use http::HeaderValue;
+    use http::header::{ACCEPT, CONTENT_TYPE, WARNING};
     use http_body_util::BodyExt;
 
     use super::*;

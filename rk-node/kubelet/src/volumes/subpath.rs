@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 use nix::mount::{MsFlags, mount};
+use rk_sys::patiently;
 use rustix::fs::{Mode, OFlags, ResolveFlags, fchmod, fstat, mkdirat, open, openat2};
 
 /// Opens `sub` beneath `volume`, making missing directories, without ever leaving the volume.
@@ -18,8 +19,9 @@ fn open_beneath(volume: &Path, sub: &Path) -> io::Result<OwnedFd> {
     }
     let root = open(volume, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     let how = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-    let find =
-        |at: &OwnedFd, path: &Path| openat2(at.as_fd(), path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), how);
+    let find = |at: &OwnedFd, path: &Path| {
+        patiently(|| openat2(at.as_fd(), path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), how))
+    };
     match find(&root, sub) {
         Err(rustix::io::Errno::NOENT) => {}
         other => return other.map_err(Into::into),
@@ -57,9 +59,9 @@ fn open_beneath(volume: &Path, sub: &Path) -> io::Result<OwnedFd> {
 /// It cannot be read, is no regular file of UTF-8, or is longer than `limit` bytes.
 pub fn read_beneath(volume: &Path, path: &str, limit: u64) -> Result<Option<String>, String> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let found = open(volume, flags, Mode::empty()).and_then(|root| {
-        openat2(root.as_fd(), path, flags, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS)
-    });
+    let how = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    let found = open(volume, flags, Mode::empty())
+        .and_then(|root| patiently(|| openat2(root.as_fd(), path, flags, Mode::empty(), how)));
     let found = match found {
         Ok(found) => found,
         Err(rustix::io::Errno::NOENT) => return Ok(None),

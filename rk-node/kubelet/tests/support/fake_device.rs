@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use futures::Stream;
 use rk_plugin_api::device::device_plugin_server::{DevicePlugin, DevicePluginServer};
@@ -17,6 +17,9 @@ pub const RESOURCE: &str = "example.com/lamp";
 
 /// How often a plugin of this process was asked for devices.
 pub static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether plugins of this process give nothing away.
+pub static REFUSES: AtomicBool = AtomicBool::new(false);
 
 struct Service;
 
@@ -66,6 +69,9 @@ impl DevicePlugin for Service {
 
     async fn allocate(&self, request: Request<AllocateRequest>) -> Answer<AllocateResponse> {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        if REFUSES.load(Ordering::Relaxed) {
+            return Err(Status::unknown("no power"));
+        }
         let ids = request.into_inner().container_requests.remove(0).devices_ids.join(",");
         Ok(Response::new(AllocateResponse {
             container_responses: vec![ContainerAllocateResponse {

@@ -12,5 +12,5 @@ mod stubs;
 pub use control::{Control, eventually};
 pub use fake_cri::FakeCri;
 pub use fake_csi::{DRIVER, FakeCsi};
-pub use fake_device::{ALLOCATIONS, RESOURCE, start_device_plugin};
+pub use fake_device::{ALLOCATIONS, REFUSES, RESOURCE, start_device_plugin};
 pub use rig::{Rig, options, ready, waiting};

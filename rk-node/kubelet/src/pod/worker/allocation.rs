@@ -65,6 +65,9 @@ impl Worker {
         let Some((reason, message)) = &self.resize_pending else { return self.begin_resize(pod) };
         self.allocation.withhold();
         if before.as_ref() != self.resize_pending.as_ref() {
+            if reason == "Infeasible" {
+                self.context.runtime.meters.resizes.infeasible(resize::detail(message));
+            }
             let told = summary::told(pod, reason, generation(pod), message);
             self.context.recorder.warning(&PodRef::of(pod), &format!("Resize{reason}"), told);
         }

@@ -133,6 +133,8 @@ pub struct Worker {
     disrupted: bool,
     /// Whether the node has not taken the pod at all.
     refused: bool,
+    /// Whether it has what plugins bring, as far as it had to ask.
+    entered: bool,
     /// How long the pod has to end when the node cannot wait for longer, seconds.
     longest_grace: Option<i64>,
     /// Whether it is to end only until its machine is back.
@@ -149,6 +151,8 @@ pub struct Worker {
     announced: Option<u32>,
     /// When the pod was seen first, until it runs.
     unstarted: Option<Instant>,
+    /// Whether the API has yet to tell that all of a pod runs that began with this kubelet.
+    unobserved: bool,
 }
 
 impl Worker {
@@ -164,6 +168,8 @@ impl Worker {
         let probes = ProbeTasks::new(context.runtime.clone(), recorder, context.probes.clone(), wake);
         let began = desired.borrow().pod().clone();
         told.began.send_replace(began.clone());
+        // Nobody creates static pods, they are found.
+        let unobserved = !is_static(&began) && began.status.as_ref().is_none_or(|status| status.start_time.is_none());
         Self {
             back_off: BackOff::up_to(context.options.pace.longest_restart),
             context,
@@ -179,6 +185,7 @@ impl Worker {
             disrupted: false,
             refused: refusal.is_some(),
             failure: refusal,
+            entered: false,
             longest_grace: None,
             rests: false,
             volumes: None,
@@ -189,6 +196,7 @@ impl Worker {
             quiet: Quiet::default(),
             announced: None,
             unstarted: Some(Instant::now()),
+            unobserved,
         }
     }
 
@@ -198,6 +206,7 @@ impl Worker {
         let mut why = "create";
         loop {
             let desired = self.desired.borrow_and_update().clone();
+            self.note_observed(desired.pod());
             let begun = Instant::now();
             let stepped = self.step(&desired).await;
             self.context.runtime.meters.pod_workers.observe(&[why], begun.elapsed());
@@ -287,6 +296,9 @@ impl Worker {
             let over = spec::terminal_phase(pod.status.as_ref().and_then(|s| s.phase.as_deref()));
             if over || self.rests || self.failure.is_some() {
                 self.stage = Stage::Terminating;
+                return Ok(Duration::ZERO);
+            }
+            if !self.enter(&pod, &runtime).await {
                 return Ok(Duration::ZERO);
             }
             let probes = self.probes.results();

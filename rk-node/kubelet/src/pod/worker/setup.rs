@@ -8,7 +8,8 @@ use k8s_openapi::api::core::v1::Pod;
 use rk_cri_api::v1::LinuxContainerResources;
 
 use super::end::unless_called;
-use super::{SETUP_RETRY, Worker};
+use super::{SETUP_RETRY, Stage, Worker};
+use crate::admission::unexpected;
 use crate::cgroups::Cgroups;
 use crate::events::PodRef;
 use crate::pod::resize::Resize;
@@ -24,6 +25,27 @@ impl Worker {
         let done = change(&self.context.cgroups);
         self.context.runtime.meters.cgroups.observe(&[what], begun.elapsed());
         done
+    }
+
+    /// Has plugins give the containers of a pod that is new here the devices that they ask for, before anything of it begins. Upstream's
+    /// kubelet does not take a pod for which that fails. Whether the pod goes on.
+    pub(super) async fn enter(&mut self, pod: &Pod, runtime: &RuntimePod) -> bool {
+        if self.entered {
+            return true;
+        }
+        let begun = pod.status.as_ref().is_some_and(|status| status.start_time.is_some());
+        if !begun && runtime.sandboxes.is_empty() && runtime.containers.is_empty() {
+            let (context, desired) = (self.context.clone(), self.desired.clone());
+            let asking = context.devices.allocate(pod);
+            let Some(given) = unless_called(&context.evictions, pod, &desired, asking).await else { return false };
+            if let Err(problem) = given {
+                self.failure = Some(context.refuse(pod, unexpected(&problem)));
+                self.refused = true;
+                self.stage = Stage::Terminating;
+            }
+        }
+        self.entered = true;
+        !self.refused
     }
 
     /// The pod's cgroup and volumes.
@@ -96,6 +118,16 @@ impl Worker {
 
     /// Holds a pod and its running containers to what their spec asks for now; whether that was tried, with whatever success.
     pub(super) async fn resize(&mut self, pod: &Arc<Pod>, runtime: &RuntimePod) -> Result<bool, RuntimeError> {
+        let begun = Instant::now();
+        let tried = self.try_resize(pod, runtime).await;
+        if !matches!(tried, Ok(false)) {
+            let good = tried.is_ok() && self.resize_error.is_none();
+            self.context.runtime.meters.resizes.done(good, begun.elapsed());
+        }
+        tried
+    }
+
+    async fn try_resize(&mut self, pod: &Arc<Pod>, runtime: &RuntimePod) -> Result<bool, RuntimeError> {
         let memory = self.context.node.borrow().memory;
         let changes = resize::resizes(pod, runtime, memory);
         let alone = changes.is_empty();

@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{Pod, PodStatus};
 
 use super::{Stage, Worker};
 use crate::pod::spec;
+use crate::pod::startup::startup;
 use crate::pod::status::{StatusInputs, pod_status};
 use crate::runtime::RuntimePod;
 
@@ -72,6 +73,18 @@ impl Worker {
         let Some(seen) = self.unstarted.take() else { return };
         if pod.status.as_ref().and_then(|s| s.phase.as_deref()) != Some("Running") {
             self.context.runtime.meters.pod_starts.observe(&[], seen.elapsed());
+        }
+    }
+
+    /// Tells how long the pod took to start, once the API tells that all of it runs.
+    pub(super) fn note_observed(&mut self, pod: &Pod) {
+        if !self.unobserved {
+            return;
+        }
+        let pulling = self.context.images.pulling(spec::uid(pod));
+        if let Some(took) = startup(pod, Timestamp::now(), pulling) {
+            self.unobserved = false;
+            self.context.runtime.meters.starts.started(took);
         }
     }
 

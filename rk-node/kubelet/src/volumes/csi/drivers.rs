@@ -11,6 +11,8 @@ use rk_plugin_api::csi::{NodeGetCapabilitiesRequest, NodeGetInfoRequest};
 use tonic::transport::Channel;
 use tonic::{Response, Status};
 
+use crate::plugins::timed;
+
 /// Longest call: mounting a network file system may wait for its server.
 const CALL: Duration = Duration::from_secs(120);
 /// Longest question about the driver itself.
@@ -29,19 +31,6 @@ pub struct Driver {
     pub topology: BTreeMap<String, String>,
     capabilities: Vec<i32>,
     channel: Channel,
-}
-
-/// A call with a deadline; the error is a text that names it.
-pub async fn timed<T>(
-    what: &str,
-    call: impl Future<Output = Result<Response<T>, Status>>,
-    limit: Duration,
-) -> Result<T, String> {
-    match tokio::time::timeout(limit, call).await {
-        Ok(Ok(answer)) => Ok(answer.into_inner()),
-        Ok(Err(status)) => Err(format!("rpc error: code = {:?} desc = {}", status.code(), status.message())),
-        Err(_) => Err(format!("rpc error: code = DeadlineExceeded desc = {what} took longer than {limit:?}")),
-    }
 }
 
 impl Driver {

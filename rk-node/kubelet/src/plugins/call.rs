@@ -1,0 +1,33 @@
+//! Calls of plugins.
+
+use std::time::Duration;
+
+use tonic::{Response, Status};
+
+/// A call with a deadline; the error is a text in gRPC's words.
+pub async fn timed<T>(
+    what: &str,
+    call: impl Future<Output = Result<Response<T>, Status>>,
+    limit: Duration,
+) -> Result<T, String> {
+    match tokio::time::timeout(limit, call).await {
+        Ok(Ok(answer)) => Ok(answer.into_inner()),
+        Ok(Err(status)) => Err(format!("rpc error: code = {:?} desc = {}", status.code(), status.message())),
+        Err(_) => Err(format!("rpc error: code = DeadlineExceeded desc = {what} took longer than {limit:?}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_call_that_fails_or_takes_too_long_is_told_in_grpc_s_words() {
+        let limit = Duration::from_secs(30);
+        assert_eq!(timed("Allocate", async { Ok(Response::new(7)) }, limit).await, Ok(7));
+        let failed = timed::<()>("Allocate", async { Err(Status::unknown("no power")) }, limit).await;
+        assert_eq!(failed, Err("rpc error: code = Unknown desc = no power".to_owned()));
+        let late = timed::<()>("Allocate", std::future::pending(), Duration::ZERO).await;
+        assert_eq!(late, Err("rpc error: code = DeadlineExceeded desc = Allocate took longer than 0ns".to_owned()));
+    }
+}

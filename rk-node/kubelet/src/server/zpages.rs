@@ -1,0 +1,36 @@
+//! What [`super::statusz`] and [`super::flagz`] have in common: the form that a client accepts, and objects in it.
+
+use http::header::{ACCEPT, WARNING};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use rk_zpages::{Answer, Format, OFFERED, Version, negotiate};
+use serde_json::Value;
+
+use super::body::{Body, Refusal, json, refuse, response};
+
+/// The form in which a client takes an object of a kind, or its page.
+pub(super) fn accepted(headers: &HeaderMap, kind: &str) -> Result<Answer, Refusal> {
+    let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
+    negotiate(accept, kind).ok_or_else(|| {
+        let why = format!("only the following media types are accepted: {}\n", OFFERED.join(", "));
+        refuse(StatusCode::NOT_ACCEPTABLE, why)
+    })
+}
+
+/// A page's object, with a warning if its version is an old one.
+pub(super) fn object(page: &str, object: &Value, version: Version, format: Format) -> Result<Response<Body>, Refusal> {
+    let mut answered = match format {
+        Format::Json => json(object),
+        Format::Yaml => match serde_yaml_ng::to_string(object) {
+            Ok(yaml) => response(StatusCode::OK, "application/yaml", yaml),
+            Err(error) => {
+                return Err(refuse(StatusCode::INTERNAL_SERVER_ERROR, format!("encoding the answer: {error}")));
+            }
+        },
+    };
+    if let Some(warning) = version.warning(page)
+        && let Ok(value) = HeaderValue::from_str(&format!("299 - \"{warning}\""))
+    {
+        answered.headers_mut().insert(WARNING, value);
+    }
+    Ok(answered)
+}
