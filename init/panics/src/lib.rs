@@ -1,6 +1,6 @@
 //! A panic ends the process (ADR 0295), in programs that were built to unwind as well.
 //!
-//! Tests need unwinding, and what they boot shares its crates with them (ADR 0297). Without this, a task of such a program would
+//! Tests need unwinding, and what they boot shares its crates with them (ADR 0298). Without this, a task of such a program would
 //! die unseen where that of a released one takes its process along.
 
 /// From now on a panic of any thread ends the process, by `SIGABRT`, once its message was told. Where the compiler does so
