@@ -117,10 +117,13 @@ impl Store {
         let mut state = self.state();
         for path in entries(&self.root.join("records"))? {
             let whole = |image: &Image| image.layers.iter().all(|layer| self.layer_dir(layer).is_dir());
-            match read_record::<Image>(&path)?.filter(whole) {
+            // One that did not come to its place before the power went would never be removed with its image.
+            let placed = path.extension().is_some_and(|extension| extension == "json");
+            let record = if placed { read_record::<Image>(&path)? } else { None };
+            match record.filter(whole) {
                 Some(image) => drop(state.images.insert(image.id.clone(), image)),
                 None => {
-                    tracing::warn!(path = %path.display(), "removed an image record that is torn or lacks a layer");
+                    tracing::warn!(path = %path.display(), "removed an image record that is torn, was never in its place or lacks a layer");
                     fs::remove_file(&path).at("remove", &path)?;
                 }
             }
