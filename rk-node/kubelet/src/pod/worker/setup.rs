@@ -39,6 +39,11 @@ impl Worker {
             warn("FailedPrepareDynamicResources", "Failed to prepare dynamic resources", &problem);
             return Err(problem);
         }
+        self.mount(pod, ip, runtime).await
+    }
+
+    /// The pod's volumes: those that are known, unless something was wrong.
+    pub(super) async fn mount(&mut self, pod: &Pod, ip: &str, runtime: &RuntimePod) -> Result<(), String> {
         if self.volumes.is_some() && runtime.active_sandbox().is_some() && self.setup_failures == 0 {
             return Ok(());
         }
