@@ -16,7 +16,10 @@ impl Store {
         let mut state = self.state();
         for path in entries(&self.root.join("records"))? {
             let whole = |image: &Image| image.layers.iter().all(|layer| self.layer_dir(layer).is_dir());
+            // One that did not come to its place before the power went would never be removed with its image.
+            let placed = path.extension().is_some_and(|extension| extension == "json");
             let read = match read_record::<Image>(&path) {
+                _ if !placed => None,
                 // An image can be pulled again.
                 Err(error) if !is_ours(&error) => {
                     tracing::error!(path = %path.display(), %error, "the record of an image cannot be read");
@@ -27,7 +30,7 @@ impl Store {
             match read.filter(whole) {
                 Some(image) => drop(state.images.insert(image.id.clone(), image)),
                 None => {
-                    tracing::warn!(path = %path.display(), "removed an image record that is torn or lacks a layer");
+                    tracing::warn!(path = %path.display(), "removed an image record that is torn, was never in its place or lacks a layer");
                     remove_tree(&path).at("remove", &path)?;
                 }
             }

@@ -297,6 +297,18 @@ mod tests {
     }
 
     #[test]
+    fn a_record_that_never_came_to_its_place_is_none() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        drop(store(dir.path()));
+        let records =
+            || fs::read_dir(dir.path().join("records")).expect("records").map(|entry| entry.expect("entry").path());
+        let record = records().next().expect("a record");
+        fs::rename(&record, record.with_extension("new")).expect("as the power went");
+        let store = Store::open(dir.path()).expect("store");
+        assert!(store.state().images.is_empty() && records().next().is_none());
+    }
+
+    #[test]
     fn a_layer_that_is_away_is_to_be_pulled_again() {
         let dir = tempfile::tempdir().expect("tempdir");
         let (store, image, layer) = store(dir.path());

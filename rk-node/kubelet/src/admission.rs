@@ -1,9 +1,11 @@
 //! Whether this node takes a pod. The scheduler has chosen already; this catches what it could not know.
 
 mod app_armor;
+mod pressure;
 mod taints;
 
 pub use app_armor::app_armor;
+pub use pressure::pressure;
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
 //! Writing state so that a torn write is never seen: new file, fsync, rename, fsync of the directory.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -37,9 +37,29 @@ pub fn read_optional(path: &Path) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
+/// Whether a file says this and nothing else. Others may write into it: no more of it is read than it takes to tell.
+pub fn says(path: &Path, text: &str) -> bool {
+    let most = u64::try_from(text.len()).unwrap_or(u64::MAX).saturating_add(1);
+    let mut said = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(most).read_to_end(&mut said));
+    read.is_ok() && said == text.as_bytes()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_says_what_it_says_and_is_not_read_beyond_that() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("hosts");
+        assert!(!says(&path, ""), "there is none");
+        fs::write(&path, "one").unwrap();
+        for (text, same) in [("one", true), ("on", false), ("ones", false), ("", false)] {
+            assert_eq!(says(&path, text), same, "{text}");
+        }
+        assert!(!says(Path::new("/dev/zero"), "\0\0\0"), "it has no end");
+    }
 
     #[test]
     fn a_rewrite_replaces_the_whole_file_and_leaves_nothing_beside_it() {

@@ -6,17 +6,46 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
 use rk_cri_api::v1 as cri;
 use rustix::fs::statvfs;
 use tokio::sync::Notify;
+use tonic::Code;
 
 use crate::events::{PodRef, Recorder};
 use crate::images::PullRecords;
 use crate::options::ImageGc;
+use crate::pod::spec;
 use crate::runtime::{Runtime, RuntimeError};
+use crate::views::PodViews;
 
 /// How often usage is looked at.
 const PERIOD: Duration = Duration::from_secs(60);
+
+/// Who tells which images there are, and which of them are used.
+pub struct Sources {
+    /// The runtime.
+    pub runtime: Runtime,
+    /// The pods of this node.
+    pub pods: PodViews,
+}
+
+impl Sources {
+    /// All images, and the IDs of those that containers were made from or volumes of pods show.
+    async fn look(&self) -> Result<(Vec<cri::Image>, BTreeSet<String>), RuntimeError> {
+        let images = self.runtime.list_images().await?;
+        let mut used = in_use(&images, &self.runtime.list_containers().await?);
+        for reference in of_volumes(&self.pods.all()) {
+            match self.runtime.image_status(&reference).await {
+                Ok(found) => used.extend(found.map(|image| image.id)),
+                // What is no name keeps no image, and no other from being removed.
+                Err(error) if error.code == Code::InvalidArgument => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok((images, used))
+    }
+}
 
 /// An image that may be removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +86,7 @@ fn take_old(candidates: &mut Vec<Candidate>, oldest: Duration, now: Instant) -> 
 /// Collects for ever. `storage` is a path on the filesystem that holds images; `lack` is notified of pulls that had no room: the
 /// disk need not be as full then.
 pub async fn collect_loop(
-    runtime: Runtime,
+    sources: Sources,
     recorder: Recorder,
     node: String,
     storage: PathBuf,
@@ -68,10 +97,10 @@ pub async fn collect_loop(
     let mut last_used: HashMap<String, Instant> = HashMap::new();
     let (mut high, mut failed) = (bounds.high, false);
     loop {
-        if let Err(error) = forget_pulls(&runtime, &records).await {
+        if let Err(error) = forget_pulls(&sources.runtime, &records).await {
             tracing::debug!("forgetting pulls of images that went: {error}");
         }
-        let problem = match collect(&runtime, &storage, ImageGc { high, ..bounds }, &mut last_used).await {
+        let problem = match collect(&sources, &storage, ImageGc { high, ..bounds }, &mut last_used).await {
             Ok(full) => {
                 full.inspect(|told| recorder.warning(&PodRef::node(&node), "FreeDiskSpaceFailed", told.clone()))
             }
@@ -102,14 +131,13 @@ async fn forget_pulls(runtime: &Runtime, records: &PullRecords) -> Result<(), Ru
 
 /// Collects once; answers with why the disk is still too full, if it is.
 async fn collect(
-    runtime: &Runtime,
+    sources: &Sources,
     storage: &Path,
     bounds: ImageGc,
     last_used: &mut HashMap<String, Instant>,
 ) -> Result<Option<String>, RuntimeError> {
-    let now = Instant::now();
-    let images = runtime.list_images().await?;
-    let used = in_use(&images, &runtime.list_containers().await?);
+    let (now, runtime) = (Instant::now(), &sources.runtime);
+    let (images, used) = sources.look().await?;
     last_used.retain(|id, _| images.iter().any(|i| i.id == *id));
     for image in &images {
         let at = last_used.entry(image.id.clone()).or_insert(now);
@@ -153,10 +181,9 @@ fn too_full(total: u64, available: u64, freed: u64) -> String {
 }
 
 /// Removes every image that nobody uses, and says how many went. For a node whose disk is short.
-pub async fn reclaim(runtime: &Runtime) -> Result<usize, RuntimeError> {
-    let images = runtime.list_images().await?;
-    let used = in_use(&images, &runtime.list_containers().await?);
-    let mut gone = 0;
+pub async fn reclaim(sources: &Sources) -> Result<usize, RuntimeError> {
+    let (images, used) = sources.look().await?;
+    let (runtime, mut gone) = (&sources.runtime, 0);
     for image in images.iter().filter(|i| !used.contains(&i.id) && !i.pinned) {
         tracing::info!(image = %image.id, bytes = image.size, "removing an unused image: the disk is short");
         runtime.remove_image(&image.id).await?;
@@ -178,6 +205,15 @@ fn in_use(images: &[cri::Image], containers: &[cri::Container]) -> BTreeSet<Stri
         used.extend(images.iter().filter(hit).map(|i| i.id.clone()));
     }
     used
+}
+
+/// The images that volumes of pods show which have not ended, by the names that they give them.
+fn of_volumes(pods: &[Arc<Pod>]) -> BTreeSet<String> {
+    let lasts = |pod: &&Arc<Pod>| !spec::terminal_phase(pod.status.as_ref().and_then(|s| s.phase.as_deref()));
+    let specs = pods.iter().filter(lasts).filter_map(|pod| pod.spec.as_ref());
+    let volumes = specs.flat_map(|spec| spec.volumes.iter().flatten());
+    let references = volumes.filter_map(|volume| volume.image.as_ref()?.reference.clone());
+    references.filter(|reference| !reference.is_empty()).collect()
 }
 
 /// How many bytes must go, when the disk is too full.
@@ -235,6 +271,24 @@ mod tests {
         let start = "Insufficient free disk space on the node's image filesystem (90% of 10.0 GiB used). Failed to free sufficient space";
         assert!(told.starts_with(start) && told.contains("(freed 77 bytes)"), "{told}");
         assert!(too_full(0, 0, 0).contains("(0% of 0.0 GiB used)"));
+    }
+
+    #[test]
+    fn images_that_volumes_show_are_used_until_their_pod_has_ended() {
+        let pod = |phase: &str, image: serde_json::Value| -> Arc<Pod> {
+            let volumes = serde_json::json!([{"name": "v", "image": image}, {"name": "w", "emptyDir": {}}]);
+            let pod = serde_json::json!({"spec": {"containers": [], "volumes": volumes}, "status": {"phase": phase}});
+            Arc::new(serde_json::from_value(pod).unwrap())
+        };
+        let reference = |name: &str| serde_json::json!({"reference": name});
+        let pods = [
+            pod("Running", reference("a:1")),
+            pod("Pending", reference("b:1")),
+            pod("Succeeded", reference("c:1")),
+            pod("Running", serde_json::json!({})),
+            pod("Running", reference("")),
+        ];
+        assert_eq!(of_volumes(&pods).into_iter().collect::<Vec<_>>(), ["a:1", "b:1"]);
     }
 
     #[test]

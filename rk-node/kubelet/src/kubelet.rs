@@ -139,7 +139,9 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
     tasks.spawn(logs::rotate_loop(runtime.clone(), options.logs));
 
     let storage = options.dirs.kubelet.clone();
-    let (collected, host) = (runtime.clone(), options.node_name.clone());
+    let (views, pods) = PodViews::new();
+    let collected = image_gc::Sources { runtime: runtime.clone(), pods: pods.clone() };
+    let host = options.node_name.clone();
     let records = Arc::new(PullRecords::open(&options.dirs.kubelet, options.image_verification.clone()));
     let (bounds, lack) = (options.image_gc, Arc::new(Notify::new()));
     let (noted, lacking) = (records.clone(), lack.clone());
@@ -157,7 +159,6 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
     let object = NodeObject::new(client.clone(), node_name.clone(), drivers.clone());
     tasks.spawn(plugins::register_loop(options.dirs.kubelet.clone(), drivers.clone(), object));
     let csi = Csi::new(&options.dirs.kubelet, node_name, objects.clone(), drivers);
-    let (views, pods) = PodViews::new();
     let sync_loop = Heartbeat::default();
     let context = Arc::new(Context {
         client: client.clone(),

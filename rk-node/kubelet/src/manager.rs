@@ -19,7 +19,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::admission::{Refusal, admit, app_armor, sysctls};
+use crate::admission::{Refusal, admit, app_armor, pressure, sysctls};
 use crate::cleanup;
 use crate::context::Shared;
 use crate::eviction::Order;
@@ -258,7 +258,10 @@ impl Manager {
         let others: Vec<&Pod> = others.iter().map(AsRef::as_ref).collect();
         let (mut node, max_pods) = (self.context.node.borrow().clone(), self.context.options.max_pods);
         node.devices = self.context.devices.amounts().into_keys().collect();
-        let rules = sysctls(pod, &self.context.options.unsafe_sysctls).and_then(|()| app_armor(pod));
+        let options = &self.context.options;
+        let short = self.context.shortages.told(options.pressure_transition, std::time::Instant::now());
+        let rules =
+            pressure(pod, short).and_then(|()| sysctls(pod, &options.unsafe_sysctls)).and_then(|()| app_armor(pod));
         let Err(refusal) = rules.clone().and_then(|()| admit(pod, &others, &node, max_pods)) else {
             return self.give_own(pod);
         };

@@ -23,7 +23,7 @@ pub struct Pace {
     pub pulls: Rate,
     /// How often events are written (`eventRecordQPS`, `eventBurst`).
     pub events: Rate,
-    /// How long a stream of exec, attach or port-forward may be silent; zero is for ever (`streamingConnectionIdleTimeout`).
+    /// How long a stream of exec, attach or port-forward may be silent (`streamingConnectionIdleTimeout`); zero is for ever, which no document can say.
     pub stream_idle: Duration,
     /// Most pods for each CPU; 0 is no such bound (`podsPerCore`).
     pub pods_per_core: u32,

@@ -62,6 +62,26 @@ async fn a_resize_that_is_told_of_while_a_container_is_stopped_is_judged_all_the
     rig.gone("busy", 30).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_that_ends_well_for_a_resize_begins_anew() {
+    let rig = Rig::new().await;
+    let container = json!({"name": "c", "image": "img:1", "command": ["run"],
+        "resources": {"requests": {"cpu": "10m", "memory": "10Mi"}},
+        "resizePolicy": [{"resourceName": "cpu", "restartPolicy": "RestartContainer"}]});
+    let spec = json!({"restartPolicy": "OnFailure", "terminationGracePeriodSeconds": 1, "containers": [container]});
+    rig.create("batch", spec).await;
+    rig.status("batch", "the pod is ready", 60, ready).await;
+    let body = json!({"spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": "20m"}}}]}});
+    rig.pods().patch_subresource("resize", "batch", &PatchParams::default(), &Patch::Strategic(body)).await.unwrap();
+    let again = |status: &PodStatus| {
+        let container = status.container_statuses.iter().flatten().next();
+        ready(status) && container.is_some_and(|container| container.restart_count == 1)
+    };
+    let told = rig.status("batch", "its container runs again", 60, again).await;
+    let before = told.container_statuses.unwrap().remove(0).last_state.unwrap().terminated.unwrap();
+    assert_eq!(before.exit_code, 0, "a policy of OnFailure begins nothing anew that ended so");
+}
+
 /// Thousandths of a CPU.
 fn milli(cpu: &str) -> i64 {
     cpu.strip_suffix('m').map_or_else(|| cpu.parse::<i64>().unwrap() * 1000, |milli| milli.parse().unwrap())

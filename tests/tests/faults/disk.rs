@@ -1,8 +1,23 @@
 //! A full data disk: the node says so, goes on answering, starts again with it, and is well once there is room.
 
 use super::{Worker, plane, pod, sh};
-use rk_tests::{eventually, limit};
+use rk_tests::{Kubectl, eventually, limit};
 use std::process::Command;
+
+/// Sees a pod refused that comes past the scheduler: it would only be evicted.
+fn refused(kubectl: &Kubectl, node: &str) {
+    kubectl.apply(&format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: late}}\nspec:\n  nodeName: {node}\n  containers:\n  \
+         - {{name: main, image: {}, command: [sleep, \"36000\"]}}\n",
+        super::IMAGE
+    ));
+    eventually("the refusal", limit(60), || {
+        match kubectl.try_path(&["pod", "late"], "{.status.reason}: {.status.message}")? {
+            seen if seen.starts_with("Evicted: ") && seen.contains("The node had condition: [DiskPressure].") => Ok(()),
+            seen => Err(seen),
+        }
+    });
+}
 
 #[test]
 fn a_pod_that_fills_the_disk_is_evicted_and_the_node_is_well_again() {
@@ -55,6 +70,7 @@ fn a_machine_starts_with_a_full_disk_says_so_and_is_well_once_there_is_room() {
     let free: u64 = df.split_whitespace().nth(3).and_then(|n| n.parse().ok()).expect("df");
     assert!(free < 64, "{df}");
     worker.wait_condition("DiskPressure", "True", 120);
+    refused(&kubectl, &worker.name);
     worker.answers();
     worker.rkctl(&["node", "events"]).good();
     let mark = worker.vm().console().mark();

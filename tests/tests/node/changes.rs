@@ -155,6 +155,8 @@ fn neighbours_in_a_pod_tell_their_new_amounts_while_one_waits_for_its_restart() 
         serde_json::from_str(&resizable("two", &[("slow", [20, 16, 40, 32]), ("quick", [20, 16, 40, 32])]))
             .expect("JSON");
     whole["spec"]["terminationGracePeriodSeconds"] = 40.into();
+    // It ends well, which this policy takes for done.
+    whole["spec"]["restartPolicy"] = "OnFailure".into();
     whole["spec"]["containers"][0]["resizePolicy"] =
         json!([{"resourceName": "cpu", "restartPolicy": "RestartContainer"}]);
     whole["spec"]["containers"][0]["command"] =

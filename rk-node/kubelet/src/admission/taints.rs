@@ -7,9 +7,13 @@ const EFFECT: &str = "NoExecute";
 
 /// Whether the pod may run under these taints of its node.
 pub fn borne(pod: &Pod, taints: &[Taint]) -> bool {
+    taints.iter().filter(|taint| taint.effect == EFFECT).all(|taint| tolerates(pod, taint))
+}
+
+/// Whether the pod tolerates a taint.
+pub fn tolerates(pod: &Pod, taint: &Taint) -> bool {
     let tolerations = pod.spec.as_ref().and_then(|s| s.tolerations.as_deref()).unwrap_or_default();
-    let mut drives = taints.iter().filter(|taint| taint.effect == EFFECT);
-    drives.all(|taint| tolerations.iter().any(|toleration| answers(toleration, taint)))
+    tolerations.iter().any(|toleration| answers(toleration, taint))
 }
 
 fn answers(toleration: &Toleration, taint: &Taint) -> bool {

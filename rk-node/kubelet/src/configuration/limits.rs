@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::Reader;
 use super::read::duration;
 use crate::Pace;
-use crate::options::{ImageGc, Options, PodUrl};
+use crate::options::{ImageGc, Options};
 
 impl Reader {
     /// Takes over one of these keys; answers whether it is one.
@@ -20,9 +20,9 @@ impl Reader {
             "imageMaximumGCAge" => self.duration(key, value, &mut options.image_gc.oldest),
             "evictionMinimumReclaim" => self.thresholds(key, value, &mut options.minimum_reclaim),
             "registryPullQPS" => self.number(key, value, 0, &mut options.pace.pulls.per_second),
-            "registryBurst" => self.number(key, value, 0, &mut options.pace.pulls.burst),
+            "registryBurst" => self.positive(key, value, &mut options.pace.pulls.burst),
             "eventRecordQPS" => self.number(key, value, 0, &mut options.pace.events.per_second),
-            "eventBurst" => self.number(key, value, 0, &mut options.pace.events.burst),
+            "eventBurst" => self.positive(key, value, &mut options.pace.events.burst),
             "streamingConnectionIdleTimeout" => self.duration(key, value, &mut options.pace.stream_idle),
             "resolvConf" => self.set(key, value, &mut options.dirs.resolv_conf),
             "nodeStatusMaxImages" => match value.as_i64() {
@@ -32,15 +32,10 @@ impl Reader {
             },
             "staticPodURL" => self.pod_url(key, value, &mut options.static_pod_url.url),
             "staticPodURLHeader" => self.headers(key, value, &mut options.static_pod_url.headers),
-            "httpCheckFrequency" => {
-                let mut every = Duration::ZERO;
-                self.duration(key, value, &mut every);
-                // None is the default, as upstream's.
-                options.static_pod_url.every = if every.is_zero() { PodUrl::default().every } else { every };
-            }
+            "httpCheckFrequency" => self.duration(key, value, &mut options.static_pod_url.every),
             "providerID" => self.set(key, value, &mut options.provider_id),
             "podsPerCore" => self.number(key, value, 0, &mut options.pace.pods_per_core),
-            "nodeLeaseDurationSeconds" => self.number(key, value, 1, &mut options.pace.lease_seconds),
+            "nodeLeaseDurationSeconds" => self.positive(key, value, &mut options.pace.lease_seconds),
             "crashLoopBackOff" => self.restarts(key, value, &mut options.pace.longest_restart),
             "containerLogMaxWorkers" => self.number(key, value, 1, &mut options.logs.workers),
             "containerLogMonitorInterval" => match value.as_str().and_then(duration) {
@@ -57,6 +52,13 @@ impl Reader {
         match value.as_u64().and_then(|number| u32::try_from(number).ok()).filter(|number| *number >= least) {
             Some(number) => *into = number,
             None => self.warn(key, &format!("{value} must be a number greater than or equal to {least}: left out")),
+        }
+    }
+
+    /// A number of which none is the default, as upstream's.
+    pub(super) fn positive(&mut self, key: &str, value: &Value, into: &mut u32) {
+        if value.as_u64() != Some(0) {
+            self.number(key, value, 1, into);
         }
     }
 
@@ -153,6 +155,7 @@ impl Reader {
 mod tests {
     use super::super::configure;
     use super::*;
+    use crate::options::PodUrl;
     use crate::{Amount, Cluster, Rate, Thresholds};
     use serde_json::json;
 
@@ -202,6 +205,19 @@ mod tests {
     }
 
     #[test]
+    fn none_is_the_default_as_upstream_s() {
+        let (options, warnings) = read(json!({
+            "maxPods": 0, "evictionPressureTransitionPeriod": "0s", "imageMinimumGCAge": "0s", "imageMaximumGCAge": "0s",
+            "streamingConnectionIdleTimeout": "0s", "nodeStatusReportFrequency": "0s", "nodeLeaseDurationSeconds": 0,
+            "registryBurst": 0, "eventBurst": 0,
+        }));
+        assert!(warnings.is_empty(), "{warnings:?}");
+        let told =
+            |of: &Options| (of.max_pods, of.pressure_transition.as_secs(), of.image_gc.youngest.as_secs(), of.pace);
+        assert_eq!(told(&options), (110, 300, 120, Pace::default()));
+    }
+
+    #[test]
     fn static_pods_may_come_from_an_address_with_headers_that_nobody_sees() {
         let (options, warnings) = read(json!({
             "staticPodURL": "https://h:8443/pods", "staticPodURLHeader": {"X-Token": ["hidden", "b"]}, "httpCheckFrequency": "5s",
@@ -241,7 +257,7 @@ mod tests {
             (json!({"nodeStatusMaxImages": -2}), "nodeStatusMaxImages"),
             (json!({"eventBurst": "many"}), "eventBurst"),
             (json!({"streamingConnectionIdleTimeout": 5}), "streamingConnectionIdleTimeout"),
-            (json!({"nodeLeaseDurationSeconds": 0}), "nodeLeaseDurationSeconds"),
+            (json!({"nodeLeaseDurationSeconds": -1}), "nodeLeaseDurationSeconds"),
             (
                 json!({"crashLoopBackOff": {"maxContainerRestartPeriod": "301s"}}),
                 "crashLoopBackOff.maxContainerRestartPeriod",

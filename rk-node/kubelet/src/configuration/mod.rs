@@ -74,7 +74,7 @@ impl Reader {
     fn apply(&mut self, options: &mut Options, key: &str, value: &Value) {
         match key {
             "kind" | "apiVersion" => {}
-            "maxPods" => self.set(key, value, &mut options.max_pods),
+            "maxPods" => self.positive(key, value, &mut options.max_pods),
             "readOnlyPort" => self.set(key, value, &mut options.read_only_port),
             "clusterDomain" => self.set(key, value, &mut options.cluster.domain),
             "clusterDNS" => self.set::<Vec<IpAddr>>(key, value, &mut options.cluster.dns),
@@ -149,6 +149,8 @@ impl Reader {
 
     fn duration(&mut self, key: &str, value: &Value, into: &mut Duration) {
         match value.as_str().and_then(duration) {
+            // None is the default, as upstream's: documents that name every key have it so.
+            Some(read) if read.is_zero() => {}
             Some(read) => *into = read,
             None => self.warn(key, &format!("{value} is no duration such as 1m30s: left out")),
         }

@@ -55,6 +55,7 @@ struct Seen {
 /// Watches for ever. Pods that must go are named to `wake`.
 pub async fn evict_loop(context: Shared, wake: mpsc::Sender<runtime::Change>) {
     let mut seen = Seen::default();
+    let images = image_gc::Sources { runtime: context.runtime.clone(), pods: context.pods.clone() };
     loop {
         tokio::time::sleep(PERIOD).await;
         let pods = context.pods.all();
@@ -67,7 +68,7 @@ pub async fn evict_loop(context: Shared, wake: mpsc::Sender<runtime::Change>) {
         }
         if verdict.is_some_and(|v| Shortage::of(v.signal).on_disk()) {
             // Images that nobody uses go before pods do.
-            match image_gc::reclaim(&context.runtime).await {
+            match image_gc::reclaim(&images).await {
                 Ok(0) => {}
                 Ok(_) => verdict = look(&context, &mut seen),
                 Err(error) => tracing::warn!("removing unused images: {} {error}", error.call),

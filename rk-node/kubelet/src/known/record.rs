@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::disk::{read_optional, write_atomically};
-use crate::pod::spec;
+use crate::pod::{given, spec};
 use crate::translate::ServiceInfo;
 
 /// Below the kubelet's directory.
@@ -69,9 +70,10 @@ pub fn is_kept(pod: &Pod) -> bool {
     !spec::terminal_phase(pod.status.as_ref().and_then(|status| status.phase.as_deref()))
 }
 
-/// What is kept of a pod: what it asks for, and that it was admitted.
+/// What is kept of a pod: what it asks for, or what it was given while it waits for that, and that it was admitted. Without the API nobody
+/// knows what it was given otherwise, and it would have at once what the node cannot give.
 pub fn record(pod: &Pod) -> Pod {
-    let mut pod = pod.clone();
+    let mut pod = if given::waits(pod) { Arc::unwrap_or_clone(given::as_given(pod)) } else { pod.clone() };
     pod.metadata.managed_fields = None;
     pod.status = pod.status.map(|status| PodStatus {
         phase: status.phase,
@@ -214,6 +216,21 @@ mod tests {
         store.forget("a-1").unwrap();
         store.forget("a-1").unwrap();
         assert_eq!(store.uids(), BTreeSet::from(["b-1".to_owned(), "c-1".to_owned()]));
+    }
+
+    #[test]
+    fn a_pod_whose_resize_waits_is_kept_with_what_it_was_given() {
+        for (status, want) in [("True", "1"), ("False", "6")] {
+            let pod = json!({"metadata": {"uid": "u"},
+                "spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": "6"}}}]},
+                "status": {"phase": "Running", "conditions": [{"type": "PodResizePending", "status": status}],
+                    "containerStatuses": [{"name": "c", "image": "i", "imageID": "", "ready": true, "restartCount": 0,
+                        "allocatedResources": {"cpu": "1"}, "resources": {"requests": {"cpu": "1"}}}]}});
+            let kept = record(&serde_json::from_value(pod).unwrap());
+            let container = kept.spec.unwrap().containers.remove(0);
+            assert_eq!(container.resources.unwrap().requests.unwrap()["cpu"].0, want);
+            assert_eq!(kept.status.unwrap().conditions, None);
+        }
     }
 
     #[test]

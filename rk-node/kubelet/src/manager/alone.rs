@@ -23,7 +23,6 @@ impl Manager {
         let pods = self.context.known.pods();
         tracing::warn!(pods = pods.len(), "the API does not answer: the node goes on with what it knew");
         self.context.services.recall(self.context.known.surroundings().into_services());
-        self.recall_waiting(&pods);
         for pod in pods.into_iter().map(of_api) {
             if !self.workers.contains_key(spec::uid(&pod)) {
                 self.present(pod);

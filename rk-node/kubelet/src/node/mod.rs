@@ -20,5 +20,5 @@ pub use info::{Machine, machine, most_tasks};
 pub use lease::lease_loop;
 pub use loops::{NodeLoop, Sources};
 pub use object::{kept_memory, pods_together};
-pub use pressure::{Observed, Signal};
+pub use pressure::{Observed, Pressure, Signal};
 pub use shortages::Shortages;

@@ -69,6 +69,12 @@ impl Plan {
         let begins = self.create_sandbox.is_some() || !self.start.is_empty();
         self.end_round.is_none() && !self.kill_pod && !begins && self.kill.is_empty()
     }
+
+    /// Whether something ends so that something begins in its place.
+    pub fn replaces(&self) -> bool {
+        let ends = self.kill_pod || !self.kill.is_empty();
+        ends && (self.create_sandbox.is_some() || (!self.kill_pod && !self.start.is_empty()))
+    }
 }
 
 /// What a decision is made from.

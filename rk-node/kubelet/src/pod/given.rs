@@ -30,7 +30,7 @@ impl Withheld {
 
     /// Takes the pods whose status says that their resize waits for withheld: an earlier kubelet judged them, their workers do anew.
     pub fn recall<'a>(&self, pods: impl Iterator<Item = &'a Pod>) {
-        let waiting = pods.filter(|pod| condition(pod).is_some());
+        let waiting = pods.filter(|pod| waits(pod));
         self.lock().extend(waiting.map(|pod| spec::uid(pod).to_owned()));
     }
 
@@ -44,6 +44,11 @@ impl Withheld {
 fn condition(pod: &Pod) -> Option<&PodCondition> {
     let mut conditions = pod.status.as_ref()?.conditions.iter().flatten();
     conditions.find(|condition| condition.type_ == "PodResizePending" && condition.status == "True")
+}
+
+/// Whether the status of a pod says that its resize waits.
+pub fn waits(pod: &Pod) -> bool {
+    condition(pod).is_some()
 }
 
 /// Whose turn is first when room comes free for resizes that wait: pods of higher priority, Guaranteed ones, then whose waits for longer.

@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use rk_cri_api::v1::LinuxContainerResources;
 
+use super::decide::{Kill, Plan, Start};
 use super::spec;
 use crate::quantity::milli_of;
 use crate::resources::{Qos, container_resources, pod_total, qos_class};
@@ -61,6 +62,24 @@ pub fn resizes(pod: &Pod, runtime: &RuntimePod, node_memory: i64) -> Vec<Resize>
             Some(Resize { id: last.id.clone(), name: container.name.clone(), resources: wanted, restart })
         })
         .collect()
+}
+
+/// Adds to a plan that these containers end and begin anew. However they end: their policy is about ends that nobody asked for.
+pub fn restart(plan: &mut Plan, pod: &Pod, runtime: &RuntimePod, restarts: Vec<Resize>) {
+    if plan.kill_pod || plan.end_round.is_some() {
+        return;
+    }
+    for change in restarts {
+        let running = runtime.containers.iter().find(|c| c.id == change.id && c.running());
+        let (Some(last), Some((kind, _))) = (running, spec::find_container(pod, &change.name)) else { continue };
+        if plan.kill.iter().any(|kill| kill.id == change.id) {
+            continue;
+        }
+        let (name, attempt) = (change.name, last.restart_count.saturating_add(1));
+        let message = format!("Container {name} resize requires restart");
+        plan.kill.push(Kill { id: change.id, name: name.clone(), message, grace: None });
+        plan.start.push(Start { kind, name, attempt, round: last.round, after: None });
+    }
 }
 
 /// Whether a container goes on with less memory than it is held to.
@@ -216,6 +235,33 @@ mod tests {
             more_memory.iter().map(|r| (r.resources.memory_limit_in_bytes >> 20, r.restart)).collect::<Vec<_>>(),
             [(128, true)]
         );
+    }
+
+    #[test]
+    fn what_is_restarted_for_a_resize_begins_anew_however_it_ends() {
+        let pod =
+            pod(json!({"restartPolicy": "OnFailure", "containers": [{"name": "a"}, {"name": "b"}, {"name": "c"}]}));
+        let found = runtime(&pod, &[sandbox(0, true)], &["a:running:0:2", "b:running", "c:exited"]);
+        let all = || -> Vec<Resize> {
+            let of = |(id, name): (&str, &str)| (id.to_owned(), name.to_owned());
+            let changes = [("a-2", "a"), ("b-0", "b"), ("c-0", "c"), ("d-0", "d")].map(of).into_iter();
+            changes.map(|(id, name)| Resize { id, name, resources: Default::default(), restart: true }).collect()
+        };
+        let unhealthy = Kill { id: "b-0".into(), name: "b".into(), message: "unhealthy".into(), grace: Some(3) };
+        let mut plan = Plan { kill: vec![unhealthy.clone()], ..Default::default() };
+        restart(&mut plan, &pod, &found, all());
+        let kill = Kill {
+            id: "a-2".into(),
+            name: "a".into(),
+            message: "Container a resize requires restart".into(),
+            grace: None,
+        };
+        assert_eq!(plan.kill, [unhealthy, kill], "what ends anyway ends as it was to");
+        let start = Start { kind: spec::Kind::App, name: "a".into(), attempt: 3, round: 0, after: None };
+        assert_eq!(plan.start, [start]);
+        let mut ends = Plan { kill_pod: true, ..Default::default() };
+        restart(&mut ends, &pod, &found, all());
+        assert!(ends.kill.is_empty() && ends.start.is_empty(), "{ends:?}");
     }
 
     #[test]

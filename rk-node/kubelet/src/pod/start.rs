@@ -14,6 +14,7 @@ use super::decide::Start;
 use super::kill;
 use super::spec::{self, Kind};
 use crate::context::Context;
+use crate::disk;
 use crate::events::PodRef;
 use crate::images::ImageError;
 use crate::probes::{FALLBACK, HandlerContext, lifecycle_handler};
@@ -275,7 +276,7 @@ impl Launch<'_> {
             };
             std::fs::create_dir_all(&pod_dir).map_err(|e| format!("making {}: {e}", pod_dir.display()))?;
             // Containers of the pod may have the file mounted: its inode stays, its content is the same for all.
-            if std::fs::read_to_string(&path).ok().as_deref() != Some(&text) {
+            if !disk::says(&path, &text) {
                 std::fs::write(&path, text).map_err(|e| format!("writing {}: {e}", path.display()))?;
             }
             let read_only = container.security_context.as_ref().and_then(|s| s.read_only_root_filesystem) == Some(true);

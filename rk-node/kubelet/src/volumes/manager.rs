@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{NFSVolumeSource, Pod, Volume};
 use rk_figures::Ask;
@@ -23,6 +23,8 @@ use crate::translate::FieldContext;
 
 /// How old an object may be when a running pod's volumes are refreshed.
 const REFRESH_AGE: Duration = Duration::from_secs(30);
+/// Whatever took so long to fail waits for somebody for whom the volumes after it would wait, too.
+const HANGS: Duration = Duration::from_secs(10);
 
 /// A volume that could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -106,7 +108,7 @@ impl VolumeManager {
         self.held.stats(uid, Which::Ephemeral, ask).await
     }
 
-    /// Sets all volumes of the pod up from objects no older than `max_age`. Safe to repeat.
+    /// Sets all volumes of the pod up from objects no older than `max_age`, or all that can be: the error is the first one's. Safe to repeat.
     pub async fn set_up(&self, pod: &Pod, fields: &FieldContext, max_age: Duration) -> Result<Volumes, VolumeError> {
         self.each(pod, fields, max_age).await
     }
@@ -118,6 +120,7 @@ impl VolumeManager {
 
     async fn each(&self, pod: &Pod, fields: &FieldContext, max_age: Duration) -> Result<Volumes, VolumeError> {
         let (mut volumes, mut held) = (Volumes::default(), BTreeMap::new());
+        let mut problem: Option<VolumeError> = None;
         for volume in pod.spec.as_ref().and_then(|s| s.volumes.as_deref()).unwrap_or_default() {
             let collector = Collector { pod, fields, objects: &self.objects, tokens: &self.tokens, max_age };
             if let Some(image) = &volume.image {
@@ -125,10 +128,22 @@ impl VolumeManager {
                 volumes.images.insert(volume.name.clone(), entry);
                 continue;
             }
-            let wrong = |reason| VolumeError { volume: volume.name.clone(), reason };
-            let placed = match self.of_others(pod, volume, &mut volumes.grown).await.map_err(wrong)? {
-                Some(placed) => placed,
-                None => Placed::Tree(self.one(pod, volume, &collector).await.map_err(wrong)?),
+            let begun = Instant::now();
+            let placed = match self.of_others(pod, volume, &mut volumes.grown).await {
+                Ok(Some(placed)) => Ok(placed),
+                Ok(None) => self.one(pod, volume, &collector).await.map(Placed::Tree),
+                Err(reason) => Err(reason),
+            };
+            let placed = match placed {
+                Ok(placed) => placed,
+                // The others go on: a token is made anew though a ConfigMap is gone.
+                Err(reason) => {
+                    problem.get_or_insert(VolumeError { volume: volume.name.clone(), reason });
+                    if begun.elapsed() >= HANGS {
+                        break;
+                    }
+                    continue;
+                }
             };
             volumes.read_only.insert(volume.name.clone(), never_written(volume));
             match placed {
@@ -138,6 +153,9 @@ impl VolumeManager {
                 }
                 Placed::Device(path) => drop(volumes.devices.insert(volume.name.clone(), path)),
             }
+        }
+        if let Some(problem) = problem {
+            return Err(problem);
         }
         self.held.set(spec::uid(pod), held);
         Ok(volumes)

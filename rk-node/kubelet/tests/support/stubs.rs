@@ -55,6 +55,7 @@ fn container_status(c: &Container) -> cri::ContainerStatus {
         annotations: c.config.annotations.clone(),
         mounts: c.config.mounts.clone(),
         log_path: c.log_path.to_string_lossy().into_owned(),
+        resources: c.config.linux.as_ref().map(|l| cri::ContainerResources { linux: l.resources.clone() }),
         ..Default::default()
     }
 }
@@ -253,9 +254,14 @@ impl RuntimeService for FakeCri {
 
     async fn update_container_resources(
         &self,
-        _: Request<cri::UpdateContainerResourcesRequest>,
+        request: Request<cri::UpdateContainerResourcesRequest>,
     ) -> Answer<cri::UpdateContainerResourcesResponse> {
-        Err(Status::unimplemented("update_container_resources"))
+        let request = request.into_inner();
+        let mut state = self.state();
+        let found = state.containers.iter_mut().find(|c| c.id == request.container_id);
+        let container = found.ok_or_else(|| Status::not_found(request.container_id.clone()))?;
+        container.config.linux.get_or_insert_default().resources = request.linux;
+        ok(cri::UpdateContainerResourcesResponse {})
     }
     async fn reopen_container_log(
         &self,

@@ -46,6 +46,15 @@ impl Worker {
             return self.end_round(pod, runtime, round, &plan.kill).await;
         }
         let (context, desired) = (self.context.clone(), self.desired.clone());
+        let ip = runtime.active_sandbox().and_then(|s| s.ips.first()).cloned().unwrap_or_default();
+        if plan.replaces() {
+            // What cannot come back is not ended: its volumes come first, as upstream's do.
+            let given = self.as_given(pod);
+            if let Err(problem) = self.mount(&given, &ip, runtime).await {
+                return Ok(Some(self.setup_failed(pod, &problem)));
+            }
+            self.setup_failures = 0;
+        }
         if plan.kill_pod {
             if plan.create_sandbox.is_some() {
                 let message = "Pod sandbox changed, it will be killed and re-created.";
@@ -61,7 +70,6 @@ impl Worker {
                 return Ok(None);
             }
         }
-        let ip = runtime.active_sandbox().and_then(|s| s.ips.first()).cloned().unwrap_or_default();
         for victim in &plan.kill {
             self.probes.stop_container(&victim.id);
             if let Some(container) = runtime.containers.iter().find(|c| c.id == victim.id) {

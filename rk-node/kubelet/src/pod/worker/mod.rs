@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use super::backoff::BackOff;
 use super::decide::{self, Inputs, Plan};
 use super::round::Round;
-use super::{kill, spec};
+use super::{kill, resize, spec};
 use crate::clock;
 use crate::context::Shared;
 use crate::events::PodRef;
@@ -285,7 +285,7 @@ impl Worker {
         let mut pause = RESYNC;
         // Each round may enable the next step (sandbox, init containers, apps); a bound keeps a confused runtime from spinning.
         for _ in 0..64 {
-            let runtime = self.gather(&pod).await?;
+            let mut runtime = self.gather(&pod).await?;
             self.seen = runtime.states();
             let probe_ip = self.probe_ip(&pod, &runtime);
             self.probes.reconcile(&pod, &runtime, &probe_ip, false);
@@ -302,7 +302,7 @@ impl Worker {
                 return Ok(Duration::ZERO);
             }
             let probes = self.probes.results();
-            let plan = decide::decide(&Inputs {
+            let mut plan = decide::decide(&Inputs {
                 pod: &pod,
                 runtime: &runtime,
                 round: self.round(&pod, &runtime),
@@ -322,12 +322,19 @@ impl Worker {
                 pause = pause.min(wake);
             }
             self.prune(&plan).await;
-            let resized = self.resize(&pod, &runtime).await?;
+            let resized = self.resize(&pod, &runtime).await;
+            let (tried, restarts) = (resized.is_some(), resized.unwrap_or_default());
+            if !restarts.is_empty() {
+                // The end of a container may take its whole grace period: meanwhile its neighbours tell what they have.
+                runtime = self.gather(&pod).await?;
+                self.publish(&pod, &runtime, false, false);
+                resize::restart(&mut plan, &pod, &runtime, restarts);
+            }
             let held = self.hold_cpus(&pod, &runtime).await?;
             if plan.is_idle() {
                 self.refresh_volumes(&pod, &runtime).await;
                 // Whatever became of a resize, the runtime may tell something else by now.
-                if held && !resized {
+                if held && !tried {
                     self.quiet.keep(runtime);
                 }
                 return Ok(pause);

@@ -13,7 +13,7 @@ use crate::admission::unexpected;
 use crate::cgroups::Cgroups;
 use crate::events::PodRef;
 use crate::pod::resize::Resize;
-use crate::pod::{kill, resize, spec};
+use crate::pod::{resize, spec};
 use crate::runtime::{RuntimeError, RuntimePod};
 use crate::swap::SWAP_FILE;
 use crate::volumes::Volumes;
@@ -62,6 +62,11 @@ impl Worker {
             warn("FailedPrepareDynamicResources", "Failed to prepare dynamic resources", &problem);
             return Err(problem);
         }
+        self.mount(pod, ip, runtime).await
+    }
+
+    /// The pod's volumes: those that are known, unless something was wrong.
+    pub(super) async fn mount(&mut self, pod: &Pod, ip: &str, runtime: &RuntimePod) -> Result<(), String> {
         if self.volumes.is_some() && runtime.active_sandbox().is_some() && self.setup_failures == 0 {
             return Ok(());
         }
@@ -116,35 +121,34 @@ impl Worker {
         (SETUP_RETRY.0 * 2_u32.saturating_pow(self.setup_failures.min(10))).min(SETUP_RETRY.1)
     }
 
-    /// Holds a pod and its running containers to what their spec asks for now; whether that was tried, with whatever success.
-    pub(super) async fn resize(&mut self, pod: &Arc<Pod>, runtime: &RuntimePod) -> Result<bool, RuntimeError> {
+    /// Holds a pod and its running containers to what their spec asks for now. `None` when there was nothing to do; else that was tried,
+    /// with whatever success, and these containers are still to be restarted for it.
+    pub(super) async fn resize(&mut self, pod: &Arc<Pod>, runtime: &RuntimePod) -> Option<Vec<Resize>> {
         let begun = Instant::now();
         let tried = self.try_resize(pod, runtime).await;
-        if !matches!(tried, Ok(false)) {
-            let good = tried.is_ok() && self.resize_error.is_none();
-            self.context.runtime.meters.resizes.done(good, begun.elapsed());
+        if tried.is_some() {
+            self.context.runtime.meters.resizes.done(self.resize_error.is_none(), begun.elapsed());
         }
         tried
     }
 
-    async fn try_resize(&mut self, pod: &Arc<Pod>, runtime: &RuntimePod) -> Result<bool, RuntimeError> {
+    async fn try_resize(&mut self, pod: &Arc<Pod>, runtime: &RuntimePod) -> Option<Vec<Resize>> {
         let memory = self.context.node.borrow().memory;
         let changes = resize::resizes(pod, runtime, memory);
         let alone = changes.is_empty();
         if self.resize_pending.is_some() || (alone && !self.context.cgroups.is_behind(pod)) {
             self.resize_error = None;
-            return Ok(false);
+            return None;
         }
         if let Some(problem) = self.below_usage(&changes, runtime).await {
             self.resize_failed(pod, runtime, problem);
-            return Ok(true);
+            return Some(Vec::new());
         }
         // The pod grows before its containers do and shrinks after them: a pod below its containers' use would be killed.
         if let Err(error) = self.of_cgroup("update", |cgroups| cgroups.grow_pod(pod)) {
             tracing::warn!(pod = %spec::describe(pod), "{error}");
         }
         let (restarts, in_place): (Vec<_>, Vec<_>) = changes.into_iter().partition(|c| c.restart);
-        let both = !restarts.is_empty() && !in_place.is_empty();
         for mut change in in_place {
             let spec_of = spec::find_container(pod, &change.name);
             if let Some(bytes) = spec_of.and_then(|(_, container)| self.context.swap.limit(pod, &container)) {
@@ -154,33 +158,13 @@ impl Worker {
             tracing::info!(pod = %spec::describe(pod), container = %change.name, "resizing a container");
             if let Err(error) = self.context.runtime.update_resources(&change.id, change.resources).await {
                 self.resize_failed(pod, runtime, format!("resizing container {}: {error}", change.name));
-                return Ok(true);
+                return Some(Vec::new());
             }
         }
         self.resize_error = None;
-        let mut newer = None;
-        if both {
-            // The end of a container may take its whole grace period: meanwhile its neighbours tell what they have.
-            let seen = self.gather(pod).await?;
-            self.publish(pod, &seen, false, false);
-            newer = Some(seen);
-        }
-        let runtime = newer.as_ref().unwrap_or(runtime);
-        let (context, desired) = (self.context.clone(), self.desired.clone());
-        for change in restarts {
-            tracing::info!(pod = %spec::describe(pod), container = %change.name, "restarting a container with other resources");
-            let Some(container) = runtime.containers.iter().find(|c| c.id == change.id) else { continue };
-            let message = format!("Container {} resize requires restart", change.name);
-            let ip = runtime.active_sandbox().and_then(|s| s.ips.first()).cloned().unwrap_or_default();
-            let killing = kill::kill_container(&context, pod, container, &ip, spec::grace_seconds(pod), &message);
-            match self.while_telling(runtime, unless_called(&context.evictions, pod, &desired, killing)).await {
-                Some(result) => result?,
-                None => {
-                    // What called the pod away is looked at next, though nothing else is to be done.
-                    self.heard.wake.notify_one();
-                    return Ok(true);
-                }
-            }
+        if !restarts.is_empty() {
+            // The pod shrinks when they have ended, before they begin anew.
+            return Some(restarts);
         }
         if let Err(error) = self.of_cgroup("update", |cgroups| cgroups.ensure_pod(pod)) {
             tracing::warn!(pod = %spec::describe(pod), "{error}");
@@ -189,11 +173,11 @@ impl Worker {
         if alone {
             // No container changes: the runtime has nothing new to tell.
             self.publish(pod, runtime, false, false);
-            return Ok(true);
+        } else {
+            // The next look sees what the runtime made of it.
+            self.heard.wake.notify_one();
         }
-        // The next look sees what the runtime made of it.
-        self.heard.wake.notify_one();
-        Ok(true)
+        Some(restarts)
     }
 
     /// Why memory limits cannot be lowered now, if one is to be. That nobody knows what is used keeps the pod from nothing else.
