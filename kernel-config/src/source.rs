@@ -108,6 +108,8 @@ fn read_pin(text: &str) -> Option<(String, String)> {
 
 fn untar(tarball: &Path, into: &Path) -> Result<()> {
     let command = &mut Command::new("tar");
+    // `xz` up to 5.4 unpacks the blocks of a tarball one after the other unless it is asked; others do not read this.
+    command.env("XZ_OPT", "--threads=0");
     run::output(command.arg("-x").arg("--strip-components=1").arg("-C").arg(into).arg("-f").arg(tarball)).map(|_| ())
 }
 
