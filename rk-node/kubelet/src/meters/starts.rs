@@ -1,7 +1,5 @@
 //! How long pods take until all of their containers run.
 
-use std::time::Duration;
-
 use super::{STARTS, Timing};
 use crate::pod::startup::Startup;
 
@@ -47,6 +45,8 @@ impl Starts {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
