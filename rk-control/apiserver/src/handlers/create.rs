@@ -12,9 +12,7 @@ use serde_json::{Value, json};
 use super::call::Call;
 use super::options::WriteOptions;
 use super::render;
-use super::write::{
-    AFTER_ADMISSION, Intent, change, fix_namespace, mend_ownership, name_owners_once, own, refuse_invalid,
-};
+use super::write::{AFTER_ADMISSION, Intent, change, fix_namespace, name_owners_once, own, refuse_invalid};
 use crate::admission::{self, Operation};
 use crate::conversion;
 use crate::http::{Body, read_body};
@@ -155,7 +153,6 @@ async fn store(call: &mut Call, mut object: Value, options: &WriteOptions) -> Re
         dry_run: options.dry_run,
     };
     if admission::mutate(&request, &mut object, &mut call.warnings).await? {
-        mend_ownership(call, None, &mut object, "")?;
         strategy::prepare_for_create(&hub, &mut object);
         strategy::fill_times(&hub, &mut object, jiff::Timestamp::now());
     }
