@@ -9,6 +9,7 @@ use support::{Client, Cluster, MAPS, PODS, config_map, pod, until};
 const MUTATING: &str = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations";
 const VALIDATING: &str = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
 const MERGE: &str = "application/merge-patch+json";
+const APPLY: &str = "application/apply-patch+yaml";
 
 /// One entry of `webhooks` for all operations on a resource.
 fn hook(client: Value, group: &str, resource: &str) -> Value {
@@ -81,9 +82,43 @@ async fn mutating_webhooks_change_objects_one_after_the_other() {
         assert!(owners.contains("f:own") && !owners.contains("f:one"), "{owners}");
     }
     mutating(&admin, "d", &[hook(webhook.url("/spoil"), "", "configmaps")]).await;
-    let spoiled = admin.create(MAPS, &config_map("spoiled", json!({"own": "1"}))).await.ok();
-    let owners = spoiled["metadata"]["managedFields"].to_string();
-    assert!(owners.contains("f:own") && !owners.contains("Odd"), "{owners}");
+    let spoiled = config_map("spoiled", json!({"own": "1"}));
+    let by = format!("{MAPS}/spoiled?fieldManager=m");
+    for answer in [admin.patch(&by, APPLY, &spoiled).await, admin.patch(&by, APPLY, &spoiled).await] {
+        let warning = answer.headers["warning"].to_str().unwrap();
+        assert!(
+            warning.starts_with("299 - \".metadata.managedFields was in an invalid state after admission; "),
+            "{warning}"
+        );
+        assert!(warning.ends_with("please fix your requests: operation must be `Apply` or `Update`\""), "{warning}");
+        let object = answer.ok();
+        let [owner] = object["metadata"]["managedFields"].as_array().unwrap().as_slice() else { panic!("{object}") };
+        assert_eq!((&owner["manager"], &owner["operation"]), (&json!("m"), &json!("Apply")));
+        assert_eq!(owner["fieldsV1"], json!({"f:data": {"f:own": {}}}));
+    }
+}
+
+#[tokio::test]
+async fn a_change_that_a_webhook_undoes_is_none() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let webhook = Webhook::start(|_, question| patch(question, set("/data/own", json!("fixed")))).await;
+    admin.create(&format!("{MAPS}?fieldManager=a"), &config_map("m", json!({"own": "fixed"}))).await.ok();
+    // Its owner came long ago, and who says so owns nothing in the end.
+    let old = "2020-01-01T00:00:00Z";
+    let dated = json!([
+        {"op": "replace", "path": "/metadata/managedFields/0/time", "value": old},
+        {"op": "add", "path": "/data/third", "value": "x"},
+    ]);
+    admin.patch(&format!("{MAPS}/m?fieldManager=c"), "application/json-patch+json", &dated).await.ok();
+    let by = format!("{MAPS}/m?fieldManager=a");
+    let before = admin.patch(&by, MERGE, &json!({"data": {"third": null}})).await.ok();
+    assert_eq!(before["metadata"]["managedFields"][0]["time"], old, "{before}");
+    mutating(&admin, "a", &[hook(webhook.url("/"), "", "configmaps")]).await;
+    assert_eq!(admin.patch(&by, MERGE, &json!({"data": {"own": "1"}})).await.ok(), before);
+    let after = admin.patch(&by, MERGE, &json!({"data": {"own": "1", "more": "y"}})).await.ok();
+    assert_ne!(after["metadata"]["resourceVersion"], before["metadata"]["resourceVersion"]);
+    assert_ne!(after["metadata"]["managedFields"][0]["time"], old);
 }
 
 #[tokio::test]

@@ -68,7 +68,7 @@ pub fn apply(live: Option<&Value>, config: &Value, request: &Request<'_>) -> Res
 
 fn stored_managers(live: &Value, request: &Request<'_>) -> Result<Managers, Status> {
     let list = at(live, &["metadata", "managedFields"]);
-    let mut managers = entry::read(list).ok_or_else(|| Status::internal("the stored managedFields are malformed"))?;
+    let mut managers = entry::read(list).map_err(|_| Status::internal("the stored managedFields are malformed"))?;
     if managers.is_empty() {
         let mut content = live.clone();
         forget(&mut content);

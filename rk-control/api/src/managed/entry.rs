@@ -56,22 +56,31 @@ impl Id {
     }
 }
 
-/// Reads the list; `None` when an entry is malformed.
-pub(super) fn read(list: &Value) -> Option<Managers> {
+/// Reads the list.
+///
+/// # Errors
+/// What is wrong with the first entry that is malformed, in upstream's words.
+pub(super) fn read(list: &Value) -> Result<Managers, String> {
     let mut managers = Managers::new();
-    for entry in list.as_array().into_iter().flatten() {
+    for (place, entry) in list.as_array().into_iter().flatten().enumerate() {
         let applies = match text(entry, &["operation"]) {
             "Apply" => true,
             "Update" => false,
-            _ => return None,
+            _ => return Err("operation must be `Apply` or `Update`".to_owned()),
         };
         let api_version = text(entry, &["apiVersion"]);
-        if api_version.is_empty() || text(entry, &["fieldsType"]) != "FieldsV1" {
-            return None;
+        if api_version.is_empty() {
+            return Err("apiVersion must not be empty".to_owned());
+        }
+        match text(entry, &["fieldsType"]) {
+            "FieldsV1" => {}
+            "" => return Err(format!("missing fieldsType in managed fields entry {place}")),
+            other => return Err(format!("invalid fieldsType {other:?} in managed fields entry {place}")),
         }
         let fields = match at(entry, &["fieldsV1"]) {
             Value::Null => FieldSet::default(),
-            fields => FieldSet::parse(fields)?,
+            fields => FieldSet::parse(fields)
+                .ok_or_else(|| format!("error decoding versioned set of managed fields entry {place}"))?,
         };
         let id = Id::new(applies, text(entry, &["manager"]), api_version, text(entry, &["subresource"]));
         let time = parse_time(text(entry, &["time"]));
@@ -84,7 +93,7 @@ pub(super) fn read(list: &Value) -> Option<Managers> {
             })
             .or_insert(owned);
     }
-    Some(managers)
+    Ok(managers)
 }
 
 /// Writes the list: appliers first, then by time and name.

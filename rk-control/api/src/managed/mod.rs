@@ -28,7 +28,7 @@ pub use apply::{apply, undeclared};
 pub use merged::merged;
 pub use path::PathElement;
 pub use set::FieldSet;
-pub use update::{is_readable, update};
+pub use update::{is_unchanged, mend, update};
 
 use crate::schema::Schema;
 

@@ -84,7 +84,7 @@ pub(crate) fn take_back(
 
 fn read(object: &Value) -> Result<Managers, Status> {
     entry::read(at(object, &["metadata", "managedFields"]))
-        .ok_or_else(|| Status::internal("the stored managedFields are malformed"))
+        .map_err(|_| Status::internal("the stored managedFields are malformed"))
 }
 
 fn replicas() -> FieldSet {

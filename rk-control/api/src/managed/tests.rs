@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{FieldSet, Request, apply, update};
+use super::{FieldSet, Request, apply, is_unchanged, mend, update};
 use crate::decode::{Form, fit};
 use crate::schema::Schema;
 
@@ -97,6 +97,49 @@ fn an_update_that_changes_nothing_leaves_ownership_alone() {
     reset["metadata"]["managedFields"] = json!([{}]);
     update(Some(&first), &mut reset, &request(&schema, "b"));
     assert!(reset["metadata"].get("managedFields").is_none());
+}
+
+#[test]
+fn a_change_of_nothing_but_times_of_owners_is_none() {
+    let schema = schema();
+    let mut old = canonical(deployment(json!({"replicas": 1})));
+    update(None, &mut old, &request(&schema, "a"));
+    let changes: [(fn(&mut Value), bool); 6] = [
+        (|_| {}, true),
+        (|new| new["metadata"]["managedFields"][0]["time"] = json!("2025-01-02T03:04:05Z"), true),
+        (|new| new["metadata"]["resourceVersion"] = json!("7"), true),
+        (|new| new["metadata"]["managedFields"][0]["manager"] = json!("b"), false),
+        (|new| new["metadata"]["managedFields"] = Value::Null, false),
+        (|new| new["spec"]["replicas"] = json!(2), false),
+    ];
+    for (place, (change, want)) in changes.into_iter().enumerate() {
+        let mut new = old.clone();
+        change(&mut new);
+        assert_eq!(is_unchanged(&old, &new), want, "{place}");
+    }
+}
+
+#[test]
+fn a_list_that_cannot_be_read_is_replaced_and_told_why() {
+    let entry = json!({"manager": "a", "operation": "Update", "apiVersion": "apps/v1", "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": {}}});
+    for (key, value, why) in [
+        ("operation", json!("Odd"), "operation must be `Apply` or `Update`"),
+        ("apiVersion", json!(""), "apiVersion must not be empty"),
+        ("fieldsType", Value::Null, "missing fieldsType in managed fields entry 1"),
+        ("fieldsType", json!("V2"), "invalid fieldsType \"V2\" in managed fields entry 1"),
+        ("fieldsV1", json!([]), "error decoding versioned set of managed fields entry 1"),
+    ] {
+        let mut spoiled = entry.clone();
+        spoiled[key] = value;
+        for (before, want) in [(json!([entry]), json!({"managedFields": [entry]})), (Value::Null, json!({}))] {
+            let mut object = json!({"metadata": {"managedFields": [entry, spoiled]}});
+            assert_eq!(mend(&mut object, before).as_deref(), Some(why));
+            assert_eq!(object["metadata"], want, "{why}");
+        }
+    }
+    let mut good = json!({"metadata": {"managedFields": [entry]}});
+    assert_eq!(mend(&mut good, Value::Null), None);
+    assert_eq!(good["metadata"]["managedFields"], json!([entry]));
 }
 
 #[test]

@@ -48,7 +48,7 @@ static NOTHING: LazyLock<FieldSet> = LazyLock::new(FieldSet::default);
 /// who applies anew what a former request said does not take it away. Both objects are in canonical form.
 pub fn update(old: Option<&Value>, new: &mut Value, request: &Request<'_>) {
     let sent = take_list(new);
-    let stored = old.map_or(&Value::Null, |o| at(o, &["metadata", "managedFields"]));
+    let stored = old.map_or(&Value::Null, list);
     let untouched = sent.is_null() || sent == *stored;
     if untouched && !stored.is_null() && old.is_some_and(|old| same_content(old, new)) {
         put_list(new, if sent.is_null() { stored.clone() } else { sent });
@@ -80,9 +80,34 @@ pub fn update(old: Option<&Value>, new: &mut Value, request: &Request<'_>) {
     entry::store(new, managers);
 }
 
-/// Whether the ownership that an object carries can be read, as no ownership can.
-pub fn is_readable(object: &Value) -> bool {
-    entry::read(at(object, &["metadata", "managedFields"])).is_some()
+/// Puts the list `before` in the place of one that cannot be read, and answers what is wrong with that.
+pub fn mend(object: &mut Value, before: Value) -> Option<String> {
+    let wrong = entry::read(list(object)).err()?;
+    take_list(object);
+    if !before.is_null() {
+        put_list(object, before);
+    }
+    Some(wrong)
+}
+
+/// Whether a change is none: two objects differ in nothing but their version and the times of their owners. An owner is counted before
+/// admission has its say, which may undo what it did.
+pub fn is_unchanged(old: &Value, new: &Value) -> bool {
+    let entries = |object| list(object).as_array().map(Vec::as_slice).unwrap_or_default();
+    let (before, after) = (entries(old), entries(new));
+    before.len() == after.len() && before.iter().zip(after).all(|(a, b)| same_entry(a, b)) && same_content(old, new)
+}
+
+fn same_entry(old: &Value, new: &Value) -> bool {
+    match (old.as_object(), new.as_object()) {
+        (Some(old), Some(new)) => same_but_for(old, new, &["time"]),
+        _ => old == new,
+    }
+}
+
+/// The ownership that an object carries.
+fn list(object: &Value) -> &Value {
+    at(object, &["metadata", "managedFields"])
 }
 
 fn take_list(object: &mut Value) -> Value {
@@ -102,14 +127,15 @@ fn same_content(old: &Value, new: &Value) -> bool {
     old.len() == new.len()
         && old.iter().all(|(key, value)| match (key.as_str(), new.get(key)) {
             ("metadata", Some(Value::Object(metadata))) => {
-                value.as_object().is_some_and(|old| same_metadata(old, metadata))
+                value.as_object().is_some_and(|old| same_but_for(old, metadata, &["managedFields", "resourceVersion"]))
             }
             (_, other) => other == Some(value),
         })
 }
 
-fn same_metadata(old: &Object, new: &Object) -> bool {
-    let counts = |key: &str| !matches!(key, "managedFields" | "resourceVersion");
+/// Whether two objects have the same members, whatever those of these names are.
+fn same_but_for(old: &Object, new: &Object, names: &[&str]) -> bool {
+    let counts = |key: &str| !names.contains(&key);
     let within = |a: &Object, b: &Object| a.iter().all(|(key, value)| !counts(key) || b.get(key) == Some(value));
     within(old, new) && within(new, old)
 }
@@ -128,7 +154,8 @@ fn starting_managers(sent: &Value, stored: &Value) -> Managers {
     if *sent == json!([{}]) {
         return Managers::new();
     }
-    entry::read(sent).filter(|m| !m.is_empty()).unwrap_or_else(|| entry::read(stored).unwrap_or_default())
+    let read = |list| entry::read(list).ok();
+    read(sent).filter(|m| !m.is_empty()).unwrap_or_else(|| read(stored).unwrap_or_default())
 }
 
 /// The object that a new one is compared with: nothing but what is always written.

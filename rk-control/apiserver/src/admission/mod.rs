@@ -37,6 +37,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use rk_api::resources::Resource;
 use rk_api::status::Status;
+use rk_api::{managed, meta};
 use serde_json::Value;
 
 use crate::authn::User;
@@ -201,6 +202,10 @@ const CHAIN: &[Plugin] = &[
     validating("ResourceQuota", |request, object, _, held| Box::pin(quota::validate(request, object, held))),
 ];
 
+/// How a client is warned of webhooks that leave no readable ownership.
+const SPOILED: &str = ".metadata.managedFields was in an invalid state after admission; this could be caused by an outdated mutating \
+                       admission controller; please fix your requests: ";
+
 const _: () = assert!(CHAIN.len() <= STEPS, "each link has a place among the figures");
 
 /// Lets every plugin, policy and webhook change a new object. Tells whether one of the latter did: what it wrote is to be prepared as what a client
@@ -212,6 +217,10 @@ pub async fn mutate(request: &Request<'_>, object: &mut Value, warnings: &mut Ve
     plugins(request, object, warnings).await?;
     let mut policies = policy::Round::of(request).await?;
     let mut round = webhook::Round::of(request).await?;
+    if policies.is_empty() && round.is_empty() {
+        return Ok(false);
+    }
+    let owners = meta::at(object, &["metadata", "managedFields"]).clone();
     let mut changed = policies.first(request, object).await?;
     changed |= round.first(request, Some(object), warnings).await?;
     if changed {
@@ -219,6 +228,7 @@ pub async fn mutate(request: &Request<'_>, object: &mut Value, warnings: &mut Ve
         plugins(request, object, &mut Vec::new()).await?;
         policies.again(request, object).await?;
         round.again(request, object, warnings).await?;
+        warnings.extend(managed::mend(object, owners).map(|why| format!("{SPOILED}{why}")));
     }
     Ok(changed)
 }

@@ -92,7 +92,7 @@ struct Held {
     owner: Owner,
     /// Under which it is pending.
     id: u64,
-    /// Addresses whose records were made for this reservation.
+    /// Addresses whose records were made, or found, for this reservation.
     claimed: HashSet<IpAddr>,
     /// Addresses that the Service gives up when it is stored.
     given_up: HashSet<IpAddr>,
@@ -118,8 +118,22 @@ impl Drop for Reservation {
         lock(&held.core.services.pending).release(held.id);
         if !held.claimed.is_empty() {
             // The write failed, or its caller is gone.
-            tokio::spawn(async move { records::release(&held.core, held.claimed, &held.owner).await });
+            tokio::spawn(held.give_back());
         }
+    }
+}
+
+impl Held {
+    /// Removes the records that it claimed, but for those of addresses that the Service has, or is to have, by another change.
+    async fn give_back(self) {
+        let services = &self.core.services;
+        let _gate = services.gate.lock().await;
+        let mut kept = lock(&services.pending).all().addresses;
+        match records::addresses_of(&self.core, &self.owner).await {
+            Ok(stored) => kept.extend(stored),
+            Err(status) => return tracing::warn!(%status, "records of addresses stay until they are repaired"),
+        }
+        records::release(&self.core, &self.claimed - &kept, &self.owner).await;
     }
 }
 

@@ -10,6 +10,7 @@ use rk_api::status::Status;
 use rk_store::{Expect, StoreError};
 use serde_json::{Value, json};
 
+use super::addresses;
 use crate::server::Core;
 use crate::storage::store_status;
 
@@ -71,6 +72,13 @@ pub(super) async fn claim(core: &Core, address: IpAddr, owner: &Owner) -> Result
         }
         Err(error) => Err(store_status(&error)),
     }
+}
+
+/// The addresses that a Service has in the store.
+pub(super) async fn addresses_of(core: &Core, owner: &Owner) -> Result<Vec<IpAddr>, Status> {
+    let hub = core.resource("", "v1", "services")?;
+    let found = core.storage.read(&hub, &owner.0, &owner.1).await?;
+    Ok(found.map(|(service, _)| addresses::of(&service)).unwrap_or_default())
 }
 
 /// Removes the records of addresses, as far as they are the Service's. What fails is repaired later.

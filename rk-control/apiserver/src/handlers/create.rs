@@ -12,9 +12,7 @@ use serde_json::{Value, json};
 use super::call::Call;
 use super::options::WriteOptions;
 use super::render;
-use super::write::{
-    AFTER_ADMISSION, Intent, change, fix_namespace, mend_ownership, name_owners_once, own, refuse_invalid,
-};
+use super::write::{AFTER_ADMISSION, Intent, change, fix_namespace, name_owners_once, own, refuse_invalid};
 use crate::admission::{self, Operation};
 use crate::conversion;
 use crate::http::{Body, read_body};
@@ -46,7 +44,7 @@ pub(super) async fn change_or_create(
     let told = call.warnings.len();
     for turn in 1.. {
         match change(call, options, intent).await {
-            Err(status) if status.reason == Reason::NotFound => {}
+            Err(status) if status.reason == Reason::NotFound => call.warnings.truncate(told),
             outcome => return outcome.map(|changed| (StatusCode::OK, changed)),
         }
         let object = make(call)?;
@@ -86,6 +84,7 @@ async fn create_stored(
     call.warnings.extend(strategy::early_warnings(&call.hub, &object));
     let has_base = !meta::text(&object, &["metadata", "generateName"]).is_empty();
     let generated = has_base && meta::name(&object).is_empty();
+    let told = call.warnings.len();
     for attempt in 1.. {
         // Only a name that is made up is tried again with another.
         let mut candidate = if generated { object.clone() } else { std::mem::take(&mut object) };
@@ -94,7 +93,7 @@ async fn create_stored(
         strategy::prepare_for_create(&call.hub, &mut candidate);
         strategy::fill_times(&call.hub, &mut candidate, jiff::Timestamp::now());
         match store(call, candidate, options).await {
-            Err(StoreOutcome::Taken(_)) if generated && attempt < NAME_ATTEMPTS => {}
+            Err(StoreOutcome::Taken(_)) if generated && attempt < NAME_ATTEMPTS => call.warnings.truncate(told),
             Err(StoreOutcome::Taken(name)) if has_base => return Err(Status::no_unique_name(&call.resource, &name)),
             Err(StoreOutcome::Taken(name)) => return Err(Status::already_exists(&call.resource, &name)),
             Err(StoreOutcome::Failed(status)) => return Err(status),
@@ -155,7 +154,6 @@ async fn store(call: &mut Call, mut object: Value, options: &WriteOptions) -> Re
         dry_run: options.dry_run,
     };
     if admission::mutate(&request, &mut object, &mut call.warnings).await? {
-        mend_ownership(call, None, &mut object, "")?;
         strategy::prepare_for_create(&hub, &mut object);
         strategy::fill_times(&hub, &mut object, jiff::Timestamp::now());
     }

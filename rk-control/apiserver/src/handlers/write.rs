@@ -162,7 +162,6 @@ async fn attempt(
         dry_run: options.dry_run,
     };
     if admission::mutate(&request, &mut new, &mut call.warnings).await? {
-        mend_ownership(call, Some(&old), &mut new, subresource)?;
         strategy::prepare_for_update(&hub, part, &mut new, &old);
         strategy::fill_times(&hub, &mut new, jiff::Timestamp::now());
     }
@@ -180,7 +179,9 @@ async fn attempt(
         return Ok(Outcome::Done(new));
     }
     set_version(&mut new, &old);
-    if new == old && !core.storage.is_stale(&call.hub, &path.namespace, &path.name).await? {
+    if rk_api::managed::is_unchanged(&old, &new)
+        && !core.storage.is_stale(&call.hub, &path.namespace, &path.name).await?
+    {
         return Ok(Outcome::Unchanged(old));
     }
     if remove::is_finished(&call.hub, &new) {
@@ -277,7 +278,7 @@ fn check_identity(call: &Call, new: &Value, present: &Value, intent: &Intent<'_>
     Ok(intent.conditional)
 }
 
-/// Gives a new object the version of the one that it replaces, so that the two can be compared.
+/// Gives a new object the version of the one that it replaces.
 fn set_version(new: &mut Value, old: &Value) {
     let version = meta::at(old, &["metadata", "resourceVersion"]).clone();
     if let Some(metadata) = new.get_mut("metadata").and_then(Value::as_object_mut) {
@@ -298,16 +299,6 @@ pub(super) fn own(call: &Call, old: Option<&Value>, new: &mut Value, subresource
     };
     rk_api::managed::update(old, new, &request);
     Ok(())
-}
-
-/// Writes ownership anew that a webhook left unreadable.
-pub(super) fn mend_ownership(
-    call: &Call,
-    old: Option<&Value>,
-    new: &mut Value,
-    subresource: &str,
-) -> Result<(), Status> {
-    if rk_api::managed::is_readable(new) { Ok(()) } else { own(call, old, new, subresource) }
 }
 
 /// 422 when rules are broken.

@@ -254,3 +254,21 @@ async fn every_service_address_has_its_record_and_ranges_come_and_go() {
     admin.delete(&format!("{services}/c")).await.ok();
     until("its end", || async { admin.get(&format!("{ranges}/more")).await.code == 404 }).await;
 }
+
+#[tokio::test]
+async fn a_service_that_is_made_twice_keeps_the_record_of_its_address() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let service = |name: &str| json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": {"ports": [{"port": 80}]}});
+    let mut first = service("first");
+    first["spec"]["clusterIP"] = json!("10.96.0.77");
+    admin.create(SERVICES, &first).await.ok();
+    let path = "/apis/networking.k8s.io/v1/ipaddresses/10.96.0.77";
+    let record = admin.get(path).await.ok();
+    assert!(matches!(admin.create(SERVICES, &first).await.failure().0, 409 | 422));
+    // What is given back is given back before others are served.
+    for name in ["a", "b", "c"] {
+        admin.create(SERVICES, &service(name)).await.ok();
+    }
+    assert_eq!(admin.get(path).await.ok()["metadata"]["uid"], record["metadata"]["uid"]);
+}

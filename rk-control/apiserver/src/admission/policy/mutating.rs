@@ -31,6 +31,11 @@ impl Round {
         Ok(Self { policies, left: Vec::new() })
     }
 
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.policies.is_empty()
+    }
+
     /// Applies every policy that the change concerns; tells whether one of them changed the object.
     pub(crate) async fn first(&mut self, request: &Request<'_>, object: &mut Value) -> Result<bool, Status> {
         let mut changed = false;

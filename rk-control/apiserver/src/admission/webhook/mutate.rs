@@ -27,6 +27,11 @@ impl Round {
         Ok(Self { hooks: hooks(request, Kind::Mutating).await?, left: Vec::new() })
     }
 
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.hooks.is_empty()
+    }
+
     /// Asks every webhook that the change concerns; tells whether one of them changed the object.
     pub(crate) async fn first(
         &mut self,
