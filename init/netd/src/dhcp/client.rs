@@ -96,14 +96,17 @@ impl Client {
                 self.wait(now);
                 vec![Output::Broadcast(Packet { requested: Some(wanted), server, ..self.message(Kind::Request) })]
             }
-            State::Confirming { lease, since, sent } if sent >= MOST_REQUESTS => {
-                self.state = State::Bound { lease: lease.clone(), since };
-                self.keep(now, &lease, since)
-            }
             State::Confirming { lease, since, sent } => {
+                let over = since + u64::from(lease.seconds) * 1000;
+                if sent >= MOST_REQUESTS || now >= over {
+                    self.state = State::Bound { lease: lease.clone(), since };
+                    return self.keep(now, &lease, since);
+                }
                 let requested = Some(lease.address.addr());
                 self.state = State::Confirming { lease, since, sent: sent + 1 };
                 self.wait(now);
+                // However often the cable flaps, the lease ends when it does.
+                self.next = self.next.min(over);
                 vec![Output::Broadcast(Packet { requested, ..self.message(Kind::Request) })]
             }
             State::Bound { lease, since } => self.keep(now, &lease, since),
@@ -298,6 +301,20 @@ mod tests {
         let xid = sent(&client.tick(60_000)).xid;
         assert_eq!(client.receive(60_100, &server(Kind::Nak, xid, 9)), [Output::Lost]);
         assert_eq!(client.lease(), None);
+    }
+
+    #[test]
+    fn a_cable_that_flaps_keeps_no_lease_beyond_its_end() {
+        let mut client = bound(0);
+        for now in (0..3_600_000).step_by(500) {
+            client.link_came_up(now);
+            assert_eq!(sent(&client.tick(now)).kind, Kind::Request, "{now}");
+        }
+        assert_eq!(client.deadline(), 3_600_000);
+        client.link_came_up(3_600_000);
+        let outputs = client.tick(3_600_000);
+        let [Output::Lost, Output::Broadcast(discover)] = outputs.as_slice() else { panic!("{outputs:?}") };
+        assert_eq!((discover.kind, client.lease()), (Kind::Discover, None));
     }
 
     #[test]

@@ -114,7 +114,7 @@ impl Reader {
         if serial {
             pace.parallel_pulls = 1;
         }
-        let Some(value) = document.get("maxParallelImagePulls").filter(|value| !value.is_null()) else { return };
+        let Some(value) = document.get("maxParallelImagePulls") else { return };
         match value.as_u64().and_then(|number| usize::try_from(number).ok()) {
             Some(number) if number > 1 && serial => {
                 self.warn(
@@ -209,12 +209,15 @@ mod tests {
         let (options, warnings) = read(json!({
             "maxPods": 0, "evictionPressureTransitionPeriod": "0s", "imageMinimumGCAge": "0s", "imageMaximumGCAge": "0s",
             "streamingConnectionIdleTimeout": "0s", "nodeStatusReportFrequency": "0s", "nodeLeaseDurationSeconds": 0,
-            "registryBurst": 0, "eventBurst": 0,
+            "registryBurst": 0, "eventBurst": 0, "containerLogMaxSize": "", "registryPullQPS": null, "eventRecordQPS": null,
+            "serializeImagePulls": null, "maxParallelImagePulls": null, "podPidsLimit": null, "shutdownGracePeriod": null,
         }));
         assert!(warnings.is_empty(), "{warnings:?}");
         let told =
             |of: &Options| (of.max_pods, of.pressure_transition.as_secs(), of.image_gc.youngest.as_secs(), of.pace);
         assert_eq!(told(&options), (110, 300, 120, Pace::default()));
+        let machine = Options::new("n", Cluster::default());
+        assert_eq!((options.logs.size, options.shutdown), (machine.logs.size, machine.shutdown));
     }
 
     #[test]

@@ -47,6 +47,9 @@ pub fn configure(options: &mut Options, document: &Value) -> Vec<String> {
         }
         return reader.warnings;
     };
+    // Null says nothing, as it does to upstream's decoder.
+    let said = map.iter().filter(|(_, value)| !value.is_null()).map(|(key, value)| (key.clone(), value.clone()));
+    let map: &Map<String, Value> = &said.collect();
     for (key, value) in map {
         reader.apply(options, key, value);
     }
@@ -176,6 +179,10 @@ impl Reader {
     }
 
     fn bytes(&mut self, key: &str, value: &Value, into: &mut u64) {
+        // No text is the default, as upstream's.
+        if value.as_str() == Some("") {
+            return;
+        }
         match value.as_str().and_then(amount_of_bytes) {
             Some(read) => *into = read,
             None => self.warn(key, &format!("{value} is no quantity such as 10Mi: left out")),
