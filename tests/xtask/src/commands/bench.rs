@@ -27,7 +27,7 @@ pub fn run(paths: &Paths, args: &BenchArgs) -> Result<()> {
         Some("node") => return run_node(paths, args, &report),
         Some(other) => bail!("there is no bench {other:?}; there are api, media, node"),
     }
-    let artifacts = setup::prepare(paths, &report, args.setup.install(), args.setup.accel, Profile::Image.into())?;
+    let artifacts = setup::prepare(paths, &report, args.setup.install(), args.setup.accel, Profile::Image)?;
     let mut rows: Vec<Row> = Vec::new();
     rows.extend(report.step("sizes", |_| Ok((host::sizes(&artifacts)?, String::new())))?);
     rows.extend(report.step("rk-control on this host", |_| Ok((host::control(paths, &artifacts)?, String::new())))?);
@@ -45,7 +45,7 @@ fn run_api(paths: &Paths, report: &Report) -> Result<()> {
 /// `bench media`: every medium from power-on to Ready, installation and upgrade.
 fn run_media(paths: &Paths, args: &BenchArgs, report: &Report) -> Result<()> {
     let profile = profile(args);
-    let artifacts = setup::prepare(paths, report, args.setup.install(), args.setup.accel, profile.into())?;
+    let artifacts = setup::prepare(paths, report, args.setup.install(), args.setup.accel, profile)?;
     let machine = machine(args, &artifacts);
     let (rows, files) = media::measure(paths, report, artifacts, profile)?;
     record(paths, "media", "Media, installation, upgrade", &render(&machine, &rows))?;
@@ -55,7 +55,7 @@ fn run_media(paths: &Paths, args: &BenchArgs, report: &Report) -> Result<()> {
 
 /// `bench node`: a worker's containers, pods and images, beside other runtimes on the same machine.
 fn run_node(paths: &Paths, args: &BenchArgs, report: &Report) -> Result<()> {
-    let artifacts = setup::prepare(paths, report, args.setup.install(), args.setup.accel, profile(args).into())?;
+    let artifacts = setup::prepare(paths, report, args.setup.install(), args.setup.accel, profile(args))?;
     let image = report.step("runtimes to compare with", |step| peers::image(paths, &artifacts, step))?;
     let size = if args.quick { &node::QUICK } else { &node::FULL };
     let rows =

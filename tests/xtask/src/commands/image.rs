@@ -8,8 +8,7 @@ use anyhow::Result;
 
 pub fn run(paths: &Paths, args: &ImageArgs) -> Result<()> {
     if args.format.is_empty() {
-        let artifacts =
-            setup::prepare(paths, &Report::new(), args.setup.install(), args.setup.accel, Profile::Image.into())?;
+        let artifacts = setup::prepare(paths, &Report::new(), args.setup.install(), args.setup.accel, Profile::Image)?;
         say!("\nkernel     {}\ninitramfs  {}", artifacts.kernel.display(), artifacts.initramfs.display());
         return setup::weigh(&[artifacts.kernel, artifacts.initramfs]);
     }

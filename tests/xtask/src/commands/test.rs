@@ -5,7 +5,7 @@ use crate::lint;
 use crate::paths::Paths;
 use crate::report::{Report, duration};
 use crate::run::{ALL, cargo_for_all, tail};
-use crate::setup::{self, Build, Profile};
+use crate::setup::{self, Profile};
 use anyhow::{Context, Result, bail};
 use rk_qemu::artifacts::ARTIFACTS_ENV;
 use std::path::Path;
@@ -36,9 +36,6 @@ const TIERS: [&str; 16] = [
 const USUAL: [&str; 11] =
     ["host", "api", "images", "boot", "machine", "node", "numa", "network", "dualstack", "cluster", "chaos"];
 
-/// The tests of the host. No crate has tests in its documentation, and examples are what benches run: both take minutes to build.
-const HOST: [&str; 3] = ["--lib", "--bins", "--tests"];
-
 /// How many tests of a binary, or checks, passed and failed.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Tally {
@@ -62,19 +59,14 @@ pub fn run(paths: &Paths, args: &TestArgs) -> Result<ExitCode> {
         named => named.iter().any(|t| t == tier),
     };
     let (report, start) = (Report::new(), Instant::now());
-    let tests: Vec<&str> = if wanted("host") {
-        HOST.to_vec()
-    } else {
-        TIERS.into_iter().filter(|t| wanted(t)).flat_map(|tier| ["--test", tier]).collect()
-    };
-    let build = Build { profile: Profile::Test, tests: &tests };
-    let artifacts = setup::prepare(paths, &report, args.setup.install(), args.setup.accel, build)?;
+    let artifacts = setup::prepare(paths, &report, args.setup.install(), args.setup.accel, Profile::Test)?;
     std::fs::create_dir_all(&artifacts.work).with_context(|| format!("create {}", artifacts.work.display()))?;
     let mut total = Tally::default();
     if wanted("host") {
         total += directions(paths, &report)?;
         let mut command = cargo_for_all(&paths.root);
-        command.args(["test", "--workspace", "--no-fail-fast"]).args(HOST);
+        // No crate has tests in its documentation, and examples are what benches run: both take minutes to build.
+        command.args(["test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"]);
         command.env("RK_ETCD", &artifacts.etcd).env("KUBECTL", &artifacts.kubectl);
         // What the guests run: a test that built its own would build every crate below it anew, with features of its own.
         command.env("RK_CONTROL_BIN", artifacts.binaries.join("rk-control"));

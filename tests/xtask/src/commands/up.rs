@@ -29,7 +29,7 @@ pub fn run(paths: &Paths, args: &UpArgs) -> Result<()> {
     let interrupt = Interrupt::watch()?;
     let report = Report::new();
     let start = Instant::now();
-    let artifacts = setup::prepare(paths, &report, args.setup.install(), args.setup.accel, Profile::Release.into())?;
+    let artifacts = setup::prepare(paths, &report, args.setup.install(), args.setup.accel, Profile::Release)?;
     let state = report.step("machines", |_| {
         let state = launch(paths, args, &interrupt)?;
         let note =

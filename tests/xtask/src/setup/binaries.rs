@@ -1,4 +1,4 @@
-//! Our own binaries for the guests, and the tests that are built at once with them.
+//! Our own binaries for the guests.
 
 use crate::paths::Paths;
 use crate::report::Step;
@@ -13,6 +13,20 @@ use std::process::{Command, Stdio};
 const IMAGE: &[&str] = &["rk-init", "rk", "rk-shim"];
 /// Programs that tests use on the host.
 const HOST: &[&str] = &["rk-control", "rkctl"];
+/// Of ours, what the workspace leaves unoptimised in `dev`: it takes longest to compile, and an emulated processor is slow.
+const OPTIMISED: [&str; 9] = [
+    "rk-api",
+    "rk-apiserver",
+    "rk-control",
+    "rk-controllers",
+    "rk-cri",
+    "rk-kubelet",
+    "rk-machine-api",
+    "rk-scheduler",
+    "rk-store",
+];
+/// Any test: with one of them, crates have the features that tests ask of them, and are those of the tests.
+const WITH_TESTS: [&str; 2] = ["--test", "conformance"];
 /// The one target; the profile and its flags are in the workspace.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// Added to the flags of the workspace for small images: nothing unwinds, so that nobody reads tables of how to.
@@ -23,7 +37,7 @@ const NO_TABLES: &str = "target.x86_64-unknown-linux-gnu.rustflags=['-Cforce-unw
 pub enum Profile {
     /// Quick to build anew: for clusters of somebody who edits.
     Release,
-    /// As the tests are, and at once with them: no crate is compiled twice (ADR 0298).
+    /// As the tests are, with the same crates of others below them (ADR 0298).
     Test,
     /// Small: for images that leave this machine, and for measuring.
     Image,
@@ -37,20 +51,6 @@ impl Profile {
             Profile::Test => ("dev", "debug"),
             Profile::Image => ("image", "image"),
         }
-    }
-}
-
-/// What cargo builds.
-#[derive(Debug, Clone, Copy)]
-pub struct Build<'a> {
-    pub profile: Profile,
-    /// Which tests to build along: flags of cargo. They decide on features, too.
-    pub tests: &'a [&'a str],
-}
-
-impl From<Profile> for Build<'_> {
-    fn from(profile: Profile) -> Self {
-        Build { profile, tests: &[] }
     }
 }
 
@@ -80,17 +80,22 @@ pub fn folder(paths: &Paths, profile: Profile) -> PathBuf {
     }
 }
 
-fn command(paths: &Paths, build: Build<'_>) -> Command {
+fn command(paths: &Paths, profile: Profile) -> Command {
     let named = |command: &mut Command, packages: &[&str]| {
         packages.iter().for_each(|package| _ = command.args(["--package", package]));
     };
-    let mut command = match build.profile {
+    let mut command = match profile {
         Profile::Test => run::cargo_for_all(&paths.root),
         _ => run::cargo(&paths.root),
     };
-    command.args(["build", "--profile", build.profile.names().0, "--message-format", "json", "--target", TARGET]);
-    match build.profile {
-        Profile::Test => _ = command.args(run::ALL).args(["--bins"]).args(build.tests),
+    command.args(["build", "--profile", profile.names().0, "--message-format", "json", "--target", TARGET]);
+    match profile {
+        Profile::Test => {
+            command.args(run::ALL).arg("--bins").args(WITH_TESTS);
+            for name in OPTIMISED {
+                command.arg("--config").arg(format!("profile.dev.package.{name}.opt-level=1"));
+            }
+        }
         Profile::Release => named(&mut command, &[IMAGE, HOST].concat()),
         Profile::Image => {
             named(&mut command, IMAGE);
@@ -116,8 +121,8 @@ fn strip(paths: &Paths, to: &Path) -> Result<()> {
 }
 
 /// Builds them and answers their folder.
-pub fn build(paths: &Paths, step: &Step, build: Build<'_>) -> Result<(PathBuf, String)> {
-    let mut command = command(paths, build);
+pub fn build(paths: &Paths, step: &Step, profile: Profile) -> Result<(PathBuf, String)> {
+    let mut command = command(paths, profile);
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -149,9 +154,22 @@ pub fn build(paths: &Paths, step: &Step, build: Build<'_>) -> Result<(PathBuf, S
         bail!("cargo build failed:\n{}\n{}", run::tail(&log), run::tail(&stderr));
     }
     let note = if built == 0 { "up to date".to_owned() } else { format!("{built} crates compiled") };
-    let folder = folder(paths, build.profile);
-    if build.profile == Profile::Test {
+    let folder = folder(paths, profile);
+    if profile == Profile::Test {
         strip(paths, &folder)?;
     }
     Ok((folder, note))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_workspace_leaves_unoptimised_is_optimised_for_guests() {
+        let workspace = include_str!("../../../../Cargo.toml");
+        let left: Vec<&str> = workspace.lines().filter_map(|line| line.strip_suffix(".opt-level = 0")).collect();
+        let of_hosts = ["rk-qemu", "rk-tests", "rkctl", "xtask"];
+        assert_eq!(left.into_iter().filter(|name| !of_hosts.contains(name)).collect::<Vec<_>>(), OPTIMISED);
+    }
 }

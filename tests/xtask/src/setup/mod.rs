@@ -10,7 +10,7 @@ mod system;
 mod test_images;
 mod weights;
 
-pub use binaries::{Build, Profile};
+pub use binaries::Profile;
 pub use demo::push_demo;
 pub use media::Wanted;
 pub use system::Install;
@@ -25,15 +25,13 @@ use rk_qemu::{Accel, Artifacts};
 use std::path::{Path, PathBuf};
 
 /// Checks, fetches and builds everything that machines need, and writes down where it is.
-pub fn prepare(paths: &Paths, report: &Report, install: Install, accel: Choice, build: Build<'_>) -> Result<Artifacts> {
-    let profile = build.profile;
+pub fn prepare(paths: &Paths, report: &Report, install: Install, accel: Choice, profile: Profile) -> Result<Artifacts> {
     report.step("system packages", |step| system::ensure(step, install))?;
     let kernel = report.step("kernel", |step| kernel::build(paths, step))?;
     let accel = report.step("accelerator", |_| choose(paths, accel, &kernel.bzimage))?;
     let peers = report.step("kubectl, registry, peers", |step| peers::fetch(paths, step))?;
     let images = report.step("demo images", |step| demo::build(paths, step))?;
-    let what = if profile == Profile::Test { "programs and tests" } else { "guest binaries" };
-    let binaries = report.step(what, |step| binaries::build(paths, step, build))?;
+    let binaries = report.step("guest binaries", |step| binaries::build(paths, step, profile))?;
     if profile != Profile::Image {
         peers::link(&binaries.join("rkctl"), &paths.rk.join("bin/rkctl"))?;
     }
@@ -64,9 +62,9 @@ pub fn media(paths: &Paths, report: &Report, install: Install, wanted: &Wanted<'
     report.step("system packages", |step| system::ensure(step, install))?;
     let kernel = report.step("kernel", |step| kernel::build(paths, step))?;
     let binaries = match wanted.profile {
-        // They were built with the tests that ask for media of them.
+        // They were built for the tests that ask for media of them.
         Profile::Test => binaries::folder(paths, Profile::Test),
-        other => report.step("guest binaries", |step| binaries::build(paths, step, other.into()))?,
+        other => report.step("guest binaries", |step| binaries::build(paths, step, other))?,
     };
     let parts = image::Parts { kernel: &kernel, binaries: &binaries, profile: wanted.profile, config: wanted.config };
     let image = report.step("image", |step| image::build(paths, step, &parts))?;
