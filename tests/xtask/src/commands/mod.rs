@@ -148,7 +148,8 @@ struct ForwardArgs {
 struct TestArgs {
     #[command(flatten)]
     setup: SetupArgs,
-    /// Only these: host, api, images, boot, media, slots, machine, node, numa, cri, nodefaults, network, cluster, chaos, faults, planes
+    /// Only these: host, api, images, boot, media, slots, machine, node, numa, cri, nodefaults, network, dualstack, cluster, chaos, faults,
+    /// planes; or all
     tiers: Vec<String>,
 }
 
