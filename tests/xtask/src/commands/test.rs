@@ -33,7 +33,7 @@ const TIERS: [&str; 16] = [
 ];
 
 /// The tiers that run without being asked for, an hour with all that is built before; each run says what it left out.
-const USUAL: [&str; 6] = ["host", "api", "boot", "node", "network", "cluster"];
+const USUAL: [&str; 5] = ["host", "api", "boot", "network", "cluster"];
 /// In the place of names: all of them.
 const ALL_TIERS: &str = "all";
 
