@@ -27,7 +27,7 @@ fn resizable(name: &str, containers: &[(&str, Amounts)]) -> String {
     let containers: Vec<Value> = containers
         .iter()
         .map(|(name, amounts)| {
-            json!({"name": name, "image": "rk.local/busybox:demo", "command": ["sleep", "600"], "resources": resources(*amounts)})
+            json!({"name": name, "image": "rk.local/busybox:demo", "command": ["sleep", "36000"], "resources": resources(*amounts)})
         })
         .collect();
     json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {"terminationGracePeriodSeconds": 1,
@@ -193,7 +193,7 @@ fn changes() -> u32 {
 fn many_changes_of_a_spec_are_all_counted_and_all_seen() {
     let shared = single();
     let kubectl = shared.kubectl.new_namespace("counted");
-    let turn = |left: u32| pod("counted", "exec sleep 600", &format!("  activeDeadlineSeconds: {left}\n"), "");
+    let turn = |left: u32| pod("counted", "exec sleep 36000", &format!("  activeDeadlineSeconds: {left}\n"), "");
     kubectl.apply(&turn(9000));
     ready(&kubectl, "counted");
     // One kubectl over one connection makes them all.
@@ -220,9 +220,9 @@ fn a_part_of_a_volume_named_by_variables_stays_inside_and_may_become_right_later
     let late = "valueFrom: {fieldRef: {fieldPath: \"metadata.annotations['part']\"}}";
     kubectl.apply(
         &[
-            pod("absolute", "exec sleep 600", volume, &mount("value: /tmp", "$(PART)")),
-            pod("upwards", "exec sleep 600", volume, &mount("value: ..", "$(PART)")),
-            pod("late", "exec sleep 600", volume, &mount(late, "$(PART)/inside")),
+            pod("absolute", "exec sleep 36000", volume, &mount("value: /tmp", "$(PART)")),
+            pod("upwards", "exec sleep 36000", volume, &mount("value: ..", "$(PART)")),
+            pod("late", "exec sleep 36000", volume, &mount(late, "$(PART)/inside")),
         ]
         .join("---\n"),
     );
@@ -257,7 +257,7 @@ fn many_small_volumes_of_several_pods_do_not_get_in_each_others_way() {
     );
     let mounts = format!("    volumeMounts: [{mounts}{{name: s, mountPath: /s}}, {{name: e, mountPath: /e}}]\n");
     let names = ["a", "b", "c"];
-    kubectl.apply(&names.map(|name| pod(name, "exec sleep 600", &volumes, &mounts)).join("---\n"));
+    kubectl.apply(&names.map(|name| pod(name, "exec sleep 36000", &volumes, &mounts)).join("---\n"));
     for name in names {
         ready(&kubectl, name);
         let said = sh(&kubectl, name, "cat /m/*/k /s/k | tr -d '\\n'; touch /e/x").expect("all files");
@@ -273,8 +273,8 @@ fn tokens_of_the_service_account_are_in_the_pod_and_the_api_knows_whose_they_are
     let kubectl = shared.kubectl.new_namespace("tokens");
     kubectl.ok(&["create", "serviceaccount", "other"]);
     let projected = "  serviceAccountName: other\n  volumes:\n  - name: t\n    projected: {sources: [{serviceAccountToken: {path: own, audience: vault, expirationSeconds: 900}}]}\n";
-    kubectl.apply(&pod("mounted", "exec sleep 600", projected, "    volumeMounts: [{name: t, mountPath: /t}]\n"));
-    kubectl.apply(&pod("without", "exec sleep 600", "  automountServiceAccountToken: false\n", ""));
+    kubectl.apply(&pod("mounted", "exec sleep 36000", projected, "    volumeMounts: [{name: t, mountPath: /t}]\n"));
+    kubectl.apply(&pod("without", "exec sleep 36000", "  automountServiceAccountToken: false\n", ""));
     ready(&kubectl, "mounted");
     ready(&kubectl, "without");
     let files = sh(
