@@ -1,7 +1,7 @@
 //! The kubelet's part of the cgroup v2 tree: `kubepods`, its QoS classes and one group per pod. Containers' own are the runtime's.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::Pod;
@@ -137,13 +137,18 @@ impl Cgroups {
         })
     }
 
-    /// Removes the pod's group with what the runtime left below it, whatever class it was made in.
+    /// Removes the pod's group with what the runtime left below it, whatever class it was made in. What still runs in it is killed: a
+    /// container that was being made when its shim died has nobody else who ends it.
     pub fn remove_pod(&self, pod: &Pod) -> io::Result<()> {
         if !self.usable {
             return Ok(());
         }
         let group = format!("pod{}", spec::uid(pod));
-        CLASSES.iter().try_for_each(|class| remove(&self.root.join(class).join(&group), 0))
+        CLASSES.iter().try_for_each(|class| {
+            let dir = self.root.join(class).join(&group);
+            kill(&dir);
+            remove(&dir, 0)
+        })
     }
 
     /// Where the pod's group is.
@@ -184,6 +189,12 @@ fn hand_down(dir: &Path) {
 fn write(dir: &Path, file: &str, value: &str) -> io::Result<()> {
     fs::write(dir.join(file), value)
         .map_err(|e| io::Error::other(format!("writing {value} to {}/{file}: {e}", dir.display())))
+}
+
+/// Kills all that runs in a group and below it (`cgroup.kill`, Linux 5.14); one that is gone has nobody to kill.
+fn kill(dir: &Path) {
+    let file = fs::OpenOptions::new().write(true).open(dir.join("cgroup.kill"));
+    let _ = file.and_then(|mut file| file.write_all(b"1"));
 }
 
 fn remove(dir: &Path, depth: usize) -> io::Result<()> {
@@ -287,5 +298,15 @@ mod tests {
         tree.remove_pod(&pod).unwrap();
         assert!(!group.exists());
         tree.remove_pod(&pod).unwrap();
+    }
+
+    #[test]
+    fn what_runs_in_a_group_is_killed_and_nothing_is_made_where_none_is() {
+        let dir = tempfile::tempdir().unwrap();
+        kill(dir.path());
+        assert!(!dir.path().join("cgroup.kill").exists());
+        fs::write(dir.path().join("cgroup.kill"), "").unwrap();
+        kill(dir.path());
+        assert_eq!(fs::read_to_string(dir.path().join("cgroup.kill")).unwrap(), "1");
     }
 }
