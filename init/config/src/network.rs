@@ -11,7 +11,7 @@ pub struct Network {
     /// One entry per group of links; a link takes the first entry that matches. Empty: DHCP on every Ethernet link.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub interfaces: Vec<Interface>,
-    /// Resolvers; these come before those of DHCP.
+    /// Resolvers; these come before those of DHCP and of routers.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub nameservers: Vec<IpAddr>,
     /// Search domains of `/etc/resolv.conf`.
@@ -144,7 +144,7 @@ pub struct Interface {
     pub made: Option<Virtual>,
     /// Ask a DHCPv4 server.
     pub dhcp: bool,
-    /// Take addresses and routes from router advertisements (SLAAC); network cards do so unless told otherwise.
+    /// Take addresses, routes and resolvers from router advertisements (SLAAC); network cards do so unless told otherwise.
     #[serde(rename = "acceptRA", skip_serializing_if = "Option::is_none")]
     pub accept_ra: Option<bool>,
     /// Ask a DHCPv6 server.

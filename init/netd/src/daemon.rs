@@ -1,9 +1,10 @@
 //! The loop: news of links and packets in, kernel changes and messages out.
 
+use crate::advertised::Advertised;
 use crate::desired::Desired;
 use crate::managed::Managed;
 use crate::plan::{Change, Owned, plan};
-use crate::rtnl::{Kernel, Link, Snapshot};
+use crate::rtnl::{Kernel, Link, Snapshot, user_options};
 use crate::selection::{Traits, entry_for, hardware};
 use crate::timesync::{self, Sources};
 use crate::vip::Vips;
@@ -32,6 +33,8 @@ struct Daemon {
     kernel: Kernel,
     links: BTreeMap<u32, Managed>,
     owned: Owned,
+    /// What an earlier netd heard of routers on links that are not looked after yet.
+    before: BTreeMap<u32, Advertised>,
     vips: Vips,
     clock: Option<Sender<Sources>>,
     sources: Sources,
@@ -45,9 +48,13 @@ struct Daemon {
 /// netlink failed in a way that a new start may cure.
 pub fn run(config: MachineConfig) -> Result<Infallible, SysError> {
     // What a router's prefix gave is told at once, too: the console shows it to who must reach the machine.
-    let groups =
-        rk_sys::RTNLGRP_LINK | rk_sys::RTNLGRP_IPV4_IFADDR | rk_sys::RTNLGRP_IPV4_ROUTE | rk_sys::RTNLGRP_IPV6_IFADDR;
-    let news = NetlinkSocket::open(groups)?;
+    let news = NetlinkSocket::open(
+        rk_sys::RTNLGRP_LINK
+            | rk_sys::RTNLGRP_IPV4_IFADDR
+            | rk_sys::RTNLGRP_IPV4_ROUTE
+            | rk_sys::RTNLGRP_IPV6_IFADDR
+            | rk_sys::RTNLGRP_ND_USEROPT,
+    )?;
     let clock = config.network.ntp.enabled.then(timesync::start).and_then(|started| match started {
         Ok(sender) => Some(sender),
         Err(err) => {
@@ -64,6 +71,7 @@ pub fn run(config: MachineConfig) -> Result<Infallible, SysError> {
         kernel: Kernel::open()?,
         links: BTreeMap::new(),
         owned: notes::load_owned(),
+        before: notes::load_advertised(),
         vips: Vips::default(),
         clock,
         sources: Sources::default(),
@@ -110,6 +118,8 @@ impl Daemon {
         self.owned = owned;
         notes::save_owned(&self.owned);
         notes::tell_addresses(self.links.keys(), &snapshot, &self.owned);
+        let heard = self.links.iter().filter_map(|(index, link)| Some((*index, link.advertised()?)));
+        notes::save_advertised(&heard.collect());
         self.publish();
         Ok(())
     }
@@ -153,12 +163,14 @@ impl Daemon {
             let traits = traits(link);
             let Some(entry) = entry_for(&self.config.network, &traits) else { continue };
             log::info(format_args!("looking after {} ({})", link.name, traits.mac));
-            if entry.accept_ra.unwrap_or(traits.device) {
+            let listens = entry.accept_ra.unwrap_or(traits.device);
+            if listens {
                 accept_router_advertisements(&link.name, "2");
             } else if entry.accept_ra == Some(false) {
                 accept_router_advertisements(&link.name, "0");
             }
-            let managed = Managed::new(now, link, leases::key(&traits), entry);
+            let before = self.before.remove(&link.index).unwrap_or_default();
+            let managed = Managed::new(now, link, leases::key(&traits), entry, listens.then_some(before));
             self.links.insert(link.index, managed);
         }
     }
@@ -185,8 +197,8 @@ impl Daemon {
         let ready = rk_sys::wait_readable(&fds, Some(Duration::from_millis(due.saturating_sub(now))))?;
         if ready.is(0) {
             let mut buffer = vec![0; 64 << 10];
-            // What the news say does not matter: the next look sees the state itself.
-            news.receive(&mut buffer)?;
+            let size = news.receive(&mut buffer)?.unwrap_or(0);
+            self.hear(buffer.get(..size).unwrap_or_default());
             self.look_at = self.look_at.min(rk_sys::boot_millis() + SETTLE);
         }
         if watched && ready.is(1) {
@@ -195,7 +207,17 @@ impl Daemon {
         Ok(())
     }
 
-    /// Resolvers and time servers, config first, then leases.
+    /// Takes what routers advertised. What else the news say does not matter: the next look sees the state itself.
+    fn hear(&mut self, news: &[u8]) {
+        let now = rk_sys::boot_millis();
+        for (link, options) in user_options(news) {
+            if let Some(managed) = self.links.get_mut(&link) {
+                managed.hear(now, options);
+            }
+        }
+    }
+
+    /// Resolvers and time servers, config first, then leases, then what routers advertise to anybody on a link.
     fn publish(&mut self) {
         let network = &self.config.network;
         let leases = || self.links.values().filter_map(Managed::lease);
@@ -203,8 +225,11 @@ impl Daemon {
         servers.extend(leases().flat_map(|lease| lease.nameservers.iter().map(|ip| IpAddr::V4(*ip))));
         let six = self.links.values().filter_map(Managed::lease6);
         servers.extend(six.flat_map(|lease| lease.nameservers.iter().map(|ip| IpAddr::V6(*ip))));
+        let advertised = || self.links.values().filter_map(Managed::advertised);
+        servers.extend(advertised().flat_map(Advertised::resolvers).map(IpAddr::V6));
         let mut domains = network.search_domains.clone();
         domains.extend(leases().filter_map(|lease| lease.domain.clone()));
+        domains.extend(advertised().flat_map(Advertised::domains).map(str::to_owned));
         let mut time = network.ntp.servers.clone();
         time.extend(leases().flat_map(|lease| lease.ntp.iter().map(ToString::to_string)));
         match resolver::write(&resolver::text(&servers, &domains)) {

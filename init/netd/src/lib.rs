@@ -8,9 +8,13 @@
 //! An address that control planes share ([`vip`]) is lent to a link for as long as `rk-control` says that it leads: the kernel itself takes it
 //! back when nobody renews it.
 //!
-//! Pure and fed with untrusted bytes: [`rtnl`] messages, [`dhcp`] and [`dhcp6`] packets and client states, DNS answers, SNTP packets. Each
-//! parser is bounded, never panics, and says `None` to what it does not understand.
+//! Resolvers and search domains that routers advertise are the one thing that the kernel tells but does not keep: [`advertised`] keeps them
+//! while they last, and a note of them is for the next netd.
+//!
+//! Pure and fed with untrusted bytes: [`rtnl`] messages, options of [`advertised`], [`dhcp`] and [`dhcp6`] packets and client states, DNS
+//! answers, SNTP packets. Each parser is bounded, never panics, and says `None` to what it does not understand.
 
+mod advertised;
 mod announce;
 mod daemon;
 mod desired;

@@ -1,5 +1,6 @@
 //! A link that is looked after: its entry in the config, and the clients that ask for its addresses.
 
+use crate::advertised::{self, Advertised};
 use crate::desired::{Desired, WantedRoute, desired};
 use crate::dhcp::{self, Lease};
 use crate::plan::Owned;
@@ -27,6 +28,8 @@ pub struct Managed {
     running: bool,
     dhcp: Option<Dhcp>,
     dhcp6: Option<Dhcp6>,
+    /// None where the link does not listen to routers.
+    advertised: Option<Advertised>,
     told: Option<Ipv4Net>,
     since: u64,
     settled: bool,
@@ -47,8 +50,8 @@ struct Dhcp6 {
 }
 
 impl Managed {
-    /// Starts to look after a link, whose lease is kept under `key`.
-    pub fn new(now: u64, link: &Link, key: String, entry: Interface) -> Managed {
+    /// Starts to look after a link, whose lease is kept under `key`; `advertised` is what is known of routers where it listens to them.
+    pub fn new(now: u64, link: &Link, key: String, entry: Interface, advertised: Option<Advertised>) -> Managed {
         let before = leases::load(&key).filter(|_| entry.dhcp).map(|lease| lease.address.addr());
         let dhcp = if entry.dhcp { open(now, link, before) } else { None };
         let dhcp6 = if entry.dhcp6 { open6(now, link) } else { None };
@@ -60,6 +63,7 @@ impl Managed {
             running: link.running,
             dhcp,
             dhcp6,
+            advertised,
             told: None,
             since: now,
             settled,
@@ -94,6 +98,17 @@ impl Managed {
         self.dhcp6.as_ref().and_then(|dhcp| dhcp.client.lease())
     }
 
+    /// What routers advertised to the link.
+    pub fn advertised(&self) -> Option<&Advertised> {
+        self.advertised.as_ref()
+    }
+
+    /// Takes options that a router advertised on the link. A carrier that goes and comes back leaves them, for the kernel does not ask again.
+    pub fn hear(&mut self, now: u64, options: &[u8]) {
+        let Some(known) = &mut self.advertised else { return };
+        advertised::decode(options).into_iter().for_each(|word| known.hear(now, word));
+    }
+
     /// What the link should have.
     pub fn desired(&self, now: u64, index: u32, owned: &Owned) -> Desired {
         let mut wanted = desired(&self.entry, self.lease());
@@ -113,12 +128,14 @@ impl Managed {
     /// When [`Managed::run`] is due.
     pub fn deadline(&self) -> u64 {
         let four = self.dhcp.iter().map(|dhcp| dhcp.client.deadline());
-        four.chain(self.dhcp6.iter().map(|dhcp| dhcp.client.deadline())).min().unwrap_or(u64::MAX)
+        let six = self.dhcp6.iter().map(|dhcp| dhcp.client.deadline());
+        let routers = self.advertised.iter().map(Advertised::deadline);
+        four.chain(six).chain(routers).min().unwrap_or(u64::MAX)
     }
 
-    /// Lets the clients do what is due. Says whether a lease came or went.
+    /// Lets the clients do what is due. Says whether a lease came or went, or what routers said has ended.
     pub fn run(&mut self, now: u64, hostname: &str, unnamed: bool) -> bool {
-        let mut changed = false;
+        let mut changed = self.advertised.as_mut().is_some_and(|known| known.expire(now));
         if let Some(dhcp) = &mut self.dhcp {
             let mut outputs = dhcp.client.tick(now);
             let mut buffer = [0; 2048];
@@ -288,6 +305,7 @@ mod tests {
             running: true,
             dhcp: None,
             dhcp6: None,
+            advertised: None,
             told: None,
             since: 0,
             settled: false,

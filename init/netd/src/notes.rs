@@ -1,29 +1,53 @@
 //! What netd leaves in `/run/rk`: for its own next start, and for those who show it.
 
+use crate::advertised::Advertised;
 use crate::log;
 use crate::plan::Owned;
 use crate::rtnl::Snapshot;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read};
 
 /// What links were given: the next netd, with another config perhaps, takes back what is not wanted any more.
 const OWNED: &str = "/run/rk/netd-owned.json";
+/// What routers advertised on links: they say it again when it suits them, which may be in half an hour.
+const ADVERTISED: &str = "/run/rk/netd-advertised.json";
 /// The machine's addresses, one on each line.
 const ADDRESSES: &str = "/run/rk/addresses";
 const MOST_BYTES: u64 = 1 << 20;
 
 /// What an earlier netd of this boot gave; nothing when there was none, or its note is torn.
 pub fn load_owned() -> Owned {
-    let mut bytes = Vec::new();
-    let read = fs::File::open(OWNED).and_then(|file| file.take(MOST_BYTES).read_to_end(&mut bytes));
-    read.ok().and_then(|_| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+    load(OWNED)
 }
 
 /// Notes what links were given.
 pub fn save_owned(owned: &Owned) {
-    let saved = serde_json::to_vec(owned).map_err(io::Error::from).and_then(|bytes| write(OWNED, &bytes));
+    save(OWNED, owned);
+}
+
+/// What an earlier netd of this boot heard of routers, by index of the link. Times are of this boot's clock.
+pub fn load_advertised() -> BTreeMap<u32, Advertised> {
+    load(ADVERTISED)
+}
+
+/// Notes what was heard of routers.
+pub fn save_advertised(heard: &BTreeMap<u32, &Advertised>) {
+    save(ADVERTISED, heard);
+}
+
+fn load<T: DeserializeOwned + Default>(path: &str) -> T {
+    let mut bytes = Vec::new();
+    let read = fs::File::open(path).and_then(|file| file.take(MOST_BYTES).read_to_end(&mut bytes));
+    read.ok().and_then(|_| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+}
+
+fn save(path: &str, what: &impl Serialize) {
+    let saved = serde_json::to_vec(what).map_err(io::Error::from).and_then(|bytes| write(path, &bytes));
     if let Err(err) = saved {
-        log::warn(format_args!("writing {OWNED}: {err}"));
+        log::warn(format_args!("writing {path}: {err}"));
     }
 }
 

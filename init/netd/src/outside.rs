@@ -1,5 +1,6 @@
 //! The parsers of outside bytes by themselves, for fuzz targets: each takes anything and ends without a panic.
 
+use crate::advertised::{self, Advertised};
 use crate::{dhcp, dhcp6, dns, rtnl, sntp};
 use std::time::Duration;
 
@@ -31,7 +32,11 @@ pub fn dns(bytes: &[u8]) {
     let _ = dns::answer(bytes, id);
 }
 
-/// The kernel's messages about links, addresses and routes.
+/// The kernel's messages about links, addresses, routes and what routers advertise, and options of advertisements without a message around them.
 pub fn netlink(bytes: &[u8]) {
     rtnl::read_all(bytes);
+    let mut kept = Advertised::default();
+    for options in rtnl::user_options(bytes).map(|(_, options)| options).chain([bytes]) {
+        advertised::decode(options).into_iter().for_each(|word| kept.hear(0, word));
+    }
 }

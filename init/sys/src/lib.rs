@@ -41,7 +41,9 @@ pub use loopdev::attach_loop;
 pub use mount::{
     MountFlags, bind_file, make_shared, mount, mount_point, move_root, unescape_path, unmount, unmount_detached,
 };
-pub use netlink::{NetlinkSocket, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_IFADDR, RTNLGRP_LINK};
+pub use netlink::{
+    NetlinkSocket, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_IFADDR, RTNLGRP_LINK, RTNLGRP_ND_USEROPT,
+};
 pub use packet::{PacketSocket, bind_udp_to_link, send_on_link, udp6_on_link};
 pub use partition::{
     PartitionNode, device_bytes, disk_sector, grow_ext4, partitions, reread_partitions, resize_partition, zero_out,

@@ -18,6 +18,8 @@ pub const RTNLGRP_IPV4_IFADDR: u32 = 0x10;
 pub const RTNLGRP_IPV4_ROUTE: u32 = 0x40;
 /// Changes of IPv6 addresses.
 pub const RTNLGRP_IPV6_IFADDR: u32 = 0x100;
+/// Options of router advertisements that the kernel leaves to programs; group 20.
+pub const RTNLGRP_ND_USEROPT: u32 = 0x8_0000;
 
 /// A socket of family `NETLINK_ROUTE`.
 #[derive(Debug)]

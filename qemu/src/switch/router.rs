@@ -1,4 +1,5 @@
-//! A router on the switch that speaks IPv6 alone: it advertises a prefix (RFC 4861) and gives one address by DHCPv6 (RFC 8415). It routes nothing.
+//! A router on the switch that speaks IPv6 alone: it advertises a prefix (RFC 4861), a resolver and a search domain (RFC 8106), and gives one
+//! address by DHCPv6 (RFC 8415). It routes nothing.
 
 use super::{Mac, Switch, read_frame, write_frame};
 use crate::{Error, Result};
@@ -29,6 +30,10 @@ pub struct Offer {
     pub lease: Ipv6Addr,
     /// The resolver that comes with it.
     pub nameserver: Ipv6Addr,
+    /// The resolver that it advertises.
+    pub advertised: Ipv6Addr,
+    /// The search domain that it advertises.
+    pub domain: &'static str,
 }
 
 /// A running router; dropping it takes it off the network.
@@ -98,6 +103,10 @@ impl Offer {
         body.extend([0; 8]);
         body.extend([1, 1]);
         body.extend(MAC);
+        body.extend(lasting(25, &self.advertised.octets()));
+        let labels = self.domain.split('.').map(str::as_bytes);
+        let labels = labels.flat_map(|label| [&[label.len() as u8], label].concat());
+        body.extend(lasting(31, &labels.chain([0]).collect::<Vec<u8>>()));
         body
     }
 
@@ -122,6 +131,16 @@ impl Offer {
         put(&mut reply, 23, &self.nameserver.octets());
         Some(reply)
     }
+}
+
+/// An option of an advertisement with a lifetime, filled up to units of eight bytes, in which it counts its length.
+fn lasting(kind: u8, content: &[u8]) -> Vec<u8> {
+    let length = content.len().div_ceil(8) + 1;
+    let mut option = vec![kind, length as u8, 0, 0];
+    option.extend(VALID.to_be_bytes());
+    option.extend(content);
+    option.resize(length * 8, 0);
+    option
 }
 
 /// The bytes of an option of a DHCPv6 message.
@@ -187,7 +206,13 @@ mod tests {
 
     fn told() -> Offer {
         let address = |text: &str| text.parse::<Ipv6Addr>().expect("an address");
-        Offer { prefix: address("fd00:60::"), lease: address("fd00:60::1234"), nameserver: address("fd00:60::53") }
+        Offer {
+            prefix: address("fd00:60::"),
+            lease: address("fd00:60::1234"),
+            nameserver: address("fd00:60::53"),
+            advertised: address("fd00:60::54"),
+            domain: "site.example",
+        }
     }
 
     /// What a guest sends: from its link-local address, to any destination.
@@ -221,6 +246,10 @@ mod tests {
         assert_eq!((frame[21], frame[54]), (255, ADVERTISEMENT));
         let prefix = told().prefix.octets()[..8].to_vec();
         assert!(frame.windows(8).any(|window| window == prefix));
+        let lifetime = VALID.to_be_bytes();
+        let resolver = [&[25, 3, 0, 0], lifetime.as_slice(), &told().advertised.octets()].concat();
+        let domain = [&[31, 3, 0, 0], lifetime.as_slice(), b"\x04site\x07example\0\0\0"].concat();
+        assert!(frame.ends_with(&[resolver, domain].concat()), "{frame:?}");
         assert_eq!(told().answer(&from_guest(ICMP, &[135, 0, 0, 0])), None);
     }
 

@@ -1,6 +1,7 @@
-//! IPv6 as a router gives it: an address by its advertisements, another by DHCPv6, on a card that is known by its driver; and a card that is
-//! known by its place, which wants none of it.
+//! IPv6 as a router gives it: an address, a resolver and a search domain by its advertisements, another address by DHCPv6, on a card that is
+//! known by its driver; and a card that is known by its place, which wants none of it.
 
+use super::Guest;
 use super::links::{has, rows, start, told};
 use rk_qemu::switch::{Offer, Router, Switch};
 use rk_qemu::vm::{Machine, Nic, VmSpec};
@@ -22,6 +23,8 @@ const OFFER: Offer = Offer {
     prefix: Ipv6Addr::new(0xfd00, 0x60, 0, 0, 0, 0, 0, 0),
     lease: Ipv6Addr::new(0xfd00, 0x60, 0, 0, 0, 0, 0, 0x1234),
     nameserver: Ipv6Addr::new(0xfd00, 0x60, 0, 0, 0, 0, 0, 0x53),
+    advertised: Ipv6Addr::new(0xfd00, 0x60, 0, 0, 0, 0, 0, 0x54),
+    domain: "site.example",
 };
 /// What the kernel makes of the prefix and the card's address (RFC 4291, appendix A).
 const MADE: &str = "fd00:60::5054:ff:fe00:12/64";
@@ -37,6 +40,22 @@ fn cards(mut spec: VmSpec, switch: &Switch) -> VmSpec {
 
 fn link<'a>(told: &'a Value, mac: &str) -> Option<&'a Value> {
     rows(told, "interfaces").find(|link| link["mac"].as_str() == Some(mac))
+}
+
+/// The resolver of the lease comes first, then the one that anybody on the link may advertise.
+fn resolvers(guest: &Guest) {
+    let wanted = [OFFER.nameserver, OFFER.advertised].map(|address| address.to_string());
+    eventually("the resolvers and the search domain", limit(60), || {
+        let text = guest.rkctl(&["node", "read", "/etc/resolv.conf"]).good();
+        let servers: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("nameserver ")).collect();
+        let searched =
+            text.lines().filter_map(|line| line.strip_prefix("search ")).any(|all| all.contains(OFFER.domain));
+        if searched && servers.ends_with(&[wanted[0].as_str(), wanted[1].as_str()]) {
+            Ok(())
+        } else {
+            Err(text.clone())
+        }
+    });
 }
 
 #[test]
@@ -60,8 +79,13 @@ fn a_router_s_prefix_and_dhcpv6_give_addresses_to_a_card_known_by_its_driver_and
     });
     let refused = link(&told, CARDS[1].0).expect("the card at its place");
     assert!(!refused.to_string().contains("fd00:60:"), "it listened to the router: {refused}");
-    let resolvers = guest.rkctl(&["node", "read", "/etc/resolv.conf"]).good();
-    assert!(resolvers.contains(&format!("nameserver {}", OFFER.nameserver)), "{resolvers}");
+    resolvers(&guest);
+    // A netd that begins anew asks for its leases again; the router says nothing, and what it said is known all the same.
+    let mark = guest.vm.console().mark();
+    guest.rkctl(&["node", "restart", "netd"]).good();
+    let leased = format!("has {lease} by DHCPv6");
+    guest.vm.wait_console_from(mark, &leased, limit(60)).unwrap_or_else(|err| panic!("{err}"));
+    resolvers(&guest);
     // Its console shows it to who must reach it.
     guest.says(MADE);
     // It was there until here.

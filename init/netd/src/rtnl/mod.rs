@@ -177,6 +177,11 @@ impl Kernel {
     }
 }
 
+/// What routers advertised that the kernel leaves to programs: of each such message in news, the index of the link and the options.
+pub fn user_options(news: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
+    wire::messages(news).filter_map(objects::read_user_options)
+}
+
 /// Reads whatever messages there are, as the answers to questions are read.
 pub(crate) fn read_all(bytes: &[u8]) {
     for message in wire::messages(bytes) {

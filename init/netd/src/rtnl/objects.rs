@@ -15,6 +15,7 @@ const GET_ADDRESS: u16 = 22;
 const NEW_ROUTE: u16 = 24;
 const DELETE_ROUTE: u16 = 25;
 const GET_ROUTE: u16 = 26;
+const NEW_USER_OPTIONS: u16 = 68;
 pub(super) const REQUEST: u16 = 0x1;
 pub(super) const ACK: u16 = 0x4;
 const DUMP: u16 = 0x300;
@@ -30,6 +31,8 @@ const UNICAST: u8 = 1;
 const NO_DUPLICATE_DETECTION: u32 = 0x2;
 const V4: u8 = 2;
 const V6: u8 = 10;
+/// RFC 4861, section 4.2: an advertisement of a router, as ICMPv6 numbers it.
+const ADVERTISEMENT: [u8; 2] = [134, 0];
 
 /// Who installed a route, as `ip route` shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -259,6 +262,15 @@ pub fn read_route(message: Message<'_>) -> Option<Route> {
     Some(Route { link: link?, to: IpNet::new(to, prefix).ok()?, via, metric })
 }
 
+/// Reads the options that a message of news hands on, and the index of the link on which a router advertised them.
+pub fn read_user_options(message: Message<'_>) -> Option<(u32, &[u8])> {
+    (message.kind == NEW_USER_OPTIONS).then_some(())?;
+    let fixed = message.payload;
+    (*fixed.first()? == V6 && fixed.get(8..10)? == ADVERTISEMENT).then_some(())?;
+    let length = usize::from(u16_at(fixed, 2)?);
+    Some((u32_at(fixed, 4)?, fixed.get(16..)?.get(..length)?))
+}
+
 fn family(ip: IpAddr) -> u8 {
     if ip.is_ipv4() { V4 } else { V6 }
 }
@@ -297,12 +309,33 @@ mod tests {
     }
 
     #[test]
+    fn options_of_a_router_s_advertisement_are_found_before_the_attributes() {
+        let options = [25_u8, 1, 0, 0, 0, 0, 0, 9];
+        let news = |fixed: &[u8], tail: &[u8]| Writer::new(NEW_USER_OPTIONS, 0, 0, &[fixed, tail].concat()).finish();
+        let fixed = |family: u8, length: u16, icmp: u8| {
+            let head = [&[family, 0], length.to_ne_bytes().as_slice(), &7u32.to_ne_bytes()].concat();
+            [head.as_slice(), &[icmp, 0, 0, 0, 0, 0, 0, 0]].concat()
+        };
+        let tail = [options.as_slice(), &[20, 0, 1, 0], &[0xfe; 16]].concat();
+        for (fixed, found) in [
+            (fixed(V6, 8, 134), Some((7, options.as_slice()))),
+            (fixed(V6, 200, 134), None),
+            (fixed(V6, 8, 137), None),
+            (fixed(V4, 8, 134), None),
+        ] {
+            let bytes = news(&fixed, &tail);
+            assert_eq!(messages(&bytes).find_map(read_user_options), found, "{fixed:?}");
+        }
+    }
+
+    #[test]
     fn noise_is_no_object() {
         for length in 0..64 {
             for fill in [0x00, 0x02, 0xff] {
                 let payload = vec![fill; length];
-                for kind in [NEW_LINK, NEW_ADDRESS, NEW_ROUTE] {
+                for kind in [NEW_LINK, NEW_ADDRESS, NEW_ROUTE, NEW_USER_OPTIONS] {
                     let message = Message { kind, sequence: 0, payload: &payload };
+                    assert_eq!(read_user_options(message), None);
                     assert_eq!((read_link(message), read_address(message)), (None, None));
                     let _ = read_route(message);
                 }
