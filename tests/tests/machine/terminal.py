@@ -1,6 +1,6 @@
-"""Runs a command in a pseudo terminal, types q once it has shown all words, and prints what it wrote.
+"""Runs a command in a pseudo terminal, types keys once it has shown all words, and prints what it wrote.
 
-terminal.py SECONDS WORD... -- COMMAND...
+terminal.py SECONDS KEYS WORD... -- COMMAND...
 
 The end is the command's own; 124 when a word is missing, or when the command goes on, after so many seconds."""
 
@@ -17,7 +17,7 @@ import time
 ROWS, COLUMNS = 40, 100
 
 split = sys.argv.index("--")
-seconds, words, command = float(sys.argv[1]), sys.argv[2:split], sys.argv[split + 1 :]
+seconds, keys, words, command = float(sys.argv[1]), sys.argv[2], sys.argv[3:split], sys.argv[split + 1 :]
 
 child, terminal = pty.fork()
 if child == 0:
@@ -36,7 +36,7 @@ while not ended and time.monotonic() < until:
         shown += piece
         ended = not piece
     if not typed and all(word.encode() in shown for word in words):
-        os.write(terminal, b"q")
+        os.write(terminal, keys.encode())
         typed = True
 if not ended:
     os.kill(child, signal.SIGKILL)

@@ -79,6 +79,9 @@ pub fn run(paths: &Paths, args: &TestArgs) -> Result<ExitCode> {
     if wanted("media") || wanted("slots") {
         setup::media_for_tests(paths, &report)?;
     }
+    if wanted("machine") {
+        setup::shells(paths, &report)?;
+    }
     for tier in TIERS.into_iter().filter(|t| wanted(t)) {
         let mut command = cargo_for_all(&paths.root);
         command.arg("test").args(ALL).args(["--test", tier]);

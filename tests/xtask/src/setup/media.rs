@@ -1,39 +1,15 @@
 //! CDs, disks and the like.
 
 use super::binaries::Profile;
-use super::image::{Image, SUITE};
-use super::peers::Packages;
+use super::closures;
+use super::image::Image;
 use crate::paths::Paths;
 use crate::report::Step;
 use crate::run;
 use anyhow::{Context, Result};
 use rk_image::media::{self, Artefact, CMDLINE, Format, Inputs, Tools};
 use rk_image::{BINARIES, INIT};
-use std::path::{Path, PathBuf};
-
-/// Firmware for machines of tests, and what they boot beside.
-const FIRMWARE: [(&str, &str); 6] = [
-    // A DHCP and TFTP server for network boot.
-    ("dnsmasq-base", "usr/sbin/dnsmasq"),
-    ("ovmf", "usr/share/OVMF/OVMF_CODE_4M.fd"),
-    // Signing, and putting keys into a machine's variables.
-    ("sbsigntool", "usr/bin/sbsign"),
-    TPM,
-    CRYPTSETUP,
-    ("python3-virt-firmware", "usr/lib/python3/dist-packages/virt/firmware/vars.py"),
-];
-
-/// A TPM, for machines and for tests of what speaks with one.
-const TPM: (&str, &str) = ("swtpm", "usr/bin/swtpm");
-/// What else reads and writes LUKS2.
-const CRYPTSETUP: (&str, &str) = ("cryptsetup-bin", "usr/sbin/cryptsetup");
-
-/// Fetches the programs that host tests compare encryption with, and names the environment variables that point to them.
-pub fn cryptography(paths: &Paths, step: &Step) -> Result<([(&'static str, PathBuf); 2], String)> {
-    let mut packages = Packages::new(&paths.cache);
-    let mut get = |(package, proof)| packages.unpacked_closure(step, SUITE, package, proof);
-    Ok(([("RK_SWTPM", get(TPM)?), ("RK_CRYPTSETUP", get(CRYPTSETUP)?)], "there".to_owned()))
-}
+use std::path::Path;
 
 /// What to build.
 pub struct Wanted<'a> {
@@ -53,10 +29,7 @@ pub fn build(
     binaries: &Path,
     wanted: &Wanted<'_>,
 ) -> Result<(Vec<Artefact>, String)> {
-    let mut packages = Packages::new(&paths.cache);
-    for (package, proof) in Tools::UNPACKED {
-        packages.unpacked_closure(step, SUITE, package, proof)?;
-    }
+    closures::fetch(paths, step, &Tools::UNPACKED)?;
     step.say("listing what is inside");
     let metadata = ["metadata", "--format-version", "1", "--filter-platform", "x86_64-unknown-linux-gnu"];
     let metadata = run::output(run::cargo(&paths.root).args(metadata))?;
@@ -84,13 +57,4 @@ pub fn build(
     let artefacts = media::build(&inputs, wanted.formats)?;
     let note = format!("{} files", artefacts.len());
     Ok((artefacts, note))
-}
-
-/// Fetches the firmware that tests boot media with.
-pub fn firmware(paths: &Paths, step: &Step) -> Result<((), String)> {
-    let mut packages = Packages::new(&paths.cache);
-    for (package, proof) in FIRMWARE {
-        packages.unpacked_closure(step, SUITE, package, proof)?;
-    }
-    Ok(((), "there".to_owned()))
 }

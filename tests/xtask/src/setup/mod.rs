@@ -1,6 +1,7 @@
 //! What `up`, `test` and `bench` share: from a bare machine to files that boot.
 
 mod binaries;
+mod closures;
 pub mod demo;
 mod image;
 mod kernel;
@@ -94,12 +95,17 @@ pub const FIRMWARE: &str = "ovmf/usr/share/OVMF";
 
 /// The firmware that machines boot media by.
 pub fn firmware(paths: &Paths, report: &Report) -> Result<()> {
-    report.step("firmware", |step| media::firmware(paths, step))
+    report.step("firmware", |step| closures::firmware(paths, step))
 }
 
 /// What tests of the host hold encryption against, as variables for them.
 pub fn cryptography(paths: &Paths, report: &Report) -> Result<[(&'static str, PathBuf); 2]> {
-    report.step("swtpm, cryptsetup", |step| media::cryptography(paths, step))
+    report.step("swtpm, cryptsetup", |step| closures::cryptography(paths, step))
+}
+
+/// The shells that tests of completions type in.
+pub fn shells(paths: &Paths, report: &Report) -> Result<()> {
+    report.step("zsh, fish", |step| closures::shells(paths, step))
 }
 
 fn choose(paths: &Paths, choice: Choice, kernel: &Path) -> Result<(Accel, String)> {
