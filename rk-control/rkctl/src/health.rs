@@ -31,13 +31,12 @@ pub async fn run(global: &Global, wanted: &Health) -> Result<Class> {
             }
             return Ok(class);
         }
-        for (node, answer) in &answers {
+        for (node, answer) in answers.iter().filter(|_| global.print == Format::Table) {
             let missing = missing(answer);
-            // Each change once: this is read by a person who waits.
-            if global.print == Format::Table && told.get(node) != Some(&missing) {
-                eprintln!("{node}: waiting for {missing}");
-                told.insert(node.clone(), missing);
+            if let Some(news) = news(told.get(node), &missing) {
+                eprintln!("{node}: {news}");
             }
+            told.insert(node.clone(), missing);
         }
         tokio::time::sleep(LOOK).await;
     }
@@ -78,6 +77,16 @@ fn missing(answer: &Value) -> String {
     wrong.map(|check| format!("{} ({})", text(check, "name"), text(check, "message"))).collect::<Vec<_>>().join("; ")
 }
 
+/// What a person who waits is told: each change once, and nothing of a node that was well from the start.
+fn news(before: Option<&String>, missing: &str) -> Option<String> {
+    match (before, missing) {
+        (Some(before), missing) if before == missing => None,
+        (None, "") => None,
+        (Some(_), "") => Some("well".to_owned()),
+        _ => Some(format!("waiting for {missing}")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,5 +98,13 @@ mod tests {
             {"name": "node", "ok": false, "message": "not Ready"},
         ]});
         assert_eq!(missing(&answer), "node (not Ready)");
+    }
+
+    #[test]
+    fn a_node_that_is_well_is_told_of_only_once_it_was_waited_for() {
+        assert_eq!(news(None, ""), None);
+        assert_eq!(news(None, "node (not Ready)"), Some("waiting for node (not Ready)".to_owned()));
+        assert_eq!(news(Some(&"node (not Ready)".to_owned()), "node (not Ready)"), None);
+        assert_eq!(news(Some(&"node (not Ready)".to_owned()), ""), Some("well".to_owned()));
     }
 }
