@@ -13,8 +13,8 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Most bytes that wait for a write: as many as one TLS record holds.
-const LIMIT: usize = 16 * 1024;
+/// Most bytes that wait for a write: four TLS records, which rustls takes at once and hands to the kernel in one call.
+const LIMIT: usize = 64 * 1024;
 
 /// Wraps a stream. Without `gather` writes go straight through, as a connection needs that is handed on after an upgrade.
 pub(super) fn coalesced<S>(stream: S, gather: bool) -> (Coalesced<S>, Turns<S>) {
@@ -126,6 +126,7 @@ impl<S: AsyncWrite + Unpin> State<S> {
     /// Writes and flushes everything; when that is pending, the stream wakes the task.
     fn settle(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.drain(cx))?;
+        self.forget();
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);
         self.unflushed = flushed.is_pending();
         self.due = flushed.is_pending();
@@ -147,7 +148,9 @@ impl<S: AsyncWrite + Unpin> State<S> {
                 }
             }
         }
-        self.forget();
+        // Its room is for what else is said in this turn.
+        self.buffer.clear();
+        self.written = 0;
         Poll::Ready(Ok(()))
     }
 

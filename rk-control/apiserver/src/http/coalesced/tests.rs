@@ -14,6 +14,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::sync::watch;
 
 use super::*;
+use crate::http::resting::{rests, streams};
 
 /// Takes `room` bytes, then waits.
 #[derive(Default)]
@@ -264,23 +265,29 @@ const WATCHERS: usize = 100;
 /// Of an event: HTTP/2 flushes after each frame of this size.
 const SIZE: usize = 1500;
 
-/// Serves endless bodies: a frame with each change of `events`.
+/// Serves endless bodies that rest: a frame with each change of `events`.
 async fn serve(near: tokio::io::DuplexStream, writes: Arc<AtomicUsize>, events: Arc<watch::Sender<u32>>) {
     let (io, turns) = coalesced(Counted(near, writes), true);
     let service = service_fn(move |_: Request<Incoming>| {
         let changed = events.subscribe();
         async move {
             let frames = futures::stream::unfold(changed, |mut changed| async move {
+                rests();
                 changed.changed().await.ok()?;
                 Some((Ok::<_, Infallible>(Frame::data(Bytes::from(vec![b'x'; SIZE]))), changed))
             });
             Ok::<_, Infallible>(Response::new(StreamBody::new(frames)))
         }
     });
-    let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+    let (executor, mut resting) = streams();
+    let connection = hyper::server::conn::http2::Builder::new(executor);
     let connection = connection.serve_connection(TokioIo::new(io), service);
     tokio::pin!(connection);
-    let _ = std::future::poll_fn(|cx| turns.poll(connection.as_mut(), cx)).await;
+    let turn = |cx: &mut Context<'_>| {
+        resting.poll(cx);
+        turns.poll(connection.as_mut(), cx)
+    };
+    let _ = std::future::poll_fn(turn).await;
 }
 
 #[tokio::test]
