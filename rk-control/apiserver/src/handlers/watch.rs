@@ -266,7 +266,7 @@ impl Watcher {
     /// Queues what is new, or what the clock asks for; answers whether there is any reason not to wait.
     async fn look(&mut self) -> bool {
         // All are read before the events, so that none promises more than was looked at. Whoever ends watches wakes them after saying so.
-        self.changed.borrow_and_update();
+        self.changed.mark_unchanged();
         self.drained = false;
         // The time is looked at before the events: where there are always some, a watch would never end.
         if self.cache.is_abandoned() || Instant::now() >= self.deadline {
