@@ -168,8 +168,8 @@ fn turn<S: AsyncWrite + Unpin, C: Future>(
     connection: Pin<&mut C>,
     cx: &mut Context<'_>,
 ) -> Poll<C::Output> {
-    resting.poll(cx);
-    turns.poll(connection, cx)
+    let all = resting.poll(cx);
+    turns.poll(connection, all, cx)
 }
 
 fn builder(limits: &Limits, h2: bool, executor: Streams) -> auto::Builder<Streams> {

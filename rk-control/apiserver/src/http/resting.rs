@@ -145,8 +145,8 @@ impl Held {
 }
 
 impl Resting {
-    /// Polls those that were called, once each.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) {
+    /// Polls those that were called, once each; answers whether these were all that rest, so that nobody is left who hears of the same.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> bool {
         let arrived = {
             let mut calls = lock(&self.calls);
             calls.connection = Some(cx.waker().clone());
@@ -156,6 +156,7 @@ impl Resting {
         for stream in arrived {
             self.hold(stream);
         }
+        let all = !self.turn.is_empty() && self.turn.len() >= self.held.len();
         let mut turn = std::mem::take(&mut self.turn);
         for place in turn.drain(..) {
             // A bell that outlived its stream calls for nobody, or for the next at its place.
@@ -165,6 +166,7 @@ impl Resting {
             }
         }
         self.turn = turn;
+        all
     }
 
     /// Gives a stream a place; it is polled in this turn, so that whoever it waits for learns whom to call.

@@ -106,7 +106,11 @@ impl Bench {
     }
 
     fn end_turn(&self) {
-        lock(&self.turns.0).end_turn(&mut Context::from_waker(&self.waker));
+        self.end_turn_of(false);
+    }
+
+    fn end_turn_of(&self, all: bool) {
+        lock(&self.turns.0).end_turn(all, &mut Context::from_waker(&self.waker));
     }
 
     fn mock<T>(&self, look: impl FnOnce(&mut Mock) -> T) -> T {
@@ -147,6 +151,18 @@ fn what_two_turns_say_is_one_write() {
     bench.end_turn();
     bench.end_turn();
     assert_eq!((bench.wakes(), bench.mock(|mock| mock.flushes)), (1, 1), "what owes nothing rests");
+}
+
+#[test]
+fn what_all_have_said_waits_for_nobody() {
+    let mut bench = Bench::new(Mock { room: usize::MAX, ..Mock::default() });
+    assert_eq!(taken(bench.write(b"all")), 3);
+    assert!(bench.flush().is_ready());
+    bench.end_turn_of(true);
+    assert_eq!(bench.mock(|mock| (mock.writes.clone(), mock.flushes)), (vec![b"all".to_vec()], 1));
+    assert_eq!(bench.wakes(), 0);
+    bench.end_turn_of(true);
+    assert_eq!(bench.mock(|mock| mock.flushes), 1, "what owes nothing rests");
 }
 
 #[test]
@@ -284,8 +300,8 @@ async fn serve(near: tokio::io::DuplexStream, writes: Arc<AtomicUsize>, events: 
     let connection = connection.serve_connection(TokioIo::new(io), service);
     tokio::pin!(connection);
     let turn = |cx: &mut Context<'_>| {
-        resting.poll(cx);
-        turns.poll(connection.as_mut(), cx)
+        let all = resting.poll(cx);
+        turns.poll(connection.as_mut(), all, cx)
     };
     let _ = std::future::poll_fn(turn).await;
 }

@@ -60,9 +60,9 @@ async fn others() {
     }
 }
 
-/// A turn of the connection whose wakes `woken` counts.
-fn turn(resting: &mut Resting, woken: &Arc<Woken>) {
-    resting.poll(&mut Context::from_waker(&Waker::from(Arc::clone(woken))));
+/// A turn of the connection whose wakes `woken` counts; answers whether all that rest had theirs.
+fn turn(resting: &mut Resting, woken: &Arc<Woken>) -> bool {
+    resting.poll(&mut Context::from_waker(&Waker::from(Arc::clone(woken))))
 }
 
 #[tokio::test]
@@ -70,7 +70,7 @@ async fn who_rests_is_polled_by_its_connection_and_only_when_called() {
     let (executor, mut resting) = streams();
     let woken = Arc::new(Woken::default());
     let wakes = || woken.0.load(Ordering::Relaxed);
-    turn(&mut resting, &woken);
+    assert!(!turn(&mut resting, &woken), "there is nobody");
     let stands = [Arc::<Stand>::default(), Arc::default()];
     for stand in &stands {
         executor.execute(stream(stand, true));
@@ -88,8 +88,11 @@ async fn who_rests_is_polled_by_its_connection_and_only_when_called() {
     stands[1].wake();
     stands[1].wake();
     assert_eq!(wakes(), 2);
-    turn(&mut resting, &woken);
+    assert!(!turn(&mut resting, &woken), "the other said nothing");
     assert_eq!((stands[0].polls(), stands[1].polls()), (2, 3));
+    stands.iter().for_each(|stand| stand.wake());
+    assert!(turn(&mut resting, &woken), "both did");
+    assert_eq!((stands[0].polls(), stands[1].polls(), wakes()), (3, 4, 3));
 
     stands[0].done.store(true, Ordering::Relaxed);
     stands[0].wake();
@@ -97,7 +100,7 @@ async fn who_rests_is_polled_by_its_connection_and_only_when_called() {
     assert!(resting.held[0].is_none(), "what is over leaves its place");
     stands[0].wake();
     turn(&mut resting, &woken);
-    assert_eq!(stands[0].polls(), 3);
+    assert_eq!(stands[0].polls(), 4);
     let next = Arc::<Stand>::default();
     executor.execute(stream(&next, true));
     others().await;
