@@ -67,7 +67,7 @@ pub struct Args {
     /// key; read at start.
     #[arg(long, value_name = "FILE")]
     pub encryption_provider_config: Option<PathBuf>,
-    /// Worker threads.
+    /// Worker threads; as many as there are processors, from two to eight, unless told.
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
 }

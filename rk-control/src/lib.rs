@@ -44,9 +44,15 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// How many threads serve, unless one is told: as many as there are processors, since an event for a thousand watchers is work for all of
+/// them. Two at least, so that one long answer does not hold up the others; eight at most, since each costs memory.
+fn workers(processors: usize) -> usize {
+    processors.clamp(2, 8)
+}
+
 fn run(read: flags::Read) -> anyhow::Result<()> {
-    // Decisions are short and IO is asynchronous: two threads serve a small cluster, more only cost memory.
-    let threads = read.args.threads.unwrap_or(2).max(1);
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let threads = read.args.threads.unwrap_or(workers(processors)).max(1);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
         .enable_all()
@@ -56,4 +62,14 @@ fn run(read: flags::Read) -> anyhow::Result<()> {
     // Blocking store calls may still run; they are crash-safe, so they need not be waited for.
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::workers;
+
+    #[test]
+    fn as_many_threads_serve_as_there_are_processors_within_bounds() {
+        assert_eq!([1, 2, 3, 8, 64].map(workers), [2, 2, 3, 8, 8]);
+    }
 }

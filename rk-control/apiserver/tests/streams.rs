@@ -6,12 +6,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use http::Method;
+use bytes::Bytes;
+use http::{Method, Request};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair};
 use rustls::ServerConfig;
 use serde_json::json;
-use support::sockets::{connect, exchange, get, listen, pair, provider, roots};
-use support::{Cluster, PODS, pod, until};
+use support::sockets::{connect, connect_h2, exchange, get, listen, pair, provider, roots};
+use support::{Cluster, MAPS, PODS, config_map, pod, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -257,4 +262,50 @@ async fn nobody_reaches_the_servers_own_host_through_a_pod() {
         let answer = admin.get(&format!("/api/v1/namespaces/default/{path}/proxy/")).await;
         assert_eq!(answer.failure(), (400, why.to_owned()), "{path}");
     }
+}
+
+/// Reads a watch until it tells of an object.
+async fn tells(watch: &mut Incoming, name: &str) {
+    let (mut text, wanted) = (Vec::new(), format!(r#""name":"{name}""#));
+    while !String::from_utf8_lossy(&text).contains(&wanted) {
+        let frame = watch.frame().await.expect("the watch goes on").unwrap();
+        text.extend_from_slice(&frame.into_data().unwrap_or_default());
+    }
+}
+
+#[tokio::test]
+async fn watches_of_one_connection_are_told_beside_other_requests_and_end_with_the_server() {
+    let cluster = Cluster::start().await;
+    let address = listen(&cluster).await;
+    let admin = cluster.admin();
+    let stream = connect_h2(&cluster, address).await;
+    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let ask = |path: &str| Request::get(format!("https://x{path}")).body(Full::new(Bytes::new())).unwrap();
+    let goes_well = async {
+        let mut watches = Vec::new();
+        for _ in 0..20 {
+            sender.ready().await.unwrap();
+            let answer = sender.send_request(ask(&format!("{MAPS}?watch=1"))).await.unwrap();
+            assert_eq!(answer.status(), 200);
+            watches.push(answer.into_body());
+        }
+        // The first may meet them before they wait, the others find them waiting.
+        for name in ["first", "second", "third"] {
+            admin.create(MAPS, &config_map(name, json!({}))).await.ok();
+            for watch in &mut watches {
+                tells(watch, name).await;
+            }
+            let answer = sender.send_request(ask("/version")).await.unwrap();
+            let body = answer.into_body().collect().await.unwrap().to_bytes();
+            assert!(String::from_utf8_lossy(&body).contains("gitVersion"));
+        }
+        cluster.server.shutdown();
+        for watch in &mut watches {
+            while let Some(frame) = watch.frame().await {
+                assert!(frame.unwrap().into_data().unwrap_or_default().is_empty(), "nothing more is told");
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), goes_well).await.expect("everybody is served");
 }

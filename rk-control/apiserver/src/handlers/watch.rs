@@ -21,7 +21,7 @@ use super::list::parse_version;
 use super::options::judged;
 use super::selection::Selection;
 use super::watch_encode::Encoder;
-use crate::http::{Body, BoxError, bytes_response};
+use crate::http::{Body, BoxError, bytes_response, rests};
 use crate::server::Core;
 use crate::storage::{Cached, Event, Events, ResourceCache, prefix};
 
@@ -77,6 +77,7 @@ pub(super) async fn watch(call: &mut Call) -> Result<Response<Body>, Status> {
         bookmark_at: plan.bookmarks.then(|| now + BOOKMARK_EVERY.min(plan.life.saturating_sub(LAST_BOOKMARK))),
         mark_end: plan.mark_end,
         drained: false,
+        rested: false,
         queue: VecDeque::new(),
         ended: false,
         open,
@@ -171,6 +172,8 @@ struct Watcher {
     position: Revision,
     /// Everything of the window was taken at the last look.
     drained: bool,
+    /// It has waited before.
+    rested: bool,
     queue: VecDeque<Bytes>,
     encoder: Encoder,
     deadline: Instant,
@@ -263,10 +266,10 @@ impl Watcher {
     /// Queues what is new, or what the clock asks for; answers whether there is any reason not to wait.
     async fn look(&mut self) -> bool {
         // All are read before the events, so that none promises more than was looked at. Whoever ends watches wakes them after saying so.
-        self.changed.borrow_and_update();
+        self.changed.mark_unchanged();
         self.drained = false;
         // The time is looked at before the events: where there are always some, a watch would never end.
-        if self.core.shutdown.is_cancelled() || self.cache.is_abandoned() || Instant::now() >= self.deadline {
+        if self.cache.is_abandoned() || Instant::now() >= self.deadline {
             self.ended = true;
             return true;
         }
@@ -316,6 +319,14 @@ impl Watcher {
     /// Waits for a change or the clock.
     async fn wait(&mut self) {
         self.drained = false;
+        if !std::mem::replace(&mut self.rested, true) {
+            rests();
+            // A server that ends abandons the caches that there are; the watch may be of a later one.
+            if self.core.shutdown.is_cancelled() {
+                self.ended = true;
+                return;
+            }
+        }
         let wake = self.bookmark_at.unwrap_or(self.deadline).min(self.deadline);
         // One timer for the life of the watch: with a thousand watchers, a new one for each event is most of the work.
         if self.alarm.deadline() != wake {

@@ -3,8 +3,8 @@
 //! HTTP/2 flushes after nearly every frame: a hundred watchers of a connection would cost a hundred TLS records and as many calls
 //! of the kernel for each event. A [`Coalesced`] stream keeps what is written in a bounded buffer. [`Turns`] drives the
 //! connection and looks after each poll whether something was kept: the first time it puts the task behind those that are ready,
-//! whose frames then come along, and at the end of that next poll it writes everything. That does not depend on when HTTP/2
-//! flushes: nothing stays behind as long as the connection is driven.
+//! whose frames then come along, and at the end of that next poll it writes everything. Where nobody is left to wait for it writes at
+//! once. That does not depend on when HTTP/2 flushes: nothing stays behind as long as the connection is driven.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -13,8 +13,8 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Most bytes that wait for a write: as many as one TLS record holds.
-const LIMIT: usize = 16 * 1024;
+/// Most bytes that wait for a write: four TLS records, which rustls takes at once and hands to the kernel in one call.
+const LIMIT: usize = 64 * 1024;
 
 /// Wraps a stream. Without `gather` writes go straight through, as a connection needs that is handed on after an upgrade.
 pub(super) fn coalesced<S>(stream: S, gather: bool) -> (Coalesced<S>, Turns<S>) {
@@ -49,12 +49,12 @@ fn lock<S>(shared: &Mutex<State<S>>) -> MutexGuard<'_, State<S>> {
 }
 
 impl<S: AsyncWrite + Unpin> Turns<S> {
-    /// Polls the connection over the [`Coalesced`] stream once.
-    pub(super) fn poll<F: Future>(&self, connection: Pin<&mut F>, cx: &mut Context<'_>) -> Poll<F::Output> {
+    /// Polls the connection over the [`Coalesced`] stream once. Whether `all` have spoken who were likely to, the caller knows.
+    pub(super) fn poll<F: Future>(&self, connection: Pin<&mut F>, all: bool, cx: &mut Context<'_>) -> Poll<F::Output> {
         let outcome = connection.poll(cx);
         let mut state = lock(&self.0);
         if outcome.is_pending() {
-            state.end_turn(cx);
+            state.end_turn(all, cx);
         } else {
             state.end(cx);
         }
@@ -98,12 +98,12 @@ impl<S: AsyncWrite + Unpin> State<S> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 
-    fn end_turn(&mut self, cx: &mut Context<'_>) {
+    fn end_turn(&mut self, all: bool, cx: &mut Context<'_>) {
         if !self.owes() {
             self.due = false;
             return;
         }
-        if !self.due {
+        if !self.due && !all {
             self.due = true;
             cx.waker().wake_by_ref();
             return;
@@ -126,6 +126,7 @@ impl<S: AsyncWrite + Unpin> State<S> {
     /// Writes and flushes everything; when that is pending, the stream wakes the task.
     fn settle(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.drain(cx))?;
+        self.forget();
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);
         self.unflushed = flushed.is_pending();
         self.due = flushed.is_pending();
@@ -147,7 +148,9 @@ impl<S: AsyncWrite + Unpin> State<S> {
                 }
             }
         }
-        self.forget();
+        // Its room is for what else is said in this turn.
+        self.buffer.clear();
+        self.written = 0;
         Poll::Ready(Ok(()))
     }
 

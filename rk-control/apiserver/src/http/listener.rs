@@ -1,15 +1,18 @@
 //! The accept loop: TLS, limits and graceful shutdown.
 
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Request;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use tokio::io::AsyncWrite;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
@@ -17,8 +20,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::body::BoxError;
-use super::coalesced::coalesced;
+use super::coalesced::{Turns, coalesced};
 use super::connection::{Connection, Peer};
+use super::resting::{Resting, Streams, streams};
 use crate::authn::ClientCertificates;
 use crate::server::Core;
 
@@ -144,21 +148,33 @@ async fn serve_connection(
             Ok::<_, std::convert::Infallible>(core.handle(request, &connection).await)
         }
     });
-    let builder = builder(&limits, h2);
+    let (executor, mut resting) = streams();
+    let builder = builder(&limits, h2, executor);
     // An upgraded connection of HTTP/1 leaves this task, and with it the turns.
     let (stream, turns) = coalesced(stream, h2);
     let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(serving);
     tokio::select! {
-        result = poll_fn(|cx| turns.poll(serving.as_mut(), cx)) => return result,
+        result = poll_fn(|cx| turn(&mut resting, &turns, serving.as_mut(), cx)) => return result,
         () = shutdown.cancelled() => serving.as_mut().graceful_shutdown(),
     }
-    poll_fn(|cx| turns.poll(serving.as_mut(), cx)).await
+    poll_fn(|cx| turn(&mut resting, &turns, serving.as_mut(), cx)).await
 }
 
-fn builder(limits: &Limits, h2: bool) -> auto::Builder<TokioExecutor> {
+/// A turn of a connection: the streams that rest come first, so that it takes along what they say.
+fn turn<S: AsyncWrite + Unpin, C: Future>(
+    resting: &mut Resting,
+    turns: &Turns<S>,
+    connection: Pin<&mut C>,
+    cx: &mut Context<'_>,
+) -> Poll<C::Output> {
+    let all = resting.poll(cx);
+    turns.poll(connection, all, cx)
+}
+
+fn builder(limits: &Limits, h2: bool, executor: Streams) -> auto::Builder<Streams> {
     // ALPN already told the protocol: no sniffing, so no unbounded wait for a first byte.
-    let builder = auto::Builder::new(TokioExecutor::new());
+    let builder = auto::Builder::new(executor);
     let mut builder = if h2 { builder.http2_only() } else { builder.http1_only() };
     builder
         .http1()

@@ -13,11 +13,11 @@ use super::resource_cache::ResourceCache;
 /// Pause before a failed watch is opened again.
 const RETRY: Duration = Duration::from_millis(200);
 
-/// Feeds the caches until `shutdown`, then lets their watches see that it is time to end. `start` is a revision read before any cache was loaded.
+/// Feeds the caches until `shutdown`, then ends them, and with them their watches. `start` is a revision read before any cache was loaded.
 pub async fn run(storage: Arc<Storage>, start: Revision, shutdown: CancellationToken) {
     feed(&storage, start, &shutdown).await;
     for cache in storage.all_slots().iter().filter_map(|slot| slot.loaded()) {
-        cache.wake();
+        cache.abandon();
     }
 }
 
@@ -38,7 +38,7 @@ async fn feed(storage: &Storage, start: Revision, shutdown: &CancellationToken) 
                 }
                 if let Ok(now) = storage.store.revision().await {
                     position = now;
-                    storage.progress.send_replace(now);
+                    storage.set_progress(now);
                 }
             }
             Err(error) => {
@@ -73,7 +73,7 @@ async fn follow(storage: &Storage, position: &mut Revision) -> Result<(), StoreE
             }
         };
         // Requests that wait for the caches are few and go before the watchers, which may be thousands.
-        storage.progress.send_replace(*position);
+        storage.set_progress(*position);
         for cache in touched {
             cache.wake();
         }

@@ -62,6 +62,8 @@ pub struct Storage {
     slots: Slots,
     /// Everything up to this revision has been handed to the caches.
     progress: watch::Sender<Revision>,
+    /// The same, for the many who only read it: a lock that all share is most of what it costs them.
+    reached: AtomicU64,
     /// The last revision that was written through here.
     written: AtomicU64,
     /// How long the store took.
@@ -76,6 +78,7 @@ impl Storage {
             store,
             slots: Slots::default(),
             progress: watch::Sender::new(0),
+            reached: AtomicU64::new(0),
             written: AtomicU64::new(0),
             timings: Timings::default(),
         }
@@ -93,15 +96,16 @@ impl Storage {
         &self.timings
     }
 
-    /// Where the caches begin; called once, before the dispatcher runs and the first cache loads.
+    /// How far the caches are: where they begin, before the dispatcher runs and the first cache loads, and then what it gave them.
     pub fn set_progress(&self, revision: Revision) {
+        self.reached.store(revision, Ordering::Release);
         self.progress.send_replace(revision);
     }
 
     /// The revision up to which the caches are complete.
     #[must_use]
     pub fn progress(&self) -> Revision {
-        *self.progress.borrow()
+        self.reached.load(Ordering::Acquire)
     }
 
     /// The place of a cache that somebody asked for.

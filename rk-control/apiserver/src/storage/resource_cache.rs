@@ -37,7 +37,7 @@ struct State {
 pub struct ResourceCache {
     hub: Arc<Resource>,
     state: RwLock<State>,
-    /// Bumped with each batch of changes; closed when the cache is abandoned after a gap in the store's watch.
+    /// Bumped with each batch of changes, and when the cache is abandoned.
     changed: watch::Sender<Revision>,
     abandoned: AtomicBool,
     figures: Arc<CacheFigures>,
@@ -108,7 +108,7 @@ impl ResourceCache {
         self.changed.subscribe()
     }
 
-    /// Whether this cache has lost its connection to the store and will not change any more.
+    /// Whether this cache will not change any more: after a gap in the store's watch, or since the server ends.
     #[must_use]
     pub fn is_abandoned(&self) -> bool {
         self.abandoned.load(Ordering::Acquire)

@@ -232,12 +232,22 @@ impl Window {
         self.floor
     }
 
+    /// The place of the first event after a revision.
+    fn start_after(&self, revision: Revision) -> usize {
+        // Who keeps up finds it at the end: nothing or one event is new.
+        let new = self.events.iter().rev().take(2).take_while(|event| event.object.revision > revision).count();
+        if new < 2 {
+            return self.events.len() - new;
+        }
+        self.events.partition_point(|event| event.object.revision <= revision)
+    }
+
     /// At most `limit` events after a revision, and those of the last one's own revision.
     pub(super) fn after(&self, revision: Revision, limit: usize) -> Events {
         if revision < self.floor {
             return Events::Forgotten;
         }
-        let start = self.events.partition_point(|event| event.object.revision <= revision);
+        let start = self.start_after(revision);
         if self.events.len() <= start + 1 {
             return self.events.get(start).cloned().map_or(Events::None, Events::One);
         }
@@ -296,6 +306,24 @@ mod tests {
             assert_eq!(found, revisions, "after {after}, at most {limit}");
         }
         assert!(matches!(window.after(3, 10), Events::Forgotten));
+    }
+
+    #[test]
+    fn who_keeps_up_finds_what_is_new_at_the_end() {
+        let cases: [(&[Revision], Revision, usize); 8] = [
+            (&[], 4, 0),
+            (&[5], 4, 1),
+            (&[5], 5, 0),
+            (&[5, 6], 5, 1),
+            (&[5, 8, 8], 4, 3),
+            (&[5, 8, 8], 5, 2),
+            (&[5, 8, 8], 7, 2),
+            (&[5, 8, 8], 8, 0),
+        ];
+        for (revisions, after, found) in cases {
+            let start = window(4, revisions).start_after(after);
+            assert_eq!(revisions.len() - start, found, "{revisions:?} after {after}");
+        }
     }
 
     fn event(hub: &Resource, revision: Revision) -> Arc<Event> {

@@ -14,6 +14,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::sync::watch;
 
 use super::*;
+use crate::http::resting::{rests, streams};
 
 /// Takes `room` bytes, then waits.
 #[derive(Default)]
@@ -105,7 +106,11 @@ impl Bench {
     }
 
     fn end_turn(&self) {
-        lock(&self.turns.0).end_turn(&mut Context::from_waker(&self.waker));
+        self.end_turn_of(false);
+    }
+
+    fn end_turn_of(&self, all: bool) {
+        lock(&self.turns.0).end_turn(all, &mut Context::from_waker(&self.waker));
     }
 
     fn mock<T>(&self, look: impl FnOnce(&mut Mock) -> T) -> T {
@@ -146,6 +151,18 @@ fn what_two_turns_say_is_one_write() {
     bench.end_turn();
     bench.end_turn();
     assert_eq!((bench.wakes(), bench.mock(|mock| mock.flushes)), (1, 1), "what owes nothing rests");
+}
+
+#[test]
+fn what_all_have_said_waits_for_nobody() {
+    let mut bench = Bench::new(Mock { room: usize::MAX, ..Mock::default() });
+    assert_eq!(taken(bench.write(b"all")), 3);
+    assert!(bench.flush().is_ready());
+    bench.end_turn_of(true);
+    assert_eq!(bench.mock(|mock| (mock.writes.clone(), mock.flushes)), (vec![b"all".to_vec()], 1));
+    assert_eq!(bench.wakes(), 0);
+    bench.end_turn_of(true);
+    assert_eq!(bench.mock(|mock| mock.flushes), 1, "what owes nothing rests");
 }
 
 #[test]
@@ -264,23 +281,29 @@ const WATCHERS: usize = 100;
 /// Of an event: HTTP/2 flushes after each frame of this size.
 const SIZE: usize = 1500;
 
-/// Serves endless bodies: a frame with each change of `events`.
+/// Serves endless bodies that rest: a frame with each change of `events`.
 async fn serve(near: tokio::io::DuplexStream, writes: Arc<AtomicUsize>, events: Arc<watch::Sender<u32>>) {
     let (io, turns) = coalesced(Counted(near, writes), true);
     let service = service_fn(move |_: Request<Incoming>| {
         let changed = events.subscribe();
         async move {
             let frames = futures::stream::unfold(changed, |mut changed| async move {
+                rests();
                 changed.changed().await.ok()?;
                 Some((Ok::<_, Infallible>(Frame::data(Bytes::from(vec![b'x'; SIZE]))), changed))
             });
             Ok::<_, Infallible>(Response::new(StreamBody::new(frames)))
         }
     });
-    let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+    let (executor, mut resting) = streams();
+    let connection = hyper::server::conn::http2::Builder::new(executor);
     let connection = connection.serve_connection(TokioIo::new(io), service);
     tokio::pin!(connection);
-    let _ = std::future::poll_fn(|cx| turns.poll(connection.as_mut(), cx)).await;
+    let turn = |cx: &mut Context<'_>| {
+        let all = resting.poll(cx);
+        turns.poll(connection.as_mut(), all, cx)
+    };
+    let _ = std::future::poll_fn(turn).await;
 }
 
 #[tokio::test]
