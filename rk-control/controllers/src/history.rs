@@ -114,6 +114,15 @@ pub(crate) async fn truncate(
 mod tests {
     use super::*;
 
+    /// Clients tell by its bytes whether a revision is that of a template: keys in order, nothing that the API does not write, nothing left out.
+    #[test]
+    fn a_revision_holds_the_very_text_of_its_template() {
+        let template = r#"{"metadata":{"labels":{"daemonset-name":"d"}},"spec":{"containers":[{"image":"i","imagePullPolicy":"IfNotPresent","name":"app","ports":[{"containerPort":9376,"protocol":"TCP"}],"resources":{},"securityContext":{},"terminationMessagePath":"/dev/termination-log","terminationMessagePolicy":"File"}],"dnsPolicy":"ClusterFirst","restartPolicy":"Always","schedulerName":"default-scheduler","securityContext":{},"terminationGracePeriodSeconds":30}}"#;
+        let read: PodTemplateSpec = serde_json::from_str(template).expect("valid");
+        let rest = template.strip_prefix('{').expect("an object");
+        assert_eq!(data_of(&read).to_string(), format!(r#"{{"spec":{{"template":{{"$patch":"replace",{rest}}}}}"#));
+    }
+
     #[test]
     fn a_template_survives_its_revision() {
         let template: PodTemplateSpec = serde_json::from_value(

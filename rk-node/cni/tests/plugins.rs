@@ -126,6 +126,39 @@ fn a_host_port_leads_into_the_pod_until_it_goes() {
 }
 
 #[test]
+fn one_host_port_leads_into_several_pods_by_address_and_protocol() {
+    let store = tempfile::tempdir().expect("tempdir");
+    let host = Host::new(&conflist(store.path()), &ours());
+    let (local, outer, datagrams) = (Netns::new("l"), Netns::new("o"), Netns::new("d"));
+    let mapping = |host_ip: &str, protocol: &str| PortMapping {
+        host_port: 8080,
+        container_port: 80,
+        protocol: protocol.into(),
+        host_ip: host_ip.into(),
+    };
+    let pods =
+        [(&local, mapping("127.0.0.1", "tcp")), (&outer, mapping(HOST, "tcp")), (&datagrams, mapping(HOST, "udp"))];
+    for (pod, mapping) in pods {
+        let mut own = attachment(pod);
+        own.port_mappings = vec![mapping];
+        host.run(async move |runtime| drop(runtime.add(&own).await.expect("add")));
+    }
+    assert_eq!(host.port_elements(), (3, 3));
+    // Only the one who is meant listens: who else were asked would refuse.
+    let server = local.serve("10.244.1.2:80");
+    assert_eq!(host.netns.ask_from(HOST, "127.0.0.1:8080").as_deref(), Ok(HOST), "from the host's other address");
+    server.join().expect("server");
+    let server = local.serve("10.244.1.2:80");
+    assert!(host.netns.ask("127.0.0.1:8080").is_ok(), "from loopback itself");
+    server.join().expect("server");
+    for asker in [&host.netns, &host.outside] {
+        let server = outer.serve("10.244.1.3:80");
+        assert!(asker.ask(&format!("{HOST}:8080")).is_ok());
+        server.join().expect("server");
+    }
+}
+
+#[test]
 fn pods_of_two_families_are_reached_by_both_at_once() {
     let store = tempfile::tempdir().expect("tempdir");
     let (node, cluster) = (["10.244.1.0/24", "fd00:10:244:1::/64"], ["10.244.0.0/16", "fd00:10:244::/56"]);

@@ -53,12 +53,21 @@ pub fn admit(pod: &Pod, others: &[&Pod], node: &NodeFacts, max_pods: u32) -> Res
     }
     fits_node(pod, node)?;
     host_ports(pod, others)?;
-    // What the node's own manifests ask for runs whatever the node is told to keep away.
-    if is_static(pod) || taints::borne(pod, &node.taints) {
+    if is_borne(pod, node) {
         return Ok(());
     }
     let message = "Predicate TaintToleration failed: node(s) had taints that the pod didn't tolerate";
     Err(("TaintToleration".into(), message.into()))
+}
+
+/// Whether the pod may begin by the node's labels and taints, which are the API's to change at any moment.
+pub fn suits(pod: &Pod, node: &NodeFacts) -> bool {
+    fits_node(pod, node).is_ok() && is_borne(pod, node)
+}
+
+/// What the node's own manifests ask for runs whatever the node is told to keep away.
+fn is_borne(pod: &Pod, node: &NodeFacts) -> bool {
+    is_static(pod) || taints::borne(pod, &node.taints)
 }
 
 /// Refuses sysctls that are neither harmless nor allowed by name (`net.core.*` allows all that begin so).

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use k8s_openapi::api::core::v1::{Pod, Taint};
+use k8s_openapi::api::core::v1::{Node, Pod, Taint};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use tokio::sync::watch;
 
@@ -54,6 +54,14 @@ pub struct NodeFacts {
     pub heard: bool,
     /// Why the pod network is not usable, when it is not.
     pub network_problem: Option<String>,
+}
+
+impl NodeFacts {
+    /// Takes over what pods are admitted by: the labels and taints of the Node object.
+    pub fn admit_by(&mut self, node: &Node) {
+        self.labels = node.metadata.labels.clone().unwrap_or_default();
+        self.taints = node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default();
+    }
 }
 
 /// Shared by all pod workers.

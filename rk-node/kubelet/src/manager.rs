@@ -2,6 +2,7 @@
 
 mod alone;
 mod holdings;
+mod newest;
 mod orphans;
 mod shutdown;
 mod statics;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use rk_watch::{Event, ObjectKey, Selection, follow};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
@@ -89,6 +90,8 @@ pub struct Manager {
     /// UIDs that the runtime told of before the API's list was here.
     unknown: BTreeSet<String>,
     synced: bool,
+    /// The node as the API has it, while pods are admitted that it did not suit as it was heard of last.
+    newest: Option<Node>,
     /// When to go on with what was known before, unless the API is heard until then.
     alone: Option<Instant>,
     /// Pods that the node's own manifests ask for.
@@ -110,7 +113,19 @@ impl Manager {
     ) -> Self {
         let (workers, tasks, unknown) = (HashMap::new(), JoinSet::new(), BTreeSet::new());
         let alone = Some(Instant::now() + known::ALONE);
-        Self { context, workers, tasks, unknown, synced: false, alone, statics, shown, views, leaving: None }
+        Self {
+            context,
+            workers,
+            tasks,
+            unknown,
+            synced: false,
+            newest: None,
+            alone,
+            statics,
+            shown,
+            views,
+            leaving: None,
+        }
     }
 
     /// Follows the API and the runtime until `stop` says that the machine goes down; then ends every pod and returns.
@@ -128,8 +143,10 @@ impl Manager {
                 () = shutdown::told(&mut stop), if self.leaving.is_none() => self.leaving = Some(self.leave()),
                 () = shutdown::done(&mut self.leaving) => return,
                 Some(event) = events.next() => {
+                    self.look_anew(&event, &fresh).await;
                     let listed = matches!(event, Event::Complete);
                     self.on_event(event, &mut fresh);
+                    self.newest = None;
                     if listed {
                         // What the runtime told of before may be nobody's, and ends.
                         housekeeping.reset_immediately();
@@ -258,6 +275,9 @@ impl Manager {
         let others: Vec<&Pod> = others.iter().map(AsRef::as_ref).collect();
         let (mut node, max_pods) = (self.context.node.borrow().clone(), self.context.options.max_pods);
         node.devices = self.context.devices.amounts().into_keys().collect();
+        if let Some(newest) = &self.newest {
+            node.admit_by(newest);
+        }
         let options = &self.context.options;
         let short = self.context.shortages.told(options.pressure_transition, std::time::Instant::now());
         let rules =

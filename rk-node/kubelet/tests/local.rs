@@ -2,7 +2,7 @@
 
 mod support;
 
-use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod, PodStatus};
 use k8s_openapi::api::storage::v1::{CSIDriver, CSINode};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
@@ -327,4 +327,24 @@ async fn a_pod_that_fills_its_empty_dir_beyond_the_limit_is_evicted_and_says_why
     assert!(!disrupted, "it went for what it did itself");
     assert!(rig.cri.running("fills").is_empty());
     assert!(rig.reasons("fills").await.iter().any(|r| r == "Evicted"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_is_taken_by_a_label_that_is_as_young_as_itself() {
+    let rig = Rig::new().await;
+    let nodes: Api<Node> = Api::all(rig.control.client.clone());
+    let rounds: Vec<String> = (0..20).map(|round| format!("young-{round}")).collect();
+    for name in &rounds {
+        let label = json!({"metadata": {"labels": {name: "yes"}}});
+        nodes.patch("node-a", &PatchParams::default(), &Patch::Merge(label)).await.unwrap();
+        let container = json!({"name": "c", "image": "img:1", "command": ["run"]});
+        rig.create(name, json!({"nodeSelector": {name: "yes"}, "containers": [container]})).await;
+    }
+    for name in &rounds {
+        rig.status(name, "the pod is ready", 60, ready).await;
+    }
+    rig.create("never", json!({"nodeSelector": {"absent": "yes"}, "containers": [{"name": "c", "image": "img:1"}]}))
+        .await;
+    let refused = |status: &PodStatus| status.reason.as_deref() == Some("NodeAffinity");
+    rig.status("never", "a label that the node does not have", 60, refused).await;
 }

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::column::{AGE, Column, NAME};
 use super::text::{UNSET, plain};
 use crate::meta;
+use crate::selector::printed;
 
 pub(super) const LEASES: &[Column] =
     &[NAME, Column::new("Holder", "Who holds the lease.", |c| c.text(&["spec", "holderIdentity"]).into()), AGE];
@@ -77,23 +78,6 @@ fn parameters(reference: &Value) -> String {
         Value::Null => UNSET.to_owned(),
         selector => printed(selector),
     }
-}
-
-fn printed(selector: &Value) -> String {
-    let labels = meta::at(selector, &["matchLabels"]).as_object().into_iter().flatten();
-    let labels: String = labels.map(|(key, value)| format!("{key}: {},", value.as_str().unwrap_or_default())).collect();
-    let expressions = meta::at(selector, &["matchExpressions"]).as_array().into_iter().flatten();
-    let expressions: String = expressions
-        .map(|expression| {
-            let values = meta::at(expression, &["values"]).as_array().into_iter().flatten();
-            let values: Vec<&str> = values.filter_map(Value::as_str).collect();
-            let (key, operator) = (meta::text(expression, &["key"]), meta::text(expression, &["operator"]));
-            format!("LabelSelectorRequirement{{Key:{key},Operator:{operator},Values:[{}],}},", values.join(" "))
-        })
-        .collect();
-    format!(
-        "&LabelSelector{{MatchLabels:map[string]string{{{labels}}},MatchExpressions:[]LabelSelectorRequirement{{{expressions}}},}}"
-    )
 }
 
 pub(super) const RESOURCE_CLAIMS: &[Column] = &[

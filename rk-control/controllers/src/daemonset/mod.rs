@@ -134,8 +134,9 @@ impl Controller {
         }
         let seats = self.seats(&set).await?;
         let (status, recheck) = status::count(&set, &seats, &hash, collisions, Timestamp::now());
-        if set.status.as_ref() != Some(&status) {
-            let latest = self.sets.get(key).filter(|s| s.metadata.uid == set.metadata.uid).unwrap_or(set.clone());
+        let latest = self.sets.get(key).filter(|s| s.metadata.uid == set.metadata.uid).unwrap_or_else(|| set.clone());
+        let status = status::beside(status, &latest);
+        if latest.status.as_ref() != Some(&status) {
             self.sets.replace_status(&DaemonSet { status: Some(status), ..DaemonSet::clone(&latest) }).await?;
         }
         self.truncate(&set, &hash).await?;

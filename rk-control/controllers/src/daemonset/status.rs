@@ -49,8 +49,12 @@ pub(super) fn count(
     status.number_available = nonzero(available);
     status.number_unavailable = nonzero(status.desired_number_scheduled - available);
     status.updated_number_scheduled = nonzero(updated);
-    status.conditions = set.status.as_ref().and_then(|s| s.conditions.clone());
     (status, recheck)
+}
+
+/// The status with the conditions that the set has by now: they are others', who may have written them since the counting began.
+pub(super) fn beside(status: DaemonSetStatus, latest: &DaemonSet) -> DaemonSetStatus {
+    DaemonSetStatus { conditions: latest.status.as_ref().and_then(|s| s.conditions.clone()), ..status }
 }
 
 #[cfg(test)]
@@ -72,5 +76,15 @@ mod tests {
         let seats = seats(vec![("n", true, vec![old.into(), pod("new", "2", "Running", true)])]);
         let (status, recheck) = count(&set, &seats, "2", None, terms("2", 15).now);
         assert_eq!((status.number_available, recheck), (Some(1), Some(Duration::from_secs(5))));
+    }
+
+    #[test]
+    fn conditions_that_came_while_it_was_counted_stay() {
+        let told = json!({"conditions": [{"type": "StatusUpdate", "status": "True"}], "currentNumberScheduled": 0,
+            "desiredNumberScheduled": 0, "numberMisscheduled": 0, "numberReady": 0});
+        let latest: DaemonSet = serde_json::from_value(json!({"metadata": {}, "status": told})).expect("valid");
+        let status = beside(DaemonSetStatus { number_ready: 3, ..DaemonSetStatus::default() }, &latest);
+        let types: Vec<&str> = status.conditions.iter().flatten().map(|c| c.type_.as_str()).collect();
+        assert_eq!((types, status.number_ready), (vec!["StatusUpdate"], 3));
     }
 }

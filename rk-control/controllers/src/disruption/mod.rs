@@ -8,11 +8,11 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::core::v1::{Pod, ReplicationController};
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetStatus};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector, Time};
 use plan::{Expected, Numbers};
-use rk_client::{BoxError, Informer, LabelMatcher, ObjectKey, Outcome, Queue, Recorder, controller_of, owner_key};
+use rk_client::{BoxError, Informer, LabelMatcher, ObjectKey, Outcome, Queue, Recorder, owner_key};
 use rk_lenient::Lenient;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -76,7 +76,12 @@ impl Controller {
         let (min, max) = (spec.min_available.as_ref(), spec.max_unavailable.as_ref());
         let expected = match plan::needs_scale(min, max) {
             false => Ok(Expected::Pods(covered.len() as i32)),
-            true => self.scale(&covered).map(Expected::Scale),
+            true => plan::scale(&covered, |pod| self.controller_scale(pod)).map(|scale| {
+                if scale.unmanaged {
+                    self.recorder.warning(budget.as_ref(), "UnmanagedPods", unmanaged(spec.selector.as_ref()));
+                }
+                Expected::Scale(scale.wanted)
+            }),
         };
         let now = Timestamp::now();
         let (disrupted, recheck) = still_disrupted(&budget, &covered, now);
@@ -111,22 +116,7 @@ impl Controller {
         Ok(recheck.map_or(Outcome::AwaitChange, Outcome::RequeueAfter))
     }
 
-    /// Replicas that the pods' controllers want, each controller counted once.
-    fn scale(&self, covered: &[Arc<Pod>]) -> Result<i32, String> {
-        let mut sizes: HashMap<String, i32> = HashMap::new();
-        for pod in covered {
-            let name = pod.metadata.name.as_deref().unwrap_or_default();
-            let Some(owner) = controller_of(&pod.metadata) else {
-                return Err(format!("found no controllers for pod {name:?}"));
-            };
-            let (uid, replicas) = self
-                .controller_scale(pod)
-                .ok_or_else(|| format!("{} of pod {name:?} has no known scale", owner.kind))?;
-            sizes.insert(uid, replicas);
-        }
-        Ok(sizes.values().sum())
-    }
-
+    /// The uid of the controller of a pod and how many pods it wants; of a ReplicaSet's pod those of its Deployment.
     fn controller_scale(&self, pod: &Pod) -> Option<(String, i32)> {
         let meta = &pod.metadata;
         if let Some(set) = owner_key::<ReplicaSet>(meta).and_then(|key| self.replica_sets.get(&key)) {
@@ -142,6 +132,16 @@ impl Controller {
         let set = owner_key::<ReplicationController>(meta).and_then(|key| self.controllers.get(&key))?;
         Some((set.metadata.uid.clone()?, set.spec.as_ref()?.replicas.unwrap_or(1)))
     }
+}
+
+/// What is told of a budget that counts by controllers and covers pods without any.
+fn unmanaged(selector: Option<&LabelSelector>) -> String {
+    format!(
+        "Pods selected by this PodDisruptionBudget (selector: {}) were found to be unmanaged. As a result, the status of the PDB \
+         cannot be calculated correctly, which may result in undefined behavior. To account for these pods please set \
+         \".spec.minAvailable\" field of the PDB to an integer value.",
+        rk_api::selector::printed(&serde_json::to_value(selector).unwrap_or_default())
+    )
 }
 
 /// Pods whose eviction was granted and that are still there; also when to look again.

@@ -8,8 +8,8 @@ use k8s_openapi::api::core::v1::{EndpointAddress, EndpointPort as OldPort, Endpo
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use rk_client::{
-    BoxError, Change, Deletion, Informer, ObjectKey, Outcome, Queue, controller_ref, is_namespace_terminating,
-    is_not_found,
+    BoxError, Change, Deletion, Informer, ObjectKey, Outcome, Queue, controller_of, controller_ref,
+    is_namespace_terminating, is_not_found,
 };
 use rk_lenient::Lenient;
 use std::collections::BTreeMap;
@@ -101,7 +101,7 @@ fn port(port: &OldPort) -> EndpointPort {
 
 impl Controller {
     async fn sync(&self, key: &ObjectKey) -> Result<Outcome, BoxError> {
-        let mut existing: Vec<EndpointSlice> = self
+        let existing: Vec<EndpointSlice> = self
             .slices
             .in_namespace(&key.namespace)
             .iter()
@@ -111,16 +111,13 @@ impl Controller {
         let endpoints = self.endpoints.get(key).filter(|e| is_mirrored(e));
         // Services with a selector have slices of their own.
         let service = self.services.get(key).filter(|s| s.spec.is_some() && selector_of(s).is_none());
-        let wanted = match (&endpoints, &service) {
-            (Some(endpoints), Some(_)) => wanted(endpoints.subsets.as_deref().unwrap_or_default()),
+        let new = match (&endpoints, &service) {
+            (Some(endpoints), Some(_)) => slices(endpoints),
             _ => Vec::new(),
         };
-        for (family, ports, list) in wanted {
-            let ports = Some(ports).filter(|p| !p.is_empty());
-            let Some(endpoints) = &endpoints else { break };
-            let known = existing.iter().position(|s| s.address_type == family && s.ports == ports);
-            let new = build(endpoints, family, ports, list);
-            let written = match known.map(|at| existing.swap_remove(at)) {
+        let (pairs, surplus) = pair(new, existing);
+        for (known, new) in pairs {
+            let written = match known {
                 Some(slice) if is_as(&slice, &new) => Ok(slice),
                 Some(slice) => self.slices.replace(&renewed(slice, new)).await,
                 None => self.slices.create(&new).await,
@@ -129,13 +126,42 @@ impl Controller {
                 return if is_namespace_terminating(&error) { Ok(Outcome::AwaitChange) } else { Err(error.into()) };
             }
         }
-        for slice in existing {
+        for slice in surplus {
             let result =
                 self.slices.delete(&ObjectKey::of(&slice), &Deletion::of_uid(slice.metadata.uid.as_ref())).await;
             result.or_else(|e| if is_not_found(&e) { Ok(()) } else { Err(e) })?;
         }
         Ok(Outcome::AwaitChange)
     }
+}
+
+/// The slices that are to stand for Endpoints.
+fn slices(endpoints: &Endpoints) -> Vec<EndpointSlice> {
+    wanted(endpoints.subsets.as_deref().unwrap_or_default())
+        .into_iter()
+        .map(|(family, ports, list)| build(endpoints, family, Some(ports).filter(|p| !p.is_empty()), list))
+        .collect()
+}
+
+/// A slice that is there, and what is to stand in it; `None` where one is to be made.
+type Pair = (Option<EndpointSlice>, EndpointSlice);
+
+/// Which slice each new one takes the place of: that of its ports, else one of the same Endpoints that nobody needs any more, so that
+/// readers never see both. Also those that are left.
+fn pair(new: Vec<EndpointSlice>, mut existing: Vec<EndpointSlice>) -> (Vec<Pair>, Vec<EndpointSlice>) {
+    let mut take =
+        |found: &dyn Fn(&EndpointSlice) -> bool| existing.iter().position(found).map(|at| existing.swap_remove(at));
+    let mut pairs: Vec<Pair> = Vec::with_capacity(new.len());
+    for new in new {
+        let known = take(&|known| known.address_type == new.address_type && known.ports == new.ports);
+        pairs.push((known, new));
+    }
+    let owner = |slice: &EndpointSlice| controller_of(&slice.metadata).map(|owner| owner.uid.clone());
+    for (known, new) in pairs.iter_mut().filter(|(known, _)| known.is_none()) {
+        let new: &EndpointSlice = new;
+        *known = take(&|spare| spare.address_type == new.address_type && owner(spare) == owner(new));
+    }
+    (pairs, existing)
 }
 
 fn is_ours(slice: &EndpointSlice, service: &str) -> bool {
@@ -209,6 +235,31 @@ mod tests {
         let ready: Vec<Option<bool>> =
             slices.iter().flat_map(|s| &s.2).map(|e| e.conditions.as_ref().and_then(|c| c.ready)).collect();
         assert_eq!(ready, [Some(true), Some(false), Some(true)]);
+    }
+
+    #[test]
+    fn a_slice_with_ports_of_before_becomes_the_one_with_those_of_now() {
+        let endpoints = |uid: &str| -> Endpoints {
+            serde_json::from_value(json!({"metadata": {"name": "db", "namespace": "ns", "uid": uid}})).expect("valid")
+        };
+        let slice = |name: &str, uid: &str, family: &str, number: i32| {
+            let port: OldPort = serde_json::from_value(json!({"port": number, "protocol": "TCP"})).expect("valid");
+            let mut slice = build(&endpoints(uid), family, Some(vec![super::port(&port)]), Vec::new());
+            slice.metadata.name = Some(name.to_owned());
+            slice
+        };
+        let name = |slice: &EndpointSlice| slice.metadata.name.clone().unwrap_or_default();
+        let of = |existing: Vec<EndpointSlice>| {
+            let (pairs, left) = pair(vec![slice("x", "now", "IPv4", 1), slice("y", "now", "IPv4", 2)], existing);
+            let known: Vec<_> = pairs.iter().map(|(known, _)| known.as_ref().map(name).unwrap_or_default()).collect();
+            (known.join(" "), left.iter().map(name).collect::<Vec<_>>().join(" "))
+        };
+        let texts = |known: &str, left: &str| (known.to_owned(), left.to_owned());
+        assert_eq!(of(vec![]), texts(" ", ""));
+        assert_eq!(of(vec![slice("a", "now", "IPv4", 2)]), texts(" a", ""), "each keeps its own");
+        assert_eq!(of(vec![slice("a", "now", "IPv4", 3), slice("b", "now", "IPv4", 2)]), texts("a b", ""));
+        let others = vec![slice("a", "before", "IPv4", 3), slice("b", "now", "IPv6", 3)];
+        assert_eq!(of(others), texts(" ", "a b"), "of others nothing is taken");
     }
 
     #[test]

@@ -164,7 +164,8 @@ impl Controller {
             .collect();
         let relabel: Vec<EndpointSlice> =
             existing.iter().filter(|s| stale.contains(&s.metadata.name)).cloned().collect();
-        let mut plan = plan::plan(self.wanted(&service, &selector), existing);
+        let uid = service.metadata.uid.as_deref().unwrap_or_default();
+        let mut plan = plan::plan(self.wanted(&service, &selector), existing, uid);
         for slice in relabel {
             let touched = plan.update.iter().chain(&plan.delete).any(|s| s.metadata.name == slice.metadata.name);
             if !touched {

@@ -2,6 +2,7 @@
 
 use super::ports::ResolvedPort;
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
+use rk_client::controller_of;
 use std::collections::{BTreeMap, HashMap};
 
 /// Endpoints per slice.
@@ -57,9 +58,28 @@ fn identity(endpoint: &Endpoint) -> (String, Option<String>) {
     (endpoint.addresses.first().cloned().unwrap_or_default(), uid)
 }
 
+impl Plan {
+    /// Lets slices that would go become those that would come, so that readers never see both: of the same family, and the Service's own,
+    /// since those of a former one of its name are on their way out.
+    fn reuse(&mut self, service: &str) {
+        for mut slice in std::mem::take(&mut self.delete) {
+            let owner = controller_of(&slice.metadata).filter(|_| slice.metadata.deletion_timestamp.is_none());
+            let is_own = owner.is_some_and(|owner| owner.uid == service);
+            let at = self.create.iter().rposition(|(group, _)| is_own && group.family == slice.address_type);
+            let Some((group, endpoints)) = at.map(|at| self.create.remove(at)) else {
+                self.delete.push(slice);
+                continue;
+            };
+            slice.ports = slice_ports(&group);
+            slice.endpoints = Some(endpoints);
+            self.update.push(slice);
+        }
+    }
+}
+
 /// Endpoints stay in the slice that holds them; new ones fill up slices that change anyway, then others with room, then
-/// new slices. `wanted` must name every group that shall exist, also with no endpoints.
-pub(super) fn plan(wanted: BTreeMap<Group, Vec<Endpoint>>, existing: Vec<EndpointSlice>) -> Plan {
+/// new slices. `wanted` must name every group that shall exist, also with no endpoints; `service` is the UID of the Service.
+pub(super) fn plan(wanted: BTreeMap<Group, Vec<Endpoint>>, existing: Vec<EndpointSlice>, service: &str) -> Plan {
     let mut plan = Plan::default();
     let mut by_group: BTreeMap<Group, Vec<EndpointSlice>> = BTreeMap::new();
     for slice in existing {
@@ -72,6 +92,7 @@ pub(super) fn plan(wanted: BTreeMap<Group, Vec<Endpoint>>, existing: Vec<Endpoin
         let slices = by_group.remove(&group).unwrap_or_default();
         plan_group(group, endpoints, slices, &mut plan);
     }
+    plan.reuse(service);
     plan
 }
 
@@ -145,30 +166,59 @@ mod tests {
         BTreeMap::from([(group(), endpoints.map(endpoint).collect())])
     }
 
+    fn planned(wanted: BTreeMap<Group, Vec<Endpoint>>, existing: Vec<EndpointSlice>) -> Plan {
+        plan(wanted, existing, "service")
+    }
+
+    #[test]
+    fn a_slice_whose_ports_are_wanted_no_more_becomes_one_with_those_that_are() {
+        let owned = |name: &str, uid: &str, family: &str| {
+            let owner = serde_json::json!([{"apiVersion": "v1", "kind": "Service", "name": "s", "uid": uid, "controller": true}]);
+            let mut slice = slice(name, 0..0);
+            slice.address_type = family.to_owned();
+            slice.metadata.owner_references = serde_json::from_value(owner).expect("valid");
+            slice
+        };
+        let port = |port| ResolvedPort { name: String::new(), port, protocol: "TCP".to_owned(), app_protocol: None };
+        let served = |number| Group { family: "IPv4", ports: vec![port(number)] };
+        let both = || BTreeMap::from([(served(1), vec![endpoint(1)]), (served(2), vec![endpoint(2)])]);
+        let counts = |plan: &Plan| (plan.create.len(), plan.update.len(), plan.delete.len());
+        let first = planned(both(), vec![owned("a", "service", "IPv4")]);
+        assert_eq!(counts(&first), (1, 1, 0));
+        let became = first.update.first().expect("one");
+        assert_eq!((became.metadata.name.as_deref(), became.ports.as_ref().map(Vec::len)), (Some("a"), Some(1)));
+        assert_eq!(became.endpoints.as_ref().map(Vec::len), Some(1));
+        for other in [owned("a", "former", "IPv4"), owned("a", "service", "IPv6"), slice("a", 0..0)] {
+            assert_eq!(counts(&planned(both(), vec![other.clone()])), (2, 0, 1), "{other:?}");
+        }
+        let spare = vec![owned("a", "service", "IPv4"), owned("b", "service", "IPv4"), owned("c", "service", "IPv4")];
+        assert_eq!(counts(&planned(both(), spare)), (0, 2, 1));
+    }
+
     #[test]
     fn one_changed_endpoint_is_one_write() {
-        let plan = plan(wanted(0..151), vec![slice("a", 0..100), slice("b", 100..150)]);
+        let plan = planned(wanted(0..151), vec![slice("a", 0..100), slice("b", 100..150)]);
         assert_eq!((plan.create.len(), plan.update.len(), plan.delete.len()), (0, 1, 0));
         assert_eq!(plan.update.first().and_then(|s| s.endpoints.as_ref()).map(Vec::len), Some(51));
     }
 
     #[test]
     fn nothing_is_written_when_nothing_changed() {
-        let plan = plan(wanted(0..150), vec![slice("a", 0..100), slice("b", 100..150)]);
+        let plan = planned(wanted(0..150), vec![slice("a", 0..100), slice("b", 100..150)]);
         assert!(plan.create.is_empty() && plan.update.is_empty() && plan.delete.is_empty());
     }
 
     #[test]
     fn slices_fill_split_and_go() {
-        let full = plan(wanted(0..250), vec![]);
+        let full = planned(wanted(0..250), vec![]);
         assert_eq!(full.create.iter().map(|(_, e)| e.len()).collect::<Vec<_>>(), [100, 100, 50]);
-        let fewer = plan(wanted(0..10), vec![slice("a", 0..100), slice("b", 100..150)]);
+        let fewer = planned(wanted(0..10), vec![slice("a", 0..100), slice("b", 100..150)]);
         assert_eq!((fewer.update.len(), fewer.delete.len()), (1, 1));
-        let none = plan(wanted(0..0), vec![slice("a", 0..3)]);
+        let none = planned(wanted(0..0), vec![slice("a", 0..3)]);
         assert_eq!((none.update.len(), none.delete.len()), (1, 0), "an empty slice stays as placeholder");
-        let again = plan(wanted(0..0), vec![slice("a", 0..0)]);
+        let again = planned(wanted(0..0), vec![slice("a", 0..0)]);
         assert_eq!((again.create.len(), again.update.len(), again.delete.len()), (0, 0, 0));
-        assert_eq!(plan(wanted(0..0), vec![]).create.len(), 1);
-        assert_eq!(plan(BTreeMap::new(), vec![slice("a", 0..3)]).delete.len(), 1);
+        assert_eq!(planned(wanted(0..0), vec![]).create.len(), 1);
+        assert_eq!(planned(BTreeMap::new(), vec![slice("a", 0..3)]).delete.len(), 1);
     }
 }

@@ -73,8 +73,7 @@ pub(super) fn plan(wanted: &[Slot], condemned: &[Slot], rules: &Rules) -> Vec<Ac
             continue;
         }
         // An ordered set shrinks only while its other pods are well, but the sick one itself may go.
-        let well = matches!(slot.health, Health::Available | Health::Ready | Health::Finished)
-            || first_unhealthy == Some(slot.ordinal);
+        let well = slot.health == Health::Available || first_unhealthy == Some(slot.ordinal);
         if !rules.parallel && !well {
             return actions;
         }
@@ -122,7 +121,7 @@ fn replace(wanted: &[Slot], rules: &Rules) -> Vec<Action> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Health::{Available, Missing, Terminating, Unhealthy};
+    use Health::{Available, Finished, Missing, Ready, Terminating, Unhealthy};
 
     fn slots(list: &[(Health, &str)]) -> Vec<Slot> {
         let slot = |(at, (health, revision)): (usize, &(Health, &str))| Slot {
@@ -173,6 +172,12 @@ mod tests {
         let wanted = slots(&[(Available, "new")]);
         assert_eq!(effects(plan(&wanted, &condemned(Available), &rules(false))), [delete(2)]);
         assert_eq!(effects(plan(&wanted, &condemned(Terminating), &rules(false))), []);
+        for sick in [Ready, Unhealthy, Finished] {
+            assert_eq!(effects(plan(&wanted, &condemned(sick), &rules(false))), [delete(2)], "it alone is {sick:?}");
+            let mut two = condemned(sick);
+            two[1].health = Unhealthy;
+            assert_eq!(effects(plan(&wanted, &two, &rules(false))), [], "{sick:?} beside another");
+        }
         assert_eq!(effects(plan(&slots(&[(Unhealthy, "new")]), &condemned(Available), &rules(false))), []);
         assert_eq!(effects(plan(&wanted, &condemned(Available), &rules(true))), [delete(2), delete(1)]);
     }

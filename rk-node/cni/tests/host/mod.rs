@@ -15,7 +15,7 @@ use rk_nft::{Family, Netfilter};
 use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket},
 };
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -77,10 +77,22 @@ impl Netns {
 
     /// Connects and reads what the server says.
     pub fn ask(&self, address: &str) -> Result<String, String> {
+        self.talk(None, address)
+    }
+
+    /// The same, from an address that the namespace has.
+    pub fn ask_from(&self, source: &str, address: &str) -> Result<String, String> {
+        self.talk(Some(source), address)
+    }
+
+    fn talk(&self, source: Option<&str>, address: &str) -> Result<String, String> {
         let address: SocketAddr = address.parse().expect("address");
+        let source = source.map(|ip| SocketAddr::new(ip.parse().expect("address"), 0));
         in_netns(&self.path(), move || async move {
             let talk = async {
-                let mut stream = TcpStream::connect(address).await?;
+                let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+                source.map_or(Ok(()), |source| socket.bind(source))?;
+                let mut stream = socket.connect(address).await?;
                 let mut told = String::new();
                 stream.read_to_string(&mut told).await?;
                 Ok::<_, std::io::Error>(told)

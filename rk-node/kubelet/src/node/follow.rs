@@ -49,15 +49,13 @@ fn pod_cidr(node: &Node) -> Option<String> {
 
 fn note(facts: &watch::Sender<NodeFacts>, node: &Node) {
     let pod_cidr = pod_cidr(node);
-    let labels = node.metadata.labels.clone().unwrap_or_default();
-    let taints = node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default();
     facts.send_if_modified(|facts| {
+        let labels = facts.labels.clone();
+        facts.admit_by(node);
         let news = (facts.pod_cidr != pod_cidr && pod_cidr.is_some()) || facts.labels != labels;
         if pod_cidr.is_some() {
             facts.pod_cidr = pod_cidr;
         }
-        facts.labels = labels;
-        facts.taints = taints;
         news
     });
 }
