@@ -166,9 +166,11 @@ fn mounted(rig: &Rig, pod: &str) -> std::path::PathBuf {
     container.config.mounts.iter().find(|m| m.container_path == "/v").unwrap().host_path.clone().into()
 }
 
-/// Grows the volume of the running pod `uses` as an external resizer does, up to the part of the node.
+/// Grows the volume of the running pod `uses` as an external resizer does, up to the part of the node. Another volume of the pod cannot
+/// be had meanwhile, which keeps nobody from telling of it.
 async fn grows(rig: &Rig, driver: &FakeCsi) {
     driver.seen().calls.clear();
+    std::fs::remove_dir(rig.dir.path().join("part")).unwrap();
     let volumes: Api<PersistentVolume> = Api::all(rig.control.client.clone());
     let claims: Api<PersistentVolumeClaim> = Api::namespaced(rig.control.client.clone(), "default");
     let params = PatchParams::default();
@@ -231,7 +233,12 @@ async fn volumes_of_a_csi_driver_are_staged_published_and_taken_away() {
     create::<CSIDriver>(&rig, object).await;
     claim(&rig, "data", json!({"csi": {"driver": name, "volumeHandle": "h1", "volumeAttributes": {"k": "v"}}})).await;
     driver.seen().broken = Some("the disk is on fire".into());
-    rig.create("uses", pod_with(json!({"name": "v", "persistentVolumeClaim": {"claimName": "data"}}))).await;
+    let part = rig.dir.path().join("part");
+    std::fs::create_dir(&part).unwrap();
+    let mut uses = pod_with(json!({"name": "v", "persistentVolumeClaim": {"claimName": "data"}}));
+    let beside = json!({"name": "part", "hostPath": {"path": part, "type": "Directory"}});
+    uses["volumes"].as_array_mut().unwrap().push(beside);
+    rig.create("uses", uses).await;
     eventually("the driver's words are an event", 40, || async {
         let reasons = rig.reasons("uses").await;
         if reasons.iter().any(|r| r == "FailedMount") { Ok(()) } else { Err(format!("{reasons:?}")) }
