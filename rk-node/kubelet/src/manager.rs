@@ -89,6 +89,8 @@ pub struct Manager {
     /// UIDs that the runtime told of before the API's list was here.
     unknown: BTreeSet<String>,
     synced: bool,
+    /// Whether any list of the pods is here.
+    known: bool,
     /// When to go on with what was known before, unless the API is heard until then.
     alone: Option<Instant>,
     /// Pods that the node's own manifests ask for.
@@ -110,7 +112,19 @@ impl Manager {
     ) -> Self {
         let (workers, tasks, unknown) = (HashMap::new(), JoinSet::new(), BTreeSet::new());
         let alone = Some(Instant::now() + known::ALONE);
-        Self { context, workers, tasks, unknown, synced: false, alone, statics, shown, views, leaving: None }
+        Self {
+            context,
+            workers,
+            tasks,
+            unknown,
+            synced: false,
+            known: false,
+            alone,
+            statics,
+            shown,
+            views,
+            leaving: None,
+        }
     }
 
     /// Follows the API and the runtime until `stop` says that the machine goes down; then ends every pod and returns.
@@ -192,6 +206,7 @@ impl Manager {
                 }
                 // What runs here and cannot be read may not pass for what nobody knows.
                 self.synced = all_known;
+                self.known = true;
                 // What the runtime told before is looked at again: now it is known whose it is.
                 for uid in std::mem::take(&mut self.unknown) {
                     if !self.workers.contains_key(&uid) {
@@ -226,7 +241,7 @@ impl Manager {
         let pods = self.workers.values().filter(|h| !matches!(*h.desired.borrow(), Desired::Gone(_)));
         let pods = pods.map(|h| h.desired.borrow().pod().clone()).collect();
         let works = self.workers.values().map(Handle::work).collect();
-        self.views.send_replace(View { pods, works, listed: self.synced });
+        self.views.send_replace(View { pods, works, listed: self.synced, known: self.known });
     }
 
     fn present(&mut self, pod: Pod) {
