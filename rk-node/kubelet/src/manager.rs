@@ -272,11 +272,12 @@ impl Manager {
         let others = self.context.withheld.counted(others.map(|h| h.desired.borrow().pod().clone()));
         let others: Vec<&Pod> = others.iter().map(AsRef::as_ref).collect();
         let (mut node, max_pods) = (self.context.node.borrow().clone(), self.context.options.max_pods);
-        node.devices = self.context.devices.amounts().into_keys().collect();
+        node.lapsed = self.context.devices.lapsed();
         let options = &self.context.options;
         let short = self.context.shortages.told(options.pressure_transition, std::time::Instant::now());
         let rules =
             pressure(pod, short).and_then(|()| sysctls(pod, &options.unsafe_sysctls)).and_then(|()| app_armor(pod));
+        let rules = rules.and_then(|()| self.could_have_devices(pod));
         let Err(refusal) = rules.clone().and_then(|()| admit(pod, &others, &node, max_pods)) else {
             return self.give_own(pod);
         };
