@@ -56,6 +56,8 @@ struct Handle {
     began: watch::Receiver<Arc<Pod>>,
     /// Refused pods use nothing.
     refused: bool,
+    /// It goes in favour of another, and counts for nothing while it ends.
+    preempted: bool,
     /// Only the runtime told of the pod.
     adopted: bool,
 }
@@ -300,7 +302,7 @@ impl Manager {
         let uid = spec::uid(victim);
         self.context.evictions.give(uid, Order::in_favour(PREEMPTED, preemption::MESSAGE.to_owned()));
         if let Some(handle) = self.workers.get_mut(uid) {
-            handle.refused = true;
+            (handle.refused, handle.preempted) = (true, true);
             handle.wake.notify_one();
         }
     }
@@ -317,7 +319,17 @@ impl Manager {
         let heard = Heard { wake: wake.clone(), states: of_states };
         let worker = Worker::new(self.context.clone(), receiver, heard, told, refused);
         let task = self.tasks.spawn(worker.run());
-        let handle = Handle { desired: sender, wake, states, task, stage, began, refused: is_refused, adopted };
+        let handle = Handle {
+            desired: sender,
+            wake,
+            states,
+            task,
+            stage,
+            began,
+            refused: is_refused,
+            preempted: false,
+            adopted,
+        };
         self.workers.insert(uid, handle);
     }
 

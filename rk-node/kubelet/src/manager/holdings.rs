@@ -50,7 +50,10 @@ impl Manager {
     }
 
     pub(super) fn keep(&self, holders: &BTreeSet<String>) {
-        self.context.devices.keep(holders);
+        // What goes in favour of another leaves it the CPUs that both may run on for a while, but no device is ever two pods'.
+        let lasts = |h: &Handle| h.preempted && !h.task.is_finished() && !self.has_ended(h.desired.borrow().pod());
+        let ending = self.workers.iter().filter(|(_, handle)| lasts(handle)).map(|(uid, _)| uid.clone());
+        self.context.devices.keep(&holders.iter().cloned().chain(ending).collect());
         self.context.memory.keep(holders);
         if self.context.cpus.keep(holders) {
             self.workers.values().for_each(|handle| handle.wake.notify_one());
