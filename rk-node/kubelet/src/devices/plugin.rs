@@ -113,3 +113,21 @@ impl Plugin {
         timed("PreStartContainer", self.client().pre_start_container(request), CALL).await.map(drop)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_plugin_that_fails_to_tell_what_it_prefers_gives_nothing() {
+        let asked = async |can: bool| {
+            let options = api::DevicePluginOptions { get_preferred_allocation_available: can, ..Default::default() };
+            let plugin = Plugin::new(1, rk_cri_api::connect("/nowhere"), options, None);
+            plugin.preferred(vec!["a".to_owned()], Vec::new(), 1).await
+        };
+        assert_eq!(asked(false).await, Ok(Vec::new()), "it has no opinion");
+        let problem = asked(true).await.unwrap_err();
+        let start = "device plugin GetPreferredAllocation rpc failed with err: rpc error: code = Unavailable";
+        assert!(problem.starts_with(start), "{problem}");
+    }
+}
