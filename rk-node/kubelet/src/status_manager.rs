@@ -145,9 +145,10 @@ impl StatusManager {
         self.with(|entries| entries.remove(uid));
     }
 
-    /// Whether something newer is published of the pod than what is being written.
-    fn is_overtaken(&self, entry: &Entry) -> bool {
-        self.with(|entries| entries.get(spec::uid(&entry.pod)).is_some_and(|newest| newest.version > entry.version))
+    /// What is published of the pod, if that is newer than what is being written.
+    fn newer(&self, entry: &Entry) -> Option<Entry> {
+        let is_newer = |found: &&Entry| found.version > entry.version;
+        self.with(|entries| entries.get(spec::uid(&entry.pod)).filter(is_newer).cloned())
     }
 
     fn behind(&self) -> bool {
@@ -205,12 +206,12 @@ impl StatusManager {
         }
     }
 
-    /// Writes a status; false when it must be tried again: there is no object to write it to yet, others change it all the time, or it says
-    /// something else by now.
-    async fn write_one(&self, entry: &Entry) -> Result<bool, kube::Error> {
-        let name = spec::name(&entry.pod);
-        let api: Api<Pod> = Api::namespaced(self.client.clone(), spec::namespace(&entry.pod));
-        let of_file = is_static(&entry.pod);
+    /// Writes a status; false when it must be tried again: there is no object to write it to yet, or others change it all the time.
+    async fn write_one(&self, due: &Entry) -> Result<bool, kube::Error> {
+        let mut entry = due.clone();
+        let name = spec::name(&due.pod);
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), spec::namespace(&due.pod));
+        let of_file = is_static(&due.pod);
         let mut current: Pod = (**entry.newest()).clone();
         if of_file {
             match unless_forbidden(api.get_opt(name).await)? {
@@ -233,8 +234,6 @@ impl StatusManager {
                     current = updated;
                     break;
                 }
-                // What is older than the object, and known to be, is not written over it.
-                Err(kube::Error::Api(status)) if status.code == 409 && self.is_overtaken(entry) => return Ok(false),
                 Err(kube::Error::Api(status)) if status.code == 409 || status.code == 422 => {
                     if attempt == ATTEMPTS && status.code == 409 {
                         return Ok(false);
@@ -244,6 +243,8 @@ impl StatusManager {
                         tracing::warn!(pod = %spec::describe(&entry.pod), "the pod's status is refused: {}", status.message);
                         break;
                     }
+                    // What is known to be old is not written over what is new.
+                    entry = self.newer(&entry).unwrap_or(entry);
                     match unless_forbidden(api.get_opt(name).await)? {
                         Some(fresh) if fresh.metadata.uid.as_deref() == Some(uid) => current = fresh,
                         Some(_) => return Ok(true),
@@ -297,28 +298,35 @@ mod tests {
         entry = Entry { pod: pod("1"), answer: None, ..entry };
         assert_eq!(newest(&entry).as_deref(), Some("1"));
     }
+
     #[tokio::test]
-    async fn a_write_that_is_overtaken_is_given_up_at_a_conflict() {
-        let asked = Arc::new(AtomicU64::default());
-        let count = asked.clone();
-        let service = tower::service_fn(move |_: http::Request<kube::client::Body>| {
-            count.fetch_add(1, Ordering::Relaxed);
-            let conflict =
-                json!({"kind": "Status", "status": "Failure", "code": 409, "reason": "Conflict", "message": "no"});
-            let body = kube::client::Body::from(conflict.to_string().into_bytes());
-            let answer = http::Response::builder().status(409).body(body).unwrap();
-            std::future::ready(Ok::<_, tower::BoxError>(answer))
+    async fn a_write_that_is_overtaken_goes_on_with_what_is_newer() {
+        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "n", "uid": "u"}});
+        let (object, asked) = (pod.to_string(), Arc::new(Mutex::new(Vec::<String>::new())));
+        let noted = Arc::clone(&asked);
+        let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
+            let (object, noted) = (object.clone(), Arc::clone(&noted));
+            async move {
+                let method = request.method().to_string();
+                let body = http_body_util::BodyExt::collect(request.into_body()).await?.to_bytes();
+                let mut noted = noted.lock().unwrap();
+                noted.push(format!("{method} {}", String::from_utf8_lossy(&body)));
+                let conflict =
+                    r#"{"kind": "Status", "status": "Failure", "code": 409, "reason": "Conflict", "message": "no"}"#;
+                let (code, text) = if noted.len() == 1 { (409, conflict.to_owned()) } else { (200, object) };
+                let answer = kube::client::Body::from(text.into_bytes());
+                Ok::<_, tower::BoxError>(http::Response::builder().status(code).body(answer)?)
+            }
         });
         let (manager, _) = StatusManager::new(Client::new(service, "default"));
-        let meta = json!({"name": "p", "namespace": "n", "uid": "u"});
-        let pod: Arc<Pod> = Arc::new(serde_json::from_value(json!({"metadata": meta})).unwrap());
+        let pod: Arc<Pod> = Arc::new(serde_json::from_value(pod).unwrap());
         let status = |phase: &str| PodStatus { phase: Some(phase.to_owned()), ..Default::default() };
         manager.publish(&pod, status("Pending"), false);
-        let entry = manager.with(|entries| entries.get("u").cloned()).unwrap();
-        assert!(manager.write_one(&entry).await.is_err(), "the server has nothing but conflicts");
-        assert_eq!(asked.swap(0, Ordering::Relaxed), 2, "the object is read anew");
+        let due = manager.with(|entries| entries.get("u").cloned()).unwrap();
         manager.publish(&pod, status("Running"), false);
-        assert!(!manager.write_one(&entry).await.unwrap());
-        assert_eq!(asked.load(Ordering::Relaxed), 1);
+        assert!(manager.write_one(&due).await.unwrap());
+        let asked = asked.lock().unwrap();
+        let phases = asked.iter().map(|told| (&told[..4], told.contains("Pending"), told.contains("Running")));
+        assert_eq!(phases.collect::<Vec<_>>(), [("PATC", true, false), ("GET ", false, false), ("PATC", false, true)]);
     }
 }
