@@ -83,8 +83,8 @@ fn take_old(candidates: &mut Vec<Candidate>, oldest: Duration, now: Instant) -> 
     old
 }
 
-/// Collects for ever, once the pods of this node are known. `storage` is a path on the filesystem that holds images; `lack` is notified of pulls that had no room: the
-/// disk need not be as full then.
+/// Collects for ever, once the pods of this node are known. `storage` is a path on the filesystem that holds images; `lack` is notified
+/// of pulls that had no room: the disk need not be as full then.
 pub async fn collect_loop(
     sources: Sources,
     recorder: Recorder,
@@ -182,7 +182,8 @@ fn too_full(total: u64, available: u64, freed: u64) -> String {
     )
 }
 
-/// Removes every image that nobody uses, and says how many went; none before the pods of this node are known. For a node whose disk is short.
+/// Removes every image that nobody uses, and says how many went; none before the pods of this node are known. For a node whose disk is
+/// short.
 pub async fn reclaim(sources: &Sources) -> Result<usize, RuntimeError> {
     if !sources.pods.are_known() {
         return Ok(0);
