@@ -123,15 +123,17 @@ pub fn taken(pod: &Pod, resource: &str) -> i64 {
 
 /// Everything of which the pod asks more than is left.
 pub fn shortages(pod: &Pod, others: &[&Pod], node: &NodeFacts, max_pods: u32) -> Vec<Short> {
-    // What others advertise on the Node is the scheduler's to count: this node may not have heard of it yet.
-    let own = extended(pod).filter(|name| node.devices.contains(*name));
-    let resources = ["pods", "cpu", "memory", "ephemeral-storage"].into_iter().chain(own);
+    // Devices of plugins are looked at themselves. What others advertise on the Node is the scheduler's to count: this node may not have
+    // heard of it yet.
+    let lapsed = extended(pod).filter(|name| node.lapsed.contains(*name));
+    let resources = ["pods", "cpu", "memory", "ephemeral-storage"].into_iter().chain(lapsed);
     let each = resources.map(|resource| Short {
         resource: resource.to_owned(),
         requested: taken(pod, resource),
         used: others.iter().map(|p| taken(p, resource)).sum(),
         capacity: match resource {
             "pods" => i64::from(max_pods) * 1000,
+            _ if node.lapsed.contains(resource) => 0,
             _ => milli_of(Some(&node.allocatable), resource),
         },
     });
@@ -248,10 +250,10 @@ mod tests {
     fn a_pod_is_refused_for_the_right_reason() {
         let node = NodeFacts {
             labels: BTreeMap::from([("disk".into(), "ssd".into()), ("n".into(), "5".into())]),
-            allocatable: [("cpu", "2"), ("memory", "1Gi"), ("example.com/own", "1"), ("example.com/by-hand", "1")]
+            allocatable: [("cpu", "2"), ("memory", "1Gi"), ("example.com/own", "1"), ("example.com/gone", "1")]
                 .map(|(k, v)| (k.to_owned(), Quantity(v.into())))
                 .into(),
-            devices: ["example.com/own".to_owned()].into(),
+            lapsed: ["example.com/gone".to_owned()].into(),
             taints: vec![Taint { key: "t".into(), effect: "NoExecute".into(), ..Default::default() }],
             ..Default::default()
         };
@@ -268,9 +270,8 @@ mod tests {
             (container(json!({"requests": {"cpu": "500m"}})), None),
             (container(json!({"requests": {"cpu": "501m"}})), Some("OutOfcpu")),
             (container(json!({"limits": {"memory": "2Gi"}})), Some("OutOfmemory")),
-            (container(json!({"limits": {"example.com/own": "1"}})), None),
-            (container(json!({"limits": {"example.com/own": "2"}})), Some("OutOfexample.com/own")),
-            (container(json!({"limits": {"example.com/by-hand": "5"}})), None),
+            (container(json!({"limits": {"example.com/own": "2"}})), None),
+            (container(json!({"limits": {"example.com/gone": "1"}})), Some("OutOfexample.com/gone")),
             (container(json!({"limits": {"example.com/unheard": "1"}})), None),
             (json!({"containers": [], "nodeSelector": {"disk": "hdd"}}), Some("NodeAffinity")),
             (json!({"containers": [], "nodeSelector": {"disk": "ssd"}}), None),

@@ -15,6 +15,9 @@ const CONTROLLERS: [&str; 6] = ["cpu", "memory", "pids", "io", "cpuset", "hugetl
 /// The largest page of memory that kernels count in, bytes.
 const LARGEST_PAGE: u64 = 64 * 1024;
 
+/// How deep groups are looked for below a pod's: what runs there may have made some of its own, and those of another node's pods.
+const DEEPEST: usize = 64;
+
 /// Where pods of the classes Guaranteed, Burstable and BestEffort are.
 const CLASSES: [&str; 3] = ["kubepods", "kubepods/burstable", "kubepods/besteffort"];
 
@@ -199,7 +202,7 @@ fn kill(dir: &Path) {
 
 fn remove(dir: &Path, depth: usize) -> io::Result<()> {
     let Ok(entries) = fs::read_dir(dir) else { return Ok(()) };
-    if depth < 8 {
+    if depth < DEEPEST {
         for entry in entries.flatten() {
             if entry.file_type().is_ok_and(|t| t.is_dir()) {
                 remove(&entry.path(), depth + 1)?;
@@ -292,7 +295,7 @@ mod tests {
         fs::write(dir.path().join("cgroup.controllers"), "cpu memory").unwrap();
         let tree = Cgroups::new(dir.path(), None, Vec::new());
         let group = dir.path().join("kubepods/burstable/podu");
-        fs::create_dir_all(group.join("container/nested")).unwrap();
+        fs::create_dir_all(group.join("container").join("nested/".repeat(20))).unwrap();
         let pod: Pod =
             serde_json::from_value(serde_json::json!({"metadata": {"uid": "u"}, "spec": {"containers": []}})).unwrap();
         tree.remove_pod(&pod).unwrap();

@@ -44,8 +44,8 @@ pub struct NodeFacts {
     pub taints: Vec<Taint>,
     /// Allocatable resources.
     pub allocatable: BTreeMap<String, Quantity>,
-    /// Resources of the node's own device plugins.
-    pub devices: BTreeSet<String>,
+    /// Resources of device plugins that are away for good: the node has none of them.
+    pub lapsed: BTreeSet<String>,
     /// Memory in bytes.
     pub memory: i64,
     /// The node's pod CIDR, once allocated; in a dual-stack cluster both, with a comma between.

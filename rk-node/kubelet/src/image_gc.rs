@@ -83,8 +83,8 @@ fn take_old(candidates: &mut Vec<Candidate>, oldest: Duration, now: Instant) -> 
     old
 }
 
-/// Collects for ever. `storage` is a path on the filesystem that holds images; `lack` is notified of pulls that had no room: the
-/// disk need not be as full then.
+/// Collects for ever, once the pods of this node are known. `storage` is a path on the filesystem that holds images; `lack` is notified
+/// of pulls that had no room: the disk need not be as full then.
 pub async fn collect_loop(
     sources: Sources,
     recorder: Recorder,
@@ -96,6 +96,8 @@ pub async fn collect_loop(
 ) {
     let mut last_used: HashMap<String, Instant> = HashMap::new();
     let (mut high, mut failed) = (bounds.high, false);
+    // What a volume of a pod shows, only the pod tells.
+    sources.pods.known().await;
     loop {
         if let Err(error) = forget_pulls(&sources.runtime, &records).await {
             tracing::debug!("forgetting pulls of images that went: {error}");
@@ -180,8 +182,12 @@ fn too_full(total: u64, available: u64, freed: u64) -> String {
     )
 }
 
-/// Removes every image that nobody uses, and says how many went. For a node whose disk is short.
+/// Removes every image that nobody uses, and says how many went; none before the pods of this node are known. For a node whose disk is
+/// short.
 pub async fn reclaim(sources: &Sources) -> Result<usize, RuntimeError> {
+    if !sources.pods.are_known() {
+        return Ok(0);
+    }
     let (images, used) = sources.look().await?;
     let (runtime, mut gone) = (&sources.runtime, 0);
     for image in images.iter().filter(|i| !used.contains(&i.id) && !i.pinned) {

@@ -2,6 +2,7 @@
 
 mod alone;
 mod holdings;
+mod newcomers;
 mod newest;
 mod orphans;
 mod shutdown;
@@ -20,17 +21,13 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::admission::{Refusal, admit, app_armor, pressure, sysctls};
+use crate::admission::Refusal;
 use crate::cleanup;
 use crate::context::Shared;
-use crate::eviction::Order;
 use crate::known;
 use crate::pod::spec;
-use crate::pod::status::PREEMPTED;
 use crate::pod::worker::{Desired, Heard, Stage, Told, Worker};
-use crate::preemption;
 use crate::runtime::{CONFIG_SOURCE, Change, States};
-use crate::shutdown::{NODE_SHUTDOWN, REFUSED_MESSAGE};
 use crate::static_pods::{Asked, Shown, is_mirror, is_static};
 use crate::views::{View, Work};
 use alone::at;
@@ -57,6 +54,8 @@ struct Handle {
     began: watch::Receiver<Arc<Pod>>,
     /// Refused pods use nothing.
     refused: bool,
+    /// It goes in favour of another, and counts for nothing while it ends.
+    preempted: bool,
     /// Only the runtime told of the pod.
     adopted: bool,
 }
@@ -92,6 +91,8 @@ pub struct Manager {
     synced: bool,
     /// The node as the API has it, while pods are admitted that it did not suit as it was heard of last.
     newest: Option<Node>,
+    /// Whether any list of the pods is here.
+    known: bool,
     /// When to go on with what was known before, unless the API is heard until then.
     alone: Option<Instant>,
     /// Pods that the node's own manifests ask for.
@@ -120,6 +121,7 @@ impl Manager {
             unknown,
             synced: false,
             newest: None,
+            known: false,
             alone,
             statics,
             shown,
@@ -209,6 +211,7 @@ impl Manager {
                 }
                 // What runs here and cannot be read may not pass for what nobody knows.
                 self.synced = all_known;
+                self.known = true;
                 // What the runtime told before is looked at again: now it is known whose it is.
                 for uid in std::mem::take(&mut self.unknown) {
                     if !self.workers.contains_key(&uid) {
@@ -243,7 +246,7 @@ impl Manager {
         let pods = self.workers.values().filter(|h| !matches!(*h.desired.borrow(), Desired::Gone(_)));
         let pods = pods.map(|h| h.desired.borrow().pod().clone()).collect();
         let works = self.workers.values().map(Handle::work).collect();
-        self.views.send_replace(View { pods, works, listed: self.synced });
+        self.views.send_replace(View { pods, works, listed: self.synced, known: self.known });
     }
 
     fn present(&mut self, pod: Pod) {
@@ -258,57 +261,6 @@ impl Manager {
         self.spawn(uid, Desired::Present(Arc::new(pod)), refusal);
     }
 
-    fn admission(&mut self, pod: &Pod) -> Result<(), Refusal> {
-        let status = pod.status.as_ref();
-        // What runs here already was admitted before this kubelet started.
-        let known = status.is_some_and(|s| s.start_time.is_some());
-        let over =
-            spec::terminal_phase(status.and_then(|s| s.phase.as_deref())) || pod.metadata.deletion_timestamp.is_some();
-        if known || over {
-            return Ok(());
-        }
-        if self.leaving.is_some() {
-            return Err((NODE_SHUTDOWN.to_owned(), REFUSED_MESSAGE.to_owned()));
-        }
-        let others = self.workers.values().filter(|h| self.takes(h) && !h.is_forgotten());
-        let others = self.context.withheld.counted(others.map(|h| h.desired.borrow().pod().clone()));
-        let others: Vec<&Pod> = others.iter().map(AsRef::as_ref).collect();
-        let (mut node, max_pods) = (self.context.node.borrow().clone(), self.context.options.max_pods);
-        node.devices = self.context.devices.amounts().into_keys().collect();
-        if let Some(newest) = &self.newest {
-            node.admit_by(newest);
-        }
-        let options = &self.context.options;
-        let short = self.context.shortages.told(options.pressure_transition, std::time::Instant::now());
-        let rules =
-            pressure(pod, short).and_then(|()| sysctls(pod, &options.unsafe_sysctls)).and_then(|()| app_armor(pod));
-        let Err(refusal) = rules.clone().and_then(|()| admit(pod, &others, &node, max_pods)) else {
-            return self.give_own(pod);
-        };
-        // A pod that keeps the cluster going takes the place of others, if that is all that it lacks.
-        let victims = rules.is_ok().then(|| preemption::victims(pod, &others, &node, max_pods)).flatten();
-        if let Some(victims) = victims {
-            let lacks = preemption::lacks(pod, &others, &node, max_pods);
-            for victim in victims {
-                self.context.runtime.meters.entry.preemptions.add(&[lacks.as_str()]);
-                self.preempt(victim, pod);
-            }
-            return self.give_own(pod);
-        }
-        Err(refusal)
-    }
-
-    /// Ends a pod in favour of `critical`; from now on it takes nothing.
-    fn preempt(&mut self, victim: &Pod, critical: &Pod) {
-        tracing::warn!(pod = %spec::describe(victim), "the pod goes to make room for {}", spec::describe(critical));
-        let uid = spec::uid(victim);
-        self.context.evictions.give(uid, Order::in_favour(PREEMPTED, preemption::MESSAGE.to_owned()));
-        if let Some(handle) = self.workers.get_mut(uid) {
-            handle.refused = true;
-            handle.wake.notify_one();
-        }
-    }
-
     fn spawn(&mut self, uid: String, desired: Desired, refused: Option<Refusal>) {
         let (sender, receiver) = watch::channel(desired);
         let wake = Arc::new(Notify::new());
@@ -321,7 +273,17 @@ impl Manager {
         let heard = Heard { wake: wake.clone(), states: of_states };
         let worker = Worker::new(self.context.clone(), receiver, heard, told, refused);
         let task = self.tasks.spawn(worker.run());
-        let handle = Handle { desired: sender, wake, states, task, stage, began, refused: is_refused, adopted };
+        let handle = Handle {
+            desired: sender,
+            wake,
+            states,
+            task,
+            stage,
+            began,
+            refused: is_refused,
+            preempted: false,
+            adopted,
+        };
         self.workers.insert(uid, handle);
     }
 

@@ -4,22 +4,24 @@
 //! what failed is tried again. Patches carry UID and resourceVersion, so neither another pod of the same name nor a newer write
 //! of someone else's condition is ever overwritten.
 
+mod patch;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::{Pod, PodCondition, PodStatus};
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use kube::Client;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::Notify;
 
 use crate::api_error::unless_forbidden;
-use crate::pod::conditions::{DISRUPTION, ours, owned};
 use crate::pod::spec;
 use crate::static_pods::{is_static, shows};
+use patch::{since_first, status_patch};
 
 /// Writes at the same time.
 const PARALLEL: usize = 4;
@@ -59,59 +61,6 @@ pub struct StatusManager {
     /// Never starts over: a write for what was forgotten says nothing of what has its UID now.
     versions: Arc<AtomicU64>,
     client: Client,
-}
-
-/// The parts of a pod status that differ, as a JSON merge patch, or `None` when nothing does.
-pub fn status_patch(current: &PodStatus, wanted: &PodStatus) -> Option<Value> {
-    let mut wanted = wanted.clone();
-    // It never changes, and the server may see more of a static pod's mirror than its manifest says.
-    if current.qos_class.is_some() {
-        wanted.qos_class.clone_from(&current.qos_class);
-    }
-    wanted.conditions = Some(merge_conditions(
-        current.conditions.as_deref().unwrap_or_default(),
-        wanted.conditions.as_deref().unwrap_or_default(),
-    ));
-    let (current, wanted) = (serde_json::to_value(current).ok()?, serde_json::to_value(&wanted).ok()?);
-    let (current, wanted) = (current.as_object()?, wanted.as_object()?);
-    let mut patch = serde_json::Map::new();
-    for (key, value) in wanted {
-        if current.get(key) != Some(value) {
-            patch.insert(key.clone(), value.clone());
-        }
-    }
-    for key in current.keys().filter(|k| !wanted.contains_key(*k)) {
-        // What other controllers own stays.
-        if !["nominatedNodeName", "resize", "resourceClaimStatuses", "extendedResourceClaimStatus"]
-            .contains(&key.as_str())
-        {
-            patch.insert(key.clone(), Value::Null);
-        }
-    }
-    (!patch.is_empty()).then_some(Value::Object(patch))
-}
-
-/// Ours from `wanted`, everybody else's as they are now.
-fn merge_conditions(current: &[PodCondition], wanted: &[PodCondition]) -> Vec<PodCondition> {
-    let mut merged: Vec<PodCondition> = Vec::new();
-    for condition in wanted.iter().filter(|c| ours(c)) {
-        let mut condition = condition.clone();
-        // Equal states keep the time at which they were first written.
-        if let Some(before) = current.iter().find(|c| c.type_ == condition.type_ && c.status == condition.status) {
-            condition.last_transition_time.clone_from(&before.last_transition_time);
-        }
-        merged.push(condition);
-    }
-    let disrupted = merged.iter().any(|c| c.type_ == DISRUPTION);
-    let ours = |type_: &str| owned(type_) || (disrupted && type_ == DISRUPTION);
-    merged.extend(current.iter().filter(|c| !ours(&c.type_)).cloned());
-    merged
-}
-
-/// A pod begins once: when it did is as it was told first, though what the API says of it may not know that yet.
-fn since_first(told: &PodStatus, mut status: PodStatus) -> PodStatus {
-    status.start_time = told.start_time.clone().or(status.start_time);
-    status
 }
 
 impl StatusManager {
@@ -196,6 +145,12 @@ impl StatusManager {
         self.with(|entries| entries.remove(uid));
     }
 
+    /// What is published of the pod, if that is newer than what is being written.
+    fn newer(&self, entry: &Entry) -> Option<Entry> {
+        let is_newer = |found: &&Entry| found.version > entry.version;
+        self.with(|entries| entries.get(spec::uid(&entry.pod)).filter(is_newer).cloned())
+    }
+
     fn behind(&self) -> bool {
         self.with(|entries| entries.values().any(|e| e.written < e.version))
     }
@@ -252,10 +207,11 @@ impl StatusManager {
     }
 
     /// Writes a status; false when it must be tried again: there is no object to write it to yet, or others change it all the time.
-    async fn write_one(&self, entry: &Entry) -> Result<bool, kube::Error> {
-        let name = spec::name(&entry.pod);
-        let api: Api<Pod> = Api::namespaced(self.client.clone(), spec::namespace(&entry.pod));
-        let of_file = is_static(&entry.pod);
+    async fn write_one(&self, due: &Entry) -> Result<bool, kube::Error> {
+        let mut entry = due.clone();
+        let name = spec::name(&due.pod);
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), spec::namespace(&due.pod));
+        let of_file = is_static(&due.pod);
         let mut current: Pod = (**entry.newest()).clone();
         if of_file {
             match unless_forbidden(api.get_opt(name).await)? {
@@ -287,6 +243,8 @@ impl StatusManager {
                         tracing::warn!(pod = %spec::describe(&entry.pod), "the pod's status is refused: {}", status.message);
                         break;
                     }
+                    // What is known to be old is not written over what is new.
+                    entry = self.newer(&entry).unwrap_or(entry);
                     match unless_forbidden(api.get_opt(name).await)? {
                         Some(fresh) if fresh.metadata.uid.as_deref() == Some(uid) => current = fresh,
                         Some(_) => return Ok(true),
@@ -324,32 +282,6 @@ impl StatusManager {
 mod tests {
     use super::*;
 
-    fn status(value: Value) -> PodStatus {
-        serde_json::from_value(value).unwrap()
-    }
-
-    #[test]
-    fn a_patch_holds_only_what_differs_and_spares_foreign_conditions() {
-        let current = status(
-            json!({"phase": "Pending", "reason": "x", "qosClass": "Burstable", "nominatedNodeName": "n", "conditions": [
-            {"type": "Ready", "status": "False", "lastTransitionTime": "2020-01-01T00:00:00Z"},
-            {"type": "my/gate", "status": "True"}]}),
-        );
-        let wanted = status(json!({"phase": "Running", "qosClass": "Burstable", "conditions": [
-            {"type": "Ready", "status": "False", "lastTransitionTime": "2024-01-01T00:00:00Z"},
-            {"type": "my/gate", "status": "False"}]}));
-        assert_eq!(status_patch(&current, &wanted), Some(json!({"phase": "Running", "reason": null})));
-        assert_eq!(status_patch(&wanted, &wanted), None);
-    }
-
-    #[test]
-    fn a_pod_keeps_the_time_at_which_it_began() {
-        let at = |time: &str| status(json!({"phase": "Pending", "startTime": time}));
-        let first = at("2024-01-01T00:00:00Z");
-        assert_eq!(since_first(&first, at("2024-01-01T00:00:09Z")), first);
-        assert_eq!(since_first(&status(json!({"phase": "Failed"})), first.clone()), first);
-    }
-
     #[test]
     fn a_status_is_written_over_the_last_answer_until_the_watch_shows_another_version() {
         let pod = |version: &str| {
@@ -365,5 +297,36 @@ mod tests {
         assert_eq!(newest(&entry).as_deref(), Some("3"));
         entry = Entry { pod: pod("1"), answer: None, ..entry };
         assert_eq!(newest(&entry).as_deref(), Some("1"));
+    }
+
+    #[tokio::test]
+    async fn a_write_that_is_overtaken_goes_on_with_what_is_newer() {
+        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "n", "uid": "u"}});
+        let (object, asked) = (pod.to_string(), Arc::new(Mutex::new(Vec::<String>::new())));
+        let noted = Arc::clone(&asked);
+        let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
+            let (object, noted) = (object.clone(), Arc::clone(&noted));
+            async move {
+                let method = request.method().to_string();
+                let body = http_body_util::BodyExt::collect(request.into_body()).await?.to_bytes();
+                let mut noted = noted.lock().unwrap();
+                noted.push(format!("{method} {}", String::from_utf8_lossy(&body)));
+                let conflict =
+                    r#"{"kind": "Status", "status": "Failure", "code": 409, "reason": "Conflict", "message": "no"}"#;
+                let (code, text) = if noted.len() == 1 { (409, conflict.to_owned()) } else { (200, object) };
+                let answer = kube::client::Body::from(text.into_bytes());
+                Ok::<_, tower::BoxError>(http::Response::builder().status(code).body(answer)?)
+            }
+        });
+        let (manager, _) = StatusManager::new(Client::new(service, "default"));
+        let pod: Arc<Pod> = Arc::new(serde_json::from_value(pod).unwrap());
+        let status = |phase: &str| PodStatus { phase: Some(phase.to_owned()), ..Default::default() };
+        manager.publish(&pod, status("Pending"), false);
+        let due = manager.with(|entries| entries.get("u").cloned()).unwrap();
+        manager.publish(&pod, status("Running"), false);
+        assert!(manager.write_one(&due).await.unwrap());
+        let asked = asked.lock().unwrap();
+        let phases = asked.iter().map(|told| (&told[..4], told.contains("Pending"), told.contains("Running")));
+        assert_eq!(phases.collect::<Vec<_>>(), [("PATC", true, false), ("GET ", false, false), ("PATC", false, true)]);
     }
 }

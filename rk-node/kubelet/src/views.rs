@@ -18,6 +18,8 @@ pub struct View {
     pub works: Vec<Work>,
     /// Whether the API has told of all pods of this node.
     pub listed: bool,
+    /// Whether any list of them is here: the API's, or what was known before when the API does not answer.
+    pub known: bool,
 }
 
 /// A worker as others see it; it stays true without the manager.
@@ -75,6 +77,19 @@ impl PodViews {
         self.view.borrow().pods.clone()
     }
 
+    /// Whether the pods of this node are known. Until then none of them is shown, whatever runs here.
+    pub fn are_known(&self) -> bool {
+        self.view.borrow().known
+    }
+
+    /// Resolves once the pods of this node are known.
+    pub async fn known(&self) {
+        if self.view.clone().wait_for(|view| view.known).await.is_err() {
+            // Nobody shows pods any more.
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// The view and its changes.
     pub fn follow(&self) -> watch::Receiver<View> {
         self.view.clone()
@@ -95,6 +110,8 @@ impl PodViews {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt;
+
     use super::*;
 
     #[test]
@@ -105,7 +122,7 @@ mod tests {
         sender.send_replace(View {
             pods: Vec::new(),
             works: vec![Work::new(of_desired, of_stage, false)],
-            listed: true,
+            ..View::default()
         });
         let life = Life { stage: Stage::Syncing, wanted: true, from_file: false, adopted: false };
         assert_eq!(views.lives(), [life]);
@@ -114,5 +131,16 @@ mod tests {
         assert_eq!(views.lives(), [Life { stage: Stage::Terminating, wanted: false, ..life }]);
         stage.send_replace(Stage::Removed);
         assert!(views.lives().is_empty());
+    }
+
+    #[test]
+    fn who_waits_for_the_pods_waits_for_the_first_list() {
+        let (sender, views) = PodViews::new();
+        let mut known = std::pin::pin!(views.known());
+        assert!(known.as_mut().now_or_never().is_none() && !views.are_known());
+        sender.send_replace(View { works: Vec::new(), ..View::default() });
+        assert!(known.as_mut().now_or_never().is_none(), "pods of a manifest alone");
+        sender.send_replace(View { known: true, ..View::default() });
+        assert!(known.as_mut().now_or_never().is_some() && views.are_known());
     }
 }

@@ -58,6 +58,13 @@ async fn devices_of_a_plugin_are_counted_given_once_and_told_of() {
     std::fs::remove_file(kubelet.join("device-plugins/lamp.sock")).unwrap();
     rig.start_kubelet();
     amounts("0", "0").await;
+    // What runs goes on without its plugin, and nobody new has a device before that is back.
+    rig.create("early", wants("1")).await;
+    let early = rig.status("early", "the pod is refused", 60, |s| s.phase.as_deref() == Some("Failed")).await;
+    let none = format!("no healthy devices present; cannot allocate unhealthy devices {RESOURCE}");
+    assert_eq!(early.reason.as_deref(), Some("UnexpectedAdmissionError"));
+    assert_eq!(early.message, Some(format!("Pod was rejected: Allocate failed due to {none}, which is unexpected")));
+    assert_eq!(rig.cri.running("one").len(), 1);
     eventually("the new kubelet's socket", 30, || async {
         tokio::net::UnixStream::connect(kubelet.join("device-plugins/kubelet.sock")).await.map_err(|e| e.to_string())
     })
@@ -77,7 +84,9 @@ async fn devices_of_a_plugin_are_counted_given_once_and_told_of() {
     assert_eq!(told.containers[0].devices[0].device_ids, ["right"]);
     rig.create("two", wants("2")).await;
     let refused = rig.status("two", "the pod is refused", 60, |s| s.phase.as_deref() == Some("Failed")).await;
-    assert_eq!(refused.reason.as_deref(), Some(format!("OutOf{RESOURCE}").as_str()));
+    let few = format!("requested number of devices unavailable for {RESOURCE}. Requested: 2, Available: 1");
+    assert_eq!(refused.reason.as_deref(), Some("UnexpectedAdmissionError"));
+    assert_eq!(refused.message, Some(format!("Pod was rejected: Allocate failed due to {few}, which is unexpected")));
     drop(lister.list(ListPodResourcesRequest {}).await);
     // A plugin that gives nothing away fails the pod before anything of it begins; what it held is another's afterwards.
     let over = |s: &PodStatus| s.phase.as_deref() == Some("Failed");

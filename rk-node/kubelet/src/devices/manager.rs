@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use k8s_openapi::api::core::v1::{Container, Pod};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -10,10 +11,11 @@ use rk_cri_api::v1 as cri;
 use rk_plugin_api::device as api;
 use tokio::sync::Notify;
 
-use super::draft::{DeviceDraft, wanted};
+use super::draft::DeviceDraft;
 use super::health::{DeviceHealth, of_containers};
 use super::plugin::Plugin;
-use super::table::{Held, Table, passing};
+use super::state::{State, wants};
+use super::table::{Held, Table, none_healthy, passing};
 use crate::disk::{read_optional, write_atomically};
 use crate::numa::NodeMask;
 use crate::pod::spec;
@@ -22,23 +24,6 @@ use crate::pod::spec;
 const CHECKPOINT: &str = "rk_allocations.json";
 /// Which resources plugins have brought before: until they are back, nobody can have one.
 const RESOURCES: &str = "rk_resources.json";
-
-#[derive(Default)]
-struct State {
-    plugins: BTreeMap<String, Plugin>,
-    table: Table,
-    registrations: u64,
-    known: BTreeSet<String>,
-    /// One allocation of a resource at a time: choosing asks its plugin in between, which may take its time.
-    turns: BTreeMap<String, Arc<tokio::sync::Mutex<()>>>,
-    /// Held when the pod was admitted, before the plugin was asked which it prefers.
-    unasked: BTreeSet<Holder>,
-    /// What plugins have answered for containers, which begin again by it: the devices that it is about, and the answer.
-    answers: BTreeMap<Holder, (BTreeSet<String>, api::ContainerAllocateResponse)>,
-}
-
-/// Who holds devices of a resource: pod, container, resource.
-type Holder = (String, String, String);
 
 /// All devices; clones share them.
 #[derive(Clone)]
@@ -73,7 +58,7 @@ impl Devices {
         };
         let known = read_optional(&dir.join(RESOURCES)).ok().flatten();
         let known = known.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
-        let state = State { table, known, ..Default::default() };
+        let state = State { table, known, begun: Some(Instant::now()), ..Default::default() };
         Self { dir, state: Arc::new(Mutex::new(state)), turned: Arc::default() }
     }
 
@@ -95,7 +80,7 @@ impl Devices {
     ) -> Plugin {
         let mut state = self.state();
         state.registrations += 1;
-        let plugin = Plugin::new(state.registrations, channel, options);
+        let plugin = Plugin::new(state.registrations, channel, options, state.plugins.get(resource));
         state.plugins.insert(resource.to_owned(), plugin.clone());
         if state.known.insert(resource.to_owned()) {
             let saved = serde_json::to_vec(&state.known).map_err(std::io::Error::other);
@@ -119,10 +104,10 @@ impl Devices {
         true
     }
 
-    /// A plugin has gone: its devices are there and do not work.
+    /// A plugin has gone: its devices do not work, and after a while they are not counted any more.
     pub fn gone(&self, resource: &str, generation: u64) {
         if let Some(plugin) = self.state().plugins.get_mut(resource).filter(|p| p.generation == generation) {
-            plugin.devices.values_mut().for_each(|good| *good = false);
+            plugin.go(Instant::now());
             self.turned.notify_one();
         }
     }
@@ -143,9 +128,21 @@ impl Devices {
 
     /// Devices of each resource: all of them, and those that work.
     pub fn amounts(&self) -> BTreeMap<String, (usize, usize)> {
-        let state = self.state();
-        let of = |name: &String| state.plugins.get(name).map_or((0, 0), |p| (p.devices.len(), p.healthy().len()));
-        state.known.iter().map(|name| (name.clone(), of(name))).collect()
+        self.state().amounts(Instant::now())
+    }
+
+    /// Resources whose plugins are away for good and of which nobody holds anything: the node has none of them.
+    pub fn lapsed(&self) -> BTreeSet<String> {
+        self.state().lapsed(Instant::now())
+    }
+
+    /// Whether the devices are there that a pod asks for which comes now. With `aligned`, those that have places are left to
+    /// [`Self::draft`].
+    ///
+    /// # Errors
+    /// Why not, in upstream's words.
+    pub fn could(&self, pod: &Pod, aligned: bool) -> Result<(), String> {
+        self.state().could(pod, aligned, Instant::now())
     }
 
     /// Adds the devices to the capacity of the node and to what pods may use.
@@ -195,14 +192,15 @@ impl Devices {
     }
 
     /// Gives the containers of a pod the devices that they ask for, before anything of it begins, and asks the plugins what is needed to
-    /// use them. For a plugin that has not registered yet the containers wait.
+    /// use them.
     ///
     /// # Errors
-    /// There are too few, or a plugin does not give them.
+    /// There are too few, or a plugin is not here or does not give them.
     pub async fn allocate(&self, pod: &Pod) -> Result<(), String> {
         for container in spec::init_containers(pod).iter().chain(spec::app_containers(pod)) {
             for (resource, wanted) in wants(container) {
-                let Ok(Some(plugin)) = self.plugin(resource) else { continue };
+                let plugin = self.plugin(resource).map_err(|_| none_healthy(resource))?;
+                let Some(plugin) = plugin else { continue };
                 let ids = self.hold(pod, container, resource, &plugin, wanted).await?;
                 self.answer((pod, container, resource), &plugin, &ids).await?;
             }
@@ -222,7 +220,8 @@ impl Devices {
             let ids = self.hold(pod, container, resource, &plugin, wanted).await?;
             let of_plugin = |problem: String| format!("device plugin of {resource}: {problem}");
             let answer = self.answer((pod, container, resource), &plugin, &ids).await.map_err(of_plugin)?;
-            plugin.pre_start(&ids).await.map_err(of_plugin)?;
+            let failed = |problem: String| format!("device plugin PreStartContainer rpc failed with err: {problem}");
+            plugin.pre_start(&ids).await.map_err(failed)?;
             add(config, answer);
         }
         Ok(())
@@ -293,7 +292,7 @@ impl Devices {
         let kept: Vec<String> = again.iter().filter(|id| healthy.contains(*id)).take(wanted).cloned().collect();
         let preferred = match kept.len() == wanted {
             true => Vec::new(),
-            false => plugin.preferred(free, kept, wanted).await,
+            false => plugin.preferred(free, kept, wanted).await?,
         };
         let mut state = self.state();
         if let Some(held) = held {
@@ -324,17 +323,6 @@ impl Devices {
         write_atomically(&self.dir.join(CHECKPOINT), &text, 0o600)
             .map_err(|e| format!("writing the allocations of devices: {e}"))
     }
-}
-
-/// What a container asks for that plugins may bring, and how much of it.
-fn wants(container: &Container) -> Vec<(&str, usize)> {
-    let limits = container.resources.as_ref().and_then(|r| r.limits.as_ref());
-    let names = limits.into_iter().flat_map(|limits| limits.keys()).map(String::as_str);
-    names
-        .filter(|name| is_extended(name))
-        .map(|name| (name, wanted(container, name)))
-        .filter(|want| want.1 > 0)
-        .collect()
 }
 
 /// Adds what a plugin wants to a container's configuration.

@@ -8,6 +8,7 @@ mod manager;
 mod plugin;
 mod podresources;
 mod server;
+mod state;
 mod table;
 
 pub use health::DeviceHealth;

@@ -12,6 +12,11 @@ pub fn passing(pod: &Pod) -> Vec<&str> {
     spec::init_containers(pod).iter().filter(|c| !spec::is_sidecar(c)).map(|c| c.name.as_str()).collect()
 }
 
+/// Why nothing of a resource can be given, in upstream's words.
+pub fn none_healthy(resource: &str) -> String {
+    format!("no healthy devices present; cannot allocate unhealthy devices {resource}")
+}
+
 /// Devices of one container, by resource.
 pub type Held = BTreeMap<String, BTreeSet<String>>;
 
@@ -76,6 +81,9 @@ impl Table {
         preferred: &[String],
         again: &BTreeSet<String>,
     ) -> Result<BTreeSet<String>, String> {
+        if healthy.is_empty() {
+            return Err(none_healthy(resource));
+        }
         let taken = self.taken(resource);
         let free: BTreeSet<&String> = healthy.iter().filter(|id| again.contains(*id) || !taken.contains(id)).collect();
         if free.len() < wanted {

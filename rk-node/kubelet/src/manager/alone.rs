@@ -28,6 +28,7 @@ impl Manager {
                 self.present(pod);
             }
         }
+        self.known = true;
         self.show();
     }
 }

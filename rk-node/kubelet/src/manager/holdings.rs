@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::{Handle, Manager};
-use crate::admission::Refusal;
+use crate::admission::{Refusal, unexpected};
+use crate::numa::TopologyPolicy;
 use crate::pod::spec;
 
 impl Manager {
@@ -16,6 +17,14 @@ impl Manager {
             self.workers.values().for_each(|handle| handle.wake.notify_one());
         }
         Ok(())
+    }
+
+    /// Whether the devices are there that the pod asks for. Upstream's kubelet gives them before it counts what else a pod asks for, and
+    /// ends nobody to have more of them.
+    pub(super) fn could_have_devices(&self, pod: &Pod) -> Result<(), Refusal> {
+        self.take_back();
+        let aligned = self.context.options.topology.policy != TopologyPolicy::None;
+        self.context.devices.could(pod, aligned).map_err(|problem| unexpected(&problem))
     }
 
     /// Whether the pod of a worker takes something of the node: until it has ended, and beyond if it runs again then.
@@ -41,7 +50,10 @@ impl Manager {
     }
 
     pub(super) fn keep(&self, holders: &BTreeSet<String>) {
-        self.context.devices.keep(holders);
+        // What goes in favour of another leaves it the CPUs that both may run on for a while, but no device is ever two pods'.
+        let lasts = |h: &Handle| h.preempted && !h.task.is_finished() && !self.has_ended(h.desired.borrow().pod());
+        let ending = self.workers.iter().filter(|(_, handle)| lasts(handle)).map(|(uid, _)| uid.clone());
+        self.context.devices.keep(&holders.iter().cloned().chain(ending).collect());
         self.context.memory.keep(holders);
         if self.context.cpus.keep(holders) {
             self.workers.values().for_each(|handle| handle.wake.notify_one());

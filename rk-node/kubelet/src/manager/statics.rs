@@ -160,6 +160,7 @@ mod tests {
             stage: watch::Sender::new(Stage::Syncing).subscribe(),
             began,
             refused: false,
+            preempted: false,
             adopted: false,
         };
         assert!(!handle.returns(), "it runs");

@@ -11,6 +11,9 @@ const ALWAYS: [&str; 5] = ["PodReadyToStartContainers", "Initialized", "Ready", 
 /// Types that a pod has while they say something.
 const SOMETIMES: [&str; 3] = ["PodResizePending", "PodResizeInProgress", RESTARTING];
 
+/// Types that tell how a resize goes.
+const RESIZES: [&str; 2] = ["PodResizePending", "PodResizeInProgress"];
+
 /// Type of the condition that tells whether all containers are being ended to begin anew (KEP-5532).
 const RESTARTING: &str = "AllContainersRestarting";
 
@@ -27,6 +30,12 @@ const BY_KUBELET: &str = "TerminationByKubelet";
 /// Whether the kubelet wrote this condition, whoever may write others of its type.
 pub fn ours(condition: &PodCondition) -> bool {
     owned(&condition.type_) || (condition.type_ == DISRUPTION && condition.reason.as_deref() == Some(BY_KUBELET))
+}
+
+/// Whether a condition says what it said before, and since then. A resize that goes on for another reason is another turn of it.
+pub fn lasts(before: &PodCondition, now: &PodCondition) -> bool {
+    let same = before.type_ == now.type_ && before.status == now.status;
+    same && (before.reason == now.reason || !RESIZES.contains(&now.type_.as_str()))
 }
 
 /// A condition as the API has it.
@@ -245,14 +254,17 @@ pub fn resizing(pod: &Pod, state: &Resizing, now: &Time) -> PodCondition {
             ("PodResizeInProgress", error.as_ref().map(|_| "Error".to_owned()), error.clone())
         }
     };
-    let old = condition(pod, type_);
-    PodCondition {
+    let mut told = PodCondition {
         type_: type_.into(),
         status: "True".into(),
         reason,
         message,
-        last_transition_time: old.and_then(|c| c.last_transition_time.clone()).or_else(|| Some(now.clone())),
+        last_transition_time: Some(now.clone()),
         last_probe_time: None,
         observed_generation: pod.metadata.generation,
+    };
+    if let Some(before) = condition(pod, type_).filter(|before| lasts(before, &told)) {
+        told.last_transition_time.clone_from(&before.last_transition_time);
     }
+    told
 }

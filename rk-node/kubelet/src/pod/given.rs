@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Pod, PodCondition, ResourceRequirements};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition, PodStatus, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use super::spec;
@@ -106,6 +106,35 @@ pub fn as_given(pod: &Pod) -> Arc<Pod> {
     Arc::new(given)
 }
 
+/// A pod as the API has it, but with what this kubelet has `told` last of what is allocated and in force: the API may not tell it back yet.
+pub fn as_told(pod: &Arc<Pod>, told: &PodStatus) -> Arc<Pod> {
+    let mut status = pod.status.clone().unwrap_or_default();
+    recall(&mut status.container_statuses, told.container_statuses.as_deref());
+    recall(&mut status.init_container_statuses, told.init_container_statuses.as_deref());
+    if told.allocated_resources.is_some() {
+        status.allocated_resources.clone_from(&told.allocated_resources);
+        status.resources.clone_from(&told.resources);
+    }
+    if pod.status.as_ref() == Some(&status) {
+        return pod.clone();
+    }
+    Arc::new(Pod { status: Some(status), ..(**pod).clone() })
+}
+
+/// Puts what was told of each container into what is known of it.
+fn recall(known: &mut Option<Vec<ContainerStatus>>, told: Option<&[ContainerStatus]>) {
+    for told in told.unwrap_or_default() {
+        let known = known.get_or_insert_default();
+        match known.iter_mut().find(|status| status.name == told.name) {
+            Some(status) => {
+                status.allocated_resources.clone_from(&told.allocated_resources);
+                status.resources.clone_from(&told.resources);
+            }
+            None => known.push(told.clone()),
+        }
+    }
+}
+
 /// Puts what was allocated and what is in force for the CPU and the memory that are asked for.
 fn replace(own: &mut ResourceRequirements, allocated: Option<&Amounts>, in_force: Option<&ResourceRequirements>) {
     if let Some(allocated) = allocated {
@@ -162,6 +191,33 @@ mod tests {
         assert_eq!(counted(), told(&asks), "it has what it asks for");
         withheld.lock().insert(spec::uid(&asks).to_owned());
         assert_eq!(counted(), given);
+    }
+
+    #[test]
+    fn what_was_told_of_a_pod_is_known_before_the_api_tells_it_back() {
+        let status = |cpu: &str| -> PodStatus {
+            let of = json!({"name": "a", "image": "i", "imageID": "", "ready": true, "restartCount": 0,
+                "allocatedResources": {"cpu": cpu}, "resources": {"requests": {"cpu": cpu}}});
+            serde_json::from_value(json!({"allocatedResources": {"cpu": cpu}, "containerStatuses": [of]})).unwrap()
+        };
+        let known = |status: Option<PodStatus>| {
+            let mut pod = pod(json!({"containers": [{"name": "a", "resources": {"requests": {"cpu": "9"}}}]}));
+            pod.status = status;
+            Arc::new(pod)
+        };
+        for before in [None, Some(PodStatus::default()), Some(status("1"))] {
+            let found = as_told(&known(before.clone()), &status("2"));
+            let own = as_given(&found).spec.as_ref().and_then(|spec| spec.containers[0].resources.clone());
+            let own = own.and_then(|resources| resources.requests).unwrap();
+            assert_eq!(own["cpu"].0, "2", "{before:?}");
+            let node = BTreeMap::from([("cpu".to_owned(), Quantity("4".into()))]);
+            let judged = super::super::resize::pending(&found, &[], &node);
+            let why = "Node didn't have enough capacity: cpu, requested: 9000, capacity: 4000";
+            assert_eq!(judged, Some(("Infeasible".to_owned(), why.to_owned())), "{before:?}");
+        }
+        let same = known(Some(status("2")));
+        assert!(Arc::ptr_eq(&same, &as_told(&same, &status("2"))));
+        assert!(Arc::ptr_eq(&same, &as_told(&same, &PodStatus::default())), "nothing was told");
     }
 
     /// A pod with one CPU that asks for so many now, and waits for them since the second.

@@ -1,7 +1,7 @@
 //! Labels and annotations that mark sandboxes and containers, as every kubelet writes them. After a restart they are what
 //! the kubelet's memory is rebuilt from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// Label: name of the pod.
 pub const POD_NAME: &str = "io.kubernetes.pod.name";
@@ -32,6 +32,12 @@ pub const CONFIG_SOURCE: &str = "kubernetes.io/config.source";
 /// Annotation: when the kubelet first saw the pod.
 pub const CONFIG_SEEN: &str = "kubernetes.io/config.seen";
 
+/// The UID of the pod that something with these labels is of. None where it is of no pod, or of one whose UID is no name: directories and
+/// cgroups are removed by it when nobody knows the pod, and any client of the runtime may have made it up.
+pub fn pod_uid(labels: &HashMap<String, String>) -> Option<&String> {
+    labels.get(POD_UID).filter(|uid| !uid.is_empty() && !uid.starts_with('.') && !uid.contains(['/', '\0']))
+}
+
 /// Labels of a pod's sandbox: the pod's own and the kubelet's.
 pub fn sandbox_labels(
     own: Option<&BTreeMap<String, String>>,
@@ -51,4 +57,27 @@ pub fn container_labels(container: &str, name: &str, namespace: &str, uid: &str)
     let mut labels = sandbox_labels(None, name, namespace, uid);
     labels.insert(CONTAINER_NAME.into(), container.into());
     labels
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_name_is_nobodys_uid() {
+        let found = |uid: &str| pod_uid(&HashMap::from([(POD_UID.to_owned(), uid.to_owned())])).is_some();
+        for (uid, want) in [
+            ("0c6a3f6e-7d0b-4d5f-9b8e-1f2a3b4c5d6e", true),
+            ("d41d8cd98f00b204e9800998ecf8427e", true),
+            ("a.b_c", true),
+            ("", false),
+            (".", false),
+            ("..", false),
+            ("/etc", false),
+            ("a/../../..", false),
+        ] {
+            assert_eq!(found(uid), want, "{uid:?}");
+        }
+        assert_eq!(pod_uid(&HashMap::new()), None);
+    }
 }

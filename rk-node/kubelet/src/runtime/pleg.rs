@@ -49,7 +49,7 @@ fn news(event: cri::ContainerEventResponse) -> Option<News> {
         return Some(News::Gone(event.container_id));
     }
     let Some(sandbox) = event.pod_sandbox_status else { return Some(News::Unclear) };
-    let uid = sandbox.labels.get(labels::POD_UID)?.clone();
+    let uid = labels::pod_uid(&sandbox.labels)?.clone();
     let containers = event.containers_statuses.into_iter().map(|container| (container.id, container.state));
     Some(News::Of(uid, containers.chain([(sandbox.id, sandbox.state)]).collect()))
 }
@@ -183,12 +183,12 @@ impl Pleg {
     async fn relist(&self) -> Result<Seen, RuntimeError> {
         let mut seen = Seen::new();
         for sandbox in self.runtime.list_sandboxes().await? {
-            if let Some(uid) = sandbox.labels.get(labels::POD_UID) {
+            if let Some(uid) = labels::pod_uid(&sandbox.labels) {
                 seen.entry(uid.clone()).or_default().insert(sandbox.id, sandbox.state);
             }
         }
         for container in self.runtime.list_containers().await? {
-            if let Some(uid) = container.labels.get(labels::POD_UID) {
+            if let Some(uid) = labels::pod_uid(&container.labels) {
                 seen.entry(uid.clone()).or_default().insert(container.id, container.state);
             }
         }

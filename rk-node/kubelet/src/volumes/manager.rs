@@ -47,8 +47,6 @@ pub struct Volumes {
     pub images: BTreeMap<String, (String, Option<String>)>,
     /// Whether the volume's content must not be written.
     pub read_only: BTreeMap<String, bool>,
-    /// Persistent volumes that have grown on the way.
-    pub grown: Vec<Grown>,
 }
 
 /// A persistent volume that has grown on its node.
@@ -109,16 +107,34 @@ impl VolumeManager {
     }
 
     /// Sets all volumes of the pod up from objects no older than `max_age`, or all that can be: the error is the first one's. Safe to repeat.
-    pub async fn set_up(&self, pod: &Pod, fields: &FieldContext, max_age: Duration) -> Result<Volumes, VolumeError> {
-        self.each(pod, fields, max_age).await
+    /// What has grown on the way is told in `grown`, whatever becomes of the others: it grows once.
+    pub async fn set_up(
+        &self,
+        pod: &Pod,
+        fields: &FieldContext,
+        max_age: Duration,
+        grown: &mut Vec<Grown>,
+    ) -> Result<Volumes, VolumeError> {
+        self.each(pod, fields, max_age, grown).await
     }
 
-    /// Brings what changed in the API into a running pod's volumes.
-    pub async fn refresh(&self, pod: &Pod, fields: &FieldContext) -> Result<Volumes, VolumeError> {
-        self.each(pod, fields, REFRESH_AGE).await
+    /// Brings what changed in the API into a running pod's volumes; as [`Self::set_up`].
+    pub async fn refresh(
+        &self,
+        pod: &Pod,
+        fields: &FieldContext,
+        grown: &mut Vec<Grown>,
+    ) -> Result<Volumes, VolumeError> {
+        self.each(pod, fields, REFRESH_AGE, grown).await
     }
 
-    async fn each(&self, pod: &Pod, fields: &FieldContext, max_age: Duration) -> Result<Volumes, VolumeError> {
+    async fn each(
+        &self,
+        pod: &Pod,
+        fields: &FieldContext,
+        max_age: Duration,
+        grown: &mut Vec<Grown>,
+    ) -> Result<Volumes, VolumeError> {
         let (mut volumes, mut held) = (Volumes::default(), BTreeMap::new());
         let mut problem: Option<VolumeError> = None;
         for volume in pod.spec.as_ref().and_then(|s| s.volumes.as_deref()).unwrap_or_default() {
@@ -129,7 +145,7 @@ impl VolumeManager {
                 continue;
             }
             let begun = Instant::now();
-            let placed = match self.of_others(pod, volume, &mut volumes.grown).await {
+            let placed = match self.of_others(pod, volume, grown).await {
                 Ok(Some(placed)) => Ok(placed),
                 Ok(None) => self.one(pod, volume, &collector).await.map(Placed::Tree),
                 Err(reason) => Err(reason),

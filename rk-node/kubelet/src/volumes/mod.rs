@@ -28,7 +28,7 @@ use std::time::Duration;
 pub const STATS_AGE: Duration = Duration::from_secs(60);
 
 pub use csi::{Csi, Driver, Drivers, NodeObject, VolumeStats};
-pub use manager::{VolumeManager, Volumes};
+pub use manager::{Grown, VolumeManager, Volumes};
 pub use mounts::{container_devices, container_mounts, is_read_only_all_the_way};
 pub use objects::Objects;
 pub use subpath::read_beneath;

@@ -61,6 +61,8 @@ pub struct State {
     pub sandboxes: Vec<Sandbox>,
     pub containers: Vec<Container>,
     pub images: Vec<String>,
+    /// Images that were to be removed. They stay.
+    pub removed_images: Vec<String>,
     /// Names whose pull fails.
     pub broken_images: Vec<String>,
     /// Calls by name.

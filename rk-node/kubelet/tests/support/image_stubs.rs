@@ -48,7 +48,8 @@ impl ImageService for FakeCri {
         ok(cri::PullImageResponse { image_ref: name })
     }
 
-    async fn remove_image(&self, _: Request<cri::RemoveImageRequest>) -> Answer<cri::RemoveImageResponse> {
+    async fn remove_image(&self, request: Request<cri::RemoveImageRequest>) -> Answer<cri::RemoveImageResponse> {
+        self.state().removed_images.push(request.into_inner().image.unwrap_or_default().image);
         ok(cri::RemoveImageResponse {})
     }
 

@@ -15,6 +15,8 @@ pub struct Allocation {
     given: Option<Vec<Option<ResourceRequirements>>>,
     /// The generation of the spec whose resize has begun and is not done.
     begun: Option<i64>,
+    /// The generation of the spec of which was told last that its resize waits.
+    waits: Option<i64>,
 }
 
 impl Allocation {
@@ -42,7 +44,9 @@ fn generation(pod: &Pod) -> i64 {
 
 impl Worker {
     /// Whether the node can give what the pod asks for now.
-    pub(super) fn judge_resize(&mut self, pod: &Pod) {
+    pub(super) fn judge_resize(&mut self, pod: &Arc<Pod>) {
+        let known = self.as_told(pod);
+        let pod: &Pod = &known;
         let before = self.resize_pending.take();
         let context = self.context.clone();
         let mut withheld = context.withheld.lock();
@@ -64,7 +68,9 @@ impl Worker {
         drop(withheld);
         let Some((reason, message)) = &self.resize_pending else { return self.begin_resize(pod) };
         self.allocation.withhold();
-        if before.as_ref() != self.resize_pending.as_ref() {
+        // What is asked for anew is answered anew, if only in the same words.
+        let asked_anew = self.allocation.waits.replace(generation(pod)) != Some(generation(pod));
+        if asked_anew || before.as_ref() != self.resize_pending.as_ref() {
             if reason == "Infeasible" {
                 self.context.runtime.meters.resizes.infeasible(resize::detail(message));
             }
@@ -75,7 +81,13 @@ impl Worker {
 
     /// The pod as what begins in it is held to: while its resize waits, with what it was given before.
     pub(super) fn as_given(&self, pod: &Arc<Pod>) -> Arc<Pod> {
-        if self.resize_pending.is_some() { given::as_given(pod) } else { pod.clone() }
+        if self.resize_pending.is_some() { given::as_given(&self.as_told(pod)) } else { pod.clone() }
+    }
+
+    /// The pod with what was told last of what it is given.
+    pub(super) fn as_told(&self, pod: &Arc<Pod>) -> Arc<Pod> {
+        let told = self.context.status.latest(spec::uid(pod));
+        told.map_or_else(|| pod.clone(), |told| given::as_told(pod, &told))
     }
 
     fn begin_resize(&mut self, pod: &Pod) {

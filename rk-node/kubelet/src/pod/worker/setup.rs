@@ -16,7 +16,7 @@ use crate::pod::resize::Resize;
 use crate::pod::{resize, spec};
 use crate::runtime::{RuntimeError, RuntimePod};
 use crate::swap::SWAP_FILE;
-use crate::volumes::Volumes;
+use crate::volumes::Grown;
 
 impl Worker {
     /// A change of the pod's cgroup, timed.
@@ -74,9 +74,11 @@ impl Worker {
         // What was asked for since the pod is known is as new as the pod can want; after a failure it is asked for anew.
         let known = self.unstarted.filter(|_| self.volumes.is_none() && self.setup_failures == 0);
         let age = known.map_or(Duration::ZERO, |since| since.elapsed());
-        match self.context.volumes.set_up(pod, &fields, age).await {
+        let mut grown = Vec::new();
+        let placed = self.context.volumes.set_up(pod, &fields, age, &mut grown).await;
+        self.tell_growth(pod, &grown);
+        match placed {
             Ok(volumes) => {
-                self.tell_growth(pod, &volumes);
                 self.volumes = Some((volumes, Instant::now()));
                 Ok(())
             }
@@ -88,9 +90,9 @@ impl Worker {
     }
 
     /// Tells of volumes that have grown, about the pod and about their claims.
-    fn tell_growth(&self, pod: &Pod, volumes: &Volumes) {
+    fn tell_growth(&self, pod: &Pod, grown: &[Grown]) {
         let (recorder, node) = (&self.context.recorder, &self.context.options.node_name);
-        for grown in &volumes.grown {
+        for grown in grown {
             let told = format!("MountVolume.NodeExpandVolume succeeded for volume {:?} {node}", grown.volume);
             let claim = PodRef::claim(spec::namespace(pod), &grown.claim, &grown.uid);
             for about in [PodRef::of(pod), claim] {
@@ -227,11 +229,11 @@ impl Worker {
         }
         let ip = runtime.active_sandbox().and_then(|s| s.ips.first()).cloned().unwrap_or_default();
         let fields = self.context.fields(self.ips(pod, &ip));
-        match self.context.volumes.refresh(pod, &fields).await {
-            Ok(volumes) => {
-                self.tell_growth(pod, &volumes);
-                self.volumes = Some((volumes, Instant::now()));
-            }
+        let mut grown = Vec::new();
+        let refreshed = self.context.volumes.refresh(pod, &fields, &mut grown).await;
+        self.tell_growth(pod, &grown);
+        match refreshed {
+            Ok(volumes) => self.volumes = Some((volumes, Instant::now())),
             Err(error) => {
                 self.context.recorder.warning(&PodRef::of(pod), "FailedMount", error.to_string());
                 tracing::debug!(pod = %spec::describe(pod), "refreshing volumes: {error}");

@@ -25,8 +25,9 @@ impl Worker {
             (node.host_ips.clone(), node.memory)
         };
         let (probes, devices) = (self.probes.results(), self.context.devices.health(spec::uid(pod)));
+        let known = self.as_told(pod);
         let inputs = StatusInputs {
-            pod,
+            pod: &known,
             runtime,
             round: self.round(pod, runtime),
             probes: &probes,
