@@ -158,7 +158,7 @@ fn enforce_devices(spec: &Spec) -> Result<()> {
         return Ok(());
     };
     let path = linux.cgroups_path().as_ref().context("device rules need a cgroups path")?;
-    devices::enforce(&cgroup::directory(path), rules)
+    devices::enforce(&rk_sys::cgroup_dir(path), rules)
 }
 
 /// What libcontainer must not do itself: drop capabilities (too early for seccomp), and resources (already in force).

@@ -122,7 +122,7 @@ impl Supervisor {
             bundle: start.bundle,
             pid: 0,
             started_at: 0,
-            cgroup: cgroup::directory(&cgroups_path),
+            cgroup: rk_sys::cgroup_dir(&cgroups_path),
             exit: None,
             log,
             outputs,
