@@ -19,11 +19,14 @@ use rustix::fs::{AtFlags, Gid, Mode, OFlags, ResolveFlags, Uid};
 
 use crate::executor::Launcher;
 use crate::join::Join;
+use crate::scratch::Scratch;
 use crate::{cgroup, devices, propagation, seccomp, stage};
 
 /// The full spec as the CRI server wrote it, and the one libcontainer reads.
 const FULL_SPEC: &str = "spec.json";
 const RUNTIME_SPEC: &str = "config.json";
+/// The process of an exec, for libcontainer.
+const PROCESS: &str = "process.json";
 
 /// Where the new process's stdio goes.
 pub enum Stdio {
@@ -97,18 +100,18 @@ pub fn exec(dir: &Path, id: &str, bundle: &Path, init: i32, mut process: Process
     }
     process.set_capabilities(None);
     ensure_home(&mut process);
-    let file = dir.join(format!("exec-{}.json", std::process::id()));
+    let scratch = Scratch::make(dir, id)?;
+    let file = scratch.root().join(PROCESS);
     fs::write(&file, serde_json::to_vec(&process)?)?;
     let below =
         spec.linux().as_ref().and_then(|l| l.cgroups_path().as_deref()).and_then(|path| cgroup::sub_cgroup(path, init));
-    let joined = builder(id, &container_dir(dir), launcher, stdio)?
+    let joined = builder(id, scratch.root(), launcher, stdio)?
         .as_tenant()
         .with_process(Some(&file))
         .with_sub_cgroup(below)
         .with_detach(true)
         .as_sibling(true)
         .build();
-    let _ = fs::remove_file(&file);
     match joined {
         Ok(pid) => Ok(pid.as_raw()),
         Err(error) => {
