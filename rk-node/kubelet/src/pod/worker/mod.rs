@@ -70,6 +70,11 @@ impl Desired {
         matches!((self, before), (Self::Present(now), Self::Present(then)) if spec::same_but_status(now, then))
     }
 
+    /// Whether the pod that the worker began with is to end: for good, or to begin again from a manifest that was put back.
+    fn ends(&self, began: &Pod) -> bool {
+        self.ending() || self.put_back(began)
+    }
+
     /// Whether its object is gone or goes.
     pub fn ending(&self) -> bool {
         self.gone() || self.pod().metadata.deletion_timestamp.is_some()
@@ -243,7 +248,7 @@ impl Worker {
 
     async fn step(&mut self, desired: &Desired) -> Result<Duration, RuntimeError> {
         let ends = match self.stage {
-            Stage::Syncing => desired.ending() || desired.put_back(&self.began),
+            Stage::Syncing => desired.ends(&self.began),
             Stage::Resting => desired.ending(),
             Stage::Terminating | Stage::Terminated | Stage::Removed => false,
         };
