@@ -14,7 +14,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use oci_spec::runtime::{Process, Spec};
 use rk_shim_protocol::container_dir;
-use rk_sys::patiently;
+use rk_sys::{chain, patiently};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, ResolveFlags, Uid};
 
 use crate::executor::Launcher;
@@ -236,19 +236,5 @@ fn reason(read: OwnedFd, error: &dyn std::error::Error) -> String {
 fn read_all(read: OwnedFd) -> String {
     let mut text = String::new();
     let _ = File::from(read).take(4096).read_to_string(&mut text);
-    text
-}
-
-/// An error and its sources in one line, without saying anything twice.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        let next = error.to_string();
-        if !text.contains(&next) {
-            text = format!("{text}: {next}");
-        }
-        source = error.source();
-    }
     text
 }
