@@ -1,5 +1,5 @@
 //! The worker of one pod: gather, decide, publish, act, wait. One task per pod; everything it decides with is in `decide` and
-//! `status`, everything it does is in `start` and `kill`.
+//! `status`, everything it does is in `start` and `kill`. `turn` makes a pod run, `end` ends it, the other modules are what they share.
 
 mod act;
 mod allocation;

@@ -38,8 +38,8 @@ impl Worker {
         Ok(RETRY)
     }
 
-    /// Looks, decides, tells and acts, once each. `pod` is a static pod's with its new status afterwards, and `pause` no longer than what
-    /// is due next.
+    /// Looks, decides, tells and acts, once each. Afterwards a static `pod` has the status that was told of it, which nobody else keeps, and
+    /// `pause` is no longer than it is until something is due.
     async fn turn(
         &mut self,
         desired: &Desired,
