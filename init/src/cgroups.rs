@@ -2,10 +2,10 @@
 
 use crate::console::Journal;
 use crate::mounts::make_dir;
+use rk_sys::CGROUP_ROOT;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const ROOT: &str = "/sys/fs/cgroup";
 const CONTROLLERS: [&str; 6] = ["cpu", "cpuset", "memory", "pids", "io", "hugetlb"];
 /// Below `rk/`: name and bytes that no pod can take from it.
 const RESERVED: [(&str, u64); 5] =
@@ -15,19 +15,19 @@ const PODS: [&str; 3] = ["kubepods", "kubepods/burstable", "kubepods/besteffort"
 
 /// Makes the tree and moves PID 1 into `rk/init`.
 pub fn prepare(journal: &mut Journal) {
-    delegate(journal, ROOT);
-    make_dir(journal, &format!("{ROOT}/rk"), 0o755);
-    delegate(journal, &format!("{ROOT}/rk"));
+    delegate(journal, CGROUP_ROOT);
+    make_dir(journal, &format!("{CGROUP_ROOT}/rk"), 0o755);
+    delegate(journal, &format!("{CGROUP_ROOT}/rk"));
     let total: u64 = RESERVED.iter().map(|(_, bytes)| bytes).sum();
-    set(journal, &format!("{ROOT}/rk/memory.min"), &total.to_string());
+    set(journal, &format!("{CGROUP_ROOT}/rk/memory.min"), &total.to_string());
     for (name, bytes) in RESERVED {
-        let dir = format!("{ROOT}/rk/{name}");
+        let dir = format!("{CGROUP_ROOT}/rk/{name}");
         make_dir(journal, &dir, 0o755);
         set(journal, &format!("{dir}/memory.min"), &bytes.to_string());
     }
-    set(journal, &format!("{ROOT}/rk/init/cgroup.procs"), "1");
+    set(journal, &format!("{CGROUP_ROOT}/rk/init/cgroup.procs"), "1");
     for name in PODS {
-        let dir = format!("{ROOT}/{name}");
+        let dir = format!("{CGROUP_ROOT}/{name}");
         make_dir(journal, &dir, 0o755);
         delegate(journal, &dir);
     }
@@ -35,24 +35,24 @@ pub fn prepare(journal: &mut Journal) {
 
 /// The cgroup of a service.
 pub fn of_service(name: &str) -> PathBuf {
-    Path::new(ROOT).join("rk").join(name)
+    Path::new(CGROUP_ROOT).join("rk").join(name)
 }
 
 /// Whether any process lives in a pod.
 pub fn pods_populated() -> bool {
-    let events = fs::read_to_string(format!("{ROOT}/kubepods/cgroup.events")).unwrap_or_default();
+    let events = fs::read_to_string(format!("{CGROUP_ROOT}/kubepods/cgroup.events")).unwrap_or_default();
     events.lines().any(|line| line == "populated 1")
 }
 
 /// Kills every process of every pod at once.
 pub fn kill_pods(journal: &mut Journal) {
-    set(journal, &format!("{ROOT}/kubepods/cgroup.kill"), "1");
+    journal.check("killing all pods", rk_sys::kill_cgroup(&Path::new(CGROUP_ROOT).join("kubepods")));
 }
 
 /// Every process of every pod; at most `most`, which bounds the work of one turn.
 pub fn pod_processes(most: usize) -> Vec<i32> {
     let mut found = Vec::new();
-    let mut dirs = vec![PathBuf::from(ROOT).join("kubepods")];
+    let mut dirs = vec![PathBuf::from(CGROUP_ROOT).join("kubepods")];
     while let Some(dir) = dirs.pop() {
         let procs = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
         found.extend(procs.lines().filter_map(|line| line.parse::<i32>().ok()).filter(|pid| *pid > 1));

@@ -75,47 +75,65 @@ fn pod_routes(node: &Node) -> Vec<PodRoute> {
         .collect()
 }
 
+/// The ways to pods by the nodes that they are on, and which of them the kernel has.
+#[derive(Default)]
+struct Ways {
+    nodes: BTreeMap<String, Vec<PodRoute>>,
+    /// What the list that is being read has brought.
+    fresh: BTreeMap<String, Vec<PodRoute>>,
+    /// Whether a list was read to its end: before that, the kernel may have routes of nodes that nobody has named yet.
+    listed: bool,
+    /// What the kernel was brought to last; `None` when it is to be compared again.
+    applied: Option<Vec<PodRoute>>,
+}
+
+impl Ways {
+    fn take(&mut self, event: Event<Node>) {
+        let name = |node: &Node| node.metadata.name.clone().unwrap_or_default();
+        match event {
+            Event::Begin => self.fresh.clear(),
+            Event::Listed(node) => drop(self.fresh.insert(name(&node), pod_routes(&node))),
+            Event::Complete => {
+                self.nodes = std::mem::take(&mut self.fresh);
+                self.listed = true;
+            }
+            Event::Applied(node) => drop(self.nodes.insert(name(&node), pod_routes(&node))),
+            Event::Deleted(node) => drop(self.nodes.remove(&name(&node))),
+            Event::Unread(key) => {
+                self.fresh.extend(self.nodes.get(&key.name).cloned().map(|known| (key.name, known)));
+            }
+            Event::Vanished(key) => drop(self.nodes.remove(&key.name)),
+        }
+    }
+
+    /// What to bring the kernel to, unless it is there. Node objects change with every heartbeat; routes hardly ever do.
+    fn due(&self, own: &str) -> Option<Vec<PodRoute>> {
+        let others = self.nodes.iter().filter(|(name, _)| *name != own);
+        let want: Vec<PodRoute> = others.flat_map(|(_, routes)| routes.iter().copied()).collect();
+        (self.listed && self.applied.as_ref() != Some(&want)).then_some(want)
+    }
+}
+
 /// Keeps the routes to all other nodes' pods. Runs for ever.
 pub async fn route(client: Client, own: String) {
     let mut events = follow::<Node>(client, Selection::default());
-    let mut nodes: BTreeMap<String, Vec<PodRoute>> = BTreeMap::new();
-    let mut fresh = BTreeMap::new();
-    let mut synced = false;
-    let mut due = tokio::time::Instant::now() + RESYNC;
-    let mut applied: Option<Vec<PodRoute>> = None;
+    let mut ways = Ways::default();
+    // It goes on by itself: an API that is away for longer than its period leaves nothing due that could be done.
+    let mut resync = tokio::time::interval(RESYNC);
     loop {
         tokio::select! {
-            Some(event) = events.next() => {
-                let name = |node: &Node| node.metadata.name.clone().unwrap_or_default();
-                match event {
-                    Event::Begin => fresh.clear(),
-                    Event::Listed(node) => drop(fresh.insert(name(&node), pod_routes(&node))),
-                    Event::Complete => {
-                        nodes = std::mem::take(&mut fresh);
-                        synced = true;
-                    }
-                    Event::Applied(node) => drop(nodes.insert(name(&node), pod_routes(&node))),
-                    Event::Deleted(node) => drop(nodes.remove(&name(&node))),
-                    Event::Unread(key) => fresh.extend(nodes.get(&key.name).cloned().map(|known| (key.name, known))),
-                    Event::Vanished(key) => drop(nodes.remove(&key.name)),
-                }
-            }
-            () = tokio::time::sleep_until(due) => applied = None,
+            Some(event) = events.next() => ways.take(event),
+            _ = resync.tick() => ways.applied = None,
         }
-        let want: Vec<PodRoute> =
-            nodes.iter().filter(|(name, _)| **name != own).flat_map(|(_, r)| r.iter().copied()).collect();
-        // Node objects change with every heartbeat; routes hardly ever do.
-        if !synced || applied.as_ref() == Some(&want) {
-            continue;
-        }
+        let Some(want) = ways.due(&own) else { continue };
         match routes::sync(&want).await {
             Ok(()) => {
-                applied = Some(want);
-                due = tokio::time::Instant::now() + RESYNC;
+                ways.applied = Some(want);
+                resync.reset();
             }
             Err(error) => {
                 tracing::warn!("routes to other nodes' pods: {error}");
-                due = tokio::time::Instant::now() + RETRY;
+                resync.reset_after(RETRY);
             }
         }
     }
@@ -124,6 +142,7 @@ pub async fn route(client: Client, own: String) {
 #[cfg(test)]
 mod tests {
     use k8s_openapi::api::core::v1::NodeAddress;
+    use rk_watch::ObjectKey;
 
     use super::*;
 
@@ -137,6 +156,42 @@ mod tests {
         assert_eq!(ranges(both, &cluster[..1]), Ok(vec![net("10.244.1.0/24")]), "the config is of one family");
         assert_eq!(ranges("fd00:10:244:1::/64", &cluster[..1]), Ok(vec![net("fd00:10:244:1::/64")]));
         assert!(ranges("10.244.1.0/24,", &cluster).is_err());
+    }
+
+    #[test]
+    fn routes_lead_to_all_other_nodes_once_they_are_listed_and_until_they_are_gone() {
+        let node = |name: &str, n: u8| -> Node {
+            let object = serde_json::json!({
+                "metadata": {"name": name}, "spec": {"podCIDR": format!("10.244.{n}.0/24")},
+                "status": {"addresses": [{"type": "InternalIP", "address": format!("192.168.0.{n}")}]}});
+            serde_json::from_value(object).unwrap()
+        };
+        let mut ways = Ways::default();
+        let due = |ways: &Ways| -> Option<Vec<String>> {
+            ways.due("own").map(|want| want.iter().map(|route| route.node_ip.to_string()).collect())
+        };
+        ways.take(Event::Begin);
+        ways.take(Event::Listed(node("own", 1)));
+        ways.take(Event::Listed(node("b", 2)));
+        ways.applied = None;
+        assert_eq!(due(&ways), None, "others may follow");
+        ways.take(Event::Complete);
+        assert_eq!(due(&ways), Some(vec!["192.168.0.2".to_owned()]), "its own pods are on its own bridge");
+        ways.applied = ways.due("own");
+        assert_eq!(due(&ways), None, "the kernel has them");
+        ways.take(Event::Applied(node("b", 2)));
+        assert_eq!(due(&ways), None, "a heartbeat");
+        ways.take(Event::Applied(node("c", 3)));
+        assert_eq!(due(&ways).map(|want| want.len()), Some(2));
+        // A list that does not name `c`, and names `b`, which cannot be read.
+        ways.take(Event::Begin);
+        ways.take(Event::Unread(ObjectKey::cluster("b")));
+        ways.take(Event::Complete);
+        assert_eq!(due(&ways), None, "what is known of a node holds until it can be read");
+        ways.applied = None;
+        assert_eq!(due(&ways).map(|want| want.len()), Some(1), "somebody else may have taken it away");
+        ways.take(Event::Vanished(ObjectKey::cluster("b")));
+        assert_eq!(due(&ways), Some(Vec::new()));
     }
 
     #[test]

@@ -1,10 +1,12 @@
-//! Thin safe wrappers of the syscalls that PID 1, netd and the container runtime use: mounts, processes, signals, power, devices, sockets, clock.
+//! Thin safe wrappers of the syscalls that PID 1, netd, the kubelet and the container runtime use: mounts, processes, cgroups, signals,
+//! power, devices, sockets, clock.
 //!
 //! One wrapper per syscall or small idiom, no policy. Every error is a [`SysError`]: the call, the object, the errno.
 //! This is the only crate of `init/` where `unsafe` is allowed.
 
 mod block;
 mod capture;
+mod cgroup;
 mod clock;
 mod dm;
 mod error;
@@ -31,6 +33,7 @@ pub use block::{
     BlockDevice, Superblock, block_devices, ext4_bytes, identify, is_blank, never_mounted, read_superblock,
 };
 pub use capture::CaptureSocket;
+pub use cgroup::{CGROUP_ROOT, cgroup_dir, kill_cgroup};
 pub use clock::{ClockOffset, boot_millis, set_clock, set_hardware_clock, slew_clock};
 pub use dm::{Crypt, Verity, close_mapped, open_crypt, open_verity, verity_is_sound};
 pub use error::{Result, SysError, chain};

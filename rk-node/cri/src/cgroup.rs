@@ -5,20 +5,14 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use rk_cri_api::v1::LinuxContainerResources;
+use rk_sys::{CGROUP_ROOT, cgroup_dir};
 
 use crate::error::{Error, IoContext, Result};
 use crate::spec;
 
-const ROOT: &str = "/sys/fs/cgroup";
-
-/// The directory of a cgroup named from the hierarchy's root.
-pub(crate) fn directory(path: &Path) -> PathBuf {
-    Path::new(ROOT).join(path.strip_prefix("/").unwrap_or(path))
-}
-
 /// Makes the cgroup with all controllers that its parents have, and puts limits in force.
 pub(crate) fn create(path: &Path, resources: Option<&LinuxContainerResources>) -> Result<()> {
-    let mut dir = PathBuf::from(ROOT);
+    let mut dir = PathBuf::from(CGROUP_ROOT);
     for part in path.components() {
         let std::path::Component::Normal(name) = part else { continue };
         enable_controllers(&dir);
@@ -42,7 +36,7 @@ fn enable_controllers(dir: &Path) {
 
 /// Puts limits in force on an existing cgroup.
 pub(crate) fn apply(path: &Path, resources: &LinuxContainerResources) -> Result<()> {
-    let dir = directory(path);
+    let dir = cgroup_dir(path);
     for setting in spec::settings(resources).map_err(Error::Invalid)? {
         let file = dir.join(&setting.file);
         match fs::write(&file, &setting.value) {
@@ -58,12 +52,15 @@ pub(crate) fn apply(path: &Path, resources: &LinuxContainerResources) -> Result<
 
 /// Kills everything in it.
 pub(crate) fn kill(path: &Path) {
-    let _ = fs::write(directory(path).join("cgroup.kill"), "1");
+    if let Err(error) = rk_sys::kill_cgroup(&cgroup_dir(path)) {
+        // It matters when the cgroup is removed, which warns that it still has processes.
+        tracing::debug!("{error}");
+    }
 }
 
 /// Removes it and what is below; busy ones are tried again for a moment, as killed processes take one to go.
 pub(crate) async fn remove(path: &Path) {
-    let dir = directory(path);
+    let dir = cgroup_dir(path);
     for _ in 0..100 {
         if remove_tree(&dir) {
             return;

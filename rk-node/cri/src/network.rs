@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use rk_cni::{Attachment, PortMapping};
+use rk_sys::chain;
 
 /// A port of the node that leads to one of the pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,12 +54,12 @@ pub struct CniNetwork(pub rk_cni::Runtime);
 
 impl PodNetwork for CniNetwork {
     fn ready(&self) -> Result<(), String> {
-        self.0.network().map(drop).map_err(chain)
+        self.0.network().map(drop).map_err(|error| chain(&error))
     }
 
     fn add(&self, pod: PodAttachment) -> BoxFuture<'_, Result<Vec<IpAddr>, String>> {
         async move {
-            let result = self.0.add(&attachment(pod)).await.map_err(chain)?;
+            let result = self.0.add(&attachment(pod)).await.map_err(|error| chain(&error))?;
             Ok(result.ips.iter().map(|ip| ip.address.addr()).collect())
         }
         .boxed()
@@ -69,7 +70,7 @@ impl PodNetwork for CniNetwork {
             let mut attachment = attachment(pod);
             // The specification wants an empty path for a namespace that is gone.
             attachment.netns = attachment.netns.filter(|path| path.exists());
-            self.0.del(&attachment).await.map_err(chain)
+            self.0.del(&attachment).await.map_err(|error| chain(&error))
         }
         .boxed()
     }
@@ -79,7 +80,7 @@ impl PodNetwork for CniNetwork {
             match self.0.gc(&sandboxes).await {
                 // Nothing was ever configured, so nothing can be left over.
                 Err(rk_cni::Error::NotConfigured(_)) | Ok(()) => Ok(()),
-                Err(error) => Err(chain(error)),
+                Err(error) => Err(chain(&error)),
             }
         }
         .boxed()
@@ -107,15 +108,4 @@ fn attachment(pod: PodAttachment) -> Attachment {
         args: args.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
         port_mappings: ports.collect(),
     }
-}
-
-/// An error and its sources in one line.
-fn chain(error: impl std::error::Error) -> String {
-    let mut line = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        line = format!("{line}: {error}");
-        source = error.source();
-    }
-    line
 }

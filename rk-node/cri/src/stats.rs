@@ -11,7 +11,6 @@ use rk_cri_api::v1::{
 };
 use rk_figures::{Ask, SoFar, Taken};
 
-use crate::cgroup;
 use crate::clock::now_ns;
 use crate::record::{ContainerRecord, SandboxRecord};
 use crate::runtime::Runtime;
@@ -62,7 +61,7 @@ fn keyed(text: &str, key: &str) -> u64 {
 
 /// Usage of one container.
 pub(crate) async fn container(runtime: &Runtime, record: &ContainerRecord, layers: Ask) -> ContainerStats {
-    let dir = cgroup::directory(&record.cgroup);
+    let dir = rk_sys::cgroup_dir(&record.cgroup);
     let usage = runtime.written(&record.id, layers).await;
     let images = runtime.config.state_dir.join("containers");
     ContainerStats {
@@ -87,7 +86,7 @@ pub(crate) async fn container(runtime: &Runtime, record: &ContainerRecord, layer
 
 /// Usage of a pod: its cgroup, its network and its containers.
 pub(crate) async fn sandbox(runtime: &Runtime, record: &SandboxRecord, layers: Ask) -> PodSandboxStats {
-    let dir = cgroup::directory(&record.cgroup_parent);
+    let dir = rk_sys::cgroup_dir(&record.cgroup_parent);
     let mut containers = Vec::new();
     for one in runtime.tables.containers_of(&record.id) {
         let one = one.get();

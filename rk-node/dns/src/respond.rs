@@ -56,10 +56,13 @@ pub(crate) async fn respond(
     };
     match local(zone, &question.name, question.query_type, &mut reply) {
         Local::Answered => pack(&query, reply, transport),
-        Local::Foreign => upstream.forward(packet, &question, transport == Transport::Tcp).await.or_else(|| {
-            reply.metadata.response_code = ResponseCode::ServFail;
-            pack(&query, reply, transport)
-        }),
+        Local::Foreign => match upstream.forward(packet, &question, transport == Transport::Tcp).await {
+            Some(answer) => fitting(&query, reply, answer, transport),
+            None => {
+                reply.metadata.response_code = ResponseCode::ServFail;
+                pack(&query, reply, transport)
+            }
+        },
         Local::Alias(target) => {
             upstream.resolve_into(&target, question.query_type, &mut reply).await;
             pack(&query, reply, transport)
@@ -161,12 +164,30 @@ fn absolute(name: &str) -> Result<Name, hickory_proto::ProtoError> {
     Ok(name)
 }
 
+/// The most bytes that the client takes in one answer.
+fn room(query: &Message, transport: Transport) -> u16 {
+    match (&query.edns, transport) {
+        (_, Transport::Tcp) => u16::MAX,
+        (Some(edns), Transport::Udp) => edns.max_payload().max(PLAIN_PAYLOAD),
+        (None, Transport::Udp) => PLAIN_PAYLOAD,
+    }
+}
+
+/// A foreign answer as it is where it fits, else an empty `reply` that says so. It may have been kept since another client asked, who takes
+/// more: over TCP, or by EDNS.
+fn fitting(query: &Message, mut reply: Message, answer: Vec<u8>, transport: Transport) -> Option<Vec<u8>> {
+    if answer.len() <= usize::from(room(query, transport)) {
+        return Some(answer);
+    }
+    reply.metadata.truncation = true;
+    pack(query, reply, transport)
+}
+
 /// Serialises the reply, cut to what the client can take.
 fn pack(query: &Message, mut reply: Message, transport: Transport) -> Option<Vec<u8>> {
-    let limit = match (&query.edns, transport) {
-        (_, Transport::Tcp) => usize::from(u16::MAX),
-        (Some(edns), Transport::Udp) => edns.max_payload().clamp(PLAIN_PAYLOAD, EDNS_PAYLOAD).into(),
-        (None, Transport::Udp) => PLAIN_PAYLOAD.into(),
+    let limit = match transport {
+        Transport::Tcp => room(query, transport),
+        Transport::Udp => room(query, transport).min(EDNS_PAYLOAD),
     };
     if query.edns.is_some() {
         let mut edns = Edns::new();
@@ -174,7 +195,7 @@ fn pack(query: &Message, mut reply: Message, transport: Transport) -> Option<Vec
         reply.set_edns(edns);
     }
     let bytes = reply.to_vec().ok()?;
-    if bytes.len() <= limit {
+    if bytes.len() <= usize::from(limit) {
         return Some(bytes);
     }
     reply.metadata.truncation = true;
@@ -190,4 +211,46 @@ fn refusal(packet: &[u8]) -> Option<Vec<u8>> {
     let is_query = packet.get(2)? & 0x80 == 0;
     let message = Message::error_msg(id, OpCode::Query, ResponseCode::FormErr);
     if is_query && packet.len() >= 12 { message.to_vec().ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use hickory_proto::op::Query;
+
+    use super::*;
+
+    /// How a client that takes so much by EDNS is told of a foreign answer of so many bytes.
+    fn told(payload: Option<u16>, length: usize, transport: Transport) -> &'static str {
+        let mut query = Message::new(7, MessageType::Query, OpCode::Query);
+        query.add_query(Query::query(Name::from_ascii("a.example.").unwrap(), RecordType::A));
+        if let Some(size) = payload {
+            let mut edns = Edns::new();
+            edns.set_max_payload(size);
+            query.set_edns(edns);
+        }
+        let mut reply = Message::response(7, OpCode::Query);
+        reply.queries = query.queries.clone();
+        let answer = vec![0xee; length];
+        let told = fitting(&query, reply, answer.clone(), transport).unwrap();
+        match Message::from_vec(&told) {
+            _ if told == answer => "whole",
+            Ok(cut) if cut.metadata.truncation && cut.queries == query.queries => "truncated",
+            _ => "otherwise",
+        }
+    }
+
+    #[test]
+    fn a_foreign_answer_is_told_whole_to_those_alone_who_take_so_much() {
+        use Transport::{Tcp, Udp};
+        for (payload, length, transport, want) in [
+            (None, 512, Udp, "whole"),
+            (None, 513, Udp, "truncated"),
+            (Some(100), 512, Udp, "whole"),
+            (Some(4096), 4096, Udp, "whole"),
+            (Some(4096), 4097, Udp, "truncated"),
+            (None, 60_000, Tcp, "whole"),
+        ] {
+            assert_eq!(told(payload, length, transport), want, "{length} of {payload:?}");
+        }
+    }
 }

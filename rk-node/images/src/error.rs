@@ -164,14 +164,7 @@ impl Error {
 
     /// The error with its sources, as one line for a pod's event.
     pub fn chain(&self) -> String {
-        let mut line = self.to_string();
-        let mut source = std::error::Error::source(self);
-        while let Some(error) = source {
-            line.push_str(": ");
-            line.push_str(&error.to_string());
-            source = error.source();
-        }
-        line
+        rk_sys::chain(self)
     }
 }
 

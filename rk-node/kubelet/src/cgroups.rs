@@ -1,7 +1,7 @@
 //! The kubelet's part of the cgroup v2 tree: `kubepods`, its QoS classes and one group per pod. Containers' own are the runtime's.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::Pod;
@@ -149,7 +149,10 @@ impl Cgroups {
         let group = format!("pod{}", spec::uid(pod));
         CLASSES.iter().try_for_each(|class| {
             let dir = self.root.join(class).join(&group);
-            kill(&dir);
+            if let Err(error) = rk_sys::kill_cgroup(&dir) {
+                // Perhaps nobody runs in it; else it cannot be removed, which is told.
+                tracing::debug!("{error}");
+            }
             remove(&dir, 0)
         })
     }
@@ -192,12 +195,6 @@ fn hand_down(dir: &Path) {
 fn write(dir: &Path, file: &str, value: &str) -> io::Result<()> {
     fs::write(dir.join(file), value)
         .map_err(|e| io::Error::other(format!("writing {value} to {}/{file}: {e}", dir.display())))
-}
-
-/// Kills all that runs in a group and below it (`cgroup.kill`, Linux 5.14); one that is gone has nobody to kill.
-fn kill(dir: &Path) {
-    let file = fs::OpenOptions::new().write(true).open(dir.join("cgroup.kill"));
-    let _ = file.and_then(|mut file| file.write_all(b"1"));
 }
 
 fn remove(dir: &Path, depth: usize) -> io::Result<()> {
@@ -304,12 +301,17 @@ mod tests {
     }
 
     #[test]
-    fn what_runs_in_a_group_is_killed_and_nothing_is_made_where_none_is() {
+    fn what_runs_in_the_group_of_a_pod_that_goes_is_killed() {
         let dir = tempfile::tempdir().unwrap();
-        kill(dir.path());
-        assert!(!dir.path().join("cgroup.kill").exists());
-        fs::write(dir.path().join("cgroup.kill"), "").unwrap();
-        kill(dir.path());
-        assert_eq!(fs::read_to_string(dir.path().join("cgroup.kill")).unwrap(), "1");
+        fs::write(dir.path().join("cgroup.controllers"), "cpu memory").unwrap();
+        let tree = Cgroups::new(dir.path(), None, Vec::new());
+        let pod: Pod =
+            serde_json::from_value(serde_json::json!({"metadata": {"uid": "u"}, "spec": {"containers": []}})).unwrap();
+        let kill = tree.path(&pod).join("cgroup.kill");
+        fs::create_dir_all(tree.path(&pod)).unwrap();
+        fs::write(&kill, "").unwrap();
+        // Unlike a cgroup, a directory with files in it cannot be removed.
+        tree.remove_pod(&pod).unwrap_err();
+        assert_eq!(fs::read_to_string(&kill).unwrap(), "1");
     }
 }

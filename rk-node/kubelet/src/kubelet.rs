@@ -71,34 +71,51 @@ pub enum StartError {
     Pki(#[from] crate::join::PkiError),
 }
 
+/// What the kubelet begins with: its options, as far as they fit the machine, and the machine as it is.
+struct Beginning {
+    options: Options,
+    ips: Vec<IpAddr>,
+    machine: Machine,
+    swap: SwapRule,
+    numa: Numa,
+    memory: Memory,
+}
+
+impl Beginning {
+    async fn look(mut options: Options, session: &Session) -> Result<Self, StartError> {
+        if !options.faults.is_empty() {
+            return Err(StartError::Settings(options.faults));
+        }
+        let ips = node_ips(&options, session).await;
+        if ips.is_empty() {
+            return Err(StartError::NoAddress);
+        }
+        let machine = machine(&options.dirs.kubelet);
+        if options.fail_swap_on && machine.swap > 0 {
+            return Err(StartError::SwapOn);
+        }
+        let swap = SwapRule {
+            behavior: options.swap,
+            memory: i64::try_from(machine.memory).unwrap_or(i64::MAX),
+            capacity: i64::try_from(machine.swap).unwrap_or(i64::MAX),
+            controlled: false,
+        };
+        options.max_pods = options.pace.pods(options.max_pods, machine.cpus);
+        let numa = Numa::read(Path::new("/sys/devices/system/node"), machine.memory, &machine.huge_pages);
+        if numa.0.len() > options.topology.most_nodes {
+            let most = options.topology.most_nodes;
+            tracing::error!("unsupported on machines with more than {most} NUMA Nodes: the topology manager is off");
+            options.topology = TopologyRules::default();
+        }
+        let kept = kept_memory(&machine, &options);
+        let memory = Memory::open(&options.dirs.kubelet, &numa, &options.memory_policy, kept)?;
+        Ok(Self { options, ips, machine, swap, numa, memory })
+    }
+}
+
 /// Runs the kubelet until the machine goes down. A plain end of the process leaves all containers as they are.
 pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(), StartError> {
-    if !options.faults.is_empty() {
-        return Err(StartError::Settings(options.faults));
-    }
-    let ips = node_ips(&options, &session).await;
-    if ips.is_empty() {
-        return Err(StartError::NoAddress);
-    }
-    let machine = machine(&options.dirs.kubelet);
-    if options.fail_swap_on && machine.swap > 0 {
-        return Err(StartError::SwapOn);
-    }
-    let mut swap = SwapRule {
-        behavior: options.swap,
-        memory: i64::try_from(machine.memory).unwrap_or(i64::MAX),
-        capacity: i64::try_from(machine.swap).unwrap_or(i64::MAX),
-        controlled: false,
-    };
-    let mut options = options;
-    options.max_pods = options.pace.pods(options.max_pods, machine.cpus);
-    let numa = Numa::read(Path::new("/sys/devices/system/node"), machine.memory, &machine.huge_pages);
-    if numa.0.len() > options.topology.most_nodes {
-        let most = options.topology.most_nodes;
-        tracing::error!("unsupported on machines with more than {most} NUMA Nodes: the topology manager is off");
-        options.topology = TopologyRules::default();
-    }
-    let memory = Memory::open(&options.dirs.kubelet, &numa, &options.memory_policy, kept_memory(&machine, &options))?;
+    let Beginning { options, ips, machine, mut swap, numa, memory } = Beginning::look(options, &session).await?;
     let runtime = Runtime::connect(&options.dirs.cri_socket);
     runtime_is_up(&runtime).await;
     let client = session.client.clone();
@@ -138,14 +155,9 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
     tasks.spawn(recall_pod_cidr(recalled, known.surroundings().pod_cidr));
     tasks.spawn(logs::rotate_loop(runtime.clone(), options.logs));
 
-    let storage = options.dirs.kubelet.clone();
     let (views, pods) = PodViews::new();
-    let collected = image_gc::Sources { runtime: runtime.clone(), pods: pods.clone() };
-    let host = options.node_name.clone();
-    let records = Arc::new(PullRecords::open(&options.dirs.kubelet, options.image_verification.clone()));
-    let (bounds, lack) = (options.image_gc, Arc::new(Notify::new()));
-    let (noted, lacking) = (records.clone(), lack.clone());
-    tasks.spawn(image_gc::collect_loop(collected, recorder.clone(), host, storage, bounds, noted, lacking));
+    let unused = image_gc::Sources { runtime: runtime.clone(), pods: pods.clone() };
+    let (records, lack) = collect_images(&mut tasks, &options, unused, recorder.clone());
     swap.controlled = cgroups.root().join("kubepods").join(SWAP_FILE).exists();
     recorder.normal(&PodRef::node(&options.node_name), "Starting", "Starting kubelet.");
     tasks.spawn(oom::watch_loop(recorder.clone(), options.node_name.clone()));
@@ -153,18 +165,12 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
         let message = "Updated Node Allocatable limit across pods";
         recorder.normal(&PodRef::node(&options.node_name), "NodeAllocatableEnforced", message);
     }
-    let objects = Objects::new(client.clone());
-    let drivers = Drivers::default();
-    let node_name = options.node_name.clone();
-    let object = NodeObject::new(client.clone(), node_name.clone(), drivers.clone());
-    tasks.spawn(plugins::register_loop(options.dirs.kubelet.clone(), drivers.clone(), object));
-    let csi = Csi::new(&options.dirs.kubelet, node_name, objects.clone(), drivers);
     let sync_loop = Heartbeat::default();
     let context = Arc::new(Context {
         client: client.clone(),
         runtime: runtime.clone(),
         recorder: recorder.clone(),
-        volumes: VolumeManager::new(&options.dirs.kubelet, objects, csi, options.secrets_in_memory),
+        volumes: volumes(&mut tasks, &options, &client),
         images: Images::new(
             runtime,
             recorder,
@@ -203,6 +209,31 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
     serve(&mut tasks, &options, &session, &ips, State::new(context, session.pki.clone()))?;
     manager.run(changes, hooks.shutdown).await;
     Ok(())
+}
+
+/// Removes images that nobody uses, for ever; answers with the records of what was pulled, and with what to tell when a pull lacks room.
+fn collect_images(
+    tasks: &mut JoinSet<()>,
+    options: &Options,
+    unused: image_gc::Sources,
+    recorder: Recorder,
+) -> (Arc<PullRecords>, Arc<Notify>) {
+    let (storage, node) = (options.dirs.kubelet.clone(), options.node_name.clone());
+    let records = Arc::new(PullRecords::open(&options.dirs.kubelet, options.image_verification.clone()));
+    let lack = Arc::new(Notify::new());
+    let (noted, lacking) = (records.clone(), lack.clone());
+    tasks.spawn(image_gc::collect_loop(unused, recorder, node, storage, options.image_gc, noted, lacking));
+    (records, lack)
+}
+
+/// What makes the pods' volumes, with the plugins that register for that from now on.
+fn volumes(tasks: &mut JoinSet<()>, options: &Options, client: &kube::Client) -> VolumeManager {
+    let (kubelet, node) = (&options.dirs.kubelet, &options.node_name);
+    let (objects, drivers) = (Objects::new(client.clone()), Drivers::default());
+    let object = NodeObject::new(client.clone(), node.clone(), drivers.clone());
+    tasks.spawn(plugins::register_loop(kubelet.clone(), drivers.clone(), object));
+    let csi = Csi::new(kubelet, node.clone(), objects.clone(), drivers);
+    VolumeManager::new(kubelet, objects, csi, options.secrets_in_memory)
 }
 
 /// The cgroups of pods, held to what all pods may have together.

@@ -185,40 +185,7 @@ impl Manager {
             Event::Listed(pod) | Event::Applied(pod) | Event::Deleted(pod) if is_mirror(&pod) => {}
             Event::Listed(pod) => return fresh.pods.push(pod),
             Event::Unread(key) => drop(fresh.unread.insert(key)),
-            Event::Complete => {
-                self.alone = None;
-                self.context.services.doubt();
-                let Fresh { mut pods, unread } = std::mem::take(fresh);
-                // Older pods were admitted first, and are so again.
-                pods.sort_by(|a, b| a.metadata.creation_timestamp.cmp(&b.metadata.creation_timestamp));
-                let mut listed: BTreeSet<String> = pods.iter().map(|p| spec::uid(p).to_owned()).collect();
-                let unseen = unread.len();
-                let known = self.workers.iter().filter(|(_, h)| unread.contains(&h.key()));
-                listed.extend(known.map(|(uid, _)| uid.clone()));
-                let all_known = listed.len() == pods.len() + unseen;
-                // What pods had that went while nobody watched is free for those that came.
-                if self.statics.borrow().whole {
-                    self.keep(&listed.iter().chain(self.workers.keys()).cloned().collect());
-                }
-                let of_api = self.workers.iter().filter(|(_, h)| !is_static(h.desired.borrow().pod()));
-                let unlisted = of_api.map(|(uid, _)| uid).filter(|uid| !listed.contains(*uid));
-                for uid in unlisted.cloned().collect::<Vec<_>>() {
-                    self.gone(&uid, None);
-                }
-                self.recall_waiting(&pods);
-                for pod in pods {
-                    self.present(pod);
-                }
-                // What runs here and cannot be read may not pass for what nobody knows.
-                self.synced = all_known;
-                self.known = true;
-                // What the runtime told before is looked at again: now it is known whose it is.
-                for uid in std::mem::take(&mut self.unknown) {
-                    if !self.workers.contains_key(&uid) {
-                        self.unknown.insert(uid);
-                    }
-                }
-            }
+            Event::Complete => self.on_list(std::mem::take(fresh)),
             Event::Applied(pod) => self.present(pod),
             Event::Deleted(pod) => {
                 let uid = spec::uid(&pod).to_owned();
@@ -239,6 +206,36 @@ impl Manager {
         if !begins {
             self.weigh();
         }
+    }
+
+    /// Takes over a list that is complete: what it does not name is gone.
+    fn on_list(&mut self, Fresh { mut pods, unread }: Fresh) {
+        self.alone = None;
+        self.context.services.doubt();
+        // Older pods were admitted first, and are so again.
+        pods.sort_by(|a, b| a.metadata.creation_timestamp.cmp(&b.metadata.creation_timestamp));
+        let mut listed: BTreeSet<String> = pods.iter().map(|p| spec::uid(p).to_owned()).collect();
+        let known = self.workers.iter().filter(|(_, h)| unread.contains(&h.key()));
+        listed.extend(known.map(|(uid, _)| uid.clone()));
+        let all_known = listed.len() == pods.len() + unread.len();
+        // What pods had that went while nobody watched is free for those that came.
+        if self.statics.borrow().whole {
+            self.keep(&listed.iter().chain(self.workers.keys()).cloned().collect());
+        }
+        let of_api = self.workers.iter().filter(|(_, h)| !is_static(h.desired.borrow().pod()));
+        let unlisted = of_api.map(|(uid, _)| uid).filter(|uid| !listed.contains(*uid));
+        for uid in unlisted.cloned().collect::<Vec<_>>() {
+            self.gone(&uid, None);
+        }
+        self.recall_waiting(&pods);
+        for pod in pods {
+            self.present(pod);
+        }
+        // What runs here and cannot be read may not pass for what nobody knows.
+        self.synced = all_known;
+        self.known = true;
+        // What the runtime told before the list, and the list does not name, is nobody's.
+        self.unknown.retain(|uid| !self.workers.contains_key(uid));
     }
 
     fn show(&mut self) {
@@ -319,21 +316,23 @@ impl Manager {
         self.take_back();
         self.weigh();
         for uid in self.context.volumes.known_pods() {
-            if self.workers.contains_key(&uid) {
-                continue;
-            }
-            // A directory without an object, a sandbox or a container is a leftover.
-            match self.context.runtime.pod(&uid).await {
-                Ok(pod) if pod.sandboxes.is_empty() && pod.containers.is_empty() => {
-                    match self.context.volumes.remove_pod_dir(&uid).await {
-                        Ok(()) => self.context.users.forget(&uid),
-                        Err(error) => tracing::warn!(uid, "removing a leftover pod directory: {error}"),
-                    }
-                }
-                _ => {}
+            if !self.workers.contains_key(&uid) {
+                remove_leftover(&self.context, &uid).await;
             }
         }
         cleanup::remove_dangling_links(&self.context.options.dirs);
+    }
+}
+
+/// Removes the directory of a pod without a worker, unless the runtime still has something of it.
+async fn remove_leftover(context: &Shared, uid: &str) {
+    let Ok(pod) = context.runtime.pod(uid).await else { return };
+    if !pod.sandboxes.is_empty() || !pod.containers.is_empty() {
+        return;
+    }
+    match context.volumes.remove_pod_dir(uid).await {
+        Ok(()) => context.users.forget(uid),
+        Err(error) => tracing::warn!(uid, "removing a leftover pod directory: {error}"),
     }
 }
 

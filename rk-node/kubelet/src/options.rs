@@ -60,7 +60,7 @@ impl Default for Dirs {
             manifests: "/var/lib/kubelet/manifests".into(),
             pod_logs: "/var/log/pods".into(),
             container_logs: "/var/log/containers".into(),
-            cgroup: "/sys/fs/cgroup".into(),
+            cgroup: rk_sys::CGROUP_ROOT.into(),
             cri_socket: "/run/rk/cri.sock".into(),
             credential_providers: "/var/lib/rk/credential-providers".into(),
             shutdown_mark: "/run/rk/shutdown".into(),

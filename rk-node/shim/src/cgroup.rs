@@ -1,28 +1,23 @@
 //! The few cgroup v2 files that the shim touches itself; limits are the CRI server's business.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-/// Mount point of the unified hierarchy.
-const ROOT: &str = "/sys/fs/cgroup";
-
-/// The directory of the OCI spec's `cgroupsPath`.
-pub fn directory(cgroups_path: &Path) -> PathBuf {
-    Path::new(ROOT).join(cgroups_path.strip_prefix("/").unwrap_or(cgroups_path))
-}
+use rk_sys::CGROUP_ROOT;
 
 /// Moves the calling process; a host without that hierarchy (a test machine) is left alone.
 pub fn enter(dir: &Path) -> std::io::Result<()> {
-    if !Path::new(ROOT).join("cgroup.controllers").exists() {
+    if !Path::new(CGROUP_ROOT).join("cgroup.controllers").exists() {
         return Ok(());
     }
     fs::create_dir_all(dir)?;
     fs::write(dir.join("cgroup.procs"), "0")
 }
 
-/// Kills every process in the subtree at once (`cgroup.kill`, Linux 5.14). A cgroup that is gone has nobody to kill.
+/// Kills every process in the subtree at once. The shim has nowhere to say that the kernel refuses it; the CRI server does, which kills
+/// what is left when it removes the cgroup.
 pub fn kill_all(dir: &Path) {
-    let _ = fs::write(dir.join("cgroup.kill"), "1");
+    let _ = rk_sys::kill_cgroup(dir);
 }
 
 /// Every process in the cgroup and its children.
@@ -65,10 +60,5 @@ mod tests {
         assert_eq!(oom_kills("low 0\nhigh 0\nmax 3\noom 1\noom_kill 2\noom_group_kill 0\n"), 2);
         assert_eq!(oom_kills("oom 1\noom_group_kill 1\n"), 0);
         assert_eq!(oom_kills(""), 0);
-    }
-
-    #[test]
-    fn cgroups_paths_lie_below_the_mount_point() {
-        assert_eq!(directory(Path::new("/kubepods/podx/c")), Path::new("/sys/fs/cgroup/kubepods/podx/c"));
     }
 }

@@ -17,6 +17,9 @@ use crate::{cgroup, namespaces};
 /// OOM score of the shim: nearly last to go, since with it the whole pod is lost to the node's view.
 const OOM_SCORE_ADJ: &str = "-998";
 
+/// Calls of the CRI server that may wait while the shim is busy: a call each for the probes and commands of a moment.
+const CALLERS: i32 = 64;
+
 /// Starts the shim of the sandbox in `dir`; returns in the caller's process once it listens, or with its error.
 pub fn run(dir: &Path) -> Result<()> {
     let text = fs::read(dir.join(CONFIG_FILE)).with_context(|| format!("read {CONFIG_FILE} in {}", dir.display()))?;
@@ -77,7 +80,7 @@ fn start(dir: &Path, config: &SandboxConfig) -> Result<Supervisor> {
     // Lowering it needs CAP_SYS_RESOURCE, which a test run may lack; the shim works without.
     let _ = fs::write("/proc/self/oom_score_adj", OOM_SCORE_ADJ);
     nix::sys::prctl::set_child_subreaper(true).context("become the reaper of the pod's orphans")?;
-    let listener = listen_at(&socket(dir))?;
+    let listener = listen_at(&socket(dir), CALLERS)?;
     fs::write(pid_file(dir), std::process::id().to_string())?;
     let pause = match namespaces::make(dir, config) {
         Ok(pause) => pause,
@@ -101,11 +104,12 @@ pub fn clean(dir: &Path, config: &SandboxConfig) {
     }
 }
 
-fn listen_at(path: &Path) -> Result<OwnedFd> {
+/// Listens on a Unix socket at `path`, in the place of what is there; so many connections may wait to be accepted.
+pub fn listen_at(path: &Path, backlog: i32) -> Result<OwnedFd> {
     let _ = fs::remove_file(path);
     let socket =
         socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
     bind(&socket, &SocketAddrUnix::new(path)?).with_context(|| format!("bind {}", path.display()))?;
-    listen(&socket, 64)?;
+    listen(&socket, backlog)?;
     Ok(socket)
 }

@@ -14,16 +14,19 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use oci_spec::runtime::{Process, Spec};
 use rk_shim_protocol::container_dir;
-use rk_sys::patiently;
+use rk_sys::{chain, patiently};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, ResolveFlags, Uid};
 
 use crate::executor::Launcher;
 use crate::join::Join;
+use crate::scratch::Scratch;
 use crate::{cgroup, devices, propagation, seccomp, stage};
 
 /// The full spec as the CRI server wrote it, and the one libcontainer reads.
 const FULL_SPEC: &str = "spec.json";
 const RUNTIME_SPEC: &str = "config.json";
+/// The process of an exec, for libcontainer.
+const PROCESS: &str = "process.json";
 
 /// Where the new process's stdio goes.
 pub enum Stdio {
@@ -97,18 +100,18 @@ pub fn exec(dir: &Path, id: &str, bundle: &Path, init: i32, mut process: Process
     }
     process.set_capabilities(None);
     ensure_home(&mut process);
-    let file = dir.join(format!("exec-{}.json", std::process::id()));
+    let scratch = Scratch::make(dir, id)?;
+    let file = scratch.root().join(PROCESS);
     fs::write(&file, serde_json::to_vec(&process)?)?;
     let below =
         spec.linux().as_ref().and_then(|l| l.cgroups_path().as_deref()).and_then(|path| cgroup::sub_cgroup(path, init));
-    let joined = builder(id, &container_dir(dir), launcher, stdio)?
+    let joined = builder(id, scratch.root(), launcher, stdio)?
         .as_tenant()
         .with_process(Some(&file))
         .with_sub_cgroup(below)
         .with_detach(true)
         .as_sibling(true)
         .build();
-    let _ = fs::remove_file(&file);
     match joined {
         Ok(pid) => Ok(pid.as_raw()),
         Err(error) => {
@@ -158,7 +161,7 @@ fn enforce_devices(spec: &Spec) -> Result<()> {
         return Ok(());
     };
     let path = linux.cgroups_path().as_ref().context("device rules need a cgroups path")?;
-    devices::enforce(&cgroup::directory(path), rules)
+    devices::enforce(&rk_sys::cgroup_dir(path), rules)
 }
 
 /// What libcontainer must not do itself: drop capabilities (too early for seccomp), and resources (already in force).
@@ -233,19 +236,5 @@ fn reason(read: OwnedFd, error: &dyn std::error::Error) -> String {
 fn read_all(read: OwnedFd) -> String {
     let mut text = String::new();
     let _ = File::from(read).take(4096).read_to_string(&mut text);
-    text
-}
-
-/// An error and its sources in one line, without saying anything twice.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        let next = error.to_string();
-        if !text.contains(&next) {
-            text = format!("{text}: {next}");
-        }
-        source = error.source();
-    }
     text
 }

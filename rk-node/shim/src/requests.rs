@@ -12,14 +12,11 @@ use rk_shim_protocol::{
     Failure, FailureKind, Process, Reply, Request, StartContainer, WindowSize, container_dir, exit_file,
 };
 use rustix::fs::{Mode, OFlags};
-use rustix::net::{
-    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, recvmsg, socket_with,
-};
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::termios::{Winsize, tcsetwinsize};
 
 use crate::attach::Sink;
+use crate::console::Console;
 use crate::container::Container;
 use crate::launch::{self, Stdio};
 use crate::logfile::LogFile;
@@ -99,8 +96,8 @@ impl Supervisor {
         let mut outputs = Vec::new();
         let mut stdin = None;
         let (stdio, console) = if start.tty {
-            let (socket, path) = self.console("c")?;
-            (Stdio::Console(path), Some(socket))
+            let console = self.console("c")?;
+            (Stdio::Console(console.path().to_owned()), Some(console))
         } else {
             let (out_read, out_write) = pipe_with(PipeFlags::CLOEXEC)?;
             let (err_read, err_write) = pipe_with(PipeFlags::CLOEXEC)?;
@@ -122,7 +119,7 @@ impl Supervisor {
             bundle: start.bundle,
             pid: 0,
             started_at: 0,
-            cgroup: cgroup::directory(&cgroups_path),
+            cgroup: rk_sys::cgroup_dir(&cgroups_path),
             exit: None,
             log,
             outputs,
@@ -155,8 +152,8 @@ impl Supervisor {
     fn prepare_exec(&mut self, number: u64, request: Process, bundle: PathBuf, init: i32) -> Result<()> {
         let process = serde_json::from_value(request.process).context("malformed OCI process")?;
         let (stdio, console) = if request.tty {
-            let (socket, path) = self.console("e")?;
-            (Stdio::Console(path), Some(socket))
+            let console = self.console("e")?;
+            (Stdio::Console(console.path().to_owned()), Some(console))
         } else {
             let fds = self.clients.get_mut(&number).and_then(|client| client.take_fds::<3>());
             (Stdio::Pipes(fds.ok_or_else(|| anyhow!("an exec needs three descriptors"))?), None)
@@ -181,7 +178,7 @@ impl Supervisor {
                 self.answer(client, &Reply::Failed(failure(FailureKind::Start, message)), None);
             }
             (Purpose::Exec { console, size }, Outcome::Started(pid)) => {
-                let master = console.and_then(|socket| receive_master(&socket).ok());
+                let master = console.and_then(|console| console.master().ok());
                 if let (Some(master), Some(size)) = (&master, size) {
                     resize(master, size);
                 }
@@ -198,12 +195,12 @@ impl Supervisor {
         }
     }
 
-    fn started(&mut self, client: u64, id: &str, console: Option<OwnedFd>, pid: i32) {
+    fn started(&mut self, client: u64, id: &str, console: Option<Console>, pid: i32) {
         let started_at = clock::now_ns();
         if let Some(container) = self.containers.get_mut(id) {
             container.pid = pid;
             container.started_at = started_at;
-            if let Some(master) = console.and_then(|socket| receive_master(&socket).ok())
+            if let Some(master) = console.and_then(|console| console.master().ok())
                 && let Ok(output) = Output::new(master, "stdout")
             {
                 container.outputs.push(output);
@@ -293,16 +290,10 @@ impl Supervisor {
         self.stopping = true;
     }
 
-    /// A socket on which libcontainer hands over a terminal's master.
-    fn console(&mut self, kind: &str) -> Result<(OwnedFd, PathBuf)> {
+    /// A socket for the terminal of a container or an exec, as `kind` tells.
+    fn console(&mut self, kind: &str) -> Result<Console> {
         self.consoles += 1;
-        let path = self.dir.join(format!("{kind}{}.sock", self.consoles));
-        let _ = fs::remove_file(&path);
-        let socket =
-            socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
-        bind(&socket, &SocketAddrUnix::new(&path)?).context("bind the console socket")?;
-        listen(&socket, 1)?;
-        Ok((socket, path))
+        Console::listen(self.dir.join(format!("{kind}{}.sock", self.consoles)))
     }
 }
 
@@ -319,24 +310,6 @@ fn attach_to(container: &mut Container, [out, err]: [OwnedFd; 2]) -> std::io::Re
         container.stdin.as_ref().map(|fd| fd.as_fd())
     };
     stdin.map(|fd| fd.try_clone_to_owned()).transpose()
-}
-
-/// The worker has reported, so the connection and the master on it are there already.
-fn receive_master(listener: &OwnedFd) -> Result<OwnedFd> {
-    let peer = accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK).context("accept the console")?;
-    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let mut name = [0u8; 64];
-    recvmsg(&peer, &mut [std::io::IoSliceMut::new(&mut name)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)
-        .context("receive the terminal")?;
-    for message in ancillary.drain() {
-        if let RecvAncillaryMessage::ScmRights(mut fds) = message
-            && let Some(fd) = fds.next()
-        {
-            return Ok(fd);
-        }
-    }
-    Err(anyhow!("no terminal came"))
 }
 
 fn resize(terminal: &OwnedFd, size: WindowSize) {

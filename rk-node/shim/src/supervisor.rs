@@ -14,6 +14,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{SocketFlags, accept_with};
 
 use crate::client::Client;
+use crate::console::Console;
 use crate::container::Container;
 use crate::worker::{self, Worker};
 use crate::{clock, exits};
@@ -25,9 +26,9 @@ const MAX_CLIENTS: usize = 512;
 #[derive(Debug)]
 pub enum Purpose {
     /// Start of a container; the console socket if it has a terminal.
-    Start { container: String, console: Option<OwnedFd> },
+    Start { container: String, console: Option<Console> },
     /// Exec for the client that asked; the console socket likewise.
-    Exec { console: Option<OwnedFd>, size: Option<rk_shim_protocol::WindowSize> },
+    Exec { console: Option<Console>, size: Option<rk_shim_protocol::WindowSize> },
 }
 
 /// A worker under way and who waits for it.

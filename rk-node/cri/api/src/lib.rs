@@ -7,7 +7,7 @@ mod connect;
 mod redact;
 
 /// Everything generated from `proto/`, package `runtime.v1`.
-#[allow(missing_docs, clippy::all)]
+#[allow(missing_docs, clippy::all, reason = "generated code")]
 pub mod v1 {
     tonic::include_proto!("runtime.v1");
 }

@@ -1,5 +1,6 @@
 //! Streaming sessions as kubectl has them: WebSocket, one binary message per chunk, its first byte the channel.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use futures::{SinkExt, StreamExt};
@@ -55,6 +56,17 @@ impl Session {
 
 const V5: &str = "v5.channel.k8s.io";
 
+/// Files and sockets where an exec in a container makes some.
+fn files(pod: &Pod, container: &str) -> Vec<PathBuf> {
+    let dir = PathBuf::from("/run/rk/sandboxes").join(&pod.id);
+    let places = [dir.join("containers").join(container), dir.join("execs"), dir];
+    let entries = places.iter().filter_map(|place| std::fs::read_dir(place).ok()).flatten().flatten();
+    let files = entries.filter(|entry| entry.file_type().is_ok_and(|kind| !kind.is_dir()));
+    let mut paths: Vec<PathBuf> = files.map(|file| file.path()).collect();
+    paths.sort();
+    paths
+}
+
 pub async fn run(mut cri: Cri, pod: Pod) -> Result<()> {
     let id = cri.run(&pod, "streams", "while read line; do echo \"said $line\"; done; echo bye; sleep 1", |c| {
         c.stdin = true;
@@ -70,6 +82,7 @@ pub async fn run(mut cri: Cri, pod: Pod) -> Result<()> {
         stderr: !tty,
         ..Default::default()
     };
+    let before = files(&pod, &id);
     let url = cri.runtime.exec(exec("cat; echo done >&2; exit 6", false)).await?.into_inner().url;
     let mut session = Session::open(&url, V5).await?;
     session.send(0, b"hello").await?;
@@ -88,6 +101,7 @@ pub async fn run(mut cri: Cri, pod: Pod) -> Result<()> {
     session.read_until(|got| !got[3].is_empty()).await?;
     must!(session.got[1].contains("30 100") && session.got[1].contains("got typed"), "{:?}", session.got);
     must!(session.got[3].contains("Success"), "{:?}", session.got);
+    must!(files(&pod, &id) == before, "execs left {:?} where {before:?} was", files(&pod, &id));
 
     let attach =
         AttachRequest { container_id: id.clone(), stdin: true, stdout: true, stderr: true, ..Default::default() };

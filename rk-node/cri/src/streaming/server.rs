@@ -1,36 +1,53 @@
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use rk_streaming::Body;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 
 use super::session;
 use super::tickets::Wish;
 use crate::runtime::Runtime;
 
+/// Connections whose sessions have not begun yet: whatever runs in the node's network can make some, and none is to take all descriptors.
+const OPENING: usize = 128;
+/// How long a client may take to ask. The kubelet, on this machine, asks as soon as it is connected.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// Serves streaming sessions until the task is dropped.
 pub(crate) async fn serve(runtime: Arc<Runtime>, listener: TcpListener) {
+    let places = Arc::new(Semaphore::new(OPENING));
     loop {
+        // The semaphore is never closed.
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let Ok((stream, _)) = listener.accept().await else {
             // Out of descriptors: others give theirs back.
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
         let runtime = runtime.clone();
         tokio::spawn(async move {
-            let service = service_fn(move |request| {
-                let runtime = runtime.clone();
-                async move { Ok::<_, Infallible>(answer(runtime, request)) }
-            });
-            let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-            if let Err(error) = connection.with_upgrades().await {
-                tracing::debug!(%error, "a streaming connection ended");
-            }
+            let _place = place;
+            open(stream, PATIENCE, move |request| answer(runtime.clone(), request)).await;
         });
+    }
+}
+
+/// Hears what a client wants and ends there: the session goes on with the connection in a task of its own.
+async fn open(stream: TcpStream, patience: Duration, answer: impl Fn(Request<Incoming>) -> Response<Body>) {
+    let service = service_fn(move |request| std::future::ready(Ok::<_, Infallible>(answer(request))));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(patience)
+        .serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = connection.with_upgrades().await {
+        tracing::debug!(%error, "a streaming connection ended");
     }
 }
 
@@ -51,5 +68,19 @@ fn answer(runtime: Arc<Runtime>, request: Request<Incoming>) -> Response<Body> {
             *response.status_mut() = StatusCode::NOT_FOUND;
             response
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_that_asks_for_nothing_keeps_no_place() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _silent = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let opened = open(stream, Duration::from_millis(50), |_| Response::new(Body::from("")));
+        tokio::time::timeout(Duration::from_secs(30), opened).await.expect("it is waited for");
     }
 }

@@ -2,13 +2,14 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt;
 use rk_shim_protocol::{Process, Request};
 use rk_streaming::{ByteReader, ByteWriter, Connect, Duplex, ExecOptions, ExecOutcome, ExecStreams};
 use tokio::io::{AsyncRead, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::task::JoinHandle;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::terminal::Stream;
 use crate::error::{Error, IoContext, Result};
@@ -16,8 +17,8 @@ use crate::record::Phase;
 use crate::runtime::Runtime;
 use crate::{container, exec as stdio, shim};
 
-/// How long output may follow the end of its command.
-const LINGER: std::time::Duration = std::time::Duration::from_secs(2);
+/// How long output may follow the end of its command, when something it left in the background holds the streams.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// Runs a command with the client's streams.
 pub(super) async fn exec(
@@ -46,11 +47,11 @@ async fn run(runtime: &Runtime, id: &str, cmd: &[String], options: ExecOptions, 
         let mut exec = shim::exec(&dir, process, Vec::new()).await?;
         let terminal = exec.terminal.take().ok_or_else(|| Error::Internal("the shim sent no terminal".into()))?;
         let terminal = stream(terminal)?;
-        let _resizing = Aborted(resize(&terminal, streams.resize));
-        let _input = streams.stdin.map(|from| Aborted(pour(from, terminal.clone(), || ())));
-        let output = tokio::spawn(drain(terminal, streams.stdout));
+        let _resizing = resize(&terminal, streams.resize);
+        let _input = streams.stdin.map(|from| pour(from, terminal.clone(), || ()));
+        let output = copy_out(terminal, streams.stdout);
         let exit = exec.wait().await?;
-        let _ = tokio::time::timeout(LINGER, output).await;
+        end_within(LINGER, [output]).await;
         return Ok(exit.code);
     }
     let (stdin, input) = match options.stdin {
@@ -60,13 +61,13 @@ async fn run(runtime: &Runtime, id: &str, cmd: &[String], options: ExecOptions, 
     let ((out, out_write), (err, err_write)) = (stdio::pipe()?, stdio::pipe()?);
     let mut exec = shim::exec(&dir, process, vec![stdin, out_write, err_write]).await?;
     let _input = match (streams.stdin, input) {
-        (Some(from), Some(to)) => Some(Aborted(pour(from, stream(to)?, || ()))),
+        (Some(from), Some(to)) => Some(pour(from, stream(to)?, || ())),
         _ => None,
     };
-    let output = tokio::spawn(drain(stream(out)?, streams.stdout));
-    let errors = tokio::spawn(drain(stream(err)?, streams.stderr));
+    let output = copy_out(stream(out)?, streams.stdout);
+    let errors = copy_out(stream(err)?, streams.stderr);
     let exit = exec.wait().await?;
-    let _ = tokio::time::timeout(LINGER, async { tokio::join!(output, errors) }).await;
+    end_within(LINGER, [output, errors]).await;
     Ok(exit.code)
 }
 
@@ -88,12 +89,12 @@ async fn join(runtime: &Arc<Runtime>, id: &str, options: ExecOptions, streams: E
     let dir = runtime.run_dir(&record.sandbox);
     let ((out, out_write), (err, err_write)) = (stdio::pipe()?, stdio::pipe()?);
     let input = shim::attach(&dir, &record.id, [out_write, err_write]).await?.map(stream).transpose()?;
-    let _resizing = input.as_ref().filter(|_| options.tty).map(|terminal| Aborted(resize(terminal, streams.resize)));
+    let _resizing = input.as_ref().filter(|_| options.tty).map(|terminal| resize(terminal, streams.resize));
     let ended = Request::StdinEnded { container: record.id.clone() };
     let _input = match (streams.stdin, input) {
-        (Some(from), Some(to)) => Some(Aborted(pour(from, to, move || {
+        (Some(from), Some(to)) => Some(pour(from, to, move || {
             tokio::spawn(async move { shim::call(&dir, &ended).await });
-        }))),
+        })),
         _ => None,
     };
     let (out, err) = (stream(out)?, stream(err)?);
@@ -106,12 +107,22 @@ fn stream(fd: std::os::fd::OwnedFd) -> Result<Stream> {
 }
 
 /// Copies the client's input and, at its end, closes the other side and says so.
-fn pour(mut from: ByteReader, mut to: Stream, ended: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
-    tokio::spawn(async move {
+fn pour(mut from: ByteReader, mut to: Stream, ended: impl FnOnce() + Send + 'static) -> AbortOnDropHandle<()> {
+    AbortOnDropHandle::new(tokio::spawn(async move {
         let _ = tokio::io::copy(&mut from, &mut to).await;
         drop(to);
         ended();
-    })
+    }))
+}
+
+/// [`drain`] as a task of its own.
+fn copy_out(from: Stream, to: Option<ByteWriter>) -> AbortOnDropHandle<()> {
+    AbortOnDropHandle::new(tokio::spawn(drain(from, to)))
+}
+
+/// Waits for tasks to end; those that do not in time are ended, so that the streams which they hold are closed.
+async fn end_within<const N: usize>(patience: Duration, tasks: [AbortOnDropHandle<()>; N]) {
+    let _ = tokio::time::timeout(patience, futures::future::join_all(tasks)).await;
 }
 
 /// Copies output to the client; without one it is read and dropped, so that the program can go on.
@@ -125,23 +136,17 @@ async fn drain(mut from: impl AsyncRead + Unpin, to: Option<ByteWriter>) {
     }
 }
 
-fn resize(terminal: &Stream, sizes: Option<tokio::sync::mpsc::Receiver<rk_streaming::TerminalSize>>) -> JoinHandle<()> {
+fn resize(
+    terminal: &Stream,
+    sizes: Option<tokio::sync::mpsc::Receiver<rk_streaming::TerminalSize>>,
+) -> AbortOnDropHandle<()> {
     let terminal = terminal.clone();
-    tokio::spawn(async move {
+    AbortOnDropHandle::new(tokio::spawn(async move {
         let Some(mut sizes) = sizes else { return };
         while let Some(size) = sizes.recv().await {
             terminal.resize(size);
         }
-    })
-}
-
-/// A task that ends with its owner.
-struct Aborted(JoinHandle<()>);
-
-impl Drop for Aborted {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+    }))
 }
 
 /// Opens connections to ports of a pod, from inside its network namespace.
@@ -175,5 +180,24 @@ async fn connect(port: u16) -> io::Result<TcpStream> {
     match TcpStream::connect(("127.0.0.1", port)).await {
         Ok(stream) => Ok(stream),
         Err(error) => TcpStream::connect(("::1", port)).await.map_err(|_| error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_command_left_in_the_background_holds_no_stream_of_a_session_that_is_over() {
+        let (read, held) = stdio::pipe().unwrap();
+        rustix::io::write(&held, b"said").unwrap();
+        let output = copy_out(stream(read).unwrap(), None);
+        end_within(Duration::from_millis(100), [output]).await;
+        // The other end is closed as soon as the task is dropped, which its runtime does a moment later.
+        let until = tokio::time::Instant::now() + Duration::from_secs(30);
+        while rustix::io::write(&held, b"late") != Err(rustix::io::Errno::PIPE) {
+            assert!(tokio::time::Instant::now() < until, "it is still taken");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 }

@@ -19,8 +19,10 @@ impl Stream {
     /// Takes over `fd`, made non-blocking.
     pub fn new(fd: OwnedFd) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&fd, true)?;
-        // Its successor is `unsafe` because a descriptor could be swapped underneath; an `OwnedFd` cannot.
-        #[allow(deprecated)]
+        #[allow(
+            deprecated,
+            reason = "its heir is unsafe, for types that do not keep their descriptor; an OwnedFd does"
+        )]
         let watched = AsyncFd::new(fd)?;
         Ok(Self(Arc::new(watched)))
     }

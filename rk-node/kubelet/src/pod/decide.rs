@@ -209,55 +209,53 @@ fn in_sandbox(inputs: &Inputs<'_>, sandbox: &str, plan: &mut Plan) {
     }
 }
 
+/// How far init containers let a pod come.
 enum InitStep {
+    /// To its app containers.
     Done,
+    /// No further for now.
     Wait,
+    /// To its end: one has failed for good.
     Failed,
 }
 
 fn init_step(inputs: &Inputs<'_>, sandbox: &str, app_started: bool, plan: &mut Plan) -> InitStep {
-    let (pod, runtime) = (inputs.pod, inputs.runtime);
-    for container in spec::init_containers(pod) {
-        let sidecar = spec::is_sidecar(container);
-        let last = inputs.round.container_in(runtime, &container.name, sandbox);
-        if app_started && !sidecar {
+    for container in spec::init_containers(inputs.pod) {
+        if app_started && !spec::is_sidecar(container) {
             continue;
         }
-        let Some(last) = last else {
-            start(inputs, plan, Kind::Init, container, runtime.container(&container.name));
-            if app_started {
-                continue;
-            }
-            return InitStep::Wait;
-        };
-        match last.state {
-            State::Running => {
-                if let Some(kill) = kill_running(inputs, Kind::Init, container, last) {
-                    plan.kill.push(kill);
-                    start(inputs, plan, Kind::Init, container, Some(last));
-                    if !app_started {
-                        return InitStep::Wait;
-                    }
-                } else if !sidecar || (!started(container, last, inputs.probes) && !app_started) {
-                    return InitStep::Wait;
-                }
-            }
-            State::Exited if !sidecar && last.exit_code == 0 => {}
-            State::Exited if !spec::restarts_after(pod, Kind::Init, container, last.exit_code) => {
-                return InitStep::Failed;
-            }
-            State::Created | State::Exited | State::Unknown => {
-                if last.state == State::Unknown {
-                    plan.kill.push(lost(last));
-                }
-                start(inputs, plan, Kind::Init, container, Some(last));
-                if !app_started {
-                    return InitStep::Wait;
-                }
-            }
+        match init_container(inputs, sandbox, container, plan) {
+            InitStep::Done => {}
+            // A sidecar that begins again keeps nobody waiting who has begun already.
+            InitStep::Wait if app_started => {}
+            step => return step,
         }
     }
     InitStep::Done
+}
+
+/// Plans one init container, and tells whether those after it may begin.
+fn init_container(inputs: &Inputs<'_>, sandbox: &str, container: &Container, plan: &mut Plan) -> InitStep {
+    let sidecar = spec::is_sidecar(container);
+    let Some(last) = inputs.round.container_in(inputs.runtime, &container.name, sandbox) else {
+        start(inputs, plan, Kind::Init, container, inputs.runtime.container(&container.name));
+        return InitStep::Wait;
+    };
+    match last.state {
+        State::Running => match kill_running(inputs, Kind::Init, container, last) {
+            Some(kill) => plan.kill.push(kill),
+            None if sidecar && started(container, last, inputs.probes) => return InitStep::Done,
+            None => return InitStep::Wait,
+        },
+        State::Exited if !sidecar && last.exit_code == 0 => return InitStep::Done,
+        State::Exited if !spec::restarts_after(inputs.pod, Kind::Init, container, last.exit_code) => {
+            return InitStep::Failed;
+        }
+        State::Unknown => plan.kill.push(lost(last)),
+        State::Created | State::Exited => {}
+    }
+    start(inputs, plan, Kind::Init, container, Some(last));
+    InitStep::Wait
 }
 
 /// Plans one app container; true when it stays as it is and runs.

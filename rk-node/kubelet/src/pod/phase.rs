@@ -1,6 +1,6 @@
 //! The phase of a pod from the statuses of its containers.
 
-use k8s_openapi::api::core::v1::{Container, ContainerState, ContainerStateTerminated, ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{Container, ContainerStateTerminated, ContainerStatus, Pod};
 
 use super::round;
 use super::spec::{self, Kind};
@@ -9,6 +9,43 @@ fn find<'a>(statuses: &'a [ContainerStatus], name: &str) -> Option<&'a Container
     statuses.iter().find(|s| s.name == name)
 }
 
+/// How a pod's init containers stand.
+#[derive(Default)]
+struct InitCount {
+    pending: usize,
+    failed: usize,
+    /// Sidecars that have not started.
+    sidecars_pending: usize,
+    /// One of those that failed is not to run again.
+    over: bool,
+}
+
+impl InitCount {
+    fn of(pod: &Pod, statuses: &[ContainerStatus]) -> Self {
+        let mut count = Self::default();
+        for container in spec::init_containers(pod) {
+            let status = find(statuses, &container.name);
+            let state = status.and_then(|s| s.state.as_ref());
+            if spec::is_sidecar(container) {
+                let runs = state.is_some_and(|state| state.running.is_some());
+                let up = runs && status.is_some_and(|s| s.started == Some(true));
+                count.sidecars_pending += usize::from(!up);
+                continue;
+            }
+            match state.and_then(|state| state.terminated.as_ref()) {
+                Some(end) if end.exit_code == 0 => {}
+                Some(end) => {
+                    count.failed += 1;
+                    count.over |= !spec::may_restart(pod, Kind::Init, container, end.exit_code);
+                }
+                None => count.pending += 1,
+            }
+        }
+        count
+    }
+}
+
+/// How a pod's app containers stand: each counts as one of the first four.
 #[derive(Default)]
 struct Count {
     unknown: usize,
@@ -21,6 +58,31 @@ struct Count {
 }
 
 impl Count {
+    fn of(pod: &Pod, statuses: &[ContainerStatus]) -> Self {
+        let mut count = Self::default();
+        for container in spec::app_containers(pod) {
+            count.add(pod, container, find(statuses, &container.name));
+        }
+        count
+    }
+
+    fn add(&mut self, pod: &Pod, container: &Container, status: Option<&ContainerStatus>) {
+        let state = status.and_then(|s| s.state.clone()).unwrap_or_default();
+        let before = status.and_then(|s| s.last_state.as_ref()?.terminated.as_ref());
+        if state.running.is_some() {
+            self.running += 1;
+        } else if let Some(end) = &state.terminated {
+            self.stop(pod, container, end);
+            self.succeeded += usize::from(end.exit_code == 0);
+        } else if state.waiting.is_none() {
+            self.unknown += 1;
+        } else if let Some(end) = before {
+            self.stop(pod, container, end);
+        } else {
+            self.waiting += 1;
+        }
+    }
+
     fn stop(&mut self, pod: &Pod, container: &Container, end: &ContainerStateTerminated) {
         let set_aside = end.reason.as_deref() == Some(round::REASON);
         self.stopped += 1;
@@ -36,51 +98,11 @@ pub fn phase(
     terminal: bool,
     initialized: bool,
 ) -> &'static str {
-    let (mut pending_init, mut failed_init, mut sidecars_pending) = (0, 0, 0);
-    let mut over = false;
-    for container in spec::init_containers(pod) {
-        let state = find(init, &container.name).and_then(|s| s.state.as_ref().map(|state| (s, state)));
-        if spec::is_sidecar(container) {
-            let up = state.is_some_and(|(s, state)| state.running.is_some() && s.started == Some(true));
-            sidecars_pending += usize::from(!up);
-            continue;
-        }
-        match state {
-            Some((_, ContainerState { terminated: Some(end), .. })) if end.exit_code == 0 => {}
-            Some((_, ContainerState { terminated: Some(end), .. })) => {
-                failed_init += 1;
-                over |= !spec::may_restart(pod, Kind::Init, container, end.exit_code);
-            }
-            _ => pending_init += 1,
-        }
-    }
-    let mut count = Count::default();
-    for container in spec::app_containers(pod) {
-        let Some(status) = find(app, &container.name) else {
-            count.unknown += 1;
-            continue;
-        };
-        let state = status.state.clone().unwrap_or_default();
-        let before = status.last_state.as_ref().and_then(|s| s.terminated.as_ref());
-        if state.running.is_some() {
-            count.running += 1;
-        } else if let Some(end) = &state.terminated {
-            count.stop(pod, container, end);
-            count.succeeded += usize::from(end.exit_code == 0);
-        } else if state.waiting.is_some()
-            && let Some(end) = before
-        {
-            count.stop(pod, container, end);
-        } else if state.waiting.is_some() {
-            count.waiting += 1;
-        } else {
-            count.unknown += 1;
-        }
-    }
-    if over || (failed_init > 0 && terminal) {
+    let (init, count) = (InitCount::of(pod, init), Count::of(pod, app));
+    if init.over || (init.failed > 0 && terminal) {
         return "Failed";
     }
-    let still_initializing = pending_init + failed_init > 0 || (sidecars_pending > 0 && !initialized);
+    let still_initializing = init.pending + init.failed > 0 || (init.sidecars_pending > 0 && !initialized);
     if !terminal && !initialized && still_initializing {
         return "Pending";
     }

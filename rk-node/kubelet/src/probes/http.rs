@@ -3,7 +3,8 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::HTTPGetAction;
@@ -212,12 +213,20 @@ async fn exchange<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     let status = response.status();
     let named = response.headers().get("location").and_then(|location| location.to_str().ok());
     let location = named.filter(|location| is_redirect(status) && !location.is_empty()).map(str::to_owned);
-    // A body over the limit is cut, not an error: only its start is shown.
-    let body = match Limited::new(response.into_body(), MAX_BODY).collect().await {
-        Ok(body) => String::from_utf8_lossy(&body.to_bytes()).into_owned(),
-        Err(_) => String::new(),
-    };
+    let body = start_of(response.into_body()).await;
     Ok((Answer { status: status.as_u16(), body }, location))
+}
+
+/// The start of a body, at most [`MAX_BODY`] bytes: what follows is not waited for, and one that breaks off before was that short.
+async fn start_of(mut body: Incoming) -> String {
+    let mut read = Vec::new();
+    while read.len() < MAX_BODY
+        && let Some(Ok(frame)) = body.frame().await
+    {
+        read.extend_from_slice(&frame.into_data().unwrap_or_default());
+    }
+    read.truncate(MAX_BODY);
+    String::from_utf8_lossy(&read).into_owned()
 }
 
 #[cfg(test)]
@@ -323,6 +332,24 @@ mod tests {
         let bare = sent(json!([{"name": "Host", "value": ""}, {"name": "User-Agent", "value": ""}, {"name": "Accept", "value": ""}])).await;
         assert!(bare.contains("host: 127.0.0.1:port\r\n"), "{bare}");
         assert!(!bare.contains("user-agent") && !bare.contains("accept"), "{bare}");
+    }
+
+    #[tokio::test]
+    async fn of_a_long_body_the_start_is_shown_and_its_end_not_waited_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        for (promised, sent, shown) in [(3 * MAX_BODY, 2 * MAX_BODY, MAX_BODY), (100, 40, 40), (7, 7, 7)] {
+            let answer = async {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                assert!(stream.read(&mut [0; 1024]).await.unwrap() > 0);
+                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {promised}\r\n\r\n");
+                stream.write_all(&[head.as_bytes(), vec![b'x'; sent].as_slice()].concat()).await.unwrap();
+                // What is not sent never comes; only one that is short ends by that.
+                Some(stream).filter(|_| sent > MAX_BODY)
+            };
+            let (_open, got) = tokio::join!(answer, ask("HTTP", "/", port));
+            assert_eq!(got.map(|answer| answer.body.len()), Ok(shown), "{sent} of {promised}");
+        }
     }
 
     async fn ask(scheme: &str, path: &str, port: u16) -> Result<Answer, String> {

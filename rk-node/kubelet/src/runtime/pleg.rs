@@ -71,6 +71,17 @@ fn period(listed: bool, streaming: bool) -> Duration {
     if listed && streaming { PERIOD_WITH_EVENTS } else { PERIOD }
 }
 
+/// Tells how the last list went, where the one before went otherwise: another reason for the same is no news.
+fn tell_health(healthy: &watch::Sender<Result<(), String>>, now: Result<(), String>) {
+    healthy.send_if_modified(|before| {
+        let turned = before.is_ok() != now.is_ok();
+        if turned {
+            *before = now;
+        }
+        turned
+    });
+}
+
 /// The task that listens and relists.
 pub struct Pleg {
     runtime: Runtime,
@@ -102,38 +113,33 @@ impl Pleg {
             }
             let listed = self.relist().await;
             self.runtime.meters.relists.observe(&[], begun.elapsed());
+            if let Err(error) = &listed {
+                tracing::warn!("listing the runtime's pods: {} {error}", error.call);
+            }
+            tell_health(&healthy, listed.as_ref().map(|_| ()).map_err(ToString::to_string));
             let succeeded = listed.is_ok();
-            match listed {
-                Ok(after) => {
-                    let uids = changed(&self.seen, &after);
-                    self.seen = after;
-                    for uid in uids {
-                        if !self.tell(uid, &changes).await {
-                            return;
-                        }
-                    }
-                    healthy.send_if_modified(|h| {
-                        h.is_err() && {
-                            *h = Ok(());
-                            true
-                        }
-                    });
-                }
-                Err(error) => {
-                    tracing::warn!("listing the runtime's pods: {} {error}", error.call);
-                    healthy.send_if_modified(|h| {
-                        h.is_ok() && {
-                            *h = Err(error.to_string());
-                            true
-                        }
-                    });
-                }
+            if let Ok(after) = listed
+                && !self.take(after, &changes).await
+            {
+                return;
             }
             let period = period(succeeded, *stream_up.borrow());
             if !self.listen(&mut told, period, &changes).await {
                 return;
             }
         }
+    }
+
+    /// Takes a list over; false when nobody wants to know any more.
+    async fn take(&mut self, after: Seen, changes: &mpsc::Sender<Change>) -> bool {
+        let uids = changed(&self.seen, &after);
+        self.seen = after;
+        for uid in uids {
+            if !self.tell(uid, changes).await {
+                return false;
+            }
+        }
+        true
     }
 
     /// Takes news until a list is due; false when nobody wants to know any more.
@@ -256,6 +262,17 @@ mod tests {
     fn only_a_list_that_succeeded_leaves_the_rest_to_events() {
         assert_eq!(period(true, true), PERIOD_WITH_EVENTS);
         assert_eq!([period(true, false), period(false, true), period(false, false)], [PERIOD; 3]);
+    }
+
+    #[test]
+    fn health_is_told_when_it_turns() {
+        let (tell, mut told) = watch::channel(Ok(()));
+        let fails = |why: &str| Err(why.to_owned());
+        for (now, news) in [(Ok(()), false), (fails("a"), true), (fails("b"), false), (Ok(()), true)] {
+            tell_health(&tell, now.clone());
+            assert_eq!(told.has_changed().unwrap(), news, "{now:?}");
+            told.mark_unchanged();
+        }
     }
 
     fn event(kind: cri::ContainerEventType, uid: Option<&str>, container: i32) -> cri::ContainerEventResponse {

@@ -1,10 +1,12 @@
 //! Accepting connections.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{Request, Response, StatusCode, Uri};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -15,7 +17,7 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
 use super::auth::User;
-use super::body::text;
+use super::body::{Body, text};
 use super::health::Health;
 use super::read_only;
 use super::routes::{self, State};
@@ -25,7 +27,7 @@ use crate::join::{ServingCert, server_roots};
 
 /// Connections at the same time; followed logs and shells hold theirs for long.
 const CONNECTIONS: usize = 512;
-/// Readers at the same time: nobody knows them, and a few scrapers are all there should be.
+/// Those without TLS at the same time: nobody knows them, and a few scrapers and probes are all there should be.
 const READERS: usize = 32;
 /// The head of a request must be there within this.
 const HEADERS: Duration = Duration::from_secs(30);
@@ -57,23 +59,31 @@ pub async fn serve(listen: SocketAddr, ca_pem: String, serving: ServingCert, sta
         Ok(acceptor) => acceptor,
         Err(error) => return tracing::error!("the kubelet's server cannot start: {error}"),
     };
-    let listener = bind(listen).await;
-    let slots = Arc::new(Semaphore::new(CONNECTIONS));
+    accept(bind(listen).await, CONNECTIONS, |stream| connection(acceptor.clone(), stream, state.clone())).await;
+}
+
+/// Accepts connections for ever and serves each in a task of its own, so many at the same time: others wait in the kernel's queue.
+async fn accept<F>(listener: TcpListener, most: usize, serve: impl Fn(TcpStream) -> F)
+where
+    F: Future<Output = Result<(), String>> + Send + 'static,
+{
+    let slots = Arc::new(Semaphore::new(most));
     loop {
+        // The semaphore is never closed.
         let Ok(slot) = slots.clone().acquire_owned().await else { return };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, client) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!("accepting a connection: {error}");
                 tokio::time::sleep(ACCEPT_RETRY).await;
                 continue;
             }
         };
-        let (acceptor, state) = (acceptor.clone(), state.clone());
+        let served = serve(stream);
         tokio::spawn(async move {
             let _slot = slot;
-            if let Err(error) = connection(acceptor, stream, state).await {
-                tracing::debug!("a connection ended: {error}");
+            if let Err(error) = served.await {
+                tracing::debug!(%client, "a connection ended: {error}");
             }
         });
     }
@@ -102,7 +112,7 @@ async fn connection(acceptor: TlsAcceptor, stream: TcpStream, state: Arc<State>)
     let certificate = stream.get_ref().1.peer_certificates().and_then(|c| c.first()).and_then(User::of_certificate);
     let service = service_fn(move |request| {
         let (state, certificate) = (state.clone(), certificate.clone());
-        async move { Ok::<_, std::convert::Infallible>(routes::handle(state, certificate, request).await) }
+        async move { Ok::<_, Infallible>(routes::handle(state, certificate, request).await) }
     });
     http1::Builder::new()
         .timer(TokioTimer::new())
@@ -115,59 +125,88 @@ async fn connection(acceptor: TlsAcceptor, stream: TcpStream, state: Arc<State>)
 
 /// Serves the read-only paths in the clear for ever, to whoever asks.
 pub async fn serve_read_only(listen: SocketAddr, state: Arc<State>) {
-    let listener = bind(listen).await;
-    let slots = Arc::new(Semaphore::new(READERS));
-    loop {
-        let Ok(slot) = slots.clone().acquire_owned().await else { return };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                tracing::warn!("accepting a reader's connection: {error}");
-                tokio::time::sleep(ACCEPT_RETRY).await;
-                continue;
-            }
-        };
+    let serve = |stream| {
         let state = state.clone();
-        tokio::spawn(async move {
-            let _slot = slot;
-            let service = service_fn(move |request| {
-                let state = state.clone();
-                async move { Ok::<_, std::convert::Infallible>(read_only::handle(state, request).await) }
-            });
-            let served = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEADERS)
-                .serve_connection(TokioIo::new(stream), service);
-            if let Err(error) = served.await {
-                tracing::debug!("a reader's connection ended: {error}");
-            }
-        });
-    }
+        in_the_clear(stream, move |request| read_only::handle(state.clone(), request))
+    };
+    accept(bind(listen).await, READERS, serve).await;
 }
 
 /// Serves `/healthz` in the clear, on loopback, for ever.
 pub async fn serve_healthz(listen: SocketAddr, sync_loop: Heartbeat) {
     let health = Arc::new(Health::new(sync_loop));
-    let listener = bind(listen).await;
-    loop {
-        let Ok((stream, _)) = listener.accept().await else {
-            tokio::time::sleep(ACCEPT_RETRY).await;
-            continue;
-        };
+    let serve = |stream| {
         let health = Arc::clone(&health);
-        tokio::spawn(async move {
-            let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
-                let uri = request.uri();
-                let response = match uri.path().strip_prefix("/healthz") {
-                    Some("" | "/") => health.answer(None, uri.query()),
-                    Some(rest) if rest.starts_with('/') => health.answer(rest.strip_prefix('/'), None),
-                    _ => text(StatusCode::NOT_FOUND, "404 page not found\n"),
+        in_the_clear(stream, move |request| std::future::ready(healthz(&health, request.uri())))
+    };
+    accept(bind(listen).await, READERS, serve).await;
+}
+
+fn healthz(health: &Health, uri: &Uri) -> Response<Body> {
+    match uri.path().strip_prefix("/healthz") {
+        Some("" | "/") => health.answer(None, uri.query()),
+        Some(rest) if rest.starts_with('/') => health.answer(rest.strip_prefix('/'), None),
+        _ => text(StatusCode::NOT_FOUND, "404 page not found\n"),
+    }
+}
+
+/// Answers the requests of one connection without TLS, to nobody in particular.
+async fn in_the_clear<R>(stream: TcpStream, answer: impl Fn(Request<Incoming>) -> R) -> Result<(), String>
+where
+    R: Future<Output = Response<Body>>,
+{
+    let service = service_fn(move |request| {
+        let answered = answer(request);
+        async move { Ok::<_, Infallible>(answered.await) }
+    });
+    http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADERS)
+        .serve_connection(TokioIo::new(stream), service)
+        .await
+        .map_err(|e| e.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio_util::task::AbortOnDropHandle;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn no_more_connections_are_served_at_the_same_time_than_there_are_places() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (served, seen) = (now.clone(), most.clone());
+        let serve = move |mut stream: TcpStream| {
+            let (now, most) = (served.clone(), seen.clone());
+            async move {
+                most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                let mut byte = [0];
+                let echoed = async {
+                    stream.read_exact(&mut byte).await.map(drop)?;
+                    stream.write_all(&byte).await
                 };
-                async move { Ok::<_, std::convert::Infallible>(response) }
-            });
-            if let Err(error) = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await {
-                tracing::debug!("a health connection ended: {error}");
+                let echoed = echoed.await.map_err(|e| e.to_string());
+                now.fetch_sub(1, Ordering::SeqCst);
+                echoed
             }
-        });
+        };
+        let _accepting = AbortOnDropHandle::new(tokio::spawn(accept(listener, 2, serve)));
+        let mut clients = Vec::new();
+        for _ in 0..6 {
+            clients.push(TcpStream::connect(address).await.unwrap());
+        }
+        // Each is served once those before it are done.
+        for client in &mut clients {
+            client.write_all(b"x").await.unwrap();
+            let mut echo = [0];
+            client.read_exact(&mut echo).await.unwrap();
+        }
+        assert_eq!(most.load(Ordering::SeqCst), 2);
     }
 }

@@ -43,8 +43,7 @@ pub fn stream(request: &CaptureRequest, own_port: u16) -> Result<Bytes, Status> 
     let seconds = if request.seconds == 0 { SECONDS } else { request.seconds.min(MOST_SECONDS) };
     let socket = CaptureSocket::open(&request.interface, request.promiscuous)
         .map_err(|err| Status::invalid_argument(crate::log::chain(&err)))?;
-    // Its successor asks for unsafe, which this crate forbids; the socket owns one descriptor as long as it lives.
-    #[allow(deprecated)]
+    #[allow(deprecated, reason = "its heir is unsafe, for types that do not keep their descriptor; this socket does")]
     let socket = AsyncFd::with_interest(socket, Interest::READABLE).map_err(|err| Status::internal(err.to_string()))?;
     let end = Instant::now() + Duration::from_secs(u64::from(seconds));
     let most = if request.packets == 0 { u32::MAX } else { request.packets };

@@ -13,7 +13,7 @@ use rk_figures::Ask;
 use super::Service;
 use crate::clock::now_ns;
 use crate::record::{ContainerRecord, Phase, SandboxRecord};
-use crate::{cgroup, stats};
+use crate::stats;
 use facts::Facts;
 use table::{CONTAINER, INTERFACE, Interface, Row};
 
@@ -98,7 +98,7 @@ impl Service {
     }
 
     async fn facts(&self, record: &ContainerRecord, layers: Ask) -> Facts {
-        let (dir, first, written) = (cgroup::directory(&record.cgroup), record.pid, self.0.config.images.root());
+        let (dir, first, written) = (rk_sys::cgroup_dir(&record.cgroup), record.pid, self.0.config.images.root());
         let read = tokio::task::spawn_blocking(move || Facts::read(&dir, first, &written)).await;
         Facts {
             written: self.0.written(&record.id, layers).await.map(|usage| usage.bytes),

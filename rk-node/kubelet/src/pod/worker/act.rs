@@ -10,12 +10,23 @@ use super::Worker;
 use super::end::{unless_called, unless_ending};
 use crate::events::PodRef;
 use crate::pod::decide::{self, Kill, Plan};
-use crate::pod::start::{self, Launch};
+use crate::pod::start::{self, Launch, StartError};
 use crate::pod::{kill, spec};
 use crate::runtime::{RuntimeError, RuntimePod};
 
 /// How long the next round of a pod waits for the API to hear that the one before ends.
 const ANNOUNCEMENT: Duration = Duration::from_secs(1);
+/// Pause after a container that did not start for a reason without a pace of its own: upstream's pod workers come back as late.
+const START_RETRY: Duration = Duration::from_secs(10);
+
+/// What was heard while containers started.
+#[derive(Default)]
+struct Meanwhile {
+    /// Something of the node asks for a look.
+    called: bool,
+    /// The API has a newer version of the pod.
+    newer: bool,
+}
 
 impl Worker {
     pub(super) async fn prune(&self, plan: &Plan) {
@@ -70,39 +81,57 @@ impl Worker {
                 return Ok(None);
             }
         }
-        for victim in &plan.kill {
-            self.probes.stop_container(&victim.id);
-            if let Some(container) = runtime.containers.iter().find(|c| c.id == victim.id) {
-                let grace = victim.grace.unwrap_or_else(|| spec::grace_seconds(pod));
-                let killing = kill::kill_container(&context, pod, container, &ip, grace, &victim.message);
-                match self.while_telling(runtime, unless_called(&context.evictions, pod, &desired, killing)).await {
-                    Some(result) => result?,
-                    None => return Ok(Some(Duration::ZERO)),
-                }
-            }
+        if !self.kill_victims(pod, runtime, &ip, &plan.kill).await? {
+            return Ok(Some(Duration::ZERO));
         }
         let given = self.as_given(pod);
         if let Err(problem) = self.prepare(&given, &ip, runtime).await {
             return Ok(Some(self.setup_failed(pod, &problem)));
         }
         if let Some(attempt) = plan.create_sandbox {
-            if let Err(problem) = start::start_sandbox(&self.context, &given, attempt).await {
-                return Ok(Some(self.setup_failed(pod, &problem)));
-            }
-            self.setup_failures = 0;
-            // The status with its address comes before any container: what they read of it must be there. The API takes it for the version
-            // that is the newest by now.
-            let newest = self.desired.borrow().clone();
-            let pod = self.current(&newest);
-            let runtime = self.gather(&pod).await?;
-            self.publish_newest(&pod, &runtime);
-            // The round that follows at once need not ask again.
-            self.seen = runtime.states();
-            self.quiet.keep(runtime);
-            return Ok(None);
+            return self.make_sandbox(&given, attempt).await;
         }
         self.setup_failures = 0;
         self.start_containers(pod, runtime, &plan).await
+    }
+
+    /// Kills single containers; false when the pod as a whole is to end, or is needed gone, before that is done.
+    async fn kill_victims(
+        &mut self,
+        pod: &Pod,
+        runtime: &RuntimePod,
+        ip: &str,
+        victims: &[Kill],
+    ) -> Result<bool, RuntimeError> {
+        let (context, desired) = (self.context.clone(), self.desired.clone());
+        for victim in victims {
+            self.probes.stop_container(&victim.id);
+            let Some(container) = runtime.containers.iter().find(|c| c.id == victim.id) else { continue };
+            let grace = victim.grace.unwrap_or_else(|| spec::grace_seconds(pod));
+            let killing = kill::kill_container(&context, pod, container, ip, grace, &victim.message);
+            match self.while_telling(runtime, unless_called(&context.evictions, pod, &desired, killing)).await {
+                Some(result) => result?,
+                None => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Makes a sandbox for the pod as it is given, and tells its address: what containers read of it must be there before them.
+    async fn make_sandbox(&mut self, given: &Pod, attempt: u32) -> Result<Option<Duration>, RuntimeError> {
+        if let Err(problem) = start::start_sandbox(&self.context, given, attempt).await {
+            return Ok(Some(self.setup_failed(given, &problem)));
+        }
+        self.setup_failures = 0;
+        // The API takes the status for that of the version which is the newest by now.
+        let newest = self.desired.borrow().clone();
+        let pod = self.current(&newest);
+        let runtime = self.gather(&pod).await?;
+        self.publish_newest(&pod, &runtime);
+        // The turn that follows at once need not ask again.
+        self.seen = runtime.states();
+        self.quiet.keep(runtime);
+        Ok(None)
     }
 
     /// Ends a round of the pod: its condition says so by now, and whoever watches may see it.
@@ -131,7 +160,8 @@ impl Worker {
         Ok(None)
     }
 
-    pub(super) async fn start_containers(
+    /// Starts containers one after the other. `Some(pause)` when one did not start, or the pod is to end before all have.
+    async fn start_containers(
         &mut self,
         pod: &Arc<Pod>,
         runtime: &RuntimePod,
@@ -141,57 +171,69 @@ impl Worker {
         let volumes = self.volumes.as_ref().map(|(v, _)| v.clone()).unwrap_or_default();
         let (context, given) = (self.context.clone(), self.as_given(pod));
         let mut retry: Option<Duration> = None;
-        let mut woken = false;
+        let mut heard = Meanwhile::default();
         for item in &plan.start {
             let launch = Launch { context: &context, pod: &given, start: item, sandbox, runtime, volumes: &volumes };
-            let mut outdated = false;
-            let mut running = std::pin::pin!(launch.run());
-            let result = loop {
-                tokio::select! {
-                    result = &mut running => break result,
-                    // One that the node needs gone does not wait for a slow pull or hook.
-                    () = context.evictions.given(spec::uid(pod)) => return Ok(Some(Duration::ZERO)),
-                    // What probes of its neighbours find is told at once.
-                    () = self.heard.wake.notified() => {
-                        woken = true;
-                        self.tell_again(runtime);
-                    }
-                    changed = self.desired.changed() => match changed {
-                        // A pod that is to end does not wait for a slow pull or hook.
-                        _ if self.desired.borrow().ending() => return Ok(Some(Duration::ZERO)),
-                        _ if self.desired.borrow().put_back(&self.began) => return Ok(Some(Duration::ZERO)),
-                        // Another status is shown by the look that follows.
-                        Ok(()) if spec::same_but_status(self.desired.borrow().pod(), pod) => {}
-                        // That a newer version was seen is told at once; it is acted upon afterwards.
-                        Ok(()) => {
-                            outdated = true;
-                            self.tell_again(runtime);
-                        }
-                        Err(_) => break running.await,
-                    },
-                }
-            };
+            let Some(started) = self.launch(pod, &launch, &mut heard).await else { return Ok(Some(Duration::ZERO)) };
             if let (Some(event), Some((_, container))) = (item.after, spec::find_container(pod, &item.name)) {
                 self.back_off.note(&decide::back_off_key(&container), event, Timestamp::now());
             }
-            match result {
-                Ok(()) => drop(self.waiting.remove(&item.name)),
-                Err(error) => {
-                    tracing::info!(pod = %spec::describe(pod), container = %item.name, reason = %error.reason, "a container does not run: {}", error.message);
-                    let wait = error.retry.unwrap_or(Duration::from_secs(10));
-                    retry = Some(retry.map_or(wait, |r| r.min(wait)));
-                    self.waiting.insert(item.name.clone(), (error.reason, error.message));
-                }
-            }
+            let pause = self.note_launched(pod, &item.name, started);
+            retry = [retry, pause].into_iter().flatten().min();
             // The others are started by what the pod is now.
-            woken |= outdated;
-            if outdated {
+            if heard.newer {
                 break;
             }
         }
-        if woken {
+        if heard.called || heard.newer {
+            // Whatever it was woken for has its turn afterwards.
             self.heard.wake.notify_one();
         }
         Ok(retry)
+    }
+
+    /// Starts one container, and tells meanwhile of its neighbours. `None` when the pod is to end first: neither that nor a node that needs
+    /// it gone waits for a slow pull or hook.
+    async fn launch(
+        &mut self,
+        pod: &Pod,
+        launch: &Launch<'_>,
+        heard: &mut Meanwhile,
+    ) -> Option<Result<(), StartError>> {
+        let context = self.context.clone();
+        let mut running = std::pin::pin!(launch.run());
+        loop {
+            tokio::select! {
+                result = &mut running => return Some(result),
+                () = context.evictions.given(spec::uid(pod)) => return None,
+                // What probes of its neighbours find is told at once.
+                () = self.heard.wake.notified() => {
+                    heard.called = true;
+                    self.tell_again(launch.runtime);
+                }
+                changed = self.desired.changed() => match changed {
+                    _ if self.desired.borrow().ends(&self.began) => return None,
+                    // Another status is shown by the look that follows.
+                    Ok(()) if spec::same_but_status(self.desired.borrow().pod(), pod) => {}
+                    // That a newer version was seen is told at once; it is acted upon afterwards.
+                    Ok(()) => {
+                        heard.newer = true;
+                        self.tell_again(launch.runtime);
+                    }
+                    Err(_) => return Some(running.await),
+                },
+            }
+        }
+    }
+
+    /// Keeps why a container does not run; answers with when to try again.
+    fn note_launched(&mut self, pod: &Pod, name: &str, started: Result<(), StartError>) -> Option<Duration> {
+        let Err(error) = started else {
+            self.waiting.remove(name);
+            return None;
+        };
+        tracing::info!(pod = %spec::describe(pod), container = %name, reason = %error.reason, "a container does not run: {}", error.message);
+        self.waiting.insert(name.to_owned(), (error.reason, error.message));
+        Some(error.retry.unwrap_or(START_RETRY))
     }
 }

@@ -1,5 +1,5 @@
 //! The worker of one pod: gather, decide, publish, act, wait. One task per pod; everything it decides with is in `decide` and
-//! `status`, everything it does is in `start` and `kill`.
+//! `status`, everything it does is in `start` and `kill`. `turn` makes a pod run, `end` ends it, the other modules are what they share.
 
 mod act;
 mod allocation;
@@ -8,22 +8,19 @@ mod look;
 mod quiet;
 mod setup;
 mod tell;
+mod turn;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::watch;
 
 use super::backoff::BackOff;
-use super::decide::{self, Inputs, Plan};
 use super::round::Round;
-use super::{kill, resize, spec};
-use crate::clock;
+use super::spec;
 use crate::context::Shared;
-use crate::events::PodRef;
 use crate::probes::ProbeTasks;
 use crate::runtime::{RuntimeError, RuntimePod, States};
 use crate::static_pods::{is_static, same_edition};
@@ -71,6 +68,11 @@ impl Desired {
     /// Whether it tells nothing but another status than `before`, which is no reason to ask the runtime: mostly the kubelet wrote it.
     pub fn only_tells(&self, before: &Self) -> bool {
         matches!((self, before), (Self::Present(now), Self::Present(then)) if spec::same_but_status(now, then))
+    }
+
+    /// Whether the pod that the worker began with is to end: for good, or to begin again from a manifest that was put back.
+    fn ends(&self, began: &Pod) -> bool {
+        self.ending() || self.put_back(began)
     }
 
     /// Whether its object is gone or goes.
@@ -246,7 +248,7 @@ impl Worker {
 
     async fn step(&mut self, desired: &Desired) -> Result<Duration, RuntimeError> {
         let ends = match self.stage {
-            Stage::Syncing => desired.ending() || desired.put_back(&self.began),
+            Stage::Syncing => desired.ends(&self.began),
             Stage::Resting => desired.ending(),
             Stage::Terminating | Stage::Terminated | Stage::Removed => false,
         };
@@ -277,110 +279,6 @@ impl Worker {
         match self.stage {
             Stage::Syncing => Round::of(pod, runtime, self.announced),
             _ => Round::settled(runtime),
-        }
-    }
-
-    async fn sync(&mut self, desired: &Desired) -> Result<Duration, RuntimeError> {
-        let mut pod = self.current(desired);
-        let mut pause = RESYNC;
-        // Each round may enable the next step (sandbox, init containers, apps); a bound keeps a confused runtime from spinning.
-        for _ in 0..64 {
-            let mut runtime = self.gather(&pod).await?;
-            self.seen = runtime.states();
-            let probe_ip = self.probe_ip(&pod, &runtime);
-            self.probes.reconcile(&pod, &runtime, &probe_ip, false);
-            self.take_order(&pod);
-            if let Some(left) = self.check_deadline(&pod) {
-                pause = pause.min(left);
-            }
-            let over = spec::terminal_phase(pod.status.as_ref().and_then(|s| s.phase.as_deref()));
-            if over || self.rests || self.failure.is_some() {
-                self.stage = Stage::Terminating;
-                return Ok(Duration::ZERO);
-            }
-            if !self.enter(&pod, &runtime).await {
-                return Ok(Duration::ZERO);
-            }
-            let probes = self.probes.results();
-            let mut plan = decide::decide(&Inputs {
-                pod: &pod,
-                runtime: &runtime,
-                round: self.round(&pod, &runtime),
-                probes: &probes,
-                back_off: &self.back_off,
-                now: Timestamp::now(),
-            });
-            self.note_waiting(&pod, &plan, &runtime);
-            self.judge_resize(&pod);
-            let status = self.publish(&pod, &runtime, false, false);
-            pod = if is_static(&pod) { self.current(desired) } else { pod };
-            if spec::terminal_phase(status.phase.as_deref()) {
-                self.stage = Stage::Terminating;
-                return Ok(Duration::ZERO);
-            }
-            if let Some(wake) = plan.wake_after {
-                pause = pause.min(wake);
-            }
-            self.prune(&plan).await;
-            let resized = self.resize(&pod, &runtime).await;
-            let (tried, restarts) = (resized.is_some(), resized.unwrap_or_default());
-            if !restarts.is_empty() {
-                // The end of a container may take its whole grace period: meanwhile its neighbours tell what they have.
-                runtime = self.gather(&pod).await?;
-                self.publish(&pod, &runtime, false, false);
-                resize::restart(&mut plan, &pod, &runtime, restarts);
-            }
-            let held = self.hold_cpus(&pod, &runtime).await?;
-            if plan.is_idle() {
-                self.refresh_volumes(&pod, &runtime).await;
-                // Whatever became of a resize, the runtime may tell something else by now.
-                if held && !tried {
-                    self.quiet.keep(runtime);
-                }
-                return Ok(pause);
-            }
-            if let Some(retry) = self.act(&pod, &runtime, plan).await? {
-                let newest = self.desired.borrow().clone();
-                let pod = self.current(&newest);
-                let runtime = self.gather(&pod).await?;
-                self.publish_newest(&pod, &runtime);
-                return Ok(pause.min(retry));
-            }
-            // A newer version may have been seen, and acknowledged, while a container started.
-            if self.desired.has_changed().unwrap_or(false) || !Arc::ptr_eq(desired.pod(), self.desired.borrow().pod()) {
-                return Ok(Duration::ZERO);
-            }
-        }
-        Ok(RETRY)
-    }
-
-    /// Fails a pod that is past its `activeDeadlineSeconds`; else says how long it still has.
-    fn check_deadline(&mut self, pod: &Pod) -> Option<Duration> {
-        let limit = pod.spec.as_ref().and_then(|s| s.active_deadline_seconds)?;
-        let latest = self.context.status.latest(spec::uid(pod));
-        let start =
-            latest.and_then(|s| s.start_time).or_else(|| pod.status.as_ref().and_then(|s| s.start_time.clone()))?;
-        let limit = Duration::from_secs(limit.max(0).unsigned_abs());
-        let ran = clock::elapsed(Timestamp::now(), start.0);
-        if ran < limit {
-            return Some(limit - ran);
-        }
-        let message = "Pod was active on the node longer than the specified deadline";
-        self.context.recorder.normal(&PodRef::of(pod), "DeadlineExceeded", message);
-        self.failure = Some(("DeadlineExceeded".into(), message.into()));
-        None
-    }
-
-    /// Keeps the reasons of containers that do not run, and drops those of containers that do.
-    fn note_waiting(&mut self, pod: &Pod, plan: &Plan, runtime: &RuntimePod) {
-        self.waiting.retain(|name, _| !runtime.container(name).is_some_and(|c| c.running()));
-        for (name, (reason, message)) in &plan.waiting {
-            let news = self.waiting.get(name).is_none_or(|(r, _)| r != reason);
-            self.waiting.insert(name.clone(), (reason.clone(), message.clone()));
-            if news {
-                let text = format!("Back-off restarting failed container {name} in pod {}", spec::describe(pod));
-                self.context.recorder.warning(&kill::about(pod, name), "BackOff", text);
-            }
         }
     }
 }
