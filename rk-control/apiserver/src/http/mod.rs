@@ -8,8 +8,8 @@ mod listener;
 mod negotiate;
 mod query;
 mod request_info;
-mod resting;
 mod respond;
+mod resting;
 
 pub use body::{Body, BoxError, is_late, read_body};
 pub use connection::{Connection, Peer};
@@ -18,5 +18,5 @@ pub use listener::{Limits, serve_listener};
 pub use negotiate::{Accept, Format, MetaVersion, Shape, Subject, accepts_gzip, clauses, content_format, wants_pretty};
 pub use query::Query;
 pub use request_info::{RequestInfo, ResourcePath};
-pub use resting::rests;
 pub use respond::{add_warnings, bytes_response, gzipped, json_response, maybe_gzip, status_response, text_response};
+pub use resting::rests;
