@@ -34,12 +34,13 @@ impl Slots {
         slot
     }
 
-    /// Takes the place of a resource out.
-    pub(super) fn remove(&self, hub: &Resource) -> Option<Arc<Slot>> {
+    /// Takes the place of a resource out and ends its cache. In one step: no change passes by a cache that seems to follow still.
+    pub(super) fn retire(&self, hub: &Resource) {
         let mut slots = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let all = slots.get_mut(&*hub.plural)?;
-        let at = all.iter().position(|slot| slot.is_of(hub))?;
-        Some(all.swap_remove(at))
+        let Some(all) = slots.get_mut(&*hub.plural) else { return };
+        if let Some(at) = all.iter().position(|slot| slot.is_of(hub)) {
+            all.swap_remove(at).retire();
+        }
     }
 
     /// The place that an object's key belongs to.
@@ -78,7 +79,7 @@ mod tests {
         assert!(slots.of_key("/registry/core/events/n/a").is_some_and(|own| Arc::ptr_eq(&own, &slot)));
         assert!(slots.of_key("/registry/core/pods/n/a").is_none());
         assert_eq!(slots.all().len(), 2);
-        assert!(slots.remove(core).is_some_and(|own| Arc::ptr_eq(&own, &slot)));
+        slots.retire(core);
         assert!(slots.known(core).is_none() && slots.known(events).is_some());
     }
 }
