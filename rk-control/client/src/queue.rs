@@ -2,14 +2,14 @@
 
 use crate::figures;
 use crate::limiter::RateLimiter;
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
-/// A cloneable handle on a work queue. Length is bounded by the number of distinct keys, as equal keys merge.
+/// A cloneable handle on a work queue. Its size is bounded by the number of distinct keys: equal keys merge, of those that wait for a
+/// time the earlier one holds.
 #[derive(Debug)]
 pub struct Queue<T> {
     shared: Arc<Shared<T>>,
@@ -33,7 +33,9 @@ struct State<T> {
     /// Keys that wait in `ready`, or became dirty while in `running`.
     dirty: HashSet<T>,
     running: HashSet<T>,
-    delayed: BinaryHeap<Reverse<(Instant, T)>>,
+    delayed: BTreeSet<(Instant, T)>,
+    /// When each key of `delayed` is due.
+    due: HashMap<T, Instant>,
     limiter: RateLimiter<T>,
     closed: bool,
     /// The label of the queue's metrics; without it there are none.
@@ -80,15 +82,29 @@ impl<T: Hash + Eq + Ord + Clone> State<T> {
 
     /// Moves due keys to `ready`; answers when the next one is due.
     fn promote(&mut self, now: Instant) -> Option<Instant> {
-        while let Some(Reverse((due, _))) = self.delayed.peek() {
+        while let Some((due, _)) = self.delayed.first() {
             if *due > now {
                 return Some(*due);
             }
-            if let Some(Reverse((_, key))) = self.delayed.pop() {
+            if let Some((_, key)) = self.delayed.pop_first() {
+                self.due.remove(&key);
                 self.add(key);
             }
         }
         None
+    }
+
+    /// Has `key` added when it is due, unless it is to be sooner anyway; answers whether that is news.
+    fn delay(&mut self, key: T, due: Instant) -> bool {
+        let known = self.due.get(&key).copied();
+        if self.closed || known.is_some_and(|known| known <= due) {
+            return false;
+        }
+        if let Some(known) = known {
+            self.delayed.remove(&(known, key.clone()));
+        }
+        self.due.insert(key.clone(), due);
+        self.delayed.insert((due, key))
     }
 }
 
@@ -105,7 +121,8 @@ impl<T: Hash + Eq + Ord + Clone> Queue<T> {
             ready: VecDeque::new(),
             dirty: HashSet::new(),
             running: HashSet::new(),
-            delayed: BinaryHeap::new(),
+            delayed: BTreeSet::new(),
+            due: HashMap::new(),
             limiter,
             closed: false,
             name: None,
@@ -134,15 +151,12 @@ impl<T: Hash + Eq + Ord + Clone> Queue<T> {
         }
     }
 
-    /// Asks for `key` after `delay`.
+    /// Asks for `key` after `delay`, or at the time that was asked for before if that is earlier.
     pub fn add_after(&self, key: T, delay: Duration) {
         if delay.is_zero() {
             return self.add(key);
         }
-        let mut state = self.state();
-        if !state.closed {
-            state.delayed.push(Reverse((Instant::now() + delay, key)));
-            drop(state);
+        if self.state().delay(key, Instant::now() + delay) {
             self.shared.wake.notify_one();
         }
     }
@@ -259,6 +273,21 @@ mod tests {
             tokio::time::timeout(Duration::from_secs(5), worker).await.expect("in time").expect("ran"),
             Some("late")
         );
+    }
+
+    #[test]
+    fn a_key_that_is_delayed_again_and_again_comes_once_at_the_earliest_time() {
+        let queue = Queue::default();
+        for minutes in [3, 1, 2] {
+            queue.add_after("a", Duration::from_secs(60 * minutes));
+        }
+        let now = Instant::now();
+        let mut state = queue.state();
+        assert_eq!((state.delayed.len(), state.due.len()), (1, 1));
+        assert!(state.promote(now).is_some_and(|due| due <= now + Duration::from_secs(60)));
+        assert_eq!(state.promote(now + Duration::from_secs(90)), None);
+        assert_eq!(state.ready, ["a"]);
+        assert!(state.due.is_empty());
     }
 
     #[tokio::test]
