@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
-/// A cloneable handle on a work queue. Its size is bounded by the number of distinct keys: equal keys merge, of those that wait for a
-/// time the earlier one holds.
+/// A cloneable handle on a work queue. Its size is bounded by the number of distinct keys: equal keys merge, also those that wait for a
+/// time.
 #[derive(Debug)]
 pub struct Queue<T> {
     shared: Arc<Shared<T>>,
@@ -94,17 +94,15 @@ impl<T: Hash + Eq + Ord + Clone> State<T> {
         None
     }
 
-    /// Has `key` added when it is due, unless it is to be sooner anyway; answers whether that is news.
-    fn delay(&mut self, key: T, due: Instant) -> bool {
-        let known = self.due.get(&key).copied();
-        if self.closed || known.is_some_and(|known| known <= due) {
-            return false;
+    /// Has `key` added at this time, and not when it was to be added before.
+    fn delay(&mut self, key: T, due: Instant) {
+        if self.closed {
+            return;
         }
-        if let Some(known) = known {
-            self.delayed.remove(&(known, key.clone()));
+        if let Some(before) = self.due.insert(key.clone(), due) {
+            self.delayed.remove(&(before, key.clone()));
         }
-        self.due.insert(key.clone(), due);
-        self.delayed.insert((due, key))
+        self.delayed.insert((due, key));
     }
 }
 
@@ -151,26 +149,29 @@ impl<T: Hash + Eq + Ord + Clone> Queue<T> {
         }
     }
 
-    /// Asks for `key` after `delay`, or at the time that was asked for before if that is earlier.
+    /// Asks for `key` after `delay`, and not at the time that was asked for before: who has just worked on it knows best.
     pub fn add_after(&self, key: T, delay: Duration) {
         if delay.is_zero() {
             return self.add(key);
         }
-        if self.state().delay(key, Instant::now() + delay) {
-            self.shared.wake.notify_one();
-        }
+        self.state().delay(key, Instant::now() + delay);
+        self.shared.wake.notify_one();
     }
 
-    /// Asks for `key` after a wait that grows with each call until [`Queue::forget`].
+    /// Asks for `key` after a wait that grows with each call until [`Queue::forget`], or at the time that was asked for before if that is
+    /// earlier.
     pub fn retry(&self, key: T) {
-        let delay = {
-            let mut state = self.state();
-            if let Some(name) = state.name {
-                figures::count("workqueue_retries_total", &[("name", name)]);
-            }
-            state.limiter.next(&key, Instant::now())
-        };
-        self.add_after(key, delay);
+        let now = Instant::now();
+        let mut state = self.state();
+        if let Some(name) = state.name {
+            figures::count("workqueue_retries_total", &[("name", name)]);
+        }
+        let due = now + state.limiter.next(&key, now);
+        if state.due.get(&key).is_none_or(|known| *known > due) {
+            state.delay(key, due);
+        }
+        drop(state);
+        self.shared.wake.notify_one();
     }
 
     /// How often the key was retried in a row.
@@ -276,18 +277,22 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_delayed_again_and_again_comes_once_at_the_earliest_time() {
-        let queue = Queue::default();
-        for minutes in [3, 1, 2] {
-            queue.add_after("a", Duration::from_secs(60 * minutes));
+    fn a_key_waits_for_the_time_that_was_named_last_and_a_failure_does_not_put_it_off() {
+        let (queue, now) = (Queue::default(), Instant::now());
+        let after = |seconds| now + Duration::from_secs(seconds);
+        for seconds in [90, 30, 60] {
+            queue.add_after("a", Duration::from_secs(seconds));
         }
-        let now = Instant::now();
-        let mut state = queue.state();
-        assert_eq!((state.delayed.len(), state.due.len()), (1, 1));
-        assert!(state.promote(now).is_some_and(|due| due <= now + Duration::from_secs(60)));
-        assert_eq!(state.promote(now + Duration::from_secs(90)), None);
-        assert_eq!(state.ready, ["a"]);
-        assert!(state.due.is_empty());
+        assert_eq!(queue.state().delayed.len(), 1);
+        assert_eq!(queue.state().due.len(), 1);
+        assert!(queue.state().promote(after(59)).is_some_and(|due| due >= after(60)));
+        for _ in 0..20 {
+            queue.retry("a");
+        }
+        assert!(queue.state().promote(now).is_some_and(|due| due < after(30)), "the first retry comes soon");
+        assert_eq!(queue.state().promote(after(30)), None);
+        assert_eq!(queue.state().ready, ["a"]);
+        assert!(queue.state().due.is_empty());
     }
 
     #[tokio::test]
