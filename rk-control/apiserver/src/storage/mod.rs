@@ -233,12 +233,8 @@ impl Storage {
     /// One object from its cache, if there is one that has, or soon has, this server's own writes of the kind. Others may have
     /// written since: for changes, which the store takes only for the revision that they were made from.
     pub async fn at_hand(&self, hub: &Arc<Resource>, namespace: &str, name: &str) -> Option<Arc<Cached>> {
-        let slot = self.known_slot(hub)?;
+        let slot = self.known_slot(hub).filter(|slot| slot.has_form_of(hub))?;
         let cache = slot.loaded()?;
-        // What the cache holds of a custom kind has the form of the definition that it was loaded for.
-        if hub.custom.is_some() && !Arc::ptr_eq(cache.hub(), hub) {
-            return None;
-        }
         tokio::time::timeout(PATIENCE, self.wait_for(slot.written())).await.ok()?.ok()?;
         cache.get(namespace, name)
     }

@@ -18,16 +18,20 @@ impl Slots {
         self.find(&hub.plural, |slot| slot.is_of(hub))
     }
 
-    /// The place of a resource, made on first use.
+    /// The place of a resource, made on first use. One of another form is from a request that knew the definition as it was before a
+    /// change: its cache ends, as others of that form did with the change.
     pub(super) fn of(&self, hub: &Arc<Resource>) -> Arc<Slot> {
-        if let Some(slot) = self.known(hub) {
+        if let Some(slot) = self.known(hub).filter(|slot| slot.has_form_of(hub)) {
             return slot;
         }
         let mut slots = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let all = slots.entry(Box::from(&*hub.plural)).or_default();
         // Another may have come first.
-        if let Some(slot) = all.iter().find(|slot| slot.is_of(hub)) {
+        if let Some(slot) = all.iter().find(|slot| slot.is_of(hub) && slot.has_form_of(hub)) {
             return Arc::clone(slot);
+        }
+        for stale in all.extract_if(.., |slot| slot.is_of(hub)) {
+            stale.retire();
         }
         let slot = Arc::new(Slot::new(Arc::clone(hub), prefix(hub)));
         all.push(Arc::clone(&slot));
@@ -64,6 +68,7 @@ impl Slots {
 mod tests {
     use super::*;
     use rk_api::resources::Registry;
+    use serde_json::json;
 
     #[test]
     fn resources_of_one_plural_are_told_apart_by_their_groups_and_not_by_their_versions() {
@@ -81,5 +86,24 @@ mod tests {
         assert_eq!(slots.all().len(), 2);
         slots.retire(core);
         assert!(slots.known(core).is_none() && slots.known(events).is_some());
+    }
+
+    #[test]
+    fn a_place_has_the_form_of_the_definition_that_is_asked_with() {
+        let rows = || {
+            let version = json!({"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {}}});
+            let names = json!({"plural": "foos", "kind": "Foo"});
+            let spec = json!({"group": "example.com", "names": names, "scope": "Cluster", "versions": [version]});
+            rk_api::custom::rows(&json!({"spec": spec})).pop().unwrap()
+        };
+        let (first, changed) = (Arc::new(rows()), Arc::new(rows()));
+        let slots = Slots::default();
+        let slot = slots.of(&first);
+        // As it is with each change of any other definition.
+        assert!(Arc::ptr_eq(&slot, &slots.of(&Arc::new(Resource::clone(&first)))));
+        let new = slots.of(&changed);
+        assert!(!Arc::ptr_eq(&slot, &new) && !slot.has_form_of(&changed));
+        assert!(Arc::ptr_eq(&new, &slots.of(&changed)));
+        assert_eq!(slots.all().len(), 1);
     }
 }
