@@ -1,4 +1,4 @@
-//! What the caches and watches make of a store that loses history, and of one that has nothing to say.
+//! What the caches and watches make of a store that loses history, that has nothing to say, or that others write to.
 
 mod support;
 
@@ -10,15 +10,18 @@ use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use rk_api::resources::Registry;
-use rk_apiserver::Config;
 use rk_apiserver::storage::{Storage, object_key, run_dispatcher};
+use rk_apiserver::{ApiServer, Config, User};
 use rk_store::{Entry, Expect, ListRequest, Page, Result, Revision, SqliteStore, Store, StoreError, Watch, Written};
-use support::{Cluster, MAPS, sqlite};
+use serde_json::json;
+use support::{Cluster, MAPS, config_map, sqlite};
 use tokio_util::sync::CancellationToken;
 
 /// A store with mishaps.
 struct Troubled {
-    inner: SqliteStore,
+    inner: Arc<dyn Store>,
+    /// Whether it tells of no change.
+    deaf: bool,
     /// Has not what is watched of single resources, and so never tells of it.
     quiet: Option<SqliteStore>,
     /// Whether the next watch begins before what is left of history.
@@ -28,8 +31,8 @@ struct Troubled {
 }
 
 impl Troubled {
-    fn new(inner: SqliteStore) -> Self {
-        Self { inner, quiet: None, lost: AtomicBool::new(false), meanwhile: Mutex::new(None) }
+    fn new(inner: Arc<dyn Store>) -> Self {
+        Self { inner, deaf: false, quiet: None, lost: AtomicBool::new(false), meanwhile: Mutex::new(None) }
     }
 
     fn meanwhile(&self, others: impl Future<Output = ()> + Send + 'static) {
@@ -64,6 +67,9 @@ impl Store for Troubled {
         if self.lost.swap(false, Ordering::AcqRel) {
             let lost = StoreError::Compacted { requested: after, compacted: after + 1 };
             return std::future::ready(Err(lost)).boxed();
+        }
+        if self.deaf {
+            return std::future::pending().boxed();
         }
         match &self.quiet {
             Some(quiet) if prefix != "/registry/" => quiet.watch(prefix, after),
@@ -106,7 +112,7 @@ async fn write_late(storage: &Storage) {
 #[tokio::test]
 async fn a_write_between_the_end_of_a_cache_and_the_next_watch_is_not_missed() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Arc::new(Troubled::new(sqlite(&dir, "state.db")));
+    let store = Arc::new(Troubled::new(Arc::new(sqlite(&dir, "state.db"))));
     let storage = Arc::new(Storage::new(Arc::clone(&store) as Arc<dyn Store>));
     let registry = Registry::builtin();
     let maps = registry.get("", "v1", "configmaps").unwrap().clone();
@@ -131,7 +137,7 @@ async fn a_write_between_the_end_of_a_cache_and_the_next_watch_is_not_missed() {
 #[tokio::test]
 async fn a_read_that_waited_is_not_answered_by_a_cache_that_ended_meanwhile() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Arc::new(Troubled::new(sqlite(&dir, "state.db")));
+    let store = Arc::new(Troubled::new(Arc::new(sqlite(&dir, "state.db"))));
     let storage = Arc::new(Storage::new(Arc::clone(&store) as Arc<dyn Store>));
     let registry = Registry::builtin();
     let maps = registry.get("", "v1", "configmaps").unwrap().clone();
@@ -148,7 +154,7 @@ async fn a_read_that_waited_is_not_answered_by_a_cache_that_ended_meanwhile() {
 #[tokio::test]
 async fn a_watch_of_a_quiet_past_has_bookmarks_and_an_end() {
     let dir = tempfile::tempdir().unwrap();
-    let mut store = Troubled::new(sqlite(&dir, "state.db"));
+    let mut store = Troubled::new(Arc::new(sqlite(&dir, "state.db")));
     store.quiet = Some(sqlite(&dir, "quiet.db"));
     let first = store.revision().await.unwrap();
     // So that caches begin after that.
@@ -160,4 +166,20 @@ async fn a_watch_of_a_quiet_past_has_bookmarks_and_an_end() {
     assert_eq!(bookmark["type"], "BOOKMARK");
     assert_eq!(bookmark["object"]["metadata"]["resourceVersion"], first.to_string(), "nothing later is known");
     assert_eq!(watch.next().await, None);
+}
+
+#[tokio::test]
+async fn what_another_server_made_a_moment_ago_is_there_for_those_who_need_it() {
+    let cluster = Cluster::start().await;
+    let mut store = Troubled::new(Arc::clone(&cluster.store));
+    store.deaf = true;
+    let server = ApiServer::new(Config::default(), &cluster.pki, Arc::new(store)).await.unwrap();
+    let late = Cluster::client_of(&server, User::new("admin", ["system:masters".to_owned()]));
+    let spaces = late.get("/api/v1/namespaces?resourceVersion=0").await.ok();
+    assert!(!spaces["items"].as_array().unwrap().is_empty(), "the cache is there");
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "new"}});
+    cluster.admin().create("/api/v1/namespaces", &namespace).await.ok();
+    let maps = |namespace: &str| format!("/api/v1/namespaces/{namespace}/configmaps");
+    late.create(&maps("new"), &config_map("a", json!({}))).await.ok();
+    assert_eq!(late.create(&maps("none"), &config_map("a", json!({}))).await.failure().0, 404);
 }

@@ -150,7 +150,9 @@ mod tests {
         let count = Arc::clone(&asked);
         let server = tower::service_fn(move |request: http::Request<Body>| {
             let answer = match request.uri().path() {
-                "/api/v1" => json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": "v1", "resources": []}),
+                "/api/v1" => {
+                    json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": "v1", "resources": []})
+                }
                 _ => json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": []}),
             };
             count.fetch_add(1, Ordering::Relaxed);

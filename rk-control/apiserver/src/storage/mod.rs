@@ -217,17 +217,22 @@ impl Storage {
         Ok(self.cache(hub).await?.get(namespace, name))
     }
 
-    /// One object as of this server's last write of its kind, from the cache.
+    /// One object as of this server's last write of its kind, from the cache. What that does not have is looked for in the store:
+    /// another server may have made it a moment ago.
     ///
     /// # Errors
-    /// As [`Storage::settled_cache`].
+    /// As [`Storage::settled_cache`] and [`Storage::read`].
     pub async fn cached(
         &self,
         hub: &Arc<Resource>,
         namespace: &str,
         name: &str,
     ) -> Result<Option<Arc<Cached>>, Status> {
-        Ok(self.settled_cache(hub).await?.get(namespace, name))
+        if let Some(found) = self.settled_cache(hub).await?.get(namespace, name) {
+            return Ok(Some(found));
+        }
+        let found = self.read(hub, namespace, name).await?;
+        Ok(found.map(|(object, revision)| Arc::new(Cached::new(hub, &object, revision))))
     }
 
     /// One object from its cache, if there is one that has, or soon has, this server's own writes of the kind. Others may have
