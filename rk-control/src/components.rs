@@ -53,12 +53,17 @@ impl Components {
 
     /// Campaigns for the addresses that control planes share, beside the components and independent of them.
     pub fn share(&self, server: &ApiServer, vip: Vip) {
-        let mut lease = LeaseConfig::new("kube-system", vip::LEASE, self.identity.clone());
+        let lease = self.lease(vip::LEASE);
+        let (client, stop) = (in_process(server.in_process_service(User::apiserver())), self.stop.clone());
+        self.running.spawn(async move { vip.run(client, lease, stop).await });
+    }
+
+    fn lease(&self, name: &str) -> LeaseConfig {
+        let mut lease = LeaseConfig::new("kube-system", name, self.identity.clone());
         if self.sole {
             (lease.duration, lease.retry) = (SOLE_DURATION, SOLE_RENEWAL);
         }
-        let (client, stop) = (in_process(server.in_process_service(User::apiserver())), self.stop.clone());
-        self.running.spawn(async move { vip.run(client, lease, stop).await });
+        lease
     }
 
     /// Waits until all have ended, for `limit` at most.
@@ -82,19 +87,12 @@ impl Components {
         let manager: Client = as_user(User::component("system:kube-controller-manager"));
         let scheduler: Client = as_user(User::component("system:kube-scheduler"));
         let end = self.stop.child_token();
-        let lease = |name: &str| {
-            let mut lease = LeaseConfig::new("kube-system", name, self.identity.clone());
-            if self.sole {
-                (lease.duration, lease.retry) = (SOLE_DURATION, SOLE_RENEWAL);
-            }
-            lease
-        };
-        let Some(leads) = Leadership::acquire(manager.clone(), lease("kube-controller-manager"), end.clone()).await
-        else {
-            return;
-        };
-        let Some(schedules) = Leadership::acquire(scheduler.clone(), lease("kube-scheduler"), end.clone()).await else {
-            return;
+        let leads = Leadership::acquire(manager.clone(), self.lease("kube-controller-manager"), end.clone()).await;
+        let Some(leads) = leads else { return };
+        let schedules = Leadership::acquire(scheduler.clone(), self.lease("kube-scheduler"), end.clone()).await;
+        let Some(schedules) = schedules else {
+            // A process that ends before that makes the next one wait for the whole term.
+            return leads.released().await;
         };
 
         let informers = Informers::new(manager.clone());

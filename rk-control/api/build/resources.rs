@@ -21,7 +21,7 @@ pub fn generate(text: &str) -> String {
     out + "];\n"
 }
 
-#[allow(clippy::too_many_arguments)]
+#[allow(clippy::too_many_arguments, reason = "the columns of a line, in their order")]
 fn row(
     out: &mut String,
     group: &str,

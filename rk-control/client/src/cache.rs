@@ -16,7 +16,7 @@ struct Index<K> {
 pub(crate) struct Cache<K> {
     objects: BTreeMap<ObjectKey, Arc<K>>,
     indexes: HashMap<&'static str, Index<K>>,
-    /// Uids of objects that this process deleted while the watch has not told so yet. Cleared by every list.
+    /// Uids of objects that this process deleted while the watch has not told so yet.
     buried: HashSet<String>,
 }
 
@@ -89,8 +89,9 @@ impl<K: Object> Cache<K> {
         }
     }
 
-    pub(crate) fn unbury_all(&mut self) {
-        self.buried.clear();
+    /// Forgets the deletions of what a list does not name any more: no watch will tell of them.
+    pub(crate) fn keep_buried(&mut self, is_listed: impl Fn(&str) -> bool) {
+        self.buried.retain(|uid| is_listed(uid));
     }
 
     pub(crate) fn keys(&self) -> impl Iterator<Item = &ObjectKey> {

@@ -173,13 +173,23 @@ impl<K: Object> Informer<K> {
         self.shared.synced.subscribe()
     }
 
-    /// `unread` are objects that are there, whatever they have become: those that are cached stay as they were.
-    fn replace_all(&self, listed: Vec<K>, unread: HashSet<ObjectKey>) {
+    /// Takes in a list of revision `at`. What was written or deleted here since then stays as it was left: the watch, which begins at the
+    /// same revision, will tell of it. `unread` are objects that are there, whatever they have become: those that are cached stay as they were.
+    fn replace_all(&self, listed: Vec<K>, unread: HashSet<ObjectKey>, at: u64) {
         let present: HashSet<ObjectKey> = listed.iter().map(ObjectKey::of).chain(unread).collect();
-        self.shared.cache.write().unwrap_or_else(PoisonError::into_inner).unbury_all();
-        let gone: Vec<ObjectKey> =
+        {
+            let uids: HashSet<&str> = listed.iter().filter_map(|object| object.meta().uid.as_deref()).collect();
+            let mut cache = self.shared.cache.write().unwrap_or_else(PoisonError::into_inner);
+            cache.keep_buried(|uid| uids.contains(uid));
+        }
+        let missing: Vec<ObjectKey> =
             self.read(|cache| cache.keys().filter(|key| !present.contains(key)).cloned().collect());
-        gone.iter().for_each(|key| self.forget(key));
+        for key in &missing {
+            self.change(|cache| {
+                cache.get(key).filter(|known| revision::<K>(known) <= at)?;
+                cache.remove(key).map(Change::Deleted)
+            });
+        }
         for object in listed {
             self.apply(object, true);
         }
@@ -212,8 +222,8 @@ impl<K: Object> Informer<K> {
             if cache.is_buried(object.meta().uid.as_deref()) {
                 return None;
             }
-            let same_object = |old: &Arc<K>| old.meta().uid == object.meta().uid;
-            if cache.get(&key).is_some_and(|old| at != 0 && at <= revision(old.as_ref()) && same_object(old)) {
+            // Also where another object has taken the place since, which this process may know of before the watch does.
+            if cache.get(&key).is_some_and(|known| at != 0 && at <= revision(known.as_ref())) {
                 return None;
             }
             let new = Arc::new(object);
@@ -331,6 +341,9 @@ struct Filling<K> {
 
 impl<K: Object> Sink for Filling<K> {
     fn take(&mut self, told: Told) {
+        if let Told::Complete(at) = told {
+            return self.informer.replace_all(std::mem::take(&mut self.listed), std::mem::take(&mut self.unread), at);
+        }
         let Some(event) = read(&K::kind(&()), told) else { return };
         if matches!(event, Event::Unread(_) | Event::Vanished(_)) {
             self.informer.shared.misread.store(true, Ordering::Release);
@@ -341,9 +354,8 @@ impl<K: Object> Sink for Filling<K> {
                 self.unread.clear();
             }
             Event::Listed(object) => self.listed.push(object),
-            Event::Complete => {
-                self.informer.replace_all(std::mem::take(&mut self.listed), std::mem::take(&mut self.unread));
-            }
+            // Taken before it was read, with its revision.
+            Event::Complete => {}
             Event::Applied(object) => self.informer.apply(object, true),
             Event::Deleted(object) => self.informer.remove(object),
             // Of use to a list in progress only, which the next one clears.
@@ -358,3 +370,6 @@ fn is_pending(meta: &ObjectMeta) -> bool {
     let graceful = meta.deletion_timestamp.is_some() && meta.deletion_grace_period_seconds.unwrap_or(0) > 0;
     graceful || meta.finalizers.as_ref().is_some_and(|f| !f.is_empty())
 }
+
+#[cfg(test)]
+mod tests;

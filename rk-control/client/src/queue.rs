@@ -2,14 +2,14 @@
 
 use crate::figures;
 use crate::limiter::RateLimiter;
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
-/// A cloneable handle on a work queue. Length is bounded by the number of distinct keys, as equal keys merge.
+/// A cloneable handle on a work queue. Its size is bounded by the number of distinct keys: equal keys merge, also those that wait for a
+/// time.
 #[derive(Debug)]
 pub struct Queue<T> {
     shared: Arc<Shared<T>>,
@@ -33,7 +33,9 @@ struct State<T> {
     /// Keys that wait in `ready`, or became dirty while in `running`.
     dirty: HashSet<T>,
     running: HashSet<T>,
-    delayed: BinaryHeap<Reverse<(Instant, T)>>,
+    delayed: BTreeSet<(Instant, T)>,
+    /// When each key of `delayed` is due.
+    due: HashMap<T, Instant>,
     limiter: RateLimiter<T>,
     closed: bool,
     /// The label of the queue's metrics; without it there are none.
@@ -80,15 +82,27 @@ impl<T: Hash + Eq + Ord + Clone> State<T> {
 
     /// Moves due keys to `ready`; answers when the next one is due.
     fn promote(&mut self, now: Instant) -> Option<Instant> {
-        while let Some(Reverse((due, _))) = self.delayed.peek() {
+        while let Some((due, _)) = self.delayed.first() {
             if *due > now {
                 return Some(*due);
             }
-            if let Some(Reverse((_, key))) = self.delayed.pop() {
+            if let Some((_, key)) = self.delayed.pop_first() {
+                self.due.remove(&key);
                 self.add(key);
             }
         }
         None
+    }
+
+    /// Has `key` added at this time, and not when it was to be added before.
+    fn delay(&mut self, key: T, due: Instant) {
+        if self.closed {
+            return;
+        }
+        if let Some(before) = self.due.insert(key.clone(), due) {
+            self.delayed.remove(&(before, key.clone()));
+        }
+        self.delayed.insert((due, key));
     }
 }
 
@@ -105,7 +119,8 @@ impl<T: Hash + Eq + Ord + Clone> Queue<T> {
             ready: VecDeque::new(),
             dirty: HashSet::new(),
             running: HashSet::new(),
-            delayed: BinaryHeap::new(),
+            delayed: BTreeSet::new(),
+            due: HashMap::new(),
             limiter,
             closed: false,
             name: None,
@@ -134,29 +149,29 @@ impl<T: Hash + Eq + Ord + Clone> Queue<T> {
         }
     }
 
-    /// Asks for `key` after `delay`.
+    /// Asks for `key` after `delay`, and not at the time that was asked for before: who has just worked on it knows best.
     pub fn add_after(&self, key: T, delay: Duration) {
         if delay.is_zero() {
             return self.add(key);
         }
-        let mut state = self.state();
-        if !state.closed {
-            state.delayed.push(Reverse((Instant::now() + delay, key)));
-            drop(state);
-            self.shared.wake.notify_one();
-        }
+        self.state().delay(key, Instant::now() + delay);
+        self.shared.wake.notify_one();
     }
 
-    /// Asks for `key` after a wait that grows with each call until [`Queue::forget`].
+    /// Asks for `key` after a wait that grows with each call until [`Queue::forget`], or at the time that was asked for before if that is
+    /// earlier.
     pub fn retry(&self, key: T) {
-        let delay = {
-            let mut state = self.state();
-            if let Some(name) = state.name {
-                figures::count("workqueue_retries_total", &[("name", name)]);
-            }
-            state.limiter.next(&key, Instant::now())
-        };
-        self.add_after(key, delay);
+        let now = Instant::now();
+        let mut state = self.state();
+        if let Some(name) = state.name {
+            figures::count("workqueue_retries_total", &[("name", name)]);
+        }
+        let due = now + state.limiter.next(&key, now);
+        if state.due.get(&key).is_none_or(|known| *known > due) {
+            state.delay(key, due);
+        }
+        drop(state);
+        self.shared.wake.notify_one();
     }
 
     /// How often the key was retried in a row.
@@ -259,6 +274,25 @@ mod tests {
             tokio::time::timeout(Duration::from_secs(5), worker).await.expect("in time").expect("ran"),
             Some("late")
         );
+    }
+
+    #[test]
+    fn a_key_waits_for_the_time_that_was_named_last_and_a_failure_does_not_put_it_off() {
+        let (queue, now) = (Queue::default(), Instant::now());
+        let after = |seconds| now + Duration::from_secs(seconds);
+        for seconds in [90, 30, 60] {
+            queue.add_after("a", Duration::from_secs(seconds));
+        }
+        assert_eq!(queue.state().delayed.len(), 1);
+        assert_eq!(queue.state().due.len(), 1);
+        assert!(queue.state().promote(after(59)).is_some_and(|due| due >= after(60)));
+        for _ in 0..20 {
+            queue.retry("a");
+        }
+        assert!(queue.state().promote(now).is_some_and(|due| due < after(30)), "the first retry comes soon");
+        assert_eq!(queue.state().promote(after(30)), None);
+        assert_eq!(queue.state().ready, ["a"]);
+        assert!(queue.state().due.is_empty());
     }
 
     #[tokio::test]

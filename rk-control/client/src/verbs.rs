@@ -54,7 +54,7 @@ impl Deletion {
 }
 
 /// Verbs on [`kube::Client`], addressed by [`ObjectKey`].
-#[allow(async_fn_in_trait)]
+#[allow(async_fn_in_trait, reason = "for `Client` alone, whose futures are seen to be `Send` where they are spawned")]
 pub trait Verbs {
     /// Reads one object.
     async fn get<K: Object>(&self, key: &ObjectKey) -> kube::Result<K>;

@@ -66,16 +66,27 @@ impl Discovery {
         Self { client, last: Arc::default() }
     }
 
-    /// What is served now; fails only when not even the groups can be read.
+    /// What is served, as of a moment ago; fails only when not even the groups can be read.
     pub(crate) async fn served(&self) -> kube::Result<Arc<Served>> {
+        self.asked(|at| at.elapsed() < FRESH).await
+    }
+
+    /// What is served, asked for at this time at the earliest: for who must not miss what is new.
+    pub(crate) async fn served_since(&self, earliest: Instant) -> kube::Result<Arc<Served>> {
+        self.asked(|at| at >= earliest).await
+    }
+
+    async fn asked(&self, is_fresh: impl Fn(Instant) -> bool) -> kube::Result<Arc<Served>> {
         let mut last = self.last.lock().await;
         if let Some((at, served)) = last.as_ref()
-            && at.elapsed() < FRESH
+            && is_fresh(*at)
         {
             return Ok(Arc::clone(served));
         }
+        // What comes into service while the answers come in may be in none of them.
+        let at = Instant::now();
         let served = Arc::new(read(&self.client).await?);
-        *last = Some((Instant::now(), Arc::clone(&served)));
+        *last = Some((at, Arc::clone(&served)));
         Ok(served)
     }
 }
@@ -124,4 +135,38 @@ fn add(
 /// Whether an object carries a finalizer.
 pub(crate) fn has_finalizer(meta: &ObjectMeta, name: &str) -> bool {
     meta.finalizers.iter().flatten().any(|f| f == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube::client::Body;
+    use serde_json::json;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[tokio::test]
+    async fn who_must_not_miss_what_is_new_is_answered_anew() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        let server = tower::service_fn(move |request: http::Request<Body>| {
+            let answer = match request.uri().path() {
+                "/api/v1" => {
+                    json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": "v1", "resources": []})
+                }
+                _ => json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": []}),
+            };
+            count.fetch_add(1, Ordering::Relaxed);
+            let body = Body::from(answer.to_string().into_bytes());
+            std::future::ready(Ok::<_, tower::BoxError>(http::Response::new(body)))
+        });
+        let discovery = Discovery::new(Client::new(server, "default"));
+        let begun = Instant::now();
+        discovery.served().await.expect("an answer");
+        let once = asked.load(Ordering::Relaxed);
+        discovery.served().await.expect("what is at hand");
+        discovery.served_since(begun).await.expect("that was asked since");
+        assert_eq!(asked.load(Ordering::Relaxed), once);
+        discovery.served_since(Instant::now()).await.expect("another answer");
+        assert_eq!(asked.load(Ordering::Relaxed), 2 * once);
+    }
 }

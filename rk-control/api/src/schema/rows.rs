@@ -91,7 +91,7 @@ pub(crate) enum Ty {
 
 /// A JSON schema or something simpler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(clippy::enum_variant_names)]
+#[allow(clippy::enum_variant_names, reason = "upstream's names of these unions, without `JSON` and `Props`")]
 pub(crate) enum Union {
     SchemaOrArray,
     SchemaOrBool,

@@ -107,8 +107,7 @@ async fn used(core: &Core, node: &str, attributes: &Attributes, reads: bool) -> 
 
 /// Whether a pod on the node uses the object.
 async fn related(core: &Core, node: &str, resource: &str, namespace: &str, name: &str) -> Result<Verdict, Status> {
-    let pods = core.cache("", "v1", "pods").await?;
-    core.storage.settled_in(pods.hub()).await?;
+    let pods = core.storage.settled_cache(&core.resource("", "v1", "pods")?).await?;
     let here = pods.snapshot(namespace, 0, |pod| pod.field("spec.nodeName") == node);
     for pod in &here.objects {
         let pod = pod.value();

@@ -20,15 +20,11 @@ pub(super) async fn delete_all(core: &Arc<Core>, definition: &Value) -> Result<b
         return Ok(true);
     };
     let hub: Arc<Resource> = registry.hub(resource).cloned().unwrap_or_else(|| Arc::clone(resource));
-    let cache = core.storage.cache(&hub).await?;
-    let floor = core.storage.settled_in(&hub).await?;
-    let objects = cache.snapshot("", floor, |_| true).objects;
-    for object in &objects {
+    for object in &core.storage.all_cached(&hub, "").await? {
         match remove(core, resource, &object.namespace, &object.name).await {
             Err(status) if status.reason != Reason::NotFound => return Err(status),
             _ => {}
         }
     }
-    let floor = core.storage.settled_in(&hub).await?;
-    Ok(cache.snapshot("", floor, |_| true).objects.is_empty())
+    Ok(core.storage.all_cached(&hub, "").await?.is_empty())
 }

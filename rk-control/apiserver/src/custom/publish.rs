@@ -34,8 +34,12 @@ pub(super) fn publish(core: &Core, definitions: &[&Value]) {
             Some(entry) if entry.spec == *spec && entry.deleting == deleting => entry,
             other => {
                 changed = true;
-                ended.extend(other.filter(|entry| entry.spec != *spec).into_iter().flat_map(|entry| entry.rows));
-                Entry { spec: spec.clone(), deleting, rows: rk_api::custom::rows(definition) }
+                let mut rows = rk_api::custom::rows(definition);
+                match other {
+                    Some(entry) if entry.spec == *spec => keep_form(&mut rows, &entry.rows),
+                    other => ended.extend(other.into_iter().flat_map(|entry| entry.rows)),
+                }
+                Entry { spec: spec.clone(), deleting, rows }
             }
         };
         served.insert(name, entry);
@@ -56,6 +60,15 @@ pub(super) fn publish(core: &Core, definitions: &[&Value]) {
     // After the table: who loads a cache anew must find the new row.
     for row in ended.iter().filter(|row| row.is_hub()) {
         core.storage.forget(row);
+    }
+}
+
+/// Has rows say the same of their objects as those before did, which caches are told apart by.
+fn keep_form(rows: &mut [Resource], before: &[Resource]) {
+    for row in rows {
+        if let Some(known) = before.iter().find(|known| known.gvk == row.gvk) {
+            row.custom = known.custom.clone();
+        }
     }
 }
 

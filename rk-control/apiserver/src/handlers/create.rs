@@ -1,7 +1,5 @@
 //! POST of a new object.
 
-use std::sync::Arc;
-
 use http::{Response, StatusCode};
 use rk_api::meta;
 use rk_api::status::{Reason, Status};
@@ -138,43 +136,41 @@ impl From<Status> for StoreOutcome {
 }
 
 async fn store(call: &mut Call, mut object: Value, options: &WriteOptions) -> Result<Stored, StoreOutcome> {
-    let core = Arc::clone(&call.core);
-    let (user, hub, requested) = (call.user.clone(), Arc::clone(&call.hub), Arc::clone(&call.resource));
-    let (namespace, name) = (call.path.namespace.clone(), meta::name(&object).to_owned());
+    let name = meta::name(&object).to_owned();
     let request = admission::Request {
-        core: &core,
-        user: &user,
-        resource: &hub,
-        requested: &requested,
+        core: &call.core,
+        user: &call.user,
+        resource: &call.hub,
+        requested: &call.resource,
         subresource: "",
-        namespace: &namespace,
+        namespace: &call.path.namespace,
         name: &name,
         operation: Operation::Create,
         old: None,
         dry_run: options.dry_run,
     };
     if admission::mutate(&request, &mut object, &mut call.warnings).await? {
-        strategy::prepare_for_create(&hub, &mut object);
-        strategy::fill_times(&hub, &mut object, jiff::Timestamp::now());
+        strategy::prepare_for_create(&call.hub, &mut object);
+        strategy::fill_times(&call.hub, &mut object, jiff::Timestamp::now());
     }
     name_owners_once(&mut object, AFTER_ADMISSION, &mut call.warnings);
-    let reservation = core.services.reserve(&core, &hub, &mut object, None, options.dry_run).await?;
+    let reservation = call.core.services.reserve(&call.core, &call.hub, &mut object, None, options.dry_run).await?;
     let mut errors = strategy::validate_create(&call.hub, &object);
-    strategy::validate_requested(&requested, &object, None, &mut errors);
-    admission::expression::check(&hub, &object, &mut errors);
-    admission::signing_request::check(&hub, &object, &mut errors);
-    admission::expression::judge(&hub, &object, None, &mut errors);
+    strategy::validate_requested(&call.resource, &object, None, &mut errors);
+    admission::expression::check(&call.hub, &object, &mut errors);
+    admission::signing_request::check(&call.hub, &object, &mut errors);
+    admission::expression::judge(&call.hub, &object, None, &mut errors);
     refuse_invalid(call, &object, &errors)?;
     // Who is refused by admission is warned as well, and who breaks a rule is not.
     call.warnings.extend(strategy::warnings(&call.hub, None, &object, None));
     let _held = admission::validate(&request, Some(&object), &mut call.warnings).await?;
     if options.dry_run {
-        if core.storage.read(&hub, &namespace, &name).await?.is_some() {
+        if call.core.storage.read(&call.hub, &call.path.namespace, &name).await?.is_some() {
             return Err(StoreOutcome::Taken(name));
         }
         return Ok(Stored { object, json: None });
     }
-    match core.storage.put_told(&hub, object, Expect::Absent).await {
+    match call.core.storage.put_told(&call.hub, object, Expect::Absent).await {
         Ok(created) => {
             reservation.keep().await;
             Ok(created)

@@ -9,7 +9,6 @@ use crate::http::Body;
 
 /// Serves GET of one object. `resourceVersion` means "not older than", `0` whatever the cache has.
 pub(super) async fn get(call: &Call) -> Result<Response<Body>, Status> {
-    let cache = call.core.storage.cache(&call.hub).await?;
     match call.query.text("resourceVersion") {
         "" => {
             call.core.storage.fresh().await?;
@@ -19,6 +18,7 @@ pub(super) async fn get(call: &Call) -> Result<Response<Body>, Status> {
             call.core.storage.wait_for(list::parse_version(text)?).await?;
         }
     }
+    let cache = call.core.storage.cache(&call.hub).await?;
     let object = cache.get(&call.path.namespace, &call.path.name).ok_or_else(|| call.not_found())?;
     render::cached(call, &object).await
 }

@@ -1,12 +1,10 @@
 //! Deleting an object: at once, or by marking it until its grace period and finalizers are done.
 
-use std::sync::Arc;
-
 use rk_api::meta;
 use rk_api::resources::Resource;
 use rk_api::status::Status;
 use rk_api::strategy;
-use rk_store::{Expect, StoreError};
+use rk_store::{Expect, Revision, StoreError};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -28,23 +26,19 @@ pub(super) enum Removed {
 
 /// Deletes an object of the path's collection.
 pub(super) async fn remove(call: &mut Call, name: &str, options: &DeleteOptions) -> Result<Removed, Status> {
-    let core = Arc::clone(&call.core);
-    let namespace = call.path.namespace.clone();
     let begun = Instant::now();
     while begun.elapsed() < PATIENCE {
-        let Some((object, revision)) = core.storage.read(&call.hub, &namespace, name).await? else {
+        let Some((object, revision)) = call.core.storage.read(&call.hub, &call.path.namespace, name).await? else {
             return Err(Status::not_found(&call.resource, name));
         };
         check_preconditions(call, name, options, &object)?;
-        let user = call.user.clone();
-        let (hub, requested) = (Arc::clone(&call.hub), Arc::clone(&call.resource));
         let request = admission::Request {
-            core: &core,
-            user: &user,
-            resource: &hub,
-            requested: &requested,
+            core: &call.core,
+            user: &call.user,
+            resource: &call.hub,
+            requested: &call.resource,
             subresource: "",
-            namespace: &namespace,
+            namespace: &call.path.namespace,
             name,
             operation: Operation::Delete,
             old: Some(&object),
@@ -52,32 +46,39 @@ pub(super) async fn remove(call: &mut Call, name: &str, options: &DeleteOptions)
         };
         admission::announce(&request, &mut call.warnings).await?;
         let _held = admission::validate(&request, None, &mut call.warnings).await?;
-        let outcome = match decide(&hub, &object, options)? {
-            Decision::Nothing => return Ok(Removed::Waiting(object)),
-            Decision::Delete if options.dry_run => return Ok(Removed::Gone(object)),
-            Decision::Mark(marked) if options.dry_run => return Ok(Removed::Waiting(marked)),
-            Decision::Delete => {
-                core.storage.delete(&hub, &namespace, name, Expect::At(revision)).await.map(|written| {
-                    let mut last = object;
-                    last["metadata"]["resourceVersion"] = json!(written.revision.to_string());
-                    Removed::Gone(last)
-                })
-            }
-            Decision::Mark(marked) => core.storage.put(&hub, marked, Expect::At(revision)).await.map(Removed::Waiting),
-        };
-        match outcome {
-            Ok(removed) => {
-                if let Removed::Gone(object) = &removed {
-                    core.services.release(&core, &hub, object).await;
-                }
-                return Ok(removed);
-            }
+        let decision = decide(&call.hub, &object, options)?;
+        match carry_out(call, name, (object, revision), decision, options.dry_run).await {
+            Ok(removed) => return Ok(removed),
             Err(StoreError::Conflict { current: None, .. }) => return Err(Status::not_found(&call.resource, name)),
             Err(StoreError::Conflict { .. }) => {}
             Err(error) => return Err(crate::storage::store_status(&error)),
         }
     }
     Err(outraced())
+}
+
+/// Does what was decided of an object, if that is still what the store has; in a dry run nothing is done.
+async fn carry_out(
+    call: &Call,
+    name: &str,
+    (object, revision): (Value, Revision),
+    decision: Decision,
+    dry_run: bool,
+) -> Result<Removed, StoreError> {
+    let (storage, path) = (&call.core.storage, &call.path);
+    match decision {
+        Decision::Nothing => Ok(Removed::Waiting(object)),
+        Decision::Delete if dry_run => Ok(Removed::Gone(object)),
+        Decision::Mark(marked) if dry_run => Ok(Removed::Waiting(marked)),
+        Decision::Mark(marked) => storage.put(&call.hub, marked, Expect::At(revision)).await.map(Removed::Waiting),
+        Decision::Delete => {
+            let written = storage.delete(&call.hub, &path.namespace, name, Expect::At(revision)).await?;
+            let mut last = object;
+            last["metadata"]["resourceVersion"] = json!(written.revision.to_string());
+            call.core.services.release(&call.core, &call.hub, &last).await;
+            Ok(Removed::Gone(last))
+        }
+    }
 }
 
 /// Refuses a deletion whose `uid` or `resourceVersion` is not the object's.

@@ -12,7 +12,7 @@ use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use rand::RngExt;
 use rk_api::status::{FieldErrors, Path, Status};
-use rk_store::{Change, Revision, StoreError, WatchItem};
+use rk_store::{Change, Revision, StoreError, Watch, WatchItem};
 use tokio::sync::watch::Receiver;
 use tokio::time::{Instant, Sleep};
 
@@ -23,7 +23,7 @@ use super::selection::Selection;
 use super::watch_encode::Encoder;
 use crate::http::{Body, BoxError, bytes_response, rests};
 use crate::server::Core;
-use crate::storage::{Cached, Event, Events, ResourceCache, prefix};
+use crate::storage::{Cached, Event, Events, ResourceCache, prefix, store_status};
 
 /// Events taken from the window at a time.
 const BATCH: usize = 256;
@@ -40,29 +40,7 @@ pub(super) async fn watch(call: &mut Call) -> Result<Response<Body>, Status> {
     let plan = Plan::parse(call)?;
     let encoder = Encoder::new(call)?;
     let media_type = encoder.media_type();
-    let cache = call.core.storage.cache(&call.hub).await?;
-    let namespace = call.path.namespace.clone();
-    let (phase, position) = match plan.start {
-        Start::State(wanted) => {
-            let floor = match wanted {
-                None => call.core.storage.fresh().await?,
-                Some(0) => call.core.storage.progress(),
-                Some(revision) => call.core.storage.wait_for(revision).await?,
-            };
-            let snapshot = cache.snapshot(&namespace, floor, |object| selection.may_match(object));
-            let objects = selection.sift(&call.core, snapshot.objects).await?;
-            (Phase::Initial(objects.into_iter()), snapshot.revision)
-        }
-        Start::After(revision) if revision < cache.floor() => {
-            let until = cache.floor();
-            match call.core.storage.store().watch(&prefix(&call.hub), revision).await {
-                Ok(watch) => (Phase::Replay { watch, until }, revision),
-                Err(StoreError::Compacted { compacted, .. }) => (Phase::TooOld(compacted), revision),
-                Err(error) => return Err(crate::storage::store_status(&error)),
-            }
-        }
-        Start::After(revision) => (Phase::Live, revision),
-    };
+    let (cache, phase, position) = begin(call, &selection, &plan.start).await?;
     let open = call.core.metrics.open_watch(&call.resource);
     if let Phase::Initial(objects) = &phase {
         open.begins_with(objects.len());
@@ -83,7 +61,7 @@ pub(super) async fn watch(call: &mut Call) -> Result<Response<Body>, Status> {
         open,
         cache,
         selection,
-        namespace,
+        namespace: call.path.namespace.clone(),
         phase,
         position,
         encoder,
@@ -96,6 +74,43 @@ pub(super) async fn watch(call: &mut Call) -> Result<Response<Body>, Status> {
     let mut response = bytes_response(StatusCode::OK, media_type, Bytes::new());
     *response.body_mut() = StreamBody::new(frames).boxed_unsync();
     Ok(response)
+}
+
+/// What a watch is sent first, after which revision, and the cache that it follows.
+async fn begin(
+    call: &Call,
+    selection: &Selection,
+    start: &Start,
+) -> Result<(Arc<ResourceCache>, Phase, Revision), Status> {
+    let storage = &call.core.storage;
+    let floor = match start {
+        Start::State(None) => storage.fresh().await?,
+        Start::State(Some(0)) | Start::After(_) => storage.progress(),
+        Start::State(Some(revision)) => storage.wait_for(*revision).await?,
+    };
+    let cache = storage.cache(&call.hub).await?;
+    let until = cache.floor();
+    let (phase, position) = match start {
+        Start::State(_) => {
+            let snapshot = cache.snapshot(&call.path.namespace, floor, |object| selection.may_match(object));
+            let objects = selection.sift(&call.core, snapshot.objects).await?;
+            (Phase::Initial(objects.into_iter()), snapshot.revision)
+        }
+        Start::After(revision) if *revision < until => {
+            (replayed(storage.store().watch(&prefix(&call.hub), *revision).await, until)?, *revision)
+        }
+        Start::After(revision) => (Phase::Live, *revision),
+    };
+    Ok((cache, phase, position))
+}
+
+/// The phase of a watch whose beginning only the store's history has, if that has it still.
+fn replayed(watch: Result<Watch, StoreError>, until: Revision) -> Result<Phase, Status> {
+    match watch {
+        Ok(watch) => Ok(Phase::Replay { watch, until }),
+        Err(StoreError::Compacted { compacted, .. }) => Ok(Phase::TooOld(compacted)),
+        Err(error) => Err(store_status(&error)),
+    }
 }
 
 /// Where a watch begins.
@@ -154,7 +169,7 @@ enum Phase {
     /// The present state as ADDED events.
     Initial(std::vec::IntoIter<Arc<Cached>>),
     /// History that the window no longer holds, read from the store up to where the window begins.
-    Replay { watch: rk_store::Watch, until: Revision },
+    Replay { watch: Watch, until: Revision },
     /// The shared window.
     Live,
     /// The beginning is forgotten.
@@ -196,11 +211,11 @@ impl Watcher {
             }
             match &mut self.phase {
                 Phase::Initial(objects) => match objects.next() {
-                    Some(object) => return self.encoder.added(&object).await,
+                    Some(object) => self.queue.extend(self.encoder.added(&object).await),
                     None => {
                         self.phase = Phase::Live;
                         if self.mark_end {
-                            return self.encoder.bookmark(self.position, true);
+                            self.queue.extend(self.encoder.bookmark(self.position, true));
                         }
                     }
                 },
@@ -214,10 +229,25 @@ impl Watcher {
         }
     }
 
+    /// Queues the next of history; or what the clock asks for, since a store may have nothing to say of it for long.
     async fn replay(&mut self) {
+        if self.core.shutdown.is_cancelled() || self.is_over() {
+            self.ended = true;
+            return;
+        }
+        if self.look_at_clock() {
+            return;
+        }
+        self.set_alarm();
         let Phase::Replay { watch, until } = &mut self.phase else { return };
         let until = *until;
-        match watch.next().await {
+        let item = tokio::select! {
+            biased;
+            () = self.core.shutdown.cancelled() => return,
+            item = watch.next() => item,
+            () = self.alarm.as_mut() => return,
+        };
+        match item {
             Some(Ok(WatchItem::Changes(changes))) => {
                 for change in &changes {
                     if change.entry.mod_revision > until {
@@ -265,15 +295,16 @@ impl Watcher {
 
     /// Queues what is new, or what the clock asks for; answers whether there is any reason not to wait.
     async fn look(&mut self) -> bool {
-        // All are read before the events, so that none promises more than was looked at. Whoever ends watches wakes them after saying so.
+        // Both are read before the events, so that neither promises more than was looked at. Whoever ends watches wakes them after saying so.
         self.changed.mark_unchanged();
+        let progress = self.core.storage.progress();
         self.drained = false;
-        // The time is looked at before the events: where there are always some, a watch would never end.
-        if self.cache.is_abandoned() || Instant::now() >= self.deadline {
+        // Looked at after the progress: a cache that follows still has all up to it. And before the events: where there are always
+        // some, a watch would never end.
+        if self.is_over() {
             self.ended = true;
             return true;
         }
-        let progress = self.core.storage.progress();
         match self.cache.events_after(self.position, BATCH) {
             Events::Forgotten => {
                 self.phase = Phase::TooOld(self.cache.floor());
@@ -303,6 +334,11 @@ impl Watcher {
         self.position = self.position.max(event.object.revision);
     }
 
+    /// Whether the cache will not change any more, as when the server ends, or the time of the watch is up.
+    fn is_over(&self) -> bool {
+        self.cache.is_abandoned() || Instant::now() >= self.deadline
+    }
+
     /// Queues a bookmark when it is time for one; answers whether it was.
     fn look_at_clock(&mut self) -> bool {
         let now = Instant::now();
@@ -316,6 +352,15 @@ impl Watcher {
         true
     }
 
+    /// Sets the timer for what is to be done without a change. One timer for the life of the watch: with a thousand watchers, a new one
+    /// for each event is most of the work.
+    fn set_alarm(&mut self) {
+        let wake = self.bookmark_at.unwrap_or(self.deadline).min(self.deadline);
+        if self.alarm.deadline() != wake {
+            self.alarm.as_mut().reset(wake);
+        }
+    }
+
     /// Waits for a change or the clock.
     async fn wait(&mut self) {
         self.drained = false;
@@ -327,11 +372,7 @@ impl Watcher {
                 return;
             }
         }
-        let wake = self.bookmark_at.unwrap_or(self.deadline).min(self.deadline);
-        // One timer for the life of the watch: with a thousand watchers, a new one for each event is most of the work.
-        if self.alarm.deadline() != wake {
-            self.alarm.as_mut().reset(wake);
-        }
+        self.set_alarm();
         tokio::select! {
             biased;
             changed = self.changed.changed() => self.ended |= changed.is_err(),

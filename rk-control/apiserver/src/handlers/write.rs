@@ -35,6 +35,13 @@ pub struct Intent<'a> {
     pub uid: &'a str,
 }
 
+impl Intent<'_> {
+    /// The subresource, where that is a part of the object alone. A scale is a change of the workload's own spec.
+    fn part(&self) -> Option<&str> {
+        self.subresource.filter(|part| *part != "scale")
+    }
+}
+
 /// When owners that are named twice were found, as upstream tells it.
 pub(super) const AFTER_ADMISSION: &str = " after mutating admission happens";
 
@@ -128,47 +135,28 @@ async fn attempt(
     }
     // What was written before the storage version changed is brought along by the next change.
     let old = conversion::to(&call.core, old, &call.hub).await?;
-    let present = conversion::to(&call.core, old.clone(), &call.resource).await?;
-    let mut new = (intent.compute)(&present)?;
-    call.complete(&mut new);
-    fix_namespace(call, &mut new)?;
-    let pinned = check_identity(call, &new, &present, intent)?;
-    let mut new = conversion::to(&call.core, new, &call.hub).await?;
-    // A scale is a change of the workload's own spec.
-    let part = intent.subresource.filter(|part| *part != "scale");
-    strategy::prepare_for_update(&call.hub, part, &mut new, &old);
-    if part.is_some() {
-        strategy::stamp(&call.hub, &mut new, &old, jiff::Timestamp::now());
-    } else {
-        strategy::fill_times(&call.hub, &mut new, jiff::Timestamp::now());
-    }
-    let subresource = intent.subresource.unwrap_or_default();
-    if !intent.owned {
-        own(call, Some(&old), &mut new, subresource)?;
-    }
-    let core = std::sync::Arc::clone(&call.core);
-    let (user, hub, path) = (call.user.clone(), std::sync::Arc::clone(&call.hub), call.path.clone());
-    let requested = std::sync::Arc::clone(&call.resource);
+    let (mut new, pinned) = propose(call, intent, &old).await?;
+    let part = intent.part();
     let request = admission::Request {
-        core: &core,
-        user: &user,
-        resource: &hub,
-        requested: &requested,
-        subresource,
-        namespace: &path.namespace,
-        name: &path.name,
+        core: &call.core,
+        user: &call.user,
+        resource: &call.hub,
+        requested: &call.resource,
+        subresource: intent.subresource.unwrap_or_default(),
+        namespace: &call.path.namespace,
+        name: &call.path.name,
         operation: Operation::Update,
         old: Some(&old),
         dry_run: options.dry_run,
     };
     if admission::mutate(&request, &mut new, &mut call.warnings).await? {
-        strategy::prepare_for_update(&hub, part, &mut new, &old);
-        strategy::fill_times(&hub, &mut new, jiff::Timestamp::now());
+        strategy::prepare_for_update(&call.hub, part, &mut new, &old);
+        strategy::fill_times(&call.hub, &mut new, jiff::Timestamp::now());
     }
     name_owners_once(&mut new, AFTER_ADMISSION, &mut call.warnings);
     // A status says nothing of addresses and ports.
     let reservation = match part {
-        None => core.services.reserve(&core, &hub, &mut new, Some(&old), options.dry_run).await?,
+        None => call.core.services.reserve(&call.core, &call.hub, &mut new, Some(&old), options.dry_run).await?,
         Some(_) => Reservation::default(),
     };
     refuse_invalid(call, &new, &errors_of(call, part, &new, &old))?;
@@ -178,16 +166,48 @@ async fn attempt(
     if options.dry_run {
         return Ok(Outcome::Done(new));
     }
+    store(call, (old, revision), new, pinned, reservation).await
+}
+
+/// What is to become of the present object, in its storage version and with its owners, as admission is to see it; and whether the
+/// client pinned a resource version.
+async fn propose(call: &Call, intent: &Intent<'_>, old: &Value) -> Result<(Value, bool), Status> {
+    let present = conversion::to(&call.core, old.clone(), &call.resource).await?;
+    let mut new = (intent.compute)(&present)?;
+    call.complete(&mut new);
+    fix_namespace(call, &mut new)?;
+    let pinned = check_identity(call, &new, &present, intent)?;
+    let mut new = conversion::to(&call.core, new, &call.hub).await?;
+    let part = intent.part();
+    strategy::prepare_for_update(&call.hub, part, &mut new, old);
+    if part.is_some() {
+        strategy::stamp(&call.hub, &mut new, old, jiff::Timestamp::now());
+    } else {
+        strategy::fill_times(&call.hub, &mut new, jiff::Timestamp::now());
+    }
+    if !intent.owned {
+        own(call, Some(old), &mut new, intent.subresource.unwrap_or_default())?;
+    }
+    Ok((new, pinned))
+}
+
+/// Puts what was let in in the place of the old object, if that is still what the store has; or takes it out, if that was its end.
+async fn store(
+    call: &Call,
+    (old, revision): (Value, Revision),
+    mut new: Value,
+    pinned: bool,
+    reservation: Reservation,
+) -> Result<Outcome, Status> {
+    let (storage, path) = (&call.core.storage, &call.path);
     set_version(&mut new, &old);
-    if rk_api::managed::is_unchanged(&old, &new)
-        && !core.storage.is_stale(&call.hub, &path.namespace, &path.name).await?
-    {
+    if rk_api::managed::is_unchanged(&old, &new) && !storage.is_stale(&call.hub, &path.namespace, &path.name).await? {
         return Ok(Outcome::Unchanged(old));
     }
     if remove::is_finished(&call.hub, &new) {
         return Ok(remove_finished(call, new, revision, pinned).await);
     }
-    match core.storage.put(&call.hub, new, Expect::At(revision)).await {
+    match storage.put(&call.hub, new, Expect::At(revision)).await {
         Ok(stored) => {
             reservation.keep().await;
             Ok(Outcome::Done(stored))

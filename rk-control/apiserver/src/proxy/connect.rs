@@ -1,7 +1,5 @@
 //! Admission of connections: webhooks may refuse exec, attach, port-forward and the proxy verbs.
 
-use std::sync::Arc;
-
 use rk_api::status::Status;
 use serde_json::{Value, json};
 
@@ -11,16 +9,14 @@ use crate::handlers::Call;
 /// Asks whether the connection may be made.
 pub(super) async fn admit(call: &mut Call) -> Result<(), Status> {
     let Some(options) = options(call) else { return Ok(()) };
-    let (core, user, row) = (Arc::clone(&call.core), call.user.clone(), Arc::clone(&call.resource));
-    let path = call.path.clone();
     let request = admission::Request {
-        core: &core,
-        user: &user,
-        resource: &row,
-        requested: &row,
-        subresource: &path.subresource,
-        namespace: &path.namespace,
-        name: &path.name,
+        core: &call.core,
+        user: &call.user,
+        resource: &call.resource,
+        requested: &call.resource,
+        subresource: &call.path.subresource,
+        namespace: &call.path.namespace,
+        name: &call.path.name,
         operation: Operation::Connect,
         old: None,
         dry_run: false,

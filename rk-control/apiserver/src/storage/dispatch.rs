@@ -30,15 +30,14 @@ async fn feed(storage: &Storage, start: Revision, shutdown: &CancellationToken) 
             outcome = follow(storage, &mut position) => outcome,
         };
         match outcome {
-            // The gap cannot be filled: caches start over from a list.
             Err(StoreError::Compacted { compacted, .. }) => {
                 tracing::warn!(position, compacted, "the store's watch fell behind its history; caches load again");
-                for slot in storage.all_slots() {
-                    slot.abandon();
-                }
-                if let Ok(now) = storage.store.revision().await {
-                    position = now;
-                    storage.set_progress(now);
+                match start_over(storage).await {
+                    Ok(now) => position = now,
+                    Err(error) => tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "the store does not tell where it is; trying again"
+                    ),
                 }
             }
             Err(error) => {
@@ -56,6 +55,18 @@ async fn feed(storage: &Storage, start: Revision, shutdown: &CancellationToken) 
             () = tokio::time::sleep(RETRY) => {}
         }
     }
+}
+
+/// Has every cache load again, since a gap cannot be filled; answers the revision after which the next watch is to begin.
+async fn start_over(storage: &Storage) -> Result<Revision, StoreError> {
+    // Asked before the caches end: what loads after that has at least this state, so that no change is between its list and the watch.
+    let now = storage.store.revision().await?;
+    for slot in storage.all_slots() {
+        slot.abandon();
+    }
+    // Told after the caches ended: who waited for this finds none that has missed something.
+    storage.set_progress(now);
+    Ok(now)
 }
 
 async fn follow(storage: &Storage, position: &mut Revision) -> Result<(), StoreError> {

@@ -115,9 +115,7 @@ impl Storage {
 
     /// Ends the cache of a resource whose definition changed or went: its watches end, and the next reader loads it again.
     pub fn forget(&self, hub: &Resource) {
-        if let Some(slot) = self.slots.remove(hub) {
-            slot.retire();
-        }
+        self.slots.retire(hub);
     }
 
     fn slot_of_key(&self, key: &str) -> Option<Arc<Slot>> {
@@ -141,12 +139,23 @@ impl Storage {
         counts
     }
 
-    /// The cache of a resource (its storage version), loaded on first use.
+    /// The cache of a resource (its storage version), loaded on first use. Who needs a revision waits for it before: a cache that is at
+    /// hand already may be abandoned meanwhile, and never has what was waited for.
     ///
     /// # Errors
     /// The store cannot be read.
     pub async fn cache(&self, hub: &Arc<Resource>) -> Result<Arc<ResourceCache>, Status> {
         self.load(&self.slots.of(hub)).await
+    }
+
+    /// The cache of a resource with every write of it that this server acknowledged before this call.
+    ///
+    /// # Errors
+    /// As [`Storage::cache`] and [`Storage::wait_for`].
+    pub async fn settled_cache(&self, hub: &Arc<Resource>) -> Result<Arc<ResourceCache>, Status> {
+        let slot = self.slots.of(hub);
+        self.wait_for(slot.written()).await?;
+        self.load(&slot).await
     }
 
     async fn load(&self, slot: &Slot) -> Result<Arc<ResourceCache>, Status> {
@@ -208,36 +217,33 @@ impl Storage {
     /// # Errors
     /// The store cannot be read.
     pub async fn get(&self, hub: &Arc<Resource>, namespace: &str, name: &str) -> Result<Option<Arc<Cached>>, Status> {
-        let cache = self.cache(hub).await?;
         self.fresh().await?;
-        Ok(cache.get(namespace, name))
+        Ok(self.cache(hub).await?.get(namespace, name))
     }
 
-    /// One object as of this server's last write of its kind, from the cache.
+    /// One object as of this server's last write of its kind, from the cache. What that does not have is looked for in the store:
+    /// another server may have made it a moment ago.
     ///
     /// # Errors
-    /// As [`Storage::cache`] and [`Storage::wait_for`].
+    /// As [`Storage::settled_cache`] and [`Storage::read`].
     pub async fn cached(
         &self,
         hub: &Arc<Resource>,
         namespace: &str,
         name: &str,
     ) -> Result<Option<Arc<Cached>>, Status> {
-        let slot = self.slots.of(hub);
-        let cache = self.load(&slot).await?;
-        self.wait_for(slot.written()).await?;
-        Ok(cache.get(namespace, name))
+        if let Some(found) = self.settled_cache(hub).await?.get(namespace, name) {
+            return Ok(Some(found));
+        }
+        let found = self.read(hub, namespace, name).await?;
+        Ok(found.map(|(object, revision)| Arc::new(Cached::new(hub, &object, revision))))
     }
 
     /// One object from its cache, if there is one that has, or soon has, this server's own writes of the kind. Others may have
     /// written since: for changes, which the store takes only for the revision that they were made from.
     pub async fn at_hand(&self, hub: &Arc<Resource>, namespace: &str, name: &str) -> Option<Arc<Cached>> {
-        let slot = self.known_slot(hub)?;
+        let slot = self.known_slot(hub).filter(|slot| slot.has_form_of(hub))?;
         let cache = slot.loaded()?;
-        // What the cache holds of a custom kind has the form of the definition that it was loaded for.
-        if hub.custom.is_some() && !Arc::ptr_eq(cache.hub(), hub) {
-            return None;
-        }
         tokio::time::timeout(PATIENCE, self.wait_for(slot.written())).await.ok()?.ok()?;
         cache.get(namespace, name)
     }
@@ -245,12 +251,9 @@ impl Storage {
     /// Every object of a namespace (empty: of all) as of this server's last write of the kind, from the cache.
     ///
     /// # Errors
-    /// As [`Storage::cached`].
+    /// As [`Storage::settled_cache`].
     pub async fn all_cached(&self, hub: &Arc<Resource>, namespace: &str) -> Result<Vec<Arc<Cached>>, Status> {
-        let slot = self.slots.of(hub);
-        let cache = self.load(&slot).await?;
-        let floor = self.wait_for(slot.written()).await?;
-        Ok(cache.snapshot(namespace, floor, |_| true).objects)
+        Ok(self.settled_cache(hub).await?.snapshot(namespace, 0, |_| true).objects)
     }
 
     /// One object read from the store itself, for a compare-and-swap.

@@ -61,6 +61,14 @@ impl Slot {
         self.hub.plural == resource.plural && self.hub.gvk.group == resource.gvk.group
     }
 
+    /// Whether what its caches hold has the form that a resource says: of a custom kind, that of its definition as it is now.
+    pub(super) fn has_form_of(&self, hub: &Resource) -> bool {
+        match (&self.hub.custom, &hub.custom) {
+            (Some(own), Some(other)) => Arc::ptr_eq(own, other),
+            (own, other) => own.is_none() && other.is_none(),
+        }
+    }
+
     /// What the keys of its objects begin with.
     pub(super) fn prefix(&self) -> &str {
         &self.prefix

@@ -18,28 +18,33 @@ impl Slots {
         self.find(&hub.plural, |slot| slot.is_of(hub))
     }
 
-    /// The place of a resource, made on first use.
+    /// The place of a resource, made on first use. One of another form is from a request that knew the definition as it was before a
+    /// change: its cache ends, as others of that form did with the change.
     pub(super) fn of(&self, hub: &Arc<Resource>) -> Arc<Slot> {
-        if let Some(slot) = self.known(hub) {
+        if let Some(slot) = self.known(hub).filter(|slot| slot.has_form_of(hub)) {
             return slot;
         }
         let mut slots = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let all = slots.entry(Box::from(&*hub.plural)).or_default();
         // Another may have come first.
-        if let Some(slot) = all.iter().find(|slot| slot.is_of(hub)) {
+        if let Some(slot) = all.iter().find(|slot| slot.is_of(hub) && slot.has_form_of(hub)) {
             return Arc::clone(slot);
+        }
+        for stale in all.extract_if(.., |slot| slot.is_of(hub)) {
+            stale.retire();
         }
         let slot = Arc::new(Slot::new(Arc::clone(hub), prefix(hub)));
         all.push(Arc::clone(&slot));
         slot
     }
 
-    /// Takes the place of a resource out.
-    pub(super) fn remove(&self, hub: &Resource) -> Option<Arc<Slot>> {
+    /// Takes the place of a resource out and ends its cache. In one step: no change passes by a cache that seems to follow still.
+    pub(super) fn retire(&self, hub: &Resource) {
         let mut slots = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let all = slots.get_mut(&*hub.plural)?;
-        let at = all.iter().position(|slot| slot.is_of(hub))?;
-        Some(all.swap_remove(at))
+        let Some(all) = slots.get_mut(&*hub.plural) else { return };
+        if let Some(at) = all.iter().position(|slot| slot.is_of(hub)) {
+            all.swap_remove(at).retire();
+        }
     }
 
     /// The place that an object's key belongs to.
@@ -63,6 +68,7 @@ impl Slots {
 mod tests {
     use super::*;
     use rk_api::resources::Registry;
+    use serde_json::json;
 
     #[test]
     fn resources_of_one_plural_are_told_apart_by_their_groups_and_not_by_their_versions() {
@@ -78,7 +84,26 @@ mod tests {
         assert!(slots.of_key("/registry/core/events/n/a").is_some_and(|own| Arc::ptr_eq(&own, &slot)));
         assert!(slots.of_key("/registry/core/pods/n/a").is_none());
         assert_eq!(slots.all().len(), 2);
-        assert!(slots.remove(core).is_some_and(|own| Arc::ptr_eq(&own, &slot)));
+        slots.retire(core);
         assert!(slots.known(core).is_none() && slots.known(events).is_some());
+    }
+
+    #[test]
+    fn a_place_has_the_form_of_the_definition_that_is_asked_with() {
+        let rows = || {
+            let version = json!({"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {}}});
+            let names = json!({"plural": "foos", "kind": "Foo"});
+            let spec = json!({"group": "example.com", "names": names, "scope": "Cluster", "versions": [version]});
+            rk_api::custom::rows(&json!({"spec": spec})).pop().unwrap()
+        };
+        let (first, changed) = (Arc::new(rows()), Arc::new(rows()));
+        let slots = Slots::default();
+        let slot = slots.of(&first);
+        // As it is with each change of any other definition.
+        assert!(Arc::ptr_eq(&slot, &slots.of(&Arc::new(Resource::clone(&first)))));
+        let new = slots.of(&changed);
+        assert!(!Arc::ptr_eq(&slot, &new) && !slot.has_form_of(&changed));
+        assert!(Arc::ptr_eq(&new, &slots.of(&changed)));
+        assert_eq!(slots.all().len(), 1);
     }
 }

@@ -38,6 +38,12 @@ impl Cluster {
 
     /// A server with settings of its own on the store of a directory.
     pub async fn start_with(dir: TempDir, config: Config) -> Self {
+        let store = Arc::new(sqlite(&dir, "state.db"));
+        Self::start_on(dir, config, store).await
+    }
+
+    /// A server with settings of its own on a store.
+    pub async fn start_on(dir: TempDir, config: Config, store: Arc<dyn Store>) -> Self {
         let config = Config {
             advertise: "192.0.2.10".to_owned(),
             bootstrap_token: BootstrapToken::parse("abcdef.0123456789abcdef"),
@@ -45,8 +51,6 @@ impl Cluster {
         };
         let names = ServingNames::new("cluster.local", "10.96.0.1".parse().expect("address"), ["127.0.0.1".to_owned()]);
         let pki = Pki::load_or_create(&dir.path().join("pki"), &names).expect("PKI");
-        let options = SqliteOptions { durable: false, ..SqliteOptions::new(dir.path().join("state.db")) };
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&options).expect("store"));
         let server = ApiServer::new(config, &pki, Arc::clone(&store)).await.expect("server");
         server.bootstrap().await.expect("bootstrap");
         let cluster = Self { server, pki, dir, store };
@@ -69,6 +73,12 @@ impl Cluster {
     pub fn client_of(server: &ApiServer, user: User) -> Client {
         Client { service: server.in_process_service(user), headers: HeaderMap::new() }
     }
+}
+
+/// A store of its own in a directory.
+pub fn sqlite(dir: &TempDir, name: &str) -> SqliteStore {
+    let options = SqliteOptions { durable: false, ..SqliteOptions::new(dir.path().join(name)) };
+    SqliteStore::open(&options).expect("store")
 }
 
 /// A client of the server, as one user.

@@ -74,7 +74,7 @@ impl Collection {
 pub fn read<K: DeserializeOwned>(kind: &str, told: Told) -> Option<Event<K>> {
     let (object, event): (_, fn(K) -> Event<K>) = match &told {
         Told::Begin => return Some(Event::Begin),
-        Told::Complete => return Some(Event::Complete),
+        Told::Complete(_) => return Some(Event::Complete),
         Told::Listed(object) => (object, Event::Listed),
         Told::Applied(object) => (object, Event::Applied),
         Told::Deleted(object) => (object, Event::Deleted),

@@ -68,8 +68,8 @@ pub enum Told {
     Begin,
     /// An object of the list.
     Listed(Box<RawValue>),
-    /// The list is complete: what it did not bring is gone.
-    Complete,
+    /// The list is complete, of this revision: what it did not bring is gone. Where the server told none, nothing is newer.
+    Complete(u64),
     /// An object is new or has changed.
     Applied(Box<RawValue>),
     /// An object is gone; this was its last state.
@@ -191,9 +191,10 @@ impl Reflector {
         self.state = match page.metadata.next.filter(|token| !token.is_empty()) {
             Some(token) => State::List(Some(token)),
             None => {
-                self.told.push_back(Told::Complete);
+                let revision = page.metadata.resource_version.unwrap_or_default();
+                self.told.push_back(Told::Complete(revision.parse().unwrap_or(u64::MAX)));
                 self.pause = Pause::default();
-                State::Resume(page.metadata.resource_version.unwrap_or_default())
+                State::Resume(revision)
             }
         };
         Ok(())
@@ -276,7 +277,7 @@ mod tests {
         match told {
             Told::Begin => "begin".into(),
             Told::Listed(object) => format!("listed {}", name(object)),
-            Told::Complete => "complete".into(),
+            Told::Complete(revision) => format!("complete {revision}"),
             Told::Applied(object) => format!("applied {}", name(object)),
             Told::Deleted(object) => format!("deleted {}", name(object)),
         }
@@ -354,7 +355,7 @@ mod tests {
         .await;
         assert_eq!(
             told,
-            ["begin", "listed a", "listed b", "listed c", "complete", "applied d", "applied d", "deleted a"]
+            ["begin", "listed a", "listed b", "listed c", "complete 7", "applied d", "applied d", "deleted a"]
         );
         assert_eq!(queries.len(), 4);
         assert!(
@@ -378,7 +379,7 @@ mod tests {
         let event = r#"{"type":"ERROR","object":{"kind":"Status","code":410,"message":"too old"}}
 "#;
         let (told, queries) = run(vec![(200, empty), (410, GONE), (200, empty), (200, event)]).await;
-        assert_eq!(told, ["begin", "complete", "begin", "complete"]);
+        assert_eq!(told, ["begin", "complete 3", "begin", "complete 3"]);
         let watches: Vec<bool> = queries.iter().map(|query| query.contains("watch=true")).collect();
         assert_eq!(watches, [false, true, false, true, false]);
     }
@@ -391,7 +392,7 @@ mod tests {
 "#;
         let (told, queries) =
             run(vec![(429, refused), (200, list), (429, refused), (200, event), (200, "nonsense\n"), (200, "")]).await;
-        assert_eq!(told, ["begin", "begin", "complete"]);
+        assert_eq!(told, ["begin", "begin", "complete 3"]);
         let watches: Vec<bool> = queries.iter().map(|query| query.contains("resourceVersion=3")).collect();
         assert_eq!(watches, [false, false, true, true, true, true, true]);
     }

@@ -119,15 +119,7 @@ fn families(spec: &ServiceSpec) -> Vec<&'static str> {
         .ip_families
         .iter()
         .flatten()
-        .filter_map(|f| {
-            if f == "IPv6" {
-                Some("IPv6")
-            } else if f == "IPv4" {
-                Some("IPv4")
-            } else {
-                None
-            }
-        })
+        .filter_map(|family| ["IPv4", "IPv6"].into_iter().find(|known| known == family))
         .collect();
     if !listed.is_empty() {
         return listed;

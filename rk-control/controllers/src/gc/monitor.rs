@@ -40,6 +40,8 @@ impl Sources {
             }
             keep
         });
+        // A set keeps what has ended until somebody asks.
+        while self.tasks.try_join_next().is_some() {}
     }
 
     /// Sees to it that a resource feeds the graph.

@@ -161,11 +161,10 @@ impl Controller {
                 let pods_left = !tally.active.is_empty() || tally.terminating > 0;
                 notices.extend(status::note_end(&mut status, end, pods_left, now));
             }
-            None if job.metadata.deletion_timestamp.is_none() => match plan::size(&job, &tally, now) {
+            None => match plan::size(&job, &tally, now) {
                 Size::Wait(left) => wait = Some(wait.map_or(left, |w| w.min(left))),
                 size => error = self.resize(&job, &tally, size, &mut status).await,
             },
-            None => {}
         }
         self.write(&job, status, notices).await?;
         // Only now, with their uids on record, may the pods go.

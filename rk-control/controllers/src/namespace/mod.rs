@@ -4,12 +4,12 @@ mod conditions;
 mod content;
 
 use crate::context::Context;
-use crate::discovery::Discovery;
+use crate::discovery::{Discovery, Served};
 use conditions::Progress;
 use k8s_openapi::api::core::v1::Namespace;
 use rk_client::{BoxError, Informer, ObjectKey, Outcome, Queue, RateLimiter, Verbs, is_not_found};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const FINALIZER: &str = "kubernetes";
 
@@ -57,14 +57,10 @@ impl Controller {
             status.phase = Some("Terminating".to_owned());
             namespace = self.namespaces.replace_status(&namespace).await?;
         }
-        let mut progress = Progress::default();
-        match self.discovery.served().await {
-            Ok(served) => {
-                progress.discovery_failures.clone_from(&served.failed);
-                content::delete_all(&self.client, &key.name, &served.resources, &mut progress).await;
-            }
-            Err(error) => progress.discovery_failures.push(rk_client::message(&error)),
-        }
+        let progress = self.clear(&key.name).await.unwrap_or_else(|error| Progress {
+            discovery_failures: vec![rk_client::message(&error)],
+            ..Progress::default()
+        });
         if conditions::apply(&mut namespace, &progress) {
             namespace = self.namespaces.replace_status(&namespace).await?;
         }
@@ -75,6 +71,26 @@ impl Controller {
             Some(grace) => Ok(Outcome::RequeueAfter(grace)),
             None => Err(format!("namespace {key} still has content").into()),
         }
+    }
+
+    /// Deletes what there is, and tells how far that came; fails when nobody tells what may be there.
+    async fn clear(&self, namespace: &str) -> kube::Result<Progress> {
+        let begun = Instant::now();
+        let known = self.discovery.served().await?;
+        let progress = self.clear_of(namespace, &known).await;
+        if !progress.is_done() {
+            return Ok(progress);
+        }
+        // A kind that is newer than the answer that was at hand may have objects here, too, and nothing would delete them later.
+        let now = self.discovery.served_since(begun).await?;
+        let same = now.failed.is_empty() && now.resources == known.resources;
+        Ok(if same { progress } else { self.clear_of(namespace, &now).await })
+    }
+
+    async fn clear_of(&self, namespace: &str, served: &Served) -> Progress {
+        let mut progress = Progress { discovery_failures: served.failed.clone(), ..Progress::default() };
+        content::delete_all(&self.client, namespace, &served.resources, &mut progress).await;
+        progress
     }
 
     async fn finalize(&self, mut namespace: Namespace) -> Result<Outcome, BoxError> {

@@ -5,6 +5,7 @@
 //! and never wait for the writer; checkpoints have a thread and a connection too.
 
 mod checkpoint;
+mod compaction;
 mod follow;
 mod reader;
 mod schema;

@@ -13,7 +13,8 @@ const APPLICATION_ID: i32 = 0x726b_7374;
 const LAYOUT: i32 = 1;
 
 // `log` holds every version of every key until compaction; `current` names the live version of each key, so that reads of the
-// present never walk history. Values stand once, in `log`.
+// present never walk history. Values stand once, in `log`. In `meta`, nothing before `compacted` is to be read any more, and up to `swept`
+// it is removed.
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS log (
     revision        INTEGER PRIMARY KEY,
@@ -38,7 +39,7 @@ CREATE TABLE IF NOT EXISTS meta (
     name  TEXT PRIMARY KEY,
     value INTEGER NOT NULL
 ) WITHOUT ROWID;
-INSERT OR IGNORE INTO meta VALUES ('revision', 1), ('compacted', 0);
+INSERT OR IGNORE INTO meta VALUES ('revision', 1), ('compacted', 0), ('swept', 0);
 ";
 
 /// The writer's page cache, in SQLite's terms: at most 4 MiB, enough for the inner pages of every index and the leaves in use.

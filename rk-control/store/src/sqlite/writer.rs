@@ -1,5 +1,6 @@
 //! The writer thread: takes queued commands, commits them together, then answers and notifies.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -9,6 +10,7 @@ use rusqlite::{Connection, params};
 use tokio::sync::{mpsc, oneshot};
 
 use super::checkpoint::Checkpoints;
+use super::compaction::Compaction;
 use super::reader::{get, meta};
 use super::schema::failed;
 use super::subscribers::Subscribers;
@@ -22,9 +24,6 @@ const BATCH: usize = 256;
 const TICK: Duration = Duration::from_secs(1);
 /// How many expired keys one tick removes; the rest waits for the next.
 const EXPIRE_BATCH: usize = 500;
-/// How many superseded rows one compaction step removes before other commands get their turn.
-const COMPACT_BATCH: usize = 2000;
-
 /// Pages that a commit puts into the log besides those of its writes: the counters, and inner pages.
 const COMMIT_PAGES: usize = 3;
 /// What a page holds, in bytes; SQLite's default.
@@ -68,6 +67,8 @@ struct Writer {
     /// What the store says its revision is: moved after a commit, when readers see it, and before anybody hears of the writes.
     published: Arc<AtomicU64>,
     subscribers: Subscribers,
+    /// Those under way; the first one takes a step between two batches of commands.
+    compactions: VecDeque<Compaction>,
 }
 
 /// Starts the thread, and returns the channel on which it publishes the committed revision. It ends when every sender of `queue` is gone.
@@ -76,24 +77,18 @@ pub(super) fn spawn(
     checkpoints: Checkpoints,
     mut queue: mpsc::Receiver<Command>,
 ) -> Result<Arc<AtomicU64>> {
-    let revision = meta(&connection, "revision")?;
-    let published = Arc::new(AtomicU64::new(revision));
+    let mut writer = Writer::new(connection, checkpoints)?;
+    let published = Arc::clone(&writer.published);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()
         .map_err(|error| StoreError::backend("starting the writer")(Box::new(error)))?;
-    let mut writer = Writer {
-        checkpoints,
-        connection,
-        revision,
-        published: Arc::clone(&published),
-        subscribers: Subscribers::default(),
-    };
     let body = move || {
         let mut batch = Vec::with_capacity(BATCH);
         let mut next_tick = Instant::now() + TICK;
         loop {
-            let wait = next_tick.saturating_duration_since(Instant::now());
+            let idle = next_tick.saturating_duration_since(Instant::now());
+            let wait = if writer.compactions.is_empty() { idle } else { Duration::ZERO };
             let received =
                 runtime.block_on(async { tokio::time::timeout(wait, queue.recv_many(&mut batch, BATCH)).await });
             if received == Ok(0) {
@@ -104,6 +99,7 @@ pub(super) fn spawn(
                 writer.tick();
                 next_tick = Instant::now() + TICK;
             }
+            writer.compact();
         }
     };
     std::thread::Builder::new()
@@ -114,6 +110,18 @@ pub(super) fn spawn(
 }
 
 impl Writer {
+    fn new(connection: Connection, checkpoints: Checkpoints) -> Result<Self> {
+        let revision = meta(&connection, "revision")?;
+        Ok(Self {
+            checkpoints,
+            connection,
+            revision,
+            published: Arc::new(AtomicU64::new(revision)),
+            subscribers: Subscribers::default(),
+            compactions: VecDeque::new(),
+        })
+    }
+
     /// Runs commands in order; consecutive writes share a transaction.
     fn run(&mut self, commands: impl Iterator<Item = Command>) {
         let mut writes = Vec::new();
@@ -140,7 +148,7 @@ impl Writer {
                 let _ = reply.send(self.revision);
             }
             Command::Compact { revision, reply } => {
-                let _ = reply.send(self.compact(revision));
+                self.compactions.extend(Compaction::begin(&self.connection, self.revision, revision, reply));
             }
             Command::Write(write) => self.commit(vec![write]),
         }
@@ -335,30 +343,13 @@ impl Writer {
             .map(drop)
     }
 
-    /// Removes versions that were superseded at or before `revision`, and deletions up to it.
-    fn compact(&mut self, revision: Revision) -> Result<()> {
-        if revision > self.revision {
-            return Err(StoreError::FutureRevision { requested: revision, current: self.revision });
-        }
-        self.connection
-            .execute("UPDATE meta SET value = MAX(value, ?1) WHERE name = 'compacted'", [revision])
-            .map_err(failed("recording a compaction"))?;
-        // Deletions go last: while one stands it hides the older versions of its key.
-        self.sweep(SUPERSEDED, revision)?;
-        self.sweep(DELETIONS, revision)
-    }
-
-    fn sweep(&mut self, statement: &str, revision: Revision) -> Result<()> {
-        loop {
-            let removed = self
-                .connection
-                .prepare_cached(statement)
-                .and_then(|mut statement| statement.execute(params![revision, COMPACT_BATCH as i64]))
-                .map_err(failed("compacting history"))?;
-            self.checkpoints.wrote(removed);
-            if removed < COMPACT_BATCH {
-                return Ok(());
-            }
+    /// Takes a step of a compaction, if one is under way.
+    fn compact(&mut self) {
+        let Some(compaction) = self.compactions.pop_front() else { return };
+        let (removed, unfinished) = compaction.step(&self.connection);
+        self.checkpoints.wrote(removed);
+        if let Some(unfinished) = unfinished {
+            self.compactions.push_front(unfinished);
         }
     }
 }
@@ -370,12 +361,6 @@ const DELETE: &str = "DELETE FROM current WHERE key = ?1 AND ?2 > 0";
 // Of the expiries up to a time, those of versions that no longer live.
 const FORGET: &str = "DELETE FROM expiry WHERE at_ms <= ?1 AND NOT EXISTS (
     SELECT 1 FROM current live WHERE live.key = expiry.key AND live.revision = expiry.revision)";
-const SUPERSEDED: &str = "DELETE FROM log WHERE revision IN (
-    SELECT old.revision FROM log old WHERE old.revision <= ?1 AND EXISTS (
-        SELECT 1 FROM log new WHERE new.key = old.key AND new.revision > old.revision AND new.revision <= ?1)
-    LIMIT ?2)";
-const DELETIONS: &str =
-    "DELETE FROM log WHERE revision IN (SELECT revision FROM log WHERE revision <= ?1 AND value IS NULL LIMIT ?2)";
 
 /// About how many pages a change puts into the log: its value, and a leaf of each index.
 fn pages(change: &Change) -> usize {
@@ -386,3 +371,6 @@ fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

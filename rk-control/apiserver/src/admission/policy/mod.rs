@@ -37,45 +37,62 @@ pub(super) async fn validate(
     object: Option<&Value>,
     warnings: &mut Vec<String>,
 ) -> Result<(), Status> {
-    let mut denied = None;
-    let mut failures = Vec::new();
+    let mut outcome = Outcome::default();
     for policy in &*read::policies(request, Kind::Validating).await? {
         let mut annotations = Annotations::default();
         for binding in &policy.bindings {
             let findings = judge(policy, binding, request, object).await?;
-            let observe = |check: Check, action: &'static str| {
-                let own = &request.core.metrics.policies;
-                own.observe(&policy.name, &binding.name, check.error, action, check.took);
-            };
             annotations.add(findings.annotations);
-            for check in findings.ignored {
-                observe(check, "allow");
-            }
-            for denial in findings.denials {
-                let text = &denial.message;
-                if binding.acts("Audit") {
-                    observe(denial.check, "audit");
-                    failures.push(audited::failure(policy, binding, &denial));
-                }
-                if denial.always || binding.acts("Deny") {
-                    observe(denial.check, "deny");
-                    let by = format!("ValidatingAdmissionPolicy '{}' with binding '{}'", policy.name, binding.name);
-                    denied.get_or_insert_with(|| {
-                        refusal(request, &denial.reason, format!("{by} denied request: {text}"))
-                    });
-                } else if binding.acts("Warn") {
-                    observe(denial.check, "warn");
-                    let (policy, binding) = (&policy.name, &binding.name);
-                    warnings.push(format!(
-                        "Validation failed for ValidatingAdmissionPolicy '{policy}' with binding '{binding}': {text}"
-                    ));
-                }
+            findings.ignored.into_iter().for_each(|check| observe(request, (policy, binding), check, "allow"));
+            for denial in &findings.denials {
+                outcome.take(request, (policy, binding), denial, warnings);
             }
         }
         annotations.publish(&policy.name);
     }
-    audited::publish(failures);
-    denied.map_or(Ok(()), Err)
+    audited::publish(outcome.audited);
+    outcome.denied.map_or(Ok(()), Err)
+}
+
+/// What comes of the denials of all policies.
+#[derive(Default)]
+struct Outcome {
+    /// The first that refuses the change.
+    denied: Option<Status>,
+    /// What the audit log is told.
+    audited: Vec<Value>,
+}
+
+impl Outcome {
+    /// Takes in a denial, which the binding wants to have audited, enforced or only told.
+    fn take(
+        &mut self,
+        request: &Request<'_>,
+        (policy, binding): (&Policy, &Binding),
+        denial: &Denial,
+        warnings: &mut Vec<String>,
+    ) {
+        let by = format!("ValidatingAdmissionPolicy '{}' with binding '{}'", policy.name, binding.name);
+        let text = &denial.message;
+        let count = |action| observe(request, (policy, binding), denial.check, action);
+        if binding.acts("Audit") {
+            count("audit");
+            self.audited.push(audited::failure(policy, binding, denial));
+        }
+        if denial.always || binding.acts("Deny") {
+            count("deny");
+            let refused = || refusal(request, &denial.reason, format!("{by} denied request: {text}"));
+            self.denied.get_or_insert_with(refused);
+        } else if binding.acts("Warn") {
+            count("warn");
+            warnings.push(format!("Validation failed for {by}: {text}"));
+        }
+    }
+}
+
+/// Counts what became of a check.
+fn observe(request: &Request<'_>, (policy, binding): (&Policy, &Binding), check: Check, action: &'static str) {
+    request.core.metrics.policies.observe(&policy.name, &binding.name, check.error, action, check.took);
 }
 
 /// What a policy says of a change, for every parameter of a binding.

@@ -31,9 +31,8 @@ fn gate(namespace: &str) -> Arc<tokio::sync::Mutex<()>> {
 
 pub(super) async fn validate(request: &Request<'_>, object: Option<&Value>, held: &mut Held) -> Result<(), Status> {
     let Some(object) = object.filter(|object| counts(request, object)) else { return Ok(()) };
-    let cache = request.core.cache("", "v1", "resourcequotas").await?;
-    request.core.storage.settled_in(cache.hub()).await?;
-    if cache.is_empty() {
+    let resource = request.core.resource("", "v1", "resourcequotas")?;
+    if request.core.storage.settled_cache(&resource).await?.is_empty() {
         return Ok(());
     }
     let guard = gate(request.namespace).lock_owned().await;

@@ -7,8 +7,6 @@ mod review;
 mod scale;
 mod token;
 
-use std::sync::Arc;
-
 use http::{Method, Request, Response, StatusCode};
 use rk_api::resources::{GroupVersionKind, Verb};
 use rk_api::schema::Schema;
@@ -88,15 +86,13 @@ async fn admit(
     object: &Value,
     dry_run: bool,
 ) -> Result<Value, Status> {
-    let (core, user, row) = (Arc::clone(&call.core), call.user.clone(), Arc::clone(&call.resource));
-    let (hub, namespace) = (Arc::clone(&call.hub), call.path.namespace.clone());
     let mut request = admission::Request {
-        core: &core,
-        user: &user,
-        resource: &hub,
-        requested: &row,
+        core: &call.core,
+        user: &call.user,
+        resource: &call.hub,
+        requested: &call.resource,
         subresource,
-        namespace: &namespace,
+        namespace: &call.path.namespace,
         name,
         operation: Operation::Create,
         old,

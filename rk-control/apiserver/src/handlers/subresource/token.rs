@@ -27,14 +27,11 @@ pub(super) async fn request(call: &mut Call, body: Body) -> Result<Response<Body
     check_uid(&request, &account)?;
     complete(&mut request, &account);
     check_life(&request)?;
-    let core = std::sync::Arc::clone(&call.core);
-    let (user, hub) = (call.user.clone(), std::sync::Arc::clone(&call.hub));
-    let requested = std::sync::Arc::clone(&call.resource);
     let attributes = admission::Request {
-        core: &core,
-        user: &user,
-        resource: &hub,
-        requested: &requested,
+        core: &call.core,
+        user: &call.user,
+        resource: &call.hub,
+        requested: &call.resource,
         subresource: "token",
         namespace: &namespace,
         name: &name,
