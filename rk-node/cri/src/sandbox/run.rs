@@ -140,13 +140,7 @@ fn shim_config(runtime: &Runtime, record: &SandboxRecord) -> SandboxConfig {
         ipc: record.namespace(|o| o.ipc()) != NamespaceMode::Node,
         // A pod in the node's network bears the node's name.
         hostname: own_network.then_some(hostname),
-        shared_pid: record
-            .config
-            .linux
-            .as_ref()
-            .and_then(|l| l.security_context.as_ref())
-            .and_then(|s| s.namespace_options.as_ref())
-            .is_some_and(|options| options.pid() == NamespaceMode::Pod),
+        shared_pid: record.namespace(|o| o.pid()) == NamespaceMode::Pod,
         sysctls: record.config.linux.iter().flat_map(|linux| linux.sysctls.clone()).collect(),
         user: users::mapping(record),
         cgroup: Some(runtime.config.shim_cgroup.clone()),
