@@ -12,6 +12,7 @@ pub struct Kubectl {
     kubeconfig: PathBuf,
     namespace: Option<String>,
     editor: Option<String>,
+    spdy: bool,
 }
 
 /// What one run said.
@@ -28,7 +29,8 @@ pub struct Answer {
 impl Kubectl {
     /// Over a kubeconfig.
     pub fn new(binary: &Path, kubeconfig: &Path) -> Kubectl {
-        Kubectl { binary: binary.to_owned(), kubeconfig: kubeconfig.to_owned(), namespace: None, editor: None }
+        let (binary, kubeconfig) = (binary.to_owned(), kubeconfig.to_owned());
+        Kubectl { binary, kubeconfig, namespace: None, editor: None, spdy: false }
     }
 
     /// The same in a namespace.
@@ -39,6 +41,11 @@ impl Kubectl {
     /// The same with an editor for `kubectl edit`: a shell command that is given the file's name.
     pub fn with_editor(&self, command: &str) -> Kubectl {
         Kubectl { editor: Some(command.to_owned()), ..self.clone() }
+    }
+
+    /// The same as an older client: its streams to pods are SPDY's.
+    pub fn over_spdy(&self) -> Kubectl {
+        Kubectl { spdy: true, ..self.clone() }
     }
 
     /// Makes a namespace anew and answers kubectl in it, once pods can run there.
@@ -70,6 +77,9 @@ impl Kubectl {
         command.env("KUBECONFIG", &self.kubeconfig).env("HOME", "/nonexistent").env_remove("KUBERNETES_SERVICE_HOST");
         if let Some(editor) = &self.editor {
             command.env("KUBE_EDITOR", editor);
+        }
+        if self.spdy {
+            command.env("KUBECTL_REMOTE_COMMAND_WEBSOCKETS", "false").env("KUBECTL_PORT_FORWARD_WEBSOCKETS", "false");
         }
         command
     }
@@ -184,6 +194,13 @@ impl Running {
         let said = self.said();
         let last = said.trim().rsplit(' ').next().filter(|_| said.contains("Starting to serve"));
         last.map(str::to_owned).ok_or(said.clone())
+    }
+
+    /// Which port of the host `kubectl port-forward` listens on, once it says so; else what it said until now.
+    pub fn forwarded(&self) -> Result<u16, String> {
+        let said = self.said();
+        let port = said.split("127.0.0.1:").nth(1).and_then(|rest| rest.split(' ').next()).and_then(|p| p.parse().ok());
+        port.ok_or(said)
     }
 
     /// What it said so far.

@@ -22,6 +22,10 @@ fn cluster() -> MutexGuard<'static, Shared> {
     shared_with("cluster", 2, |spec| spec.rkctl = Some(spec.artifacts.binaries.join("rkctl")))
 }
 
+/// A pod that serves its name at port 80, ready when it does.
+const PAGE: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: page}\nspec:\n  containers:\n  - name: page\n    \
+    image: rk.local/nginx:demo\n    readinessProbe: {tcpSocket: {port: 80}, periodSeconds: 1}\n";
+
 /// A Deployment of nginx with a NodePort Service in front.
 fn web(replicas: u32) -> String {
     format!(
@@ -181,18 +185,10 @@ fn logs_exec_attach_and_port_forward_reach_a_pod() {
     assert_eq!(echoed.out, "through stdin\n", "{}", echoed.err);
 
     // Ready when it listens: a stream to a port where nobody does ends kubectl.
-    kubectl.apply(
-        "apiVersion: v1\nkind: Pod\nmetadata: {name: page}\nspec:\n  containers:\n  - name: page\n    \
-         image: rk.local/nginx:demo\n    readinessProbe: {tcpSocket: {port: 80}, periodSeconds: 1}\n",
-    );
+    kubectl.apply(PAGE);
     ready(&kubectl, "page");
     let forward = kubectl.start(&["port-forward", "pod/page", ":80"], &dir.join("port-forward.log"));
-    let port = eventually("port-forward to listen", limit(20), || {
-        let said = forward.said();
-        let port =
-            said.split("127.0.0.1:").nth(1).and_then(|rest| rest.split(' ').next()).and_then(|p| p.parse::<u16>().ok());
-        port.ok_or(said)
-    });
+    let port = eventually("port-forward to listen", limit(20), || forward.forwarded());
     let page = Client::plain(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
     for _ in 0..3 {
         let answer = page.get("/hostname").unwrap_or_else(|e| panic!("{e}\n{}", forward.said()));

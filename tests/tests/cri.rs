@@ -32,6 +32,7 @@ fn start() -> Peer {
     let stubs = stubs(&python);
     let mut shared = shared("cri", 0);
     push_relay(&shared);
+    push_named(&shared);
     let kubectl = shared.kubectl.new_namespace("cri");
     let [socket, place] = RELAY;
     kubectl.apply(&format!(
@@ -59,8 +60,6 @@ fn stubs(python: &Path) -> PathBuf {
 
 /// Puts the relay, which is one static program, into the cluster's registry, with users and groups beside it.
 fn push_relay(shared: &Shared) {
-    let layout = folder("cri-peer", "image");
-    let name: ImageName = "rk.local/relay:test".parse().expect("name");
     let program = std::fs::read(env!("CARGO_BIN_EXE_relay")).expect("the relay");
     let files = [
         Entry::file("relay", 0o755, program),
@@ -68,7 +67,31 @@ fn push_relay(shared: &Shared) {
         Entry::file("etc/group", 0o644, GROUP),
     ];
     let config = ImageConfig { entrypoint: vec!["/relay".into()], ..ImageConfig::default() };
-    write_layout(&layout, &name, &files, &config).expect("layout");
+    push_image(shared, "rk.local/relay:test", &files, &config);
+}
+
+/// Puts images into the registry whose names, users and IDs the cases compare. Nothing of them ever runs.
+fn push_named(shared: &Shared) {
+    let file = |text: &str| [Entry::file("word", 0o644, text)];
+    // One image under several names, of which one is another registry's.
+    for name in ["rk.local/same:1", "rk.local/same:2", "rk.local/same:3", "other.local/same:1"] {
+        push_image(shared, name, &file("same"), &ImageConfig::default());
+    }
+    for name in ["rk.local/one:latest", "rk.local/two:latest", "rk.local/three:latest"] {
+        push_image(shared, name, &file(name), &ImageConfig::default());
+    }
+    for (tag, user) in
+        [("uid", "1002"), ("uid-group", "1003:users"), ("name", "www-data"), ("name-group", "www-data:100")]
+    {
+        let config = ImageConfig { user: Some(user.into()), ..ImageConfig::default() };
+        push_image(shared, &format!("rk.local/user:{tag}"), &file(tag), &config);
+    }
+}
+
+fn push_image(shared: &Shared, name: &str, files: &[Entry], config: &ImageConfig) {
+    let layout = folder("cri-peer", "image");
+    let name: ImageName = name.parse().expect("name");
+    write_layout(&layout, &name, files, config).expect("layout");
     let archive = Archive::open(&layout, None).expect("archive");
     push(&shared.cluster.registry().client(), &archive).expect("push");
 }
@@ -169,6 +192,11 @@ fn containers_may_do_what_they_were_given() {
 #[test]
 fn containers_have_the_users_and_groups_that_were_asked_for() {
     section("security.Identity");
+}
+
+#[test]
+fn pods_have_ids_of_their_own_or_the_node_s() {
+    section("security.Users");
 }
 
 #[test]

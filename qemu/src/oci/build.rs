@@ -20,6 +20,8 @@ pub struct ImageConfig {
     pub exposed_ports: Vec<String>,
     /// Signal that asks for the end, such as `SIGQUIT`.
     pub stop_signal: Option<String>,
+    /// Who it runs as: `user`, `uid`, `user:group` or `uid:gid`; root when absent.
+    pub user: Option<String>,
 }
 
 /// Writes an image for linux/amd64 to the folder `layout` (emptied first) under `name`. Equal input gives equal bytes.
@@ -44,8 +46,10 @@ pub fn write_layout(layout: &Path, name: &ImageName, entries: &[Entry], config: 
 fn config_json(config: &ImageConfig, diff_id: &str) -> Value {
     let ports: serde_json::Map<String, Value> = config.exposed_ports.iter().map(|p| (p.clone(), json!({}))).collect();
     let mut run = json!({"Entrypoint": config.entrypoint, "Cmd": config.cmd, "Env": config.env, "ExposedPorts": ports, "WorkingDir": "/"});
-    if let (Some(signal), Some(run)) = (&config.stop_signal, run.as_object_mut()) {
-        run.insert("StopSignal".into(), json!(signal));
+    for (key, value) in [("StopSignal", &config.stop_signal), ("User", &config.user)] {
+        if let Some(value) = value {
+            run[key] = json!(value);
+        }
     }
     json!({
         "created": "1970-01-01T00:00:00Z",

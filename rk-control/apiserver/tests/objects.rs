@@ -2,6 +2,8 @@
 
 #[path = "objects/deletion.rs"]
 mod deletion;
+#[path = "objects/devices.rs"]
+mod devices;
 #[path = "objects/identity.rs"]
 mod identity;
 #[path = "objects/scale.rs"]

@@ -1,9 +1,12 @@
-//! Commands and logs of a pod over WebSockets, by the protocols of old that a browser speaks and by those of kubectl.
+//! Commands and logs of a pod over WebSockets, by the protocols of old that a browser speaks and by those of kubectl; and over SPDY, which
+//! older clients speak.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use crate::{busybox, cluster, ready};
+use crate::{PAGE, busybox, cluster, ready};
 use futures::{SinkExt, StreamExt};
+use rk_qemu::http::Client;
 use rk_tests::{eventually, limit};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
@@ -98,4 +101,40 @@ fn commands_and_logs_of_a_pod_come_over_web_sockets() {
 
     let logs = runtime.block_on(messages(&address, &format!("{pod}/log?container=main"), "binary.k8s.io"));
     assert_eq!(String::from_utf8_lossy(&logs.concat()), "container is alive\n");
+}
+
+#[test]
+fn clients_that_know_no_web_sockets_run_commands_attach_and_forward_ports() {
+    let shared = cluster();
+    let kubectl = shared.kubectl.new_namespace("spdy").over_spdy();
+    let reader =
+        busybox("reader", None, "cat; echo over").replace("  containers:", "  restartPolicy: Never\n  containers:");
+    kubectl.apply(&format!(
+        "{}---\n{reader}    stdin: true\n    stdinOnce: true\n---\n{PAGE}",
+        busybox("talker", None, "sleep 3600")
+    ));
+    ready(&kubectl, "talker");
+    // WebSockets begin with a GET.
+    let told = kubectl.run(&["exec", "-v=6", "talker", "--", "echo", "hello"]);
+    assert!(told.out == "hello\n" && told.err.contains("POST"), "{told:?}");
+    let failed = kubectl.run(&["exec", "talker", "--", "sh", "-c", "echo oops >&2; exit 7"]);
+    assert!(!failed.success && failed.err.contains("oops") && failed.err.contains('7'), "{failed:?}");
+    let echoed = kubectl.fed(&["exec", "-i", "talker", "--", "cat"], "through stdin\n");
+    assert_eq!(echoed.out, "through stdin\n", "{}", echoed.err);
+    let session = kubectl.typed(&["exec", "-it", "talker", "--", "sh"], "tty; exit 3\n");
+    assert!(session.out.contains("/dev/pts/") && !session.success, "{session:?}");
+
+    ready(&kubectl, "reader");
+    let attached = kubectl.fed(&["attach", "-i", "reader"], "once\n");
+    assert_eq!(attached.out, "once\nover\n", "{}", attached.err);
+
+    ready(&kubectl, "page");
+    let dir = tempfile::tempdir().expect("a directory for the log");
+    let forward = kubectl.start(&["port-forward", "pod/page", ":80"], &dir.path().join("port-forward.log"));
+    let port = eventually("port-forward to listen", limit(20), || forward.forwarded());
+    let page = Client::plain(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    for _ in 0..3 {
+        let answer = page.get("/hostname").unwrap_or_else(|e| panic!("{e}\n{}", forward.said()));
+        assert_eq!(answer.text().trim(), "page");
+    }
 }

@@ -54,6 +54,15 @@ class Figures(Case):
             [one] = stats.linux.containers
             self.whole(one, container)
 
+    def test_a_pod_without_containers_is_told_too(self):
+        pod = self.pod()
+        wanted = {"id": pod.id}
+        listed = ask("ListPodSandboxStats", filter=wanted).stats
+        streamed = [one for part in ask("StreamPodSandboxStats", filter=wanted) for one in part.pod_sandbox_stats]
+        for stats in (listed, streamed):
+            self.assertEqual([one.attributes.id for one in stats], [pod.id])
+        self.assertIn(pod.id, [one.pod_sandbox_id for one in ask("ListPodSandboxMetrics").pod_metrics])
+
     def sampled(self, pod, container):
         """Metrics of a pod and of its container, once there are samples of all that is looked for: disks are counted now and then."""
         missing = None

@@ -30,9 +30,43 @@ class Images(Case):
             ask("RemoveImage", image={"image": NGINX})
             self.assertEqual((self.told(NGINX).id, self.listed(NGINX)), ("", []))
 
+    def pulled(self, name):
+        """The ID of an image, which goes with the case."""
+        self.addCleanup(ask, "RemoveImage", image={"image": name})
+        return ask("PullImage", image={"image": name}).image_ref
+
     def test_an_image_is_pulled_by_its_digest(self):
         digest = self.told(BUSYBOX).repo_digests[0]
         self.assertEqual(ask("PullImage", image={"image": digest}).image_ref, self.told(BUSYBOX).id)
+
+    def test_an_image_has_the_names_that_it_was_pulled_by(self):
+        id = self.pulled("rk.local/two")
+        image = self.told("rk.local/two")
+        self.assertEqual((image.id, list(image.repo_tags)), (id, ["rk.local/two:latest"]))
+        for name in (id, *image.repo_tags, *image.repo_digests):
+            self.assertEqual(self.told(name), image, name)
+        # By its ID it goes with all of its names.
+        ask("RemoveImage", image={"image": id})
+        [digest] = image.repo_digests
+        self.assertEqual((self.told("rk.local/two").id, self.told(digest).id), ("", ""))
+        self.assertEqual(self.pulled(digest), id)
+        image = self.told(digest)
+        self.assertEqual((list(image.repo_tags), list(image.repo_digests)), ([], [digest]))
+
+    def test_names_of_one_image_are_told_together_and_those_of_several_apart(self):
+        together = [f"rk.local/same:{tag}" for tag in (1, 2, 3)]
+        [same] = {self.pulled(name) for name in together}
+        self.assertEqual(sorted(self.told(same).repo_tags), together)
+        apart = {self.pulled(name): name for name in (f"rk.local/{word}:latest" for word in ("one", "two", "three"))}
+        listed = {image.id: list(image.repo_tags) for image in ask("ListImages").images}
+        self.assertEqual({id: listed[id] for id in apart}, {id: [name] for id, name in apart.items()})
+
+    def test_an_image_has_one_id_wherever_it_came_from_and_whatever_tells_it(self):
+        self.assertEqual(self.pulled("rk.local/same:1"), self.pulled("other.local/same:1"))
+        id = self.told(RELAY).id
+        container = self.pod().create("", image=id)
+        [listed] = ask("ListContainers", filter={"id": container.id}).containers
+        self.assertEqual((container.status().image_id, listed.image_id), (id, id))
 
     def test_images_that_are_not_there_are_told_and_not_pulled(self):
         self.assertEqual(self.told(ABSENT).id, "")
@@ -44,6 +78,10 @@ class Images(Case):
     def test_the_user_of_an_image_is_told(self):
         image = self.told(RELAY)
         self.assertEqual((image.uid.value, image.username, image.pinned), (0, "", False))
+        users = {"uid": (1002, ""), "uid-group": (1003, ""), "name": (0, "www-data"), "name-group": (0, "www-data")}
+        for tag, told in users.items():
+            image = self.told(self.pulled(f"rk.local/user:{tag}"))
+            self.assertEqual((image.uid.value, image.username), told, tag)
 
     def test_the_file_system_of_images_is_told(self):
         seen = ask("ImageFsInfo")

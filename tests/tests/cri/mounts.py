@@ -93,7 +93,14 @@ class ReadOnly(Mounts):
         image = "rk.local/relay:test"
         whole = {"container_path": "/whole", "image": {"image": image}, "readonly": True}
         part = {"container_path": "/part", "image": {"image": image}, "image_sub_path": "etc", "readonly": True}
-        container = self.pod().run(mounts=[whole, part])
-        self.assertEqual(container.said("[ -x /whole/relay ] && ls /part"), "group\npasswd")
+        pod = self.pod()
+        container = pod.run(mounts=[whole, part])
+        self.assertEqual(container.said("ls /part"), "group\npasswd")
         self.assertNotEqual(container.sh("touch /whole/x")[1], 0)
-        self.assertTrue(ask("ImageStatus", image={"image": image}).image.id)
+        # A program of it may be run: this one says how it is used.
+        self.assertIn("usage: relay", container.sh("/whole/relay")[0])
+        told = {mount.container_path: mount.image.image_ref for mount in container.status().mounts}
+        id = ask("ImageStatus", image={"image": image}).image.id
+        self.assertEqual(told, {"/whole": id, "/part": id})
+        absent = part | {"image_sub_path": "none"}
+        self.assertRefused(grpc.StatusCode.INVALID_ARGUMENT, pod.create, mounts=[absent])

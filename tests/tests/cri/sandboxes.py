@@ -51,7 +51,13 @@ class Life(Case):
         self.assertEqual(container.said("hostname"), "named")
         lines = container.said("cat /etc/resolv.conf").splitlines()
         self.assertEqual(lines, ["search peer.example", "nameserver 10.96.0.10", "options ndots:7"])
-        sysctls = {"net.ipv4.ip_unprivileged_port_start": "81", "kernel.shm_rmid_forced": "1"}
+        free = "cd /proc/sys/net/ipv4; cat ip_unprivileged_port_start ping_group_range"
+        self.assertEqual(container.said(free).split(), ["0", "0", "2147483647"])
+        sysctls = {
+            "net.ipv4.ip_unprivileged_port_start": "81",
+            "kernel.shm_rmid_forced": "1",
+            "fs.mqueue.msg_max": "100",
+        }
         linux = pod.config["linux"] | {"sysctls": sysctls}
         tuned = self.pod(linux=linux).run()
         paths = " ".join("/proc/sys/" + name.replace(".", "/") for name in sysctls)
@@ -98,6 +104,14 @@ class Namespaces(Case):
         together.run("exec sleep 4321")
         self.assertIn("4321", together.run().said("ps"))
 
+    def test_who_names_no_namespaces_has_those_of_the_pod(self):
+        pod = self.pod("silent", linux={})
+        first, second = pod.run("exec sleep 4321", linux={}), pod.run(linux={})
+        self.assertIn("4321", second.said("ps"))
+        # What is not the first of its processes needs no handler to be ended by a signal.
+        first.stop(20)
+        self.assertEqual(first.status().exit_code, 143)
+
 
 class Ports(Case):
     SERVE = "mkdir /w; echo served > /w/x; exec httpd -f -p 8080 -h /w"
@@ -113,6 +127,7 @@ class Ports(Case):
         address = self.node.said("ip -4 -o addr show scope global | grep -o '192.168.77.[0-9]*' | head -n 1")
         for who in (client, self.node):
             eventually("an answer", lambda: self.asked(who, f"{address}:18180") == "served")
+        eventually("an answer to the node itself", lambda: self.asked(self.node, "127.0.0.1:18180") == "served")
         pod.remove()
         self.assertNotEqual(self.asked(client, f"{address}:18180"), "served")
 

@@ -117,3 +117,28 @@ class Identity(Case):
         self.assertEqual(merged, (1000, 1000, {1000, 50000, 1234}))
         strict = self.groups(**peer, supplemental_groups_policy=cri.Strict)
         self.assertEqual(strict, (1000, 1000, {1000, 1234}))
+
+
+class Users(Case):
+    IDS = {"host_id": 1000, "container_id": 0, "length": 100000}
+
+    def users(self, mode, *ids):
+        return {"userns_options": {"mode": mode, "uids": ids, "gids": ids}}
+
+    def map(self, *namespaces):
+        """Which ids of the node those of a container are."""
+        return self.pod("users", *namespaces).run().said("cat /proc/self/uid_map").split()
+
+    def test_ids_are_the_pod_s_own_or_the_node_s(self):
+        self.assertEqual(self.map(self.users(cri.POD, self.IDS)), ["0", "1000", "100000"])
+        node = self.node.said("cat /proc/self/uid_map").split()
+        self.assertEqual((self.map(), self.map(self.users(cri.NODE))), (node, node))
+
+    def test_ids_that_are_of_no_use_are_refused(self):
+        for users in (
+            self.users(cri.POD, self.IDS, self.IDS | {"host_id": 2000}),
+            self.users(cri.POD, self.IDS | {"container_id": 1}),
+            self.users(cri.CONTAINER),
+            self.users(cri.TARGET),
+        ):
+            self.assertRefused(grpc.StatusCode.INVALID_ARGUMENT, self.pod, "users", users)

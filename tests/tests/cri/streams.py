@@ -142,18 +142,25 @@ class Sessions(Case):
             session.close()
         self.assertEqual(container.status().state, cri.CONTAINER_RUNNING)
 
-    def test_ports_of_a_pod_are_reached(self):
-        pod = self.pod()
-        pod.run("while :; do nc -l -p 8080 -e echo served; done")
+    def serves(self, port, *pod):
+        """Waits for what a port of such a pod serves."""
+        pod = self.pod(*pod)
+        pod.run(f"while :; do nc -l -p {port} -e echo served; done")
 
         def served():
-            url = ask("PortForward", pod_sandbox_id=pod.id, port=[8080]).url
+            url = ask("PortForward", pod_sandbox_id=pod.id, port=[port]).url
             session = Session(url, "v4.channel.k8s.io")
             session.until(lambda session: "served" in session.text(0) or len(session.got.get(1, b"")) > 2)
             session.close()
             return "served" in session.text(0)
 
         eventually("what the port serves", served)
+
+    def test_ports_of_a_pod_are_reached(self):
+        self.serves(8080)
+
+    def test_ports_of_a_pod_in_the_node_s_network_are_reached(self):
+        self.serves(18181, "hosted", {"network": cri.NODE})
 
     def test_sessions_of_what_does_not_run_are_refused(self):
         pod = self.pod()

@@ -77,6 +77,11 @@ fn limits(kubectl: &Kubectl, pod: &str, container: &str) -> String {
     kubectl.ok(&["exec", pod, "-c", container, "--", "sh", "-c", files]).trim().to_owned()
 }
 
+/// A container's weight among those that want processors: 1 for the least request there is, 100 for a whole one.
+fn weighs(kubectl: &Kubectl, pod: &str, container: &str) -> String {
+    kubectl.ok(&["exec", pod, "-c", container, "--", "cat", "/sys/fs/cgroup/cpu.weight"]).trim().to_owned()
+}
+
 #[test]
 fn containers_get_first_limits_equal_ones_and_others_by_patch_and_by_replacement() {
     let shared = single();
@@ -104,10 +109,16 @@ fn containers_get_first_limits_equal_ones_and_others_by_patch_and_by_replacement
     ready(&kubectl, "six");
     ready(&kubectl, "small");
     changed(&kubectl, "six", &six);
+    // A container that asked for nothing is said to have nothing, which is not to say nothing.
+    assert_eq!(kubectl.path(&["pod", "six"], "{.status.containerStatuses[1].resources}"), "{}");
     patch(&kubectl, "six", &after);
     patch(&kubectl, "small", &equal);
     changed(&kubectl, "six", &after);
     changed(&kubectl, "small", &equal);
+    for (container, weight) in [("c1", "7"), ("c2", "6"), ("c3", "7"), ("c4", "4"), ("c5", "6"), ("c6", "6")] {
+        assert_eq!(weighs(&kubectl, "six", container), weight, "{container}");
+    }
+    assert_eq!((weighs(&kubectl, "small", "c1"), weighs(&kubectl, "small", "c2")), ("1".into(), "2".into()));
     assert_eq!(limits(&kubectl, "six", "c1"), "max 100000 max");
     assert_eq!(limits(&kubectl, "six", "c2"), format!("5000 100000 {}", 32 << 20));
     assert_eq!(limits(&kubectl, "six", "c5"), format!("5000 100000 {}", 48 << 20));

@@ -95,7 +95,7 @@ fn hooks_run_after_the_start_and_before_the_end() {
     let kubectl = shared.kubectl.new_namespace("hooks");
     kubectl.apply(&pod(
         "ear",
-        "mkdir /w; cd /w; touch post-exec pre-exec post-http pre-http; exec httpd -f -vv -p 8080 -h /w",
+        "mkdir /w; cd /w; touch post-exec pre-exec post-http pre-http pre-query; exec httpd -f -vv -p 8080 -h /w",
         "",
         "",
     ));
@@ -115,16 +115,29 @@ fn hooks_run_after_the_start_and_before_the_end() {
         ]
         .join("---\n"),
     );
-    for name in ["by-exec", "by-http"] {
+    // What this one's hook says is a query, which the pod's own sidecar must still be there to pass on.
+    let relay = format!(
+        "mkdir -p /w/cgi-bin; cat > /w/cgi-bin/tell <<'E'\n#!/bin/sh\nwget -qO- http://{ear}:8080/$QUERY_STRING > /dev/null\n\
+         echo 'Content-Type: text/plain'\necho\nE\nchmod +x /w/cgi-bin/tell; exec httpd -f -p 8080 -h /w"
+    );
+    let beside = format!(
+        "  initContainers:\n  - {{name: relay, image: rk.local/busybox:demo, command: [sh, -c, {relay:?}], restartPolicy: Always}}\n"
+    );
+    let asks = "    lifecycle: {preStop: {httpGet: {port: 8080, path: '/cgi-bin/tell?pre-query'}}}\n";
+    kubectl.apply(
+        &pod("by-sidecar", "sleep 600", &beside, asks)
+            .replace("terminationGracePeriodSeconds: 1", "terminationGracePeriodSeconds: 60"),
+    );
+    for name in ["by-exec", "by-http", "by-sidecar"] {
         ready(&kubectl, name);
     }
     sh(&kubectl, "by-exec", "test -e /post-exec && ! test -e /pre-exec").expect("the first hook alone has run");
     let heard = || kubectl.ok(&["logs", "ear"]);
     assert!(heard().contains("post-exec") && heard().contains("post-http") && !heard().contains("pre-"), "{}", heard());
-    kubectl.ok(&["delete", "pod", "by-exec", "by-http", "--wait=false"]);
-    eventually("both last words", limit(60), || {
+    kubectl.ok(&["delete", "pod", "by-exec", "by-http", "by-sidecar", "--wait=false"]);
+    eventually("all last words", limit(60), || {
         let heard = heard();
-        if heard.contains("pre-exec") && heard.contains("pre-http") { Ok(()) } else { Err(heard) }
+        if ["pre-exec", "pre-http", "pre-query"].iter().all(|word| heard.contains(word)) { Ok(()) } else { Err(heard) }
     });
     kubectl.ok(&["delete", "pod", "--all", "--grace-period=0", "--force"]);
 }

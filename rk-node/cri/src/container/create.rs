@@ -104,6 +104,9 @@ async fn make(
     let snapshot = runtime.config.images.snapshot_for(&image.id, id, sandbox::shift(runtime, sandbox)).await?;
     let mut mounted = record.config.clone();
     record.volume_snapshots = mount_sources(runtime, id, sandbox, &mut mounted).await?;
+    for (told, found) in record.config.mounts.iter_mut().zip(&mounted.mounts) {
+        told.image.clone_from(&found.image);
+    }
     let security = security(&record.config);
     record.user = identity::resolve(snapshot.rootfs(), &security, &image.config.user)?;
     let inputs = Inputs {
@@ -123,8 +126,9 @@ async fn make(
     let edits = cdi::find(&cdi::DIRECTORIES.map(PathBuf::from), &named)?;
     let spec = cdi::apply(spec::build(&inputs).map_err(Error::Invalid)?, &edits)?;
     write_bundle(&runtime.bundle(&sandbox.id, id), &spec)?;
-    // Not flushed: both are saved with its start, and until then what is on disk names all that is to be removed.
+    // Not flushed: it is all saved with its start, and until then what is on disk names all that is to be removed.
     container.refine(|saved| {
+        saved.config.mounts = record.config.mounts;
         saved.user = record.user;
         saved.volume_snapshots = record.volume_snapshots;
     })?;
@@ -161,8 +165,8 @@ fn log_path(config: &ContainerConfig, sandbox: &SandboxRecord) -> Result<Option<
     absolute(&path.to_string_lossy(), "log path").map(Some)
 }
 
-/// Turns mounts' sources into what can be bound: images are mounted, symbolic links followed, missing directories made, as other
-/// runtimes do. Answers with the snapshots of images.
+/// Turns mounts' sources into what can be bound: images are mounted and named by their IDs, symbolic links followed, missing directories
+/// made, as other runtimes do. Answers with the snapshots of images.
 async fn mount_sources(
     runtime: &Runtime,
     id: &str,
@@ -172,9 +176,10 @@ async fn mount_sources(
     let mut snapshots = Vec::new();
     for (at, mount) in config.mounts.iter_mut().enumerate() {
         absolute(&mount.container_path, "mount path")?;
-        if let Some(wanted) = mount.image.as_ref().filter(|image| !image.image.is_empty()) {
+        if let Some(wanted) = mount.image.as_mut().filter(|image| !image.image.is_empty()) {
             let image =
                 runtime.config.images.status(&wanted.image).ok_or_else(|| Error::not_found("image", &wanted.image))?;
+            wanted.image_ref = image.id.to_string();
             let key = format!("{id}-volume-{at}");
             let snapshot =
                 runtime.config.images.snapshot_for(&image.id, &key, sandbox::shift(runtime, sandbox)).await?;

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +14,10 @@ use crate::runtime::{Runtime, attachment, boot_id, new_id};
 use crate::shim;
 use crate::tables::Sandbox;
 
+/// The first port that needs no root; in a network of a pod's own none does, as under containerd.
+const PORTS: (&str, &str) = ("net.ipv4.ip_unprivileged_port_start", "0");
+/// The groups that may send echoes without root: all, as under containerd.
+const ECHOES: (&str, &str) = ("net.ipv4.ping_group_range", "0 2147483647");
 /// Where pods go whose cgroup parent nobody gave: `crictl` users' pods.
 const DEFAULT_CGROUP_PARENT: &str = "/kubepods/crictl";
 
@@ -130,8 +135,21 @@ fn node_name() -> String {
     Some(name.trim()).filter(|name| !name.is_empty()).unwrap_or("localhost").to_owned()
 }
 
+/// What a pod asks for, over what holds in a network of its own. The kernel takes no groups that users of a pod's own lack.
+fn sysctls(
+    asked: impl IntoIterator<Item = (String, String)>,
+    own_network: bool,
+    own_users: bool,
+) -> BTreeMap<String, String> {
+    let free = [(PORTS, own_network), (ECHOES, own_network && !own_users)];
+    let free = free.into_iter().filter(|(_, holds)| *holds);
+    free.map(|((name, value), _)| (name.to_owned(), value.to_owned())).chain(asked).collect()
+}
+
 fn shim_config(runtime: &Runtime, record: &SandboxRecord) -> SandboxConfig {
     let own_network = record.netns.is_some();
+    let user = users::mapping(record);
+    let asked = record.config.linux.iter().flat_map(|linux| linux.sysctls.clone());
     // A pod without a name of its own still must not be able to rename the node.
     let hostname = Some(record.config.hostname.clone()).filter(|name| !name.is_empty()).unwrap_or_else(node_name);
     SandboxConfig {
@@ -140,15 +158,9 @@ fn shim_config(runtime: &Runtime, record: &SandboxRecord) -> SandboxConfig {
         ipc: record.namespace(|o| o.ipc()) != NamespaceMode::Node,
         // A pod in the node's network bears the node's name.
         hostname: own_network.then_some(hostname),
-        shared_pid: record
-            .config
-            .linux
-            .as_ref()
-            .and_then(|l| l.security_context.as_ref())
-            .and_then(|s| s.namespace_options.as_ref())
-            .is_some_and(|options| options.pid() == NamespaceMode::Pod),
-        sysctls: record.config.linux.iter().flat_map(|linux| linux.sysctls.clone()).collect(),
-        user: users::mapping(record),
+        shared_pid: record.namespace(|o| o.pid()) == NamespaceMode::Pod,
+        sysctls: sysctls(asked, own_network, user.is_some()),
+        user,
         cgroup: Some(runtime.config.shim_cgroup.clone()),
     }
 }
@@ -156,6 +168,22 @@ fn shim_config(runtime: &Runtime, record: &SandboxRecord) -> SandboxConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ports_and_echoes_need_no_root_in_a_pods_own_network_unless_it_says_otherwise() {
+        let asked = |value: &str| vec![(PORTS.0.to_owned(), value.to_owned())];
+        for (wish, own_network, own_users, want) in [
+            (vec![], true, false, vec![PORTS, ECHOES]),
+            (vec![], true, true, vec![PORTS]),
+            (vec![], false, false, vec![]),
+            (asked("81"), true, false, vec![(PORTS.0, "81"), ECHOES]),
+            (asked("81"), false, false, vec![(PORTS.0, "81")]),
+        ] {
+            let found = sysctls(wish, own_network, own_users);
+            let found: Vec<_> = found.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+            assert_eq!(found, want, "{own_network} {own_users}");
+        }
+    }
 
     #[test]
     fn a_handler_is_this_runtime_or_refused() {

@@ -263,11 +263,12 @@ pub(crate) fn device_rule(d: &Device) -> Value {
     json!({"allow": true, "type": if d.block { "b" } else { "c" }, "major": d.major, "minor": d.minor, "access": d.access})
 }
 
-/// Whether a container's wish for a PID namespace means its own, the pod's, the node's or another container's.
+/// Whether a container's wish for a PID namespace means its own, the pod's, the node's or another container's. One that says nothing
+/// means the pod's, as CRI's zero value does.
 pub(crate) fn pid_mode(config: &ContainerConfig) -> (NamespaceMode, String) {
     let options =
         config.linux.as_ref().and_then(|l| l.security_context.as_ref()).and_then(|s| s.namespace_options.as_ref());
-    options.map_or((NamespaceMode::Container, String::new()), |o| (o.pid(), o.target_id.clone()))
+    options.map_or((NamespaceMode::Pod, String::new()), |o| (o.pid(), o.target_id.clone()))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 use super::*;
 use oci_spec::runtime::Spec;
 use rk_cri_api::v1::{
-    KeyValue, LinuxContainerConfig, LinuxContainerResources, Mount, MountPropagation, SecurityProfile,
+    KeyValue, LinuxContainerConfig, LinuxContainerResources, Mount, MountPropagation, NamespaceOption, SecurityProfile,
 };
 
 struct Case {
@@ -125,6 +125,20 @@ fn namespaces_are_the_pods_the_nodes_or_new() {
     let config = secure(LinuxContainerSecurityContext { privileged: true, ..Default::default() });
     let spec = built(&Case { config, namespaces: host, ..Default::default() }).unwrap();
     assert_eq!(spec["linux"]["namespaces"], json!([{"type": "mount"}]));
+}
+
+#[test]
+fn a_container_that_names_no_namespaces_has_the_pods_processes() {
+    let named = |pid: NamespaceMode| {
+        let options = NamespaceOption { pid: pid.into(), target_id: "t".into(), ..Default::default() };
+        pid_mode(&secure(LinuxContainerSecurityContext { namespace_options: Some(options), ..Default::default() }))
+    };
+    for pid in [NamespaceMode::Pod, NamespaceMode::Container, NamespaceMode::Node, NamespaceMode::Target] {
+        assert_eq!(named(pid), (pid, "t".to_owned()));
+    }
+    for silent in [ContainerConfig::default(), secure(LinuxContainerSecurityContext::default())] {
+        assert_eq!(pid_mode(&silent), (NamespaceMode::Pod, String::new()));
+    }
 }
 
 #[test]
