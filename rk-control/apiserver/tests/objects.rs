@@ -4,6 +4,8 @@
 mod deletion;
 #[path = "objects/identity.rs"]
 mod identity;
+#[path = "objects/owners.rs"]
+mod owners;
 #[path = "objects/scale.rs"]
 mod scale;
 mod support;

@@ -52,7 +52,7 @@ fn custom(resource: &Resource) -> &CustomKind {
 fn a_definition_becomes_rows_in_the_order_of_its_versions() {
     let rows = rows(&definition(schema()));
     let named: Vec<_> = rows.iter().map(|row| (row.gvk.version.as_ref(), row.is_hub(), row.is_served())).collect();
-    assert_eq!(named, [("v1", true, true), ("v1beta1", false, true)]);
+    assert_eq!(named, [("v1", true, true), ("v1beta1", false, true), ("v2alpha1", false, false)]);
     let mut registry = Registry::builtin();
     rows.into_iter().for_each(|row| registry.insert(row));
     let found = registry.by_name("fo").unwrap();
@@ -60,6 +60,8 @@ fn a_definition_becomes_rows_in_the_order_of_its_versions() {
     assert!(found.subresource("scale").is_some() && found.subresource("status").is_some());
     assert_eq!(registry.preferred_version("example.com"), Some("v1"));
     assert_eq!(registry.hub(registry.get("example.com", "v1beta1", "foos").unwrap()).unwrap().gvk.version, "v1");
+    let unserved = registry.known("example.com", "v2alpha1", "foos").unwrap();
+    assert!(unserved.hub == found.hub && registry.get("example.com", "v2alpha1", "foos").is_none());
 }
 
 #[test]
@@ -140,6 +142,8 @@ fn appliers_share_keyed_lists_and_free_objects() {
         subresource: "",
         force: false,
         now: jiff::Timestamp::UNIX_EPOCH,
+        has_status: true,
+        versions: &crate::managed::OneVersion,
     };
     let config =
         |spec: Value| json!({"apiVersion": "example.com/v1", "kind": "Foo", "metadata": {"name": "a"}, "spec": spec});

@@ -111,6 +111,8 @@ fn applied(call: &Call, config: Value, schema: Schema) -> Result<Change, Status>
             subresource: "scale",
             force,
             now: jiff::Timestamp::now(),
+            has_status: true,
+            versions: &managed::OneVersion,
         };
         let places = |api_version: &str| {
             let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
