@@ -46,15 +46,14 @@ fn row(definition: &Value, version: &Value, storage: &str, served: bool) -> Reso
     let gvk = GroupVersionKind::new(group.clone(), name(version).to_owned(), kind.clone());
     let custom = CustomKind::new(definition, version);
     let mut subresources = Vec::new();
-    if served {
-        let verbs = Verbs::NONE.with(Verb::Get).with(Verb::Patch).with(Verb::Update);
-        if custom.scale.is_some() {
-            let gvk = GroupVersionKind::new("autoscaling", "v1", "Scale");
-            subresources.push(Subresource { name: "scale".into(), gvk, verbs });
-        }
-        if custom.has_status {
-            subresources.push(Subresource { name: "status".into(), gvk: gvk.clone(), verbs });
-        }
+    // Also of a version that is not served: what is kept in it has the same parts.
+    let verbs = Verbs::NONE.with(Verb::Get).with(Verb::Patch).with(Verb::Update);
+    if custom.scale.is_some() {
+        let gvk = GroupVersionKind::new("autoscaling", "v1", "Scale");
+        subresources.push(Subresource { name: "scale".into(), gvk, verbs });
+    }
+    if custom.has_status {
+        subresources.push(Subresource { name: "status".into(), gvk: gvk.clone(), verbs });
     }
     Resource {
         singular: if singular.is_empty() { kind.to_lowercase().into() } else { singular },

@@ -65,6 +65,19 @@ fn a_definition_becomes_rows_in_the_order_of_its_versions() {
 }
 
 #[test]
+fn what_is_kept_in_a_version_that_is_not_served_has_its_parts() {
+    let mut definition = definition(schema());
+    definition["spec"]["versions"][1]["served"] = json!(false);
+    let stored = rows(&definition).into_iter().find(Resource::is_hub).unwrap();
+    assert!(!stored.is_served() && crate::scale::replicas(&stored).is_some());
+    let old = json!({"metadata": {"name": "a"}, "spec": {}, "status": {"replicas": 1}});
+    let mut new = old.clone();
+    new["status"] = json!({"replicas": 9});
+    crate::strategy::prepare_for_update(&stored, None, &mut new, &old);
+    assert_eq!(new["status"], old["status"], "only the subresource changes it");
+}
+
+#[test]
 fn unknown_fields_go_unless_they_are_to_be_kept() {
     let resource = resource();
     let body = json!({"apiVersion": "example.com/v1", "kind": "Foo", "metadata": {"name": "a", "nonsense": 1}, "more": 1,

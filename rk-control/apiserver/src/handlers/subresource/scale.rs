@@ -99,7 +99,7 @@ fn patched(
     Change { noticed, ..Change::unowned(compute) }
 }
 
-/// Server-side apply. Owners may speak any version of the workload that is served.
+/// Server-side apply. Owners may speak any version of the workload.
 fn applied(call: &Call, config: Value, schema: Schema) -> Result<Change, Status> {
     let (resource, registry) = (Arc::clone(&call.resource), call.core.registry());
     let (manager, force) = (call.field_manager()?, call.query.flag("force"));
@@ -116,7 +116,7 @@ fn applied(call: &Call, config: Value, schema: Schema) -> Result<Change, Status>
         };
         let places = |api_version: &str| {
             let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-            scale::replicas(registry.get(group, version, &resource.plural)?)
+            scale::replicas(registry.known(group, version, &resource.plural)?)
         };
         scale::server_side_apply(&resource, present, &config, &request, &places)
     };
