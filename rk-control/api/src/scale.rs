@@ -7,7 +7,7 @@ use crate::managed::{self, FieldSet};
 use crate::meta::{self, at};
 use crate::resources::Resource;
 use crate::selector::LabelSelector;
-use crate::status::{FieldErrors, Path, Status};
+use crate::status::{FieldErrors, Path, Status, precondition_missed};
 use crate::strategy;
 
 /// The Scale of a workload (Deployment, ReplicaSet, StatefulSet, ReplicationController).
@@ -112,7 +112,7 @@ pub fn apply(resource: &Resource, object: &Value, scale: &Value) -> Result<Value
     }
     let (given, own) = (meta::uid(scale), meta::uid(object));
     if !given.is_empty() && given != own {
-        let why = format!("Precondition failed: UID in precondition: {given}, UID in object meta: {own}");
+        let why = precondition_missed("UID", given, own);
         let what = format!("{}/scale", resource.plural);
         return Err(Status::conflict_on((&*resource.gvk.group, what.as_str()), name, &why));
     }
@@ -223,6 +223,8 @@ mod tests {
             subresource: "scale",
             force: false,
             now: "2024-01-02T03:04:05Z".parse().unwrap(),
+            has_status: true,
+            versions: &managed::OneVersion,
         };
         let places = |version: &str| replicas(resource).filter(|_| version == "apps/v1");
         let config = json!({"apiVersion": "autoscaling/v1", "kind": "Scale",

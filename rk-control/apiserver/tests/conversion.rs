@@ -187,3 +187,34 @@ async fn each_version_is_selected_by_its_own_fields() {
     admin.delete(&selected("v2", "host=one", "")).await.ok();
     assert_eq!(names(&admin.get(&hosts("v1")).await.ok()), ["b"]);
 }
+
+#[tokio::test]
+async fn owners_of_converted_objects_speak_their_own_versions() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let webhook = Webhook::start(|_, review| convert(review)).await;
+    admin.create(DEFINITIONS, &definition(&webhook, "v1")).await.ok();
+    served(&admin).await;
+    admin.create(&format!("{}?fieldManager=one", hosts("v1")), &host("a", "example.com:80")).await.ok();
+    let entries = |object: &Value| -> Vec<(Value, Value)> {
+        let list = object["metadata"]["managedFields"].as_array().unwrap();
+        list.iter().map(|entry| (entry["apiVersion"].clone(), entry["fieldsV1"].clone())).collect()
+    };
+    let of_one = (json!("convert.example.com/v1"), json!({"f:hostPort": {}}));
+    let path = |version: &str, manager: &str| format!("{}/a?fieldManager={manager}", hosts(version));
+    let labelled = admin.patch(&path("v2", "two"), MERGE, &json!({"metadata": {"labels": {"a": "b"}}})).await.ok();
+    assert!(entries(&labelled).contains(&of_one), "what was not changed is owned as it was: {labelled}");
+    let changed = admin.patch(&path("v2", "two"), MERGE, &json!({"port": "81"})).await.ok();
+    let labels = json!({"f:labels": {".": {}, "f:a": {}}});
+    let of_two = (json!("convert.example.com/v2"), json!({"f:metadata": labels, "f:port": {}}));
+    assert_eq!(entries(&changed), [of_two]);
+    let apply = async |value: &str, more: &str| {
+        admin.patch(&format!("{}{more}", path("v1", "three")), "application/apply-patch+yaml", &host("a", value)).await
+    };
+    let (code, message) = apply("example.com:82", "").await.failure();
+    let why = "Apply failed with 1 conflict: conflict with \"two\" using convert.example.com/v2: .port";
+    assert_eq!((code, message.as_str()), (409, why));
+    let forced = apply("example.com:82", "&force=true").await.ok();
+    assert_eq!(forced["hostPort"], "example.com:82");
+    assert_eq!(entries(&forced)[0], of_one);
+}

@@ -6,6 +6,8 @@ mod deletion;
 mod devices;
 #[path = "objects/identity.rs"]
 mod identity;
+#[path = "objects/owners.rs"]
+mod owners;
 #[path = "objects/scale.rs"]
 mod scale;
 mod support;

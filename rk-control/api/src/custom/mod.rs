@@ -1,6 +1,6 @@
 //! Kinds that are made by CustomResourceDefinitions: rows of the resource table that come and go while the server runs.
 //!
-//! [`rows`] turns a definition into [`crate::resources::Resource`]s, one for each served version. The schema of a version becomes
+//! [`rows`] turns a definition into [`crate::resources::Resource`]s, one for each version. The schema of a version becomes
 //! two things: a [`crate::schema::Schema`] of [`crate::schema::Made`] nodes, by which generic code prunes, merges and tracks owners,
 //! and a [`CustomKind`], which holds what only custom kinds have: defaults, rules, printer columns, paths of selectors and scale.
 //!

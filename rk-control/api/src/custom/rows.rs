@@ -15,8 +15,8 @@ pub fn is_established(definition: &Value) -> bool {
     conditions.into_iter().flatten().any(|c| at(c, &["type"]) == "Established" && at(c, &["status"]) == "True")
 }
 
-/// The rows of every served version, the preferred version first; the storage version is among them even when it is not served,
-/// with no verbs, since objects are kept under it.
+/// The rows of every version, the preferred version first; those that are not served have no verbs: objects are kept in them, or have owners
+/// who speak them.
 pub fn rows(definition: &Value) -> Vec<Resource> {
     let spec = at(definition, &["spec"]);
     let mut versions: Vec<&Value> = at(spec, &["versions"]).as_array().into_iter().flatten().collect();
@@ -27,8 +27,7 @@ pub fn rows(definition: &Value) -> Vec<Resource> {
     else {
         return Vec::new();
     };
-    let wanted = versions.into_iter().filter(|version| flag(version, "served") || flag(version, "storage"));
-    wanted.map(|version| row(definition, version, &storage, flag(version, "served"))).collect()
+    versions.into_iter().map(|version| row(definition, version, &storage, flag(version, "served"))).collect()
 }
 
 fn name(version: &Value) -> &str {
@@ -47,15 +46,14 @@ fn row(definition: &Value, version: &Value, storage: &str, served: bool) -> Reso
     let gvk = GroupVersionKind::new(group.clone(), name(version).to_owned(), kind.clone());
     let custom = CustomKind::new(definition, version);
     let mut subresources = Vec::new();
-    if served {
-        let verbs = Verbs::NONE.with(Verb::Get).with(Verb::Patch).with(Verb::Update);
-        if custom.scale.is_some() {
-            let gvk = GroupVersionKind::new("autoscaling", "v1", "Scale");
-            subresources.push(Subresource { name: "scale".into(), gvk, verbs });
-        }
-        if custom.has_status {
-            subresources.push(Subresource { name: "status".into(), gvk: gvk.clone(), verbs });
-        }
+    // Also of a version that is not served: what is kept in it has the same parts.
+    let verbs = Verbs::NONE.with(Verb::Get).with(Verb::Patch).with(Verb::Update);
+    if custom.scale.is_some() {
+        let gvk = GroupVersionKind::new("autoscaling", "v1", "Scale");
+        subresources.push(Subresource { name: "scale".into(), gvk, verbs });
+    }
+    if custom.has_status {
+        subresources.push(Subresource { name: "status".into(), gvk: gvk.clone(), verbs });
     }
     Resource {
         singular: if singular.is_empty() { kind.to_lowercase().into() } else { singular },

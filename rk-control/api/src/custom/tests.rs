@@ -52,7 +52,7 @@ fn custom(resource: &Resource) -> &CustomKind {
 fn a_definition_becomes_rows_in_the_order_of_its_versions() {
     let rows = rows(&definition(schema()));
     let named: Vec<_> = rows.iter().map(|row| (row.gvk.version.as_ref(), row.is_hub(), row.is_served())).collect();
-    assert_eq!(named, [("v1", true, true), ("v1beta1", false, true)]);
+    assert_eq!(named, [("v1", true, true), ("v1beta1", false, true), ("v2alpha1", false, false)]);
     let mut registry = Registry::builtin();
     rows.into_iter().for_each(|row| registry.insert(row));
     let found = registry.by_name("fo").unwrap();
@@ -60,6 +60,21 @@ fn a_definition_becomes_rows_in_the_order_of_its_versions() {
     assert!(found.subresource("scale").is_some() && found.subresource("status").is_some());
     assert_eq!(registry.preferred_version("example.com"), Some("v1"));
     assert_eq!(registry.hub(registry.get("example.com", "v1beta1", "foos").unwrap()).unwrap().gvk.version, "v1");
+    let unserved = registry.known("example.com", "v2alpha1", "foos").unwrap();
+    assert!(unserved.hub == found.hub && registry.get("example.com", "v2alpha1", "foos").is_none());
+}
+
+#[test]
+fn what_is_kept_in_a_version_that_is_not_served_has_its_parts() {
+    let mut definition = definition(schema());
+    definition["spec"]["versions"][1]["served"] = json!(false);
+    let stored = rows(&definition).into_iter().find(Resource::is_hub).unwrap();
+    assert!(!stored.is_served() && crate::scale::replicas(&stored).is_some());
+    let old = json!({"metadata": {"name": "a"}, "spec": {}, "status": {"replicas": 1}});
+    let mut new = old.clone();
+    new["status"] = json!({"replicas": 9});
+    crate::strategy::prepare_for_update(&stored, None, &mut new, &old);
+    assert_eq!(new["status"], old["status"], "only the subresource changes it");
 }
 
 #[test]
@@ -140,6 +155,8 @@ fn appliers_share_keyed_lists_and_free_objects() {
         subresource: "",
         force: false,
         now: jiff::Timestamp::UNIX_EPOCH,
+        has_status: true,
+        versions: &crate::managed::OneVersion,
     };
     let config =
         |spec: Value| json!({"apiVersion": "example.com/v1", "kind": "Foo", "metadata": {"name": "a"}, "spec": spec});

@@ -1,17 +1,19 @@
 //! Server-side apply.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use super::Request;
 use super::entry::{self, Id, Managers, Owned};
 use super::last_applied;
-use super::merge::{merge, remove};
+use super::merge::merge;
 use super::set::FieldSet;
 use super::update::{blank, disown, forget, not_tracked, nothing, take_over};
+use super::versions::{Changes, Spoken};
 use super::walk::{compare, owned};
 use crate::decode::{Form, fit};
 use crate::meta::{at, name, namespace, text};
-use crate::schema::Schema;
 use crate::status::{Reason, Status};
 
 /// The manager to which fields fall that were there before anyone's ownership was recorded.
@@ -23,8 +25,8 @@ const BEFORE_FIRST_APPLY: &str = "before-first-apply";
 /// with an update, but without [`super::update`].
 ///
 /// # Errors
-/// 409 with one cause per conflicting field unless forced, 400 for a `config` that carries `managedFields`, and 500 as upstream
-/// for list elements without keys or with equal ones.
+/// 409 with one cause per conflicting field unless forced, 400 for a `config` that carries `managedFields`, 500 as upstream
+/// for list elements without keys or with equal ones, and what [`super::Versions::convert`] refuses.
 pub fn apply(live: Option<&Value>, config: &Value, request: &Request<'_>) -> Result<Value, Status> {
     if !at(config, &["metadata", "managedFields"]).is_null() {
         return Err(Status::bad_request("metadata.managedFields must be nil"));
@@ -37,13 +39,13 @@ pub fn apply(live: Option<&Value>, config: &Value, request: &Request<'_>) -> Res
     let mut fields = owned(config, request.schema).map_err(|why| malformed(config, &why))?;
     fields.subtract_below(not_tracked(request));
     let id = Id::new(true, request.manager, request.api_version, request.subresource);
-    let (last, time) = managers.remove(&id).map(|o| (o.fields, o.time)).unwrap_or_default();
-    managers.insert(id.clone(), Owned { api_version: request.api_version.to_owned(), fields, time });
+    let mut last = managers.remove(&id).unwrap_or_else(|| nothing(request.api_version));
+    disown(&mut last.fields);
+    managers.insert(id.clone(), Owned { api_version: request.api_version.to_owned(), fields, time: last.time });
 
     let merged = merge(&before, config, request.schema);
-    let mut result = prune(&merged, &managers, &last, request.schema);
-    let mut changes = compare(&before, &result, request.schema);
-    changes.ignore(not_tracked(request));
+    let mut result = prune(&merged, &managers, &last, request)?;
+    let changes = Changes::between(&before, &result, &managers, request)?;
     let conflicts = take_over(&mut managers, &changes, Some(&id), request.force);
     if !conflicts.is_empty() {
         let conflicts = conflicts.outside(&last_applied::allowed(live, request));
@@ -56,7 +58,7 @@ pub fn apply(live: Option<&Value>, config: &Value, request: &Request<'_>) -> Res
     let _ = fit(&mut result, request.schema, Form::Canonical);
     if let Some(owned) = managers.get_mut(&id) {
         disown(&mut owned.fields);
-        if result != before || owned.fields != last {
+        if result != before || owned.fields != last.fields || owned.api_version != last.api_version {
             owned.time = Some(request.now);
         }
     }
@@ -74,12 +76,11 @@ fn stored_managers(live: &Value, request: &Request<'_>) -> Result<Managers, Stat
         forget(&mut content);
         let mut all = compare(&blank(&content, request.schema), &content, request.schema);
         all.ignore(not_tracked(request));
-        let api_version = text(live, &["apiVersion"]);
-        let mut owned = nothing(api_version);
+        let mut owned = nothing(request.api_version);
         owned.fields = all.changed;
         disown(&mut owned.fields);
         if !owned.fields.is_empty() {
-            managers.insert(Id::new(false, BEFORE_FIRST_APPLY, api_version, ""), owned);
+            managers.insert(Id::new(false, BEFORE_FIRST_APPLY, request.api_version, ""), owned);
         }
     }
     Ok(managers)
@@ -101,28 +102,47 @@ fn malformed(config: &Value, why: &str) -> Status {
     Status::new(Reason::Unknown, format!("failed to create typed patch object ({place}): {why}"))
 }
 
-/// Removes what this manager owned, no longer applies, and nobody else owns.
-fn prune(merged: &Value, managers: &Managers, last: &FieldSet, schema: &Schema) -> Value {
-    if last.is_empty() {
-        return merged.clone();
-    }
-    let named = |mut set: FieldSet| {
-        set.add_named_fields(schema);
-        set
+/// Removes what this manager owned, no longer applies, and nobody else owns. `last` is what it owned, in the version in which it applied that;
+/// when this version is no more, all stays.
+fn prune(merged: &Value, managers: &Managers, last: &Owned, request: &Request<'_>) -> Result<Value, Status> {
+    let whole = Spoken::own(merged, request);
+    let Some(before) = whole.to(&last.api_version, request)?.filter(|_| !last.fields.is_empty()) else {
+        return Ok(merged.clone());
     };
-    let all = |value: &Value| named(owned(value, schema).unwrap_or_default());
-    let last = named(last.clone());
     // First everything that was owned goes; then what any manager owns comes back; then what nobody ever owned but lay below.
-    let mut keep = FieldSet::default();
+    let owned = before.named(last.fields.clone());
+    let rest = give_back(&whole, before.without(&owned), managers, &last.api_version, request)?;
+    let Some(rest) = rest.to(&last.api_version, request)? else { return Ok(merged.clone()) };
+    let mut gone = before.paths();
+    gone.subtract(&rest.paths());
+    let pruned = before.without(&gone.intersection(&owned));
+    let pruned = pruned.to(request.api_version, request)?;
+    Ok(pruned.map_or_else(|| merged.clone(), |pruned| pruned.object.into_owned()))
+}
+
+/// `rest` of an object with all of the `whole` one that managers own, version by version: `first` goes first, since other versions may be made
+/// of what comes back in it.
+fn give_back(
+    whole: &Spoken<'_>,
+    mut rest: Spoken<'static>,
+    managers: &Managers,
+    first: &str,
+    request: &Request<'_>,
+) -> Result<Spoken<'static>, Status> {
+    let mut kept: BTreeMap<&str, FieldSet> = BTreeMap::new();
     for owned in managers.values() {
-        keep.absorb(owned.fields.clone());
+        kept.entry(&owned.api_version).or_default().absorb(owned.fields.clone());
     }
-    let mut keep = named(keep);
-    keep.absorb(all(&remove(merged, &last, schema)));
-    let everything = all(merged);
-    let mut unwanted = everything.clone();
-    unwanted.subtract(&keep);
-    let mut gone = everything;
-    gone.subtract(&all(&remove(merged, &unwanted, schema)));
-    remove(merged, &gone.intersection(&last), schema)
+    let mut kept: Vec<(&str, FieldSet)> = kept.into_iter().collect();
+    kept.sort_by_key(|(version, _)| *version != first);
+    for (version, fields) in kept {
+        let Some(there) = whole.to(version, request)? else { continue };
+        let Some(left) = rest.to(version, request)?.map(|rest| rest.paths()) else { continue };
+        let mut keep = there.named(fields);
+        keep.absorb(left);
+        let mut unwanted = there.paths();
+        unwanted.subtract(&keep);
+        rest = there.without(&unwanted);
+    }
+    Ok(rest)
 }

@@ -150,24 +150,37 @@ pub(super) fn store(object: &mut Value, managers: Managers) {
     }
 }
 
-/// Merges the oldest updaters of a version into one when there are too many.
+/// Merges the oldest updaters of each version into one until there are not too many.
 pub(super) fn cap(managers: &mut Managers) {
     let mut updaters: Vec<(Option<Timestamp>, Id)> =
         managers.iter().filter(|(id, _)| !id.applies).map(|(id, owned)| (owned.time, id.clone())).collect();
-    let excess = updaters.len().saturating_sub(MAX_UPDATERS);
-    if excess == 0 {
+    let mut left = updaters.len();
+    if left <= MAX_UPDATERS {
         return;
     }
     updaters.sort();
-    // One more goes, since the merged entry takes a place itself.
-    for (_, id) in updaters.into_iter().filter(|(_, id)| id.manager != ANCIENT).take(excess + 1) {
-        let Some(owned) = managers.remove(&id) else { continue };
-        let into = managers.entry(Id::new(false, ANCIENT, &owned.api_version, "")).or_insert_with(|| Owned {
-            api_version: owned.api_version.clone(),
-            fields: FieldSet::default(),
-            time: None,
-        });
-        into.fields.absorb(owned.fields);
-        into.time = into.time.max(owned.time);
+    // The oldest of a version stays by itself until a second one is merged with it.
+    let mut oldest: BTreeMap<String, Id> = BTreeMap::new();
+    for (_, id) in updaters {
+        if left <= MAX_UPDATERS {
+            return;
+        }
+        let bucket = Id::new(false, ANCIENT, &id.api_version, "");
+        let first = oldest.entry(id.api_version.clone()).or_insert_with(|| id.clone());
+        if *first == id || id == bucket {
+            continue;
+        }
+        if !managers.contains_key(&bucket)
+            && let Some(owned) = managers.remove(&*first)
+        {
+            managers.insert(bucket.clone(), owned);
+        }
+        if let Some(owned) = managers.remove(&id)
+            && let Some(into) = managers.get_mut(&bucket)
+        {
+            into.fields.absorb(owned.fields);
+            into.time = into.time.max(owned.time);
+            left -= 1;
+        }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A manager owns a set of paths ([`set::FieldSet`]). [`walk`] turns objects into sets and compares objects, [`merge`] merges and
 //! prunes them, [`entry`] reads and writes `managedFields`; [`apply`] and [`update`] are the two operations, of which
-//! [`created`] is the short way for what is new.
+//! [`created`] is the short way for what is new. Owners may speak other versions of a kind than a request does ([`versions`]).
 
 mod apply;
 mod conflict;
@@ -20,6 +20,7 @@ mod set;
 #[cfg(test)]
 mod tests;
 mod update;
+mod versions;
 mod walk;
 
 use jiff::Timestamp;
@@ -28,7 +29,8 @@ pub use apply::{apply, undeclared};
 pub use merged::merged;
 pub use path::PathElement;
 pub use set::FieldSet;
-pub use update::{is_unchanged, mend, update};
+pub use update::{hand_over, is_unchanged, mend, update};
+pub use versions::{OneVersion, Versions};
 
 use crate::schema::Schema;
 
@@ -47,4 +49,8 @@ pub struct Request<'a> {
     pub force: bool,
     /// The time of the request.
     pub now: Timestamp,
+    /// Whether the kind has a status that only its subresource changes.
+    pub has_status: bool,
+    /// Objects in the versions that other owners speak.
+    pub versions: &'a dyn Versions,
 }

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{FieldSet, Request, apply, is_unchanged, mend, update};
+use super::entry::{Id, Managers, Owned, cap};
+use super::{FieldSet, OneVersion, Request, apply, is_unchanged, mend, update};
 use crate::decode::{Form, fit};
 use crate::schema::Schema;
 
@@ -18,6 +19,8 @@ pub(super) fn request<'a>(schema: &'a Schema, manager: &'a str) -> Request<'a> {
         subresource: "",
         force: false,
         now: "2024-01-02T03:04:05Z".parse().unwrap(),
+        has_status: true,
+        versions: &OneVersion,
     }
 }
 
@@ -154,6 +157,28 @@ fn the_status_is_owned_through_its_subresource() {
     update(Some(&first), &mut second, &Request { subresource: "status", ..request(&schema, "a") });
     assert_eq!(second["metadata"]["managedFields"][0]["subresource"], "status");
     assert_eq!(fields(&second, "a"), json!({"f:status": {"f:replicas": {}}}));
+}
+
+#[test]
+fn a_status_without_a_subresource_is_owned_like_all_else() {
+    let schema = schema();
+    let mut first = canonical(deployment(json!({})));
+    first["status"] = json!({"replicas": 1});
+    update(None, &mut first, &Request { has_status: false, ..request(&schema, "a") });
+    assert_eq!(fields(&first, "a").pointer("/f:status/f:replicas"), Some(&json!({})));
+}
+
+#[test]
+fn a_part_of_an_object_says_nothing_of_its_owners() {
+    let schema = schema();
+    let mut first = canonical(deployment(json!({"replicas": 1})));
+    update(None, &mut first, &request(&schema, "a"));
+    let mut second = first.clone();
+    second["status"] = json!({"replicas": 2});
+    second["metadata"]["managedFields"] = json!([{}]);
+    update(Some(&first), &mut second, &Request { subresource: "status", ..request(&schema, "b") });
+    assert_eq!(fields(&second, "a"), fields(&first, "a"));
+    assert_eq!(fields(&second, "b").pointer("/f:status/f:replicas"), Some(&json!({})));
 }
 
 #[test]
@@ -311,6 +336,25 @@ fn only_so_many_updaters_are_remembered() {
     let entries = object["metadata"]["managedFields"].as_array().unwrap();
     assert_eq!(entries.len(), 10);
     assert!(entries.iter().any(|e| e["manager"] == "ancient-changes"));
+}
+
+#[test]
+fn the_oldest_updaters_are_merged_version_by_version() {
+    let mut managers = Managers::new();
+    for i in 0..12 {
+        let api_version = if i == 1 { "apps/v2" } else { "apps/v1" };
+        let time = Some(format!("2024-01-02T03:04:{i:02}Z").parse().unwrap());
+        let fields = FieldSet::of_fields(&[&[format!("f{i}").as_str()]]);
+        managers.insert(
+            Id::new(false, &format!("m{i}"), api_version, ""),
+            Owned { api_version: api_version.into(), fields, time },
+        );
+    }
+    cap(&mut managers);
+    let ancient = managers.remove(&Id::new(false, "ancient-changes", "apps/v1", "")).unwrap();
+    assert_eq!(ancient.fields.paths(), [".f0", ".f2", ".f3"]);
+    assert_eq!(managers.len(), 9);
+    assert!(managers.contains_key(&Id::new(false, "m1", "apps/v2", "")), "the only one of its version stays");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::conflict::Conflicts;
 use super::created;
 use super::entry::{self, Id, Managers, Owned};
 use super::set::FieldSet;
-use super::walk::{Comparison, compare};
+use super::versions::Changes;
 use crate::Object;
 use crate::decode::{Form, fit};
 use crate::meta::at;
@@ -46,8 +46,11 @@ static NOTHING: LazyLock<FieldSet> = LazyLock::new(FieldSet::default);
 /// Records who changed what between `old` (`None`: create) and `new` after a POST, PUT or other patch: rewrites
 /// `new.metadata.managedFields` in place. Call it after defaulting and before admission: what that adds nobody owns, so that an author
 /// who applies anew what a former request said does not take it away. Both objects are in canonical form.
+///
+/// Nobody owns anything afterwards when an object cannot be had in the version of an owner.
 pub fn update(old: Option<&Value>, new: &mut Value, request: &Request<'_>) {
-    let sent = take_list(new);
+    // Ownership itself is a matter of the main resource.
+    let sent = Some(take_list(new)).filter(|_| request.subresource.is_empty()).unwrap_or_default();
     let stored = old.map_or(&Value::Null, list);
     let untouched = sent.is_null() || sent == *stored;
     if untouched && !stored.is_null() && old.is_some_and(|old| same_content(old, new)) {
@@ -64,10 +67,9 @@ pub fn update(old: Option<&Value>, new: &mut Value, request: &Request<'_>) {
         return;
     }
     let before = old.or(blank.as_ref()).unwrap_or(&Value::Null);
-    let mut changes = compare(before, new, request.schema);
-    changes.ignore(not_tracked(request));
+    let Ok(changes) = Changes::between(before, new, &managers, request) else { return };
     take_over(&mut managers, &changes, None, true);
-    let mut gained = changes.changed;
+    let mut gained = changes.into_own(request);
     disown(&mut gained);
     if !gained.is_empty() {
         let id = Id::new(false, request.manager, request.api_version, request.subresource);
@@ -78,6 +80,15 @@ pub fn update(old: Option<&Value>, new: &mut Value, request: &Request<'_>) {
     managers.retain(|_, owned| !owned.fields.is_empty());
     entry::cap(&mut managers);
     entry::store(new, managers);
+}
+
+/// Gives an object the owners of another, which loses them.
+pub fn hand_over(from: &mut Value, to: &mut Value) {
+    let list = take_list(from);
+    take_list(to);
+    if !list.is_null() {
+        put_list(to, list);
+    }
 }
 
 /// Puts the list `before` in the place of one that cannot be read, and answers what is wrong with that.
@@ -171,7 +182,7 @@ pub(super) fn forget(object: &mut Value) {
     take_list(object);
 }
 
-/// What requests of this kind cannot change: the status, but through its subresource, and through that the spec.
+/// What requests of this kind cannot change: a status that has a subresource, but through that, and through that the spec.
 pub(super) fn not_tracked(request: &Request<'_>) -> &'static FieldSet {
     match untracked(request) {
         Some("status") => &STATUS,
@@ -183,19 +194,20 @@ pub(super) fn not_tracked(request: &Request<'_>) -> &'static FieldSet {
 /// The member of the object that is so.
 pub(super) fn untracked(request: &Request<'_>) -> Option<&'static str> {
     match request.subresource {
-        "" => Some("status"),
+        "" => request.has_status.then_some("status"),
         "status" => Some("spec"),
         _ => None,
     }
 }
 
-/// Takes changed fields from every manager but `applier`. Without `force` nothing is taken when fields conflict; the conflicts
-/// are returned.
-pub(super) fn take_over(managers: &mut Managers, changes: &Comparison, applier: Option<&Id>, force: bool) -> Conflicts {
+/// Takes changed fields from every manager but `applier`, and all from those whose version is no more. Without `force` nothing is taken when
+/// fields conflict; the conflicts are returned.
+pub(super) fn take_over(managers: &mut Managers, changes: &Changes, applier: Option<&Id>, force: bool) -> Conflicts {
+    managers.retain(|id, owned| Some(id) == applier || changes.of(&owned.api_version).is_some());
     let mut conflicts = Conflicts::default();
     for (id, owned) in managers.iter().filter(|(id, _)| Some(*id) != applier) {
-        let taken = owned.fields.intersection(&changes.changed);
-        if !taken.is_empty() {
+        let taken = changes.of(&owned.api_version).map(|seen| owned.fields.intersection(&seen.changed));
+        if let Some(taken) = taken.filter(|taken| !taken.is_empty()) {
             conflicts.0.push((id.clone(), taken));
         }
     }
@@ -208,7 +220,9 @@ pub(super) fn take_over(managers: &mut Managers, changes: &Comparison, applier: 
         }
     }
     for (_, owned) in managers.iter_mut().filter(|(id, _)| Some(*id) != applier) {
-        owned.fields.subtract(&changes.removed);
+        if let Some(seen) = changes.of(&owned.api_version) {
+            owned.fields.subtract(&seen.removed);
+        }
     }
     managers.retain(|_, owned| !owned.fields.is_empty());
     Conflicts::default()

@@ -72,10 +72,11 @@ impl Registry {
 
     /// The resource at `/apis/{group}/{version}/{plural}` (core: `/api/{version}/{plural}`).
     pub fn get(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Resource>> {
-        self.any(group, version, plural).filter(|resource| resource.is_served())
+        self.known(group, version, plural).filter(|resource| resource.is_served())
     }
 
-    fn any(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Resource>> {
+    /// As [`Registry::get`], of a version that need not be served: objects of custom kinds are kept, and spoken of, in such.
+    pub fn known(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Resource>> {
         self.by_plural.get(plural)?.iter().find(|r| r.gvk.group == group && r.gvk.version == version)
     }
 
@@ -86,7 +87,7 @@ impl Registry {
 
     /// The row under which objects of `resource` are stored.
     pub fn hub(&self, resource: &Resource) -> Option<&Arc<Resource>> {
-        self.any(&resource.hub.0, &resource.hub.1, &resource.plural)
+        self.known(&resource.hub.0, &resource.hub.1, &resource.plural)
     }
 
     /// The first resource, in discovery order, that answers to this plural, singular or short name.

@@ -186,7 +186,7 @@ impl Resource {
         self.gvk.api_version()
     }
 
-    /// Whether requests can name it: the storage version of a custom kind is in the table even when it is not served.
+    /// Whether requests can name it: every version of a custom kind is in the table, even when it is not served.
     pub fn is_served(&self) -> bool {
         self.verbs != Verbs::NONE
     }

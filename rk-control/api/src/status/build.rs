@@ -58,6 +58,13 @@ impl fmt::Display for Status {
 
 impl std::error::Error for Status {}
 
+/// What is wrong when `what` (`UID`, `ResourceVersion`) of an object is not the one that a write means, in the words of upstream's store. The
+/// object's own is empty where there is none.
+#[must_use]
+pub fn precondition_missed(what: &str, wanted: &str, own: &str) -> String {
+    format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {own}")
+}
+
 impl Status {
     /// A failure with the code that belongs to its reason.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {

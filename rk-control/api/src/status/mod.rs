@@ -6,6 +6,6 @@ mod foreign;
 mod named;
 mod reason;
 
-pub use build::{Cause, Details, Status};
+pub use build::{Cause, Details, Status, precondition_missed};
 pub use field::{ErrorKind, FieldError, FieldErrors, Path};
 pub use reason::Reason;

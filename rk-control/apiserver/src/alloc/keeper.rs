@@ -11,9 +11,9 @@ use rk_api::meta;
 use rk_api::status::Status;
 use serde_json::{Value, json};
 
-use super::addresses;
 use super::ranges::{self, Step};
 use super::records::{self, Owner, named_owner};
+use super::{addresses, lock};
 use crate::front_door::write;
 use crate::keeper::keep;
 use crate::server::Core;
@@ -71,6 +71,9 @@ async fn turn(core: &Arc<Core>) -> Result<(), Status> {
 /// Gives every address of a Service its record and takes away records whose Service is gone. Tells whether some are left that
 /// are too young to judge.
 async fn repair(core: &Arc<Core>) -> Result<bool, Status> {
+    // Nothing is chosen meanwhile: a record that no Service accounts for may be claimed by a change that is under way.
+    let _gate = core.services.gate.lock().await;
+    let claimed = lock(&core.services.pending).claimed();
     let records = core.objects(NETWORKING, "v1", "ipaddresses", "").await?;
     let cache = core.cache("", "v1", "services").await?;
     let floor = core.storage.settled_in(cache.hub()).await?;
@@ -98,7 +101,9 @@ async fn repair(core: &Arc<Core>) -> Result<bool, Status> {
         }
     }
     let mut young = false;
-    for (address, record) in known.iter().filter(|(address, _)| !held.contains_key(*address)) {
+    for (address, record) in
+        known.iter().filter(|(address, _)| !held.contains_key(*address) && !claimed.contains(*address))
+    {
         let Some(owner) = named_owner(record) else { continue };
         if services.contains(&owner) || age(record) >= ORPHAN_AGE {
             records::release(core, [*address], &owner).await;

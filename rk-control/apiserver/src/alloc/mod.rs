@@ -36,7 +36,7 @@ const ATTEMPTS: usize = 32;
 #[derive(Debug, Default)]
 struct Taken {
     addresses: HashSet<IpAddr>,
-    ports: HashSet<(String, u16)>,
+    ports: HashSet<u16>,
 }
 
 /// What was chosen for changes that are not stored yet. Those of one Service that race hold the same: each for itself, so that none of
@@ -44,25 +44,41 @@ struct Taken {
 #[derive(Debug, Default)]
 struct Pending {
     last: u64,
-    held: HashMap<u64, Taken>,
+    held: HashMap<u64, Holding>,
+    /// Addresses whose records belong to changes that came to nothing.
+    returned: Vec<(Owner, HashSet<IpAddr>)>,
+}
+
+/// What one change holds.
+#[derive(Debug)]
+struct Holding {
+    own: Taken,
+    /// Addresses whose records were made, or found, for it: those of them that the Service did not have.
+    claimed: HashSet<IpAddr>,
 }
 
 impl Pending {
-    fn hold(&mut self, own: Taken) -> u64 {
+    fn hold(&mut self, own: Taken, claimed: HashSet<IpAddr>) -> u64 {
         self.last += 1;
-        self.held.insert(self.last, own);
+        self.held.insert(self.last, Holding { own, claimed });
         self.last
     }
 
-    fn release(&mut self, id: u64) {
-        self.held.remove(&id);
+    /// Lets go of what a change holds; returns the addresses that it claimed.
+    fn release(&mut self, id: u64) -> HashSet<IpAddr> {
+        self.held.remove(&id).map(|held| held.claimed).unwrap_or_default()
+    }
+
+    /// Every address that is claimed.
+    fn claimed(&self) -> HashSet<IpAddr> {
+        self.held.values().flat_map(|held| held.claimed.iter().copied()).collect()
     }
 
     fn all(&self) -> Taken {
         let mut all = Taken::default();
-        for own in self.held.values() {
-            all.addresses.extend(&own.addresses);
-            all.ports.extend(own.ports.iter().cloned());
+        for held in self.held.values() {
+            all.addresses.extend(&held.own.addresses);
+            all.ports.extend(&held.own.ports);
         }
         all
     }
@@ -92,8 +108,6 @@ struct Held {
     owner: Owner,
     /// Under which it is pending.
     id: u64,
-    /// Addresses whose records were made, or found, for this reservation.
-    claimed: HashSet<IpAddr>,
     /// Addresses that the Service gives up when it is stored.
     given_up: HashSet<IpAddr>,
 }
@@ -105,35 +119,30 @@ fn lock(pending: &Mutex<Pending>) -> MutexGuard<'_, Pending> {
 impl Reservation {
     /// The Service is stored: from now on the cache tells what it holds.
     pub async fn keep(mut self) {
-        let Some(held) = &mut self.0 else { return };
-        held.claimed.clear();
-        let given_up = std::mem::take(&mut held.given_up);
-        records::release(&held.core, given_up, &held.owner).await;
+        let Some(Held { core, owner, id, given_up }) = self.0.take() else { return };
+        lock(&core.services.pending).release(id);
+        if !given_up.is_empty() {
+            let _gate = core.services.gate.lock().await;
+            core.services.give_up(&core, given_up, &owner).await;
+        }
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        let Some(held) = self.0.take() else { return };
-        lock(&held.core.services.pending).release(held.id);
-        if !held.claimed.is_empty() {
-            // The write failed, or its caller is gone.
-            tokio::spawn(held.give_back());
+        let Some(Held { core, owner, id, .. }) = self.0.take() else { return };
+        let mut pending = lock(&core.services.pending);
+        let claimed = pending.release(id);
+        if claimed.is_empty() {
+            return;
         }
-    }
-}
-
-impl Held {
-    /// Removes the records that it claimed, but for those of addresses that the Service has, or is to have, by another change.
-    async fn give_back(self) {
-        let services = &self.core.services;
-        let _gate = services.gate.lock().await;
-        let mut kept = lock(&services.pending).all().addresses;
-        match records::addresses_of(&self.core, &self.owner).await {
-            Ok(stored) => kept.extend(stored),
-            Err(status) => return tracing::warn!(%status, "records of addresses stay until they are repaired"),
-        }
-        records::release(&self.core, &self.claimed - &kept, &self.owner).await;
+        // The write failed, or its caller is gone. Whoever has the gate next takes them back, and somebody has it soon.
+        pending.returned.push((owner, claimed));
+        drop(pending);
+        tokio::spawn(async move {
+            let _gate = core.services.gate.lock().await;
+            core.services.take_back(&core).await;
+        });
     }
 }
 
@@ -156,10 +165,10 @@ impl ServiceAllocator {
     }
 
     /// Completes a Service on its way to the store: families, cluster IPs and node ports. Other kinds pass untouched. A dry run
-    /// records nothing.
+    /// records and holds nothing.
     ///
     /// # Errors
-    /// 422 when what was asked for is taken, out of range or used up.
+    /// 422 when what was asked for is taken or out of range, 500 when nothing is left to choose.
     pub async fn reserve(
         &self,
         core: &Arc<Core>,
@@ -176,43 +185,70 @@ impl ServiceAllocator {
             ranges::usable(&core.objects("networking.k8s.io", "v1", "servicecidrs", "").await?, &self.own_ranges);
         // Order matters: a reservation that is gone from `pending` by now belongs to a write that `fresh` waits for.
         let _gate = self.gate.lock().await;
+        self.take_back(core).await;
         let mut taken = lock(&self.pending).all();
         let floor = core.storage.fresh().await?;
-        if let Some(old) = old {
-            // What the Service has may be held by another change of it that is under way.
-            taken.forget(old);
-        }
         let owner = owner_of(object);
         for service in cache.snapshot("", floor, |_| true).objects {
-            if (&*service.namespace, &*service.name) != (owner.0.as_str(), owner.1.as_str()) {
+            // A new one of a name that is taken is another Service.
+            let own = old.is_some() && (&*service.namespace, &*service.name) == (owner.0.as_str(), owner.1.as_str());
+            if !own {
                 taken.add(service.addressing());
             }
         }
         if owner.0 != "kube-system" {
             taken.addresses.extend(&self.held_back);
         }
+        if let Some(old) = old {
+            // What the Service has may be held by another change of it that is under way.
+            taken.forget(old);
+        }
         let before: HashSet<IpAddr> = old.map(addresses::of).unwrap_or_default().into_iter().collect();
         for _ in 0..ATTEMPTS {
             let mut candidate = object.clone();
             let own = service::complete(&mut candidate, old, &ranges, self.node_ports.clone(), &taken)?;
             let fresh: Vec<IpAddr> = own.addresses.difference(&before).copied().collect();
-            let claimed = if dry_run { HashSet::new() } else { claim(core, &fresh, &owner, &mut taken).await? };
-            if !dry_run && claimed.len() < fresh.len() {
-                records::release(core, claimed, &owner).await;
+            if dry_run {
+                *object = candidate;
+                return Ok(Reservation::default());
+            }
+            let claimed = claim(core, &fresh, &owner, &mut taken).await?;
+            if claimed.len() < fresh.len() {
+                self.give_up(core, claimed, &owner).await;
                 continue;
             }
             *object = candidate;
             let given_up = before.difference(&own.addresses).copied().collect();
-            let id = lock(&self.pending).hold(own);
-            return Ok(Reservation(Some(Held { core: Arc::clone(core), owner, id, claimed, given_up })));
+            let id = lock(&self.pending).hold(own, claimed);
+            return Ok(Reservation(Some(Held { core: Arc::clone(core), owner, id, given_up })));
         }
         Err(Status::internal("no address of the Service ranges could be claimed; others take them faster"))
+    }
+
+    /// Removes the records of what was returned. To be done with the gate in hand, before anything is chosen.
+    async fn take_back(&self, core: &Core) {
+        loop {
+            let Some((owner, claimed)) = lock(&self.pending).returned.pop() else { return };
+            self.give_up(core, claimed, &owner).await;
+        }
+    }
+
+    /// Removes the records of addresses, but for those that the Service, or another one of its name, has by now or is about to have. To be
+    /// done with the gate in hand.
+    async fn give_up(&self, core: &Core, addresses: HashSet<IpAddr>, owner: &Owner) {
+        let mut kept = lock(&self.pending).claimed();
+        match records::addresses_of(core, owner).await {
+            Ok(stored) => kept.extend(stored),
+            Err(status) => return tracing::warn!(%status, "records of addresses stay until they are repaired"),
+        }
+        records::release(core, &addresses - &kept, owner).await;
     }
 
     /// A Service is gone: so are the records of its addresses. Other kinds pass.
     pub async fn release(&self, core: &Core, hub: &Resource, object: &Value) {
         if is_service(hub) {
-            records::release(core, addresses::of(object), &owner_of(object)).await;
+            let _gate = self.gate.lock().await;
+            self.give_up(core, addresses::of(object).into_iter().collect(), &owner_of(object)).await;
         }
     }
 }
@@ -257,15 +293,14 @@ mod tests {
 
     #[test]
     fn what_several_changes_hold_is_held_until_the_last_of_them_is_over() {
-        let own = || Taken {
-            addresses: HashSet::from(["10.96.0.9".parse().unwrap()]),
-            ports: HashSet::from([("TCP".to_owned(), 30080)]),
-        };
+        let own = || Taken { addresses: HashSet::from(["10.96.0.9".parse().unwrap()]), ports: HashSet::from([30080]) };
         let mut pending = Pending::default();
-        let (one, other) = (pending.hold(own()), pending.hold(own()));
-        pending.release(one);
+        let claimed = own().addresses;
+        let (one, other) = (pending.hold(own(), HashSet::new()), pending.hold(own(), claimed.clone()));
+        assert!(pending.release(one).is_empty(), "what the Service had stays with it");
+        assert_eq!(pending.claimed(), claimed);
         assert_eq!((pending.all().addresses, pending.all().ports), (own().addresses, own().ports));
-        pending.release(other);
+        assert_eq!(pending.release(other), claimed);
         assert!(pending.all().addresses.is_empty() && pending.all().ports.is_empty() && pending.held.is_empty());
     }
 
@@ -281,6 +316,6 @@ mod tests {
         assert_eq!((taken.addresses.len(), taken.ports.len()), (3, 4));
         taken.forget(&service);
         assert_eq!(taken.addresses, HashSet::from(["10.96.0.8".parse().unwrap()]));
-        assert_eq!(taken.ports, HashSet::from([("TCP".to_owned(), 30083)]));
+        assert_eq!(taken.ports, HashSet::from([30083]));
     }
 }

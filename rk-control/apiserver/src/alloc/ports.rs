@@ -5,8 +5,10 @@ use std::ops::RangeInclusive;
 
 use rand::RngExt;
 use rk_api::meta;
-use rk_api::status::{FieldErrors, Path};
+use rk_api::status::{Path, Status};
 use serde_json::{Value, json};
+
+use super::service::refused;
 
 const TRIES: usize = 64;
 
@@ -19,21 +21,20 @@ fn number(port: &Value, field: &str) -> Option<u16> {
     port.get(field).and_then(Value::as_u64).and_then(|number| u16::try_from(number).ok()).filter(|number| *number != 0)
 }
 
-/// The node ports that a Service holds, with their protocols.
-pub(super) fn of(service: &Value) -> Vec<(String, u16)> {
+/// The node ports that a Service holds. A number is one Service's, whatever the protocol.
+pub(super) fn of(service: &Value) -> Vec<u16> {
     let ports = meta::at(service, &["spec", "ports"]).as_array();
-    let mut found: Vec<_> =
-        ports.into_iter().flatten().filter_map(|port| Some((protocol(port), number(port, "nodePort")?))).collect();
-    found.extend(number(meta::at(service, &["spec"]), "healthCheckNodePort").map(|port| ("TCP".to_owned(), port)));
+    let mut found: Vec<u16> = ports.into_iter().flatten().filter_map(|port| number(port, "nodePort")).collect();
+    found.extend(number(meta::at(service, &["spec"]), "healthCheckNodePort"));
     found
 }
 
-/// A free port for a protocol. The first 86 ports of the default range are left to those who choose their own (KEP-3668).
-fn pick(range: &RangeInclusive<u16>, protocol: &str, taken: &HashSet<(String, u16)>) -> Option<u16> {
+/// A free port. The first 86 ports of the default range are left to those who choose their own (KEP-3668).
+fn pick(range: &RangeInclusive<u16>, taken: &HashSet<u16>) -> Option<u16> {
     let size = u32::from(range.end().saturating_sub(*range.start())) + 1;
     let band = if size < 16 { 0 } else { (size / 32).clamp(16, 128).min(size) };
     let dynamic = range.start().saturating_add(u16::try_from(band).unwrap_or(0));
-    let free = |port: &u16| !taken.contains(&(protocol.to_owned(), *port));
+    let free = |port: &u16| !taken.contains(port);
     let mut random = rand::rng();
     if dynamic <= *range.end() {
         for _ in 0..TRIES {
@@ -46,143 +47,172 @@ fn pick(range: &RangeInclusive<u16>, protocol: &str, taken: &HashSet<(String, u1
     (dynamic..=*range.end()).chain(*range.start()..dynamic).find(free)
 }
 
-/// Gives the ports of a Service the node ports that they ask for, and with `fill` one to each of the others; returns what they have.
-pub(super) fn complete(
-    service: &mut Value,
-    range: &RangeInclusive<u16>,
-    taken: &HashSet<(String, u16)>,
-    fill: bool,
-    errors: &mut FieldErrors,
-) -> HashSet<(String, u16)> {
-    let mut own: HashSet<(String, u16)> = HashSet::new();
-    let mut by_port: Vec<(u64, String, u16)> = Vec::new();
+/// Why a number that is asked for cannot be had, in upstream's words.
+fn unavailable(wanted: u16, range: &RangeInclusive<u16>, is_taken: bool) -> Option<String> {
+    if !range.contains(&wanted) {
+        let (first, last) = (range.start(), range.end());
+        return Some(format!("provided port is not in the valid range. The range of valid ports is {first}-{last}"));
+    }
+    is_taken.then(|| "provided port is already allocated".to_owned())
+}
+
+/// What decides which node ports a Service gets.
+pub(super) struct Rules<'a> {
+    pub range: &'a RangeInclusive<u16>,
+    /// Whether ports that ask for none get one.
+    pub fill: bool,
+    /// Whether the Service is not there yet. Then its ports share a number only under two protocols of one port.
+    pub is_new: bool,
+}
+
+/// A port that has its number.
+struct Given {
+    port: u64,
+    protocol: String,
+    number: u16,
+}
+
+/// Gives the ports of a Service the node ports that they ask for, and the others theirs; returns what they have.
+///
+/// # Errors
+/// 422 for the first number that cannot be had, 500 when there are no more.
+pub(super) fn complete(service: &mut Value, rules: &Rules<'_>, taken: &HashSet<u16>) -> Result<HashSet<u16>, Status> {
+    let name = meta::name(service).to_owned();
+    let mut own: Vec<Given> = Vec::new();
     let list = Path::new("spec.ports");
     let Some(ports) = service.get_mut("spec").and_then(|spec| spec.get_mut("ports")).and_then(Value::as_array_mut)
     else {
-        return own;
+        return Ok(HashSet::new());
+    };
+    let given = |port: &Value, number: u16| {
+        let service_port = port.get("port").and_then(Value::as_u64).unwrap_or(0);
+        Given { port: service_port, protocol: protocol(port), number }
     };
     // Ports that were asked for go first, so that a free choice never takes one of them.
     for (index, port) in ports.iter().enumerate() {
         let Some(wanted) = number(port, "nodePort") else { continue };
-        let key = (protocol(port), wanted);
-        let item = list.index(index);
-        if !range.contains(&wanted) {
-            let why = format!(
-                "provided port is not in the valid range. The range of valid ports is {}-{}",
-                range.start(),
-                range.end()
-            );
-            errors.invalid(&item.child("nodePort"), wanted, why);
-        } else if taken.contains(&key) || own.contains(&key) {
-            errors.invalid(&item.child("nodePort"), wanted, "provided port is already allocated");
-        } else {
-            by_port.push((port.get("port").and_then(Value::as_u64).unwrap_or(0), key.0.clone(), wanted));
-            own.insert(key);
+        let asked = given(port, wanted);
+        let clashes = |other: &Given| {
+            let apart = other.protocol != asked.protocol && (other.port == asked.port || !rules.is_new);
+            other.number == wanted && !apart
+        };
+        if let Some(why) = unavailable(wanted, rules.range, taken.contains(&wanted) || own.iter().any(clashes)) {
+            return Err(refused(&name, &list.index(index).child("nodePort"), wanted, why));
         }
+        own.push(asked);
     }
-    for (index, port) in ports.iter_mut().enumerate() {
-        if !fill || number(port, "nodePort").is_some() {
-            continue;
-        }
-        let protocol = protocol(port);
-        let service_port = port.get("port").and_then(Value::as_u64).unwrap_or(0);
+    for port in ports.iter_mut().filter(|port| rules.fill && number(port, "nodePort").is_none()) {
+        let mut filled = given(&*port, 0);
         // The same Service port under another protocol shares the number where it can (DNS over UDP and TCP).
-        let shared = by_port
-            .iter()
-            .find(|(own_port, other, number)| {
-                let key = (protocol.clone(), *number);
-                *own_port == service_port && *other != protocol && !taken.contains(&key) && !own.contains(&key)
-            })
-            .map(|(_, _, number)| *number);
-        let busy: HashSet<(String, u16)> = taken.union(&own).cloned().collect();
-        match shared.or_else(|| pick(range, &protocol, &busy)) {
-            Some(chosen) => {
-                port["nodePort"] = json!(chosen);
-                by_port.push((service_port, protocol.clone(), chosen));
-                own.insert((protocol, chosen));
-            }
-            None => {
-                errors.invalid(&list.index(index).child("nodePort"), 0, "failed to allocate a nodePort: range is full")
-            }
-        }
+        let has = |number: u16| own.iter().any(|other| other.number == number && other.protocol == filled.protocol);
+        let shared = own.iter().find(|other| other.port == filled.port && !has(other.number)).map(|other| other.number);
+        let busy: HashSet<u16> = taken.iter().copied().chain(own.iter().map(|other| other.number)).collect();
+        let Some(chosen) = shared.or_else(|| pick(rules.range, &busy)) else {
+            return Err(Status::internal("failed to allocate a nodePort: range is full"));
+        };
+        port["nodePort"] = json!(chosen);
+        filled.number = chosen;
+        own.push(filled);
     }
-    own
+    Ok(own.into_iter().map(|port| port.number).collect())
 }
 
-/// Gives a Service its health check port; returns what was newly taken.
+/// Gives a Service its health check port; returns that. One that it `had` stays.
+///
+/// # Errors
+/// 500, as upstream, when it cannot be had.
 pub(super) fn health_check(
     service: &mut Value,
+    had: bool,
     range: &RangeInclusive<u16>,
-    taken: &HashSet<(String, u16)>,
-    errors: &mut FieldErrors,
-) -> Option<(String, u16)> {
-    let path = Path::new("spec.healthCheckNodePort");
+    taken: &HashSet<u16>,
+) -> Result<u16, Status> {
     let wanted = number(meta::at(service, &["spec"]), "healthCheckNodePort");
-    match wanted.or_else(|| pick(range, "TCP", taken)) {
-        Some(port) if wanted.is_some() && (taken.contains(&("TCP".to_owned(), port)) || !range.contains(&port)) => {
-            errors.invalid(
-                &path,
-                port,
-                "failed to allocate requested HealthCheck NodePort: provided port is already allocated or out of range",
-            );
-            None
-        }
-        Some(port) => {
-            service["spec"]["healthCheckNodePort"] = json!(port);
-            Some(("TCP".to_owned(), port))
-        }
-        None => {
-            errors.invalid(&path, 0, "failed to allocate a HealthCheck NodePort: range is full");
-            None
-        }
+    if let Some(wanted) = wanted {
+        return match unavailable(wanted, range, taken.contains(&wanted)) {
+            Some(why) if !had => {
+                Err(Status::internal(format!("failed to allocate requested HealthCheck NodePort {wanted}: {why}")))
+            }
+            _ => Ok(wanted),
+        };
     }
+    let chosen = pick(range, taken)
+        .ok_or_else(|| Status::internal("failed to allocate a HealthCheck NodePort 0: range is full"))?;
+    service["spec"]["healthCheckNodePort"] = json!(chosen);
+    Ok(chosen)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn completed(service: &mut Value, is_new: bool, taken: &[u16]) -> Result<HashSet<u16>, Status> {
+        let rules = Rules { range: &(30000..=32767), fill: true, is_new };
+        complete(service, &rules, &taken.iter().copied().collect())
+    }
+
     #[test]
     fn a_port_under_two_protocols_shares_its_number() {
         let mut service = json!({"spec": {"ports": [
             {"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}, {"port": 80, "nodePort": 30080},
         ]}});
-        let mut errors = FieldErrors::new();
-        let own = complete(&mut service, &(30000..=32767), &HashSet::new(), true, &mut errors);
-        assert!(errors.is_empty() && own.len() == 3);
+        assert_eq!(completed(&mut service, true, &[]).unwrap().len(), 2);
         let ports = &service["spec"]["ports"];
         assert_eq!(ports[0]["nodePort"], ports[1]["nodePort"]);
         assert_eq!(ports[2]["nodePort"], 30080);
     }
 
     #[test]
+    fn a_number_is_of_one_port_and_one_service_whatever_the_protocol() {
+        let mut service = json!({"metadata": {"name": "s"}, "spec": {"ports": [
+            {"port": 53, "protocol": "UDP", "nodePort": 30053}, {"port": 54, "protocol": "TCP", "nodePort": 30053},
+        ]}});
+        let why = "Service \"s\" is invalid: spec.ports[1].nodePort: Invalid value: 30053: provided port is already allocated";
+        assert_eq!(completed(&mut service.clone(), true, &[]).unwrap_err().message, why);
+        assert_eq!(
+            completed(&mut service.clone(), false, &[]).unwrap(),
+            HashSet::from([30053]),
+            "changes are not held to it"
+        );
+        assert_eq!(completed(&mut service.clone(), false, &[30053]).unwrap_err().code, 422);
+        service["spec"]["ports"][1]["port"] = json!(53);
+        assert_eq!(completed(&mut service, true, &[]).unwrap(), HashSet::from([30053]));
+    }
+
+    #[test]
     fn dynamic_ports_come_from_the_upper_band_until_it_is_full() {
         let default = 30000..=32767;
         for _ in 0..200 {
-            let port = pick(&default, "TCP", &HashSet::new()).unwrap();
+            let port = pick(&default, &HashSet::new()).unwrap();
             assert!((30086..=32767).contains(&port), "{port}");
         }
         let small = 30000..=30063;
         let mut taken = HashSet::new();
         let mut ports = Vec::new();
-        while let Some(port) = pick(&small, "TCP", &taken) {
-            assert!(taken.insert(("TCP".to_owned(), port)));
+        while let Some(port) = pick(&small, &taken) {
+            assert!(taken.insert(port));
             ports.push(port);
         }
         let (upper, lower) = ports.split_at(48);
         assert!(upper.iter().all(|port| *port >= 30016) && lower.iter().all(|port| *port < 30016), "{ports:?}");
         assert_eq!(ports.len(), 64);
-        assert!(pick(&small, "UDP", &taken).is_some());
     }
 
     #[test]
     fn a_taken_or_foreign_port_is_refused() {
-        let taken = HashSet::from([("TCP".to_owned(), 30001)]);
         for (port, refused) in [(30001, true), (30002, false), (80, true)] {
             let mut service = json!({"spec": {"ports": [{"port": 1, "nodePort": port}]}});
-            let mut errors = FieldErrors::new();
-            complete(&mut service, &(30000..=32767), &taken, true, &mut errors);
-            assert_eq!(!errors.is_empty(), refused, "{port}");
+            assert_eq!(completed(&mut service, true, &[30001]).is_err(), refused, "{port}");
         }
+    }
+
+    #[test]
+    fn a_health_check_port_that_cannot_be_had_is_the_server_s_error() {
+        let mut service = json!({"spec": {"healthCheckNodePort": 30001}});
+        let (range, taken) = (30000..=32767, HashSet::from([30001]));
+        let refused = health_check(&mut service, false, &range, &taken).unwrap_err();
+        let why = "Internal error occurred: failed to allocate requested HealthCheck NodePort 30001: provided port is already allocated";
+        assert_eq!((refused.code, refused.message.as_str()), (500, why));
+        assert_eq!(health_check(&mut service, true, &range, &taken).unwrap(), 30001);
     }
 }

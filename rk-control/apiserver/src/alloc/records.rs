@@ -61,6 +61,8 @@ pub(super) async fn claim(core: &Core, address: IpAddr, owner: &Owner) -> Result
         subresource: "",
         force: false,
         now: jiff::Timestamp::now(),
+        has_status: false,
+        versions: &rk_api::managed::OneVersion,
     };
     rk_api::managed::update(None, &mut object, &request);
     match core.storage.put(&hub, object, Expect::Absent).await {

@@ -34,7 +34,17 @@ fn wants_health_check(service: &Value) -> bool {
     type_of(service) == "LoadBalancer" && meta::text(service, &["spec", "externalTrafficPolicy"]) == "Local"
 }
 
-/// Completes a Service; returns what it takes that it did not have.
+/// 422 for one field of a Service.
+pub(super) fn refused(name: &str, path: &Path<'_>, value: impl Into<Value>, why: impl Into<String>) -> Status {
+    let mut errors = FieldErrors::new();
+    errors.invalid(path, value, why);
+    Status::invalid("", "Service", name, &errors.0)
+}
+
+/// Completes a Service; returns what it takes. What cannot be had first is told alone, as upstream does.
+///
+/// # Errors
+/// 422 when what was asked for cannot be had, 500 when there is nothing left to choose.
 pub(super) fn complete(
     service: &mut Value,
     old: Option<&Value>,
@@ -42,7 +52,6 @@ pub(super) fn complete(
     node_ports: RangeInclusive<u16>,
     taken: &Taken,
 ) -> Result<Taken, Status> {
-    let mut errors = FieldErrors::new();
     let mut own = Taken::default();
     if let Some(old) = old {
         carry_over(service, old);
@@ -54,20 +63,17 @@ pub(super) fn complete(
         own.addresses = addresses::of(service).into_iter().collect();
     } else {
         let before = old.map(addresses::of).unwrap_or_default();
-        own.addresses = complete_addresses(service, &before, ranges, &taken.addresses, &mut errors);
+        own.addresses = complete_addresses(service, &before, ranges, &taken.addresses)?;
     }
     if takes_node_ports(service) {
-        let fill = wants_node_ports(service);
-        own.ports = ports::complete(service, &node_ports, &taken.ports, fill, &mut errors);
+        let rules = ports::Rules { range: &node_ports, fill: wants_node_ports(service), is_new: old.is_none() };
+        own.ports = ports::complete(service, &rules, &taken.ports)?;
     }
     if wants_health_check(service) {
-        let busy: HashSet<_> = taken.ports.union(&own.ports).cloned().collect();
-        own.ports.extend(ports::health_check(service, &node_ports, &busy, &mut errors));
+        let busy: HashSet<u16> = taken.ports.union(&own.ports).copied().collect();
+        own.ports.insert(ports::health_check(service, old.is_some_and(wants_health_check), &node_ports, &busy)?);
     }
-    if errors.is_empty() {
-        return Ok(own);
-    }
-    Err(Status::invalid("", "Service", meta::name(service), &errors.0))
+    Ok(own)
 }
 
 /// A Service that turns to one family gives up the second, unless it says otherwise what it wants to hold.
@@ -185,14 +191,17 @@ fn keep_node_ports(service: &mut Value, old: &Value) {
 }
 
 /// Fills in the cluster IPs of a Service; answers those that it takes.
+///
+/// # Errors
+/// As [`complete`].
 fn complete_addresses(
     service: &mut Value,
     before: &[IpAddr],
     ranges: &[IpNet],
     taken: &HashSet<IpAddr>,
-    errors: &mut FieldErrors,
-) -> HashSet<IpAddr> {
+) -> Result<HashSet<IpAddr>, Status> {
     let mut own = HashSet::new();
+    let name = meta::name(service).to_owned();
     let single = meta::text(service, &["spec", "clusterIP"]).to_owned();
     let mut given = texts(meta::at(service, &["spec", "clusterIPs"]));
     if given.is_empty() && !single.is_empty() {
@@ -202,46 +211,48 @@ fn complete_addresses(
     let list = Path::new("spec.clusterIPs");
     match given.first() {
         Some(_) if single.is_empty() => {
-            errors.invalid(&list, json!(given), "must be empty when `clusterIP` is not specified");
-            return own;
+            return Err(refused(&name, &list, json!(given), "must be empty when `clusterIP` is not specified"));
         }
         Some(first) if *first != single => {
-            errors.invalid(&list, json!(given), "first value must match `clusterIP`");
-            return own;
+            return Err(refused(&name, &list, json!(given), "first value must match `clusterIP`"));
         }
         _ => {}
     }
     let headless = given.first().is_some_and(|first| first == "None");
     let selector = meta::at(service, &["spec", "selector"]).as_object().is_some_and(|selector| !selector.is_empty());
-    let families = families::decide(service, ranges, headless && !selector, errors);
+    let mut errors = FieldErrors::new();
+    let families = families::decide(service, ranges, headless && !selector, &mut errors);
+    if !errors.is_empty() {
+        return Err(Status::invalid("", "Service", &name, &errors.0));
+    }
     if headless {
         service["spec"]["clusterIP"] = json!("None");
         service["spec"]["clusterIPs"] = json!(["None"]);
-        return own;
+        return Ok(own);
     }
-    let choice = Choice { before, taken, given: &given };
+    let choice = Choice { name: &name, before, taken, given: &given };
     let mut chosen: Vec<String> = Vec::new();
     for (index, family) in families.iter().enumerate() {
         let of_family: Vec<&IpNet> = ranges.iter().filter(|range| of_range(range) == family).collect();
         if of_family.is_empty() {
             continue;
         }
-        let found = match given.get(index) {
-            Some(text) => choice.asked(index, text, &of_family, errors),
-            None => choice.free(&of_family, errors),
+        let (address, text) = match given.get(index) {
+            Some(text) => choice.asked(index, text, &of_family)?,
+            None => choice.free(&of_family)?,
         };
-        if let Some((address, text)) = found {
-            own.insert(address);
-            chosen.push(text);
-        }
+        own.insert(address);
+        chosen.push(text);
     }
     service["spec"]["clusterIP"] = json!(chosen.first().cloned().unwrap_or_default());
     service["spec"]["clusterIPs"] = json!(chosen);
-    own
+    Ok(own)
 }
 
 /// What decides which addresses a Service can have.
 struct Choice<'a> {
+    /// The name of the Service.
+    name: &'a str,
     /// Those that it has already.
     before: &'a [IpAddr],
     /// Those that others have.
@@ -251,12 +262,12 @@ struct Choice<'a> {
 }
 
 impl Choice<'_> {
-    /// The address that `text` asks for, with that text; `None` when it cannot be had, which `errors` then tells.
-    fn asked(&self, index: usize, text: &str, ranges: &[&IpNet], errors: &mut FieldErrors) -> Option<(IpAddr, String)> {
+    /// The address that `text` asks for, with that text.
+    fn asked(&self, index: usize, text: &str, ranges: &[&IpNet]) -> Result<(IpAddr, String), Status> {
         let list = Path::new("spec.clusterIPs");
         let Ok(address) = text.parse::<IpAddr>() else {
-            errors.invalid(&list.index(index), text, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)");
-            return None;
+            let why = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
+            return Err(refused(self.name, &list.index(index), text, why));
         };
         // What the Service holds already stays, even when its range is on its way out.
         let fits = self.before.contains(&address) || ranges.iter().any(|range| addresses::is_usable(range, address));
@@ -268,20 +279,16 @@ impl Choice<'_> {
         } else if self.taken.contains(&address) {
             format!("failed to allocate IP {text}: provided IP is already allocated")
         } else {
-            return Some((address, text.to_owned()));
+            return Ok((address, text.to_owned()));
         };
-        errors.invalid(&list, json!(self.given), why);
-        None
+        Err(refused(self.name, &list, json!(self.given), why))
     }
 
-    /// An address that nobody has, with its text; `None` when the ranges are full, which `errors` then tells.
-    fn free(&self, ranges: &[&IpNet], errors: &mut FieldErrors) -> Option<(IpAddr, String)> {
+    /// An address that nobody has, with its text.
+    fn free(&self, ranges: &[&IpNet]) -> Result<(IpAddr, String), Status> {
         let found = ranges.iter().find_map(|range| addresses::pick(range, self.taken));
-        if found.is_none() {
-            let why = format!("failed to allocate a serviceIP: range {} is full", named(ranges));
-            errors.invalid(&Path::new("spec.clusterIPs"), json!(self.given), why);
-        }
-        found.map(|address| (address, address.to_string()))
+        let address = found.ok_or_else(|| Status::internal("failed to allocate a serviceIP: range is full"))?;
+        Ok((address, address.to_string()))
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use http::Method;
-use rk_api::status::{Reason, Status};
+use rk_api::status::Status;
 use serde_json::Value;
 
 use crate::front_door::write;
@@ -57,10 +57,10 @@ async fn ensure(core: &Arc<Core>, group: &str, version: &str, plural: &str, obje
         return Ok(());
     }
     let resource = core.resource(group, version, plural)?;
-    match write(core, Method::POST, &resource, "", &object).await {
-        Err(status) if status.reason == Reason::AlreadyExists => Ok(()),
-        other => other,
-    }
+    let Err(status) = write(core, Method::POST, &resource, "", &object).await else { return Ok(()) };
+    // Another server may have made it meanwhile; of a Service that is told as an address that is taken.
+    let there = core.storage.read(&resource, namespace, name).await?.is_some();
+    if there { Ok(()) } else { Err(status) }
 }
 
 /// Replaces an object with a changed copy of itself.

@@ -3,6 +3,7 @@
 //! Objects of a custom kind that a webhook converts are stored as they were written; whoever reads them asks for the version that
 //! is wanted, in one call for as many as there are.
 
+mod owners;
 mod review;
 
 use std::time::Duration;
@@ -13,6 +14,8 @@ use rk_api::status::Status;
 use serde_json::Value;
 
 use crate::server::Core;
+
+pub use owners::OwnersVersions;
 
 /// How long a conversion may take; upstream's figure.
 const LIMIT: Duration = Duration::from_secs(30);

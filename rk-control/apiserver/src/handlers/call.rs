@@ -14,6 +14,7 @@ use crate::audit;
 use crate::authn::User;
 use crate::authz::Attributes;
 use crate::codec;
+use crate::conversion::OwnersVersions;
 use crate::http::{Accept, Query, ResourcePath, Shape, Subject};
 use crate::server::Core;
 
@@ -35,6 +36,8 @@ pub struct Call {
     pub resource: Arc<Resource>,
     /// The row under which its objects are stored.
     pub hub: Arc<Resource>,
+    /// Objects in the versions that their owners speak.
+    pub versions: Arc<OwnersVersions>,
     /// Texts for `Warning` headers.
     pub warnings: Vec<String>,
 }
@@ -59,7 +62,8 @@ impl Call {
         if path.resource == "namespaces" {
             path.namespace.clear();
         }
-        Self { core, user, path, verb, query, headers, resource, hub, warnings: Vec::new() }
+        let versions = Arc::new(OwnersVersions::new(core.registry(), Arc::clone(&resource)));
+        Self { core, user, path, verb, query, headers, resource, hub, versions, warnings: Vec::new() }
     }
 
     /// How the answer is to be written. Objects of custom kinds have no protobuf form; their Scales have.

@@ -73,11 +73,12 @@ async fn create_stored(
         return Err(Status::new(Reason::Unknown, "resourceVersion should not be set on objects to be created"));
     }
     call.complete(&mut object);
-    let mut object = conversion::to(&call.core, object, &call.hub).await?;
-    strategy::fold(&call.hub, &mut object);
+    strategy::fold(&call.resource, &mut object);
     if !owned {
-        own(call, None, &mut object, "")?;
+        // Before it is converted: who makes it owns what the request says, as that says it.
+        own(call, None, &mut object, "").await?;
     }
+    let mut object = conversion::to(&call.core, object, &call.hub).await?;
     record_requester(call, &mut object);
     call.warnings.extend(strategy::early_warnings(&call.hub, &object));
     let has_base = !meta::text(&object, &["metadata", "generateName"]).is_empty();
@@ -92,8 +93,7 @@ async fn create_stored(
         strategy::fill_times(&call.hub, &mut candidate, jiff::Timestamp::now());
         match store(call, candidate, options).await {
             Err(StoreOutcome::Taken(_)) if generated && attempt < NAME_ATTEMPTS => call.warnings.truncate(told),
-            Err(StoreOutcome::Taken(name)) if has_base => return Err(Status::no_unique_name(&call.resource, &name)),
-            Err(StoreOutcome::Taken(name)) => return Err(Status::already_exists(&call.resource, &name)),
+            Err(StoreOutcome::Taken(name)) => return Err(taken(call, &name, has_base).await),
             Err(StoreOutcome::Failed(status)) => return Err(status),
             Ok(created) if call.resource.is_hub() => return Ok(created),
             Ok(Stored { object, .. }) => {
@@ -103,6 +103,21 @@ async fn create_stored(
         }
     }
     Err(Status::internal("name generation ended without an answer"))
+}
+
+/// 409 for a name that is taken, also by what is on its way out.
+async fn taken(call: &Call, name: &str, has_base: bool) -> Status {
+    let mut status = if has_base {
+        Status::no_unique_name(&call.resource, name)
+    } else {
+        Status::already_exists(&call.resource, name)
+    };
+    if let Ok(Some((present, _))) = call.core.storage.read(&call.hub, &call.path.namespace, name).await
+        && meta::is_deleting(&present)
+    {
+        status.message.insert_str(0, "object is being deleted: ");
+    }
+    status
 }
 
 /// A CertificateSigningRequest says who filed it; nobody may say that for themselves.

@@ -1,5 +1,7 @@
 //! PATCH in its four kinds.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{Response, StatusCode};
@@ -215,6 +217,7 @@ async fn apply(
     let config = configuration(call, options, (config, notices), &schema, &gvk)?;
     let manager = call.field_manager()?;
     let api_version = gvk.api_version();
+    let versions = Arc::clone(&call.versions);
     let request = managed::Request {
         schema: &schema,
         manager: &manager,
@@ -222,6 +225,8 @@ async fn apply(
         subresource: subresource.unwrap_or_default(),
         force: call.query.flag("force"),
         now: jiff::Timestamp::now(),
+        has_status: call.resource.subresource("status").is_some(),
+        versions: &*versions,
     };
     let intent = Intent {
         compute: &|present| managed::apply(Some(present), &config, &request),

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use rk_api::managed;
 use rk_api::meta;
-use rk_api::status::{FieldErrors, Status};
+use rk_api::status::{FieldErrors, Status, precondition_missed};
 use rk_api::strategy;
 use rk_store::{Expect, Revision, StoreError};
 use serde_json::Value;
@@ -15,7 +16,7 @@ use super::remove;
 use crate::admission::{self, Operation};
 use crate::alloc::Reservation;
 use crate::conversion;
-use crate::storage::object_key;
+use crate::storage::told_key;
 
 /// How long a change without a resource version, or a deletion, is computed anew while others write in between: as long as upstream
 /// lets a request take.
@@ -163,17 +164,26 @@ async fn attempt(
     // Who is refused by admission is warned as well, and who breaks a rule is not.
     call.warnings.extend(strategy::warnings(&call.hub, part, &new, Some(&old)));
     let _held = admission::validate(&request, Some(&new), &mut call.warnings).await?;
+    set_version(&mut new, &old);
+    if managed::is_unchanged(&old, &new) {
+        let (storage, path) = (&call.core.storage, &call.path);
+        if options.dry_run || !storage.is_stale(&call.hub, &path.namespace, &path.name).await? {
+            return Ok(Outcome::Unchanged(old));
+        }
+        // Written anew for its form alone, it keeps its times.
+        new = old;
+    }
     if options.dry_run {
         return Ok(Outcome::Done(new));
     }
-    store(call, (old, revision), new, pinned, reservation).await
+    store(call, new, revision, pinned, reservation).await
 }
 
 /// What is to become of the present object, in its storage version and with its owners, as admission is to see it; and whether the
 /// client pinned a resource version.
 async fn propose(call: &Call, intent: &Intent<'_>, old: &Value) -> Result<(Value, bool), Status> {
     let present = conversion::to(&call.core, old.clone(), &call.resource).await?;
-    let mut new = (intent.compute)(&present)?;
+    let mut new = compute(call, intent, &present).await?;
     call.complete(&mut new);
     fix_namespace(call, &mut new)?;
     let pinned = check_identity(call, &new, &present, intent)?;
@@ -186,33 +196,40 @@ async fn propose(call: &Call, intent: &Intent<'_>, old: &Value) -> Result<(Value
         strategy::fill_times(&call.hub, &mut new, jiff::Timestamp::now());
     }
     if !intent.owned {
-        own(call, Some(old), &mut new, intent.subresource.unwrap_or_default())?;
+        count(call, &present, &mut new, intent.subresource.unwrap_or_default()).await?;
     }
     Ok((new, pinned))
 }
 
-/// Puts what was let in in the place of the old object, if that is still what the store has; or takes it out, if that was its end.
+/// Puts what was let in in the place of the object that the store had at a revision, if it still has that one; or takes it out, if that was
+/// its end.
 async fn store(
     call: &Call,
-    (old, revision): (Value, Revision),
-    mut new: Value,
+    new: Value,
+    revision: Revision,
     pinned: bool,
     reservation: Reservation,
 ) -> Result<Outcome, Status> {
-    let (storage, path) = (&call.core.storage, &call.path);
-    set_version(&mut new, &old);
-    if rk_api::managed::is_unchanged(&old, &new) && !storage.is_stale(&call.hub, &path.namespace, &path.name).await? {
-        return Ok(Outcome::Unchanged(old));
-    }
     if remove::is_finished(&call.hub, &new) {
         return Ok(remove_finished(call, new, revision, pinned).await);
     }
-    match storage.put(&call.hub, new, Expect::At(revision)).await {
+    match call.core.storage.put(&call.hub, new, Expect::At(revision)).await {
         Ok(stored) => {
             reservation.keep().await;
             Ok(Outcome::Done(stored))
         }
         Err(error) => Ok(lost(call, error, pinned)),
+    }
+}
+
+/// What a change makes of the present object; made anew after every question to a webhook that it needs.
+async fn compute(call: &Call, intent: &Intent<'_>, present: &Value) -> Result<Value, Status> {
+    call.versions.forget();
+    loop {
+        let computed = (intent.compute)(present);
+        if computed.is_ok() || !call.versions.learn(&call.core).await? {
+            return computed;
+        }
     }
 }
 
@@ -271,11 +288,10 @@ pub(super) fn check_name(call: &Call, object: &Value) -> Result<(), Status> {
 /// 409 in the words of upstream's store: `what` (`UID`, `ResourceVersion`) of the object `name` is not as wanted. Its own is empty where
 /// there is no object.
 pub(super) fn precondition_failed(call: &Call, name: &str, what: &str, (wanted, own): (&str, &str)) -> Status {
-    let key = object_key(&call.hub, &call.path.namespace, name);
-    let why = format!(
-        "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: {what} in \
-         precondition: {wanted}, {what} in object meta: {own}"
-    );
+    let key = told_key(&call.hub, &call.path.namespace, name);
+    let missed = precondition_missed(what, wanted, own);
+    let why =
+        format!("StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: {missed}");
     Status::conflict(&call.resource, name, &why)
 }
 
@@ -306,19 +322,49 @@ fn set_version(new: &mut Value, old: &Value) {
     }
 }
 
-/// Records who changed which fields.
-pub(super) fn own(call: &Call, old: Option<&Value>, new: &mut Value, subresource: &str) -> Result<(), Status> {
+/// Records who changed which fields from `present`, in the path's version, to `new`, in that of the store. They are named as the request names
+/// them.
+async fn count(call: &Call, present: &Value, new: &mut Value, subresource: &str) -> Result<(), Status> {
+    if call.resource.is_hub() {
+        return own(call, Some(present), new, subresource).await;
+    }
+    let mut spoken = conversion::to(&call.core, new.clone(), &call.resource).await?;
+    own(call, Some(present), &mut spoken, subresource).await?;
+    managed::hand_over(&mut spoken, new);
+    Ok(())
+}
+
+/// Records who changed which fields; both objects are in the path's version.
+pub(super) async fn own(call: &Call, old: Option<&Value>, new: &mut Value, subresource: &str) -> Result<(), Status> {
     let manager = call.field_manager()?;
-    let request = rk_api::managed::Request {
-        schema: &call.hub.schema,
+    let request = managed::Request {
+        schema: &call.resource.schema,
         manager: &manager,
-        api_version: &call.hub.api_version(),
+        api_version: &call.resource.api_version(),
         subresource,
         force: false,
         now: jiff::Timestamp::now(),
+        has_status: call.resource.subresource("status").is_some(),
+        versions: &*call.versions,
     };
-    rk_api::managed::update(old, new, &request);
-    Ok(())
+    if !call.versions.are_asked_for() {
+        managed::update(old, new, &request);
+        return Ok(());
+    }
+    call.versions.forget();
+    loop {
+        let mut counted = new.clone();
+        managed::update(old, &mut counted, &request);
+        match call.versions.learn(&call.core).await {
+            Ok(true) => continue,
+            Ok(false) => {}
+            Err(status) => {
+                tracing::warn!(%status, "nobody owns an object that cannot be had in the versions of its owners")
+            }
+        }
+        *new = counted;
+        return Ok(());
+    }
 }
 
 /// 422 when rules are broken.

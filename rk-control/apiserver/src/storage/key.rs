@@ -12,6 +12,31 @@ pub fn prefix(hub: &Resource) -> String {
     format!("{ROOT}{group}/{}/", hub.plural)
 }
 
+/// What stands for group and plural in the keys of upstream's store, where that is neither the plural nor both.
+const TOLD: &[(&str, &str, &str)] = &[
+    ("", "endpoints", "services/endpoints"),
+    ("", "nodes", "minions"),
+    ("", "replicationcontrollers", "controllers"),
+    ("", "services", "services/specs"),
+    ("networking.k8s.io", "ingresses", "ingress"),
+];
+/// Groups whose keys name them, as those of custom kinds do: upstream serves them by servers of their own.
+const NAMED_GROUPS: [&str; 2] = ["apiextensions.k8s.io", "apiregistration.k8s.io"];
+
+/// The key that upstream's store has for an object, as its messages tell it.
+#[must_use]
+pub fn told_key(hub: &Resource, namespace: &str, name: &str) -> String {
+    let (group, plural) = (&*hub.gvk.group, &*hub.plural);
+    let special = TOLD.iter().find(|(own, plurals, _)| (*own, *plurals) == (group, plural)).map(|(_, _, told)| *told);
+    let place = match special {
+        Some(told) => told.to_owned(),
+        None if hub.custom.is_some() || NAMED_GROUPS.contains(&group) => format!("{group}/{plural}"),
+        None => plural.to_owned(),
+    };
+    let namespace = if namespace.is_empty() { String::new() } else { format!("{namespace}/") };
+    format!("{ROOT}{place}/{namespace}{name}")
+}
+
 /// Key of one object; `namespace` is empty for cluster-scoped resources.
 #[must_use]
 pub fn object_key(hub: &Resource, namespace: &str, name: &str) -> String {
@@ -49,6 +74,20 @@ pub fn resource_of_key(key: &str) -> Option<(&str, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn messages_name_the_keys_of_upstream_s_store() {
+        let registry = rk_api::resources::Registry::builtin();
+        let told = |group: &str, plural: &str| told_key(registry.get(group, "v1", plural).unwrap(), "n", "a");
+        assert_eq!(told("", "pods"), "/registry/pods/n/a");
+        assert_eq!(told("apps", "deployments"), "/registry/deployments/n/a");
+        assert_eq!(told("", "services"), "/registry/services/specs/n/a");
+        assert_eq!(told("networking.k8s.io", "ingresses"), "/registry/ingress/n/a");
+        let nodes = registry.get("", "v1", "nodes").unwrap();
+        assert_eq!(told_key(nodes, "", "a"), "/registry/minions/a");
+        let definitions = registry.get("apiextensions.k8s.io", "v1", "customresourcedefinitions").unwrap();
+        assert_eq!(told_key(definitions, "", "a"), "/registry/apiextensions.k8s.io/customresourcedefinitions/a");
+    }
 
     #[test]
     fn a_key_tells_its_resource() {

@@ -31,7 +31,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 pub use dispatch::run as run_dispatcher;
-pub use key::{object_key, prefix, resource_of_key};
+pub use key::{object_key, prefix, resource_of_key, told_key};
 pub use object::Cached;
 pub use resource_cache::{ResourceCache, Snapshot};
 pub use window::{Event, EventKind, Events, json_frame, unmanaged_frame};

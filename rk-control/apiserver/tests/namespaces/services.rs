@@ -99,8 +99,12 @@ async fn node_ports_come_from_the_upper_band_and_can_be_asked_for() {
     }
     let asked = admin.create(SERVICES, &service("asked", json!({"port": 80, "nodePort": 30001}))).await.ok();
     assert_eq!(asked["spec"]["ports"][0]["nodePort"], 30001);
+    // A number is one Service's, under whatever protocol.
+    let datagrams = json!({"port": 80, "protocol": "UDP", "nodePort": 30002});
+    admin.create(SERVICES, &service("datagrams", datagrams)).await.ok();
     for (port, why) in [
         (30001, "provided port is already allocated"),
+        (30002, "provided port is already allocated"),
         (8080, "provided port is not in the valid range. The range of valid ports is 30000-32767"),
     ] {
         let (code, message) =
@@ -265,10 +269,34 @@ async fn a_service_that_is_made_twice_keeps_the_record_of_its_address() {
     admin.create(SERVICES, &first).await.ok();
     let path = "/apis/networking.k8s.io/v1/ipaddresses/10.96.0.77";
     let record = admin.get(path).await.ok();
-    assert!(matches!(admin.create(SERVICES, &first).await.failure().0, 409 | 422));
+    // Its address is asked for before its name.
+    let why = "spec.clusterIPs: Invalid value: [\"10.96.0.77\"]: failed to allocate IP 10.96.0.77: provided IP is already allocated";
+    let told = (422, format!("Service \"first\" is invalid: {why}"));
+    assert_eq!(admin.create(SERVICES, &first).await.failure(), told);
+    assert_eq!(admin.create(&format!("{SERVICES}?dryRun=All"), &first).await.failure(), told);
+    let (code, message) = admin.create(SERVICES, &service("first")).await.failure();
+    assert_eq!((code, message.as_str()), (409, "services \"first\" already exists"));
     // What is given back is given back before others are served.
     for name in ["a", "b", "c"] {
         admin.create(SERVICES, &service(name)).await.ok();
     }
     assert_eq!(admin.get(path).await.ok()["metadata"]["uid"], record["metadata"]["uid"]);
+}
+
+#[tokio::test]
+async fn an_address_of_a_service_that_is_refused_is_free_at_once() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let service = |name: &str, port: u16| {
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
+            "spec": {"clusterIP": "10.96.0.88", "ports": [{"port": port}]}})
+    };
+    for name in ["a", "b", "c"] {
+        assert_eq!(admin.create(SERVICES, &service(name, 0)).await.failure().0, 422, "no port has that number");
+        let made = admin.create(SERVICES, &service(name, 80)).await.ok();
+        assert_eq!(made["spec"]["clusterIP"], "10.96.0.88");
+        admin.delete(&format!("{SERVICES}/{name}")).await.ok();
+        let refused = admin.create(SERVICES, &service("other", 0)).await.failure().1;
+        assert!(!refused.contains("already allocated"), "{refused}");
+    }
 }

@@ -125,6 +125,32 @@ async fn deletion_preconditions_are_held() {
     assert_eq!(code, 409);
     let head = "Operation cannot be fulfilled on ConfigMap \"a\": the UID in the precondition (other) does not match the UID in record";
     assert!(message.starts_with(head), "{message}");
+    // What is emptied before it goes is judged in words of its own.
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "n"}});
+    let made = admin.create("/api/v1/namespaces", &namespace).await.ok();
+    for (field, what, own) in [
+        ("uid", "UID", &made["metadata"]["uid"]),
+        ("resourceVersion", "ResourceVersion", &made["metadata"]["resourceVersion"]),
+    ] {
+        let own = own.as_str().unwrap();
+        let options = json!({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {field: "1"}});
+        let refused = admin.send(Method::DELETE, "/api/v1/namespaces/n", &options).await.failure();
+        let why = format!("Precondition failed: {what} in precondition: 1, {what} in object meta: {own}");
+        assert_eq!(refused, (409, format!("Operation cannot be fulfilled on namespaces \"n\": {why}")));
+    }
+}
+
+#[tokio::test]
+async fn a_name_is_taken_by_what_is_on_its_way_out_and_that_is_told() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let mut map = config_map("a", json!({}));
+    map["metadata"]["finalizers"] = json!(["example.com/wait"]);
+    admin.create(MAPS, &map).await.ok();
+    let there = "configmaps \"a\" already exists";
+    assert_eq!(admin.create(MAPS, &map).await.failure(), (409, there.to_owned()));
+    admin.delete(&format!("{MAPS}/a")).await.ok();
+    assert_eq!(admin.create(MAPS, &map).await.failure(), (409, format!("object is being deleted: {there}")));
 }
 
 #[tokio::test]

@@ -36,7 +36,7 @@ async fn a_put_of_another_uid_misses_its_precondition_and_a_patch_of_one_breaks_
     let made = admin.create(MAPS, &config_map("a", json!({"k": "1"}))).await.ok();
     let own = made["metadata"]["uid"].as_str().unwrap();
     let path = format!("{MAPS}/a");
-    let want = failed("configmaps", "a", "/registry/core/configmaps/default/a", own);
+    let want = failed("configmaps", "a", "/registry/configmaps/default/a", own);
     assert_eq!(put(&admin, &path, &other(&made)).await, want);
     let mut stale = other(&made);
     stale["metadata"]["resourceVersion"] = json!("1");
@@ -70,7 +70,7 @@ async fn what_is_not_there_is_not_the_object_that_a_write_means() {
     assert_eq!(applied.failure(), (409, told));
     let lease =
         json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "a", "uid": "other"}});
-    let want = failed("leases.coordination.k8s.io", "a", "/registry/coordination.k8s.io/leases/default/a", "");
+    let want = failed("leases.coordination.k8s.io", "a", "/registry/leases/default/a", "");
     assert_eq!(put(&admin, &format!("{LEASES}/a"), &lease).await, want, "a PUT could have made it");
 }
 
@@ -82,7 +82,7 @@ async fn a_scale_names_the_workload_that_it_means() {
     let own = made["metadata"]["uid"].as_str().unwrap();
     let path = format!("{SCALED}/d/scale");
     let mut seen = admin.get(&path).await.ok();
-    let want = failed("deployments.apps", "d", "/registry/apps/deployments/default/d", own);
+    let want = failed("deployments.apps", "d", "/registry/deployments/default/d", own);
     assert_eq!(put(&admin, &path, &other(&seen)).await, want);
     let (code, message) = admin.patch(&path, MERGE, &json!({"metadata": {"uid": "other"}})).await.failure();
     let why = format!("Precondition failed: UID in precondition: other, UID in object meta: {own}");

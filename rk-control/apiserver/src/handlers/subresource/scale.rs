@@ -99,7 +99,7 @@ fn patched(
     Change { noticed, ..Change::unowned(compute) }
 }
 
-/// Server-side apply. Owners may speak any version of the workload that is served.
+/// Server-side apply. Owners may speak any version of the workload.
 fn applied(call: &Call, config: Value, schema: Schema) -> Result<Change, Status> {
     let (resource, registry) = (Arc::clone(&call.resource), call.core.registry());
     let (manager, force) = (call.field_manager()?, call.query.flag("force"));
@@ -111,10 +111,12 @@ fn applied(call: &Call, config: Value, schema: Schema) -> Result<Change, Status>
             subresource: "scale",
             force,
             now: jiff::Timestamp::now(),
+            has_status: true,
+            versions: &managed::OneVersion,
         };
         let places = |api_version: &str| {
             let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-            scale::replicas(registry.get(group, version, &resource.plural)?)
+            scale::replicas(registry.known(group, version, &resource.plural)?)
         };
         scale::server_side_apply(&resource, present, &config, &request, &places)
     };
