@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 
 use super::call::Call;
 use super::options::WriteOptions;
+use super::ownership::own;
 use super::render;
-use super::write::{AFTER_ADMISSION, Intent, change, fix_namespace, name_owners_once, own, refuse_invalid};
+use super::write::{AFTER_ADMISSION, Intent, change, fix_namespace, name_owners_once, refuse_invalid};
 use crate::admission::{self, Operation};
 use crate::conversion;
 use crate::http::{Body, read_body};

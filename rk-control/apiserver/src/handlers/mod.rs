@@ -10,6 +10,7 @@ mod get;
 mod list;
 mod list_body;
 mod options;
+mod ownership;
 mod patch;
 mod remove;
 mod render;
