@@ -39,7 +39,8 @@ Exit codes:
 #[derive(Debug, Clone, Group)]
 pub struct Global {
     /// The operator's file with authority, certificate and key; also RKCTL_CONFIG, ./rkctl.yaml, ~/.config/rk/rkctl.yaml.
-    #[arg(long = "rkctl-config", global = true, value_name = "FILE", env = "RKCTL_CONFIG", value_hint = ValueHint::FilePath)]
+    #[arg(id = "rkctl-config", long = "rkctl-config", global = true, value_name = "FILE", env = "RKCTL_CONFIG")]
+    #[arg(value_hint = ValueHint::FilePath)]
     pub config: Option<PathBuf>,
     /// Nodes to talk to, as host or host:port; otherwise those in the operator's file.
     #[arg(short, long, global = true, value_name = "NODE", value_delimiter = ',')]
@@ -271,6 +272,20 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Args::command().debug_assert();
+    }
+
+    /// A flag of all hands its value, its environment's too, to a verb's own that has the same id.
+    #[test]
+    fn no_verb_takes_the_value_of_a_flag_of_all() {
+        fn check(command: &clap::Command, all: &[&clap::Id]) {
+            for verb in command.get_subcommands() {
+                let met = verb.get_arguments().find(|flag| all.contains(&flag.get_id()));
+                assert!(met.is_none(), "{} {:?}", verb.get_name(), met);
+                check(verb, all);
+            }
+        }
+        let command = Args::command();
+        check(&command, &command.get_arguments().map(clap::Arg::get_id).collect::<Vec<_>>());
     }
 
     /// The words of a line of a shell, up to where its output goes or a remark begins.
