@@ -1,7 +1,6 @@
 //! Documents of custom kinds, made from their rows.
 
 use std::collections::BTreeMap;
-use std::io::Read as _;
 
 use rk_api::resources::{GroupVersionKind, Resource};
 use serde_json::{Map, Value, json};
@@ -14,9 +13,8 @@ use crate::spec::{Kinds, Spec, gvk_value};
 #[must_use]
 pub fn v3_document(rows: &[&Resource]) -> Value {
     let (own, paths) = build(rows, Spec::V3);
-    let mut text = String::new();
     // The text is embedded: it unpacks and parses.
-    let _ = flate2::read::GzDecoder::new(crate::COMMON.gzip).read_to_string(&mut text);
+    let text = crate::COMMON.text().unwrap_or_default();
     let mut schemas: BTreeMap<String, Value> = serde_json::from_str(&text).unwrap_or_default();
     schemas.extend(own);
     let bearer = json!({"type": "apiKey", "name": "authorization", "in": "header", "description": "Bearer Token authentication"});

@@ -7,10 +7,20 @@ use rk_openapi::Document;
 use serde_json::{Value, json};
 
 fn read(document: &Document) -> Value {
-    let mut text = String::new();
-    flate2::read::GzDecoder::new(document.gzip).read_to_string(&mut text).unwrap();
+    let text = document.text().unwrap();
     assert_eq!(text.len(), document.size);
     serde_json::from_str(&text).unwrap()
+}
+
+#[test]
+fn a_document_is_packed_once_and_holds_its_text() {
+    for document in rk_openapi::v3().iter().chain([rk_openapi::v2()]) {
+        let packed = document.gzip().unwrap();
+        let mut text = String::new();
+        flate2::read::GzDecoder::new(packed).read_to_string(&mut text).unwrap();
+        assert_eq!(text, document.text().unwrap(), "{}", document.path);
+        assert!(std::ptr::eq(packed, document.gzip().unwrap()), "{} is packed again", document.path);
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! OpenAPI documents: the built-in ones compressed as they are embedded, beside them those of kinds added at run time.
+//! OpenAPI documents: the built-in ones, beside them those of kinds added at run time.
 
 use std::io::Read;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -81,7 +81,7 @@ impl OpenApi {
         match parts {
             ["v2"] => match accepted(headers, PROTOBUF_ASKED, PROTOBUF) {
                 Some(PROTOBUF) => v2_protobuf(&added, headers),
-                Some(_) => Ok(v2_json(&added, headers)),
+                Some(_) => v2_json(&added, headers),
                 None => Err(Status::not_acceptable(&[JSON, PROTOBUF])),
             },
             ["v3"] => Ok(json_response(StatusCode::OK, &index(&added), false)),
@@ -94,7 +94,8 @@ impl OpenApi {
                     Some((_, hash, gzip)) => (hash.clone(), gzip.clone()),
                     None => {
                         let found = rk_openapi::v3_at(&wanted).ok_or_else(Status::unknown_path)?;
-                        (found.hash.to_owned(), Bytes::from_static(found.gzip))
+                        let gzip = if knows(headers, found.hash) { Bytes::new() } else { packed(found)? };
+                        (found.hash.to_owned(), gzip)
                     }
                 };
                 // A hash in the query names exactly these bytes, so they may be kept for ever; who asks for former ones is led on.
@@ -103,7 +104,8 @@ impl OpenApi {
                     return Ok(moved(&address(&wanted, &hash)));
                 }
                 let immutable = !asked.is_empty();
-                let gzip = if media_type == JSON { gzip } else { v3_protobuf(&gzip)? };
+                // Nothing is made for a client that has it already.
+                let gzip = if media_type == JSON || knows(headers, &hash) { gzip } else { v3_protobuf(&gzip)? };
                 Ok(respond(media_type, &hash, gzip, headers, immutable))
             }
             _ => Err(Status::unknown_path()),
@@ -166,9 +168,7 @@ fn builtin_v2_protobuf() -> Result<Bytes, Status> {
     }
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let broken = |error: &dyn std::fmt::Display| Status::internal(error);
-    let builtin = rk_openapi::v2();
-    let mut text = String::with_capacity(builtin.size);
-    MultiGzDecoder::new(builtin.gzip).read_to_string(&mut text).map_err(|error| broken(&error))?;
+    let text = rk_openapi::v2().text().map_err(|error| broken(&error))?;
     let protobuf = rk_openapi::encode_v2_text_protobuf(&text).map_err(|error| broken(&error))?;
     let ready = gzipped(&protobuf);
     *made = Some(ready.clone());
@@ -184,26 +184,32 @@ fn v3_protobuf(gzip: &[u8]) -> Result<Bytes, Status> {
     Ok(gzipped(&rk_openapi::encode_v3_protobuf(&document)))
 }
 
-fn v2_json(added: &Added, headers: &HeaderMap) -> Response<Body> {
-    let builtin = Bytes::from_static(rk_openapi::v2().gzip);
+/// A built-in document as clients take it that take gzip.
+fn packed(document: &'static rk_openapi::Document) -> Result<Bytes, Status> {
+    let gzip = document.gzip().map_err(|error| Status::internal(&error))?;
+    Ok(Bytes::from_static(gzip))
+}
+
+fn v2_json(added: &Added, headers: &HeaderMap) -> Result<Response<Body>, Status> {
     let gzip = match &added.v2 {
         // Nothing is made for a client that has it already.
         Some(_) if knows(headers, &v2_hash(added)) => Bytes::new(),
         Some(v2) => match spliced(v2) {
             Ok(text) if accepts_gzip(headers) => gzipped(text.as_bytes()),
-            Ok(text) => return tagged(JSON, &v2_hash(added), text.into(), headers, false),
-            Err(error) => return broken(&error),
+            Ok(text) => return Ok(tagged(JSON, &v2_hash(added), text.into(), headers, false)),
+            Err(error) => return Err(Status::internal(&error)),
         },
-        None => builtin,
+        // Nor is anything unpacked.
+        None if knows(headers, &v2_hash(added)) => Bytes::new(),
+        None => packed(rk_openapi::v2())?,
     };
-    respond(JSON, &v2_hash(added), gzip, headers, false)
+    Ok(respond(JSON, &v2_hash(added), gzip, headers, false))
 }
 
 /// The built-in text with members added to its two maps; parsing it would take twenty times its size in memory.
 fn spliced(added: &AddedV2) -> Result<String, std::io::Error> {
-    let builtin = rk_openapi::v2();
-    let mut text = String::with_capacity(builtin.size + added.definitions.len() + added.paths.len());
-    MultiGzDecoder::new(builtin.gzip).read_to_string(&mut text)?;
+    let mut text = rk_openapi::v2().text()?;
+    text.reserve(added.definitions.len() + added.paths.len());
     // No definition has a field whose name begins with a slash: this can only be the map of paths.
     for (before, members) in [(",\"paths\":{", &added.paths), ("{\"definitions\":{", &added.definitions)] {
         let mark = if before.starts_with(',') { format!("{before}\"/") } else { before.to_owned() };
