@@ -135,6 +135,29 @@ async fn a_write_between_the_end_of_a_cache_and_the_next_watch_is_not_missed() {
 }
 
 #[tokio::test]
+async fn a_store_that_does_not_answer_holds_up_no_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(Troubled::new(Arc::new(sqlite(&dir, "state.db"))));
+    let storage = Arc::new(Storage::new(Arc::clone(&store) as Arc<dyn Store>));
+    let registry = Registry::builtin();
+    let cache = storage.cache(registry.get("", "v1", "configmaps").unwrap()).await.unwrap();
+    let start = store.revision().await.unwrap();
+    store.lost.store(true, Ordering::Release);
+    let (tell, asked) = tokio::sync::oneshot::channel();
+    store.meanwhile(async move {
+        let _ = tell.send(());
+        std::future::pending::<()>().await;
+    });
+    let stop = CancellationToken::new();
+    let dispatcher = tokio::spawn(run_dispatcher(Arc::clone(&storage), start, stop.clone()));
+    asked.await.unwrap();
+    assert!(!cache.is_abandoned());
+    stop.cancel();
+    tokio::time::timeout(Duration::from_secs(10), dispatcher).await.expect("nobody waits for the store").unwrap();
+    assert!(cache.is_abandoned(), "its watches end");
+}
+
+#[tokio::test]
 async fn a_read_that_waited_is_not_answered_by_a_cache_that_ended_meanwhile() {
     let dir = tempfile::tempdir().unwrap();
     let store = Arc::new(Troubled::new(Arc::new(sqlite(&dir, "state.db"))));
