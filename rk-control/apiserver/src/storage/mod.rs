@@ -185,15 +185,6 @@ impl Storage {
         self.wait_for(self.written.load(Ordering::Acquire)).await
     }
 
-    /// As [`Storage::settled`], of one resource alone: writes of others are not waited for.
-    ///
-    /// # Errors
-    /// As [`Storage::wait_for`].
-    pub async fn settled_in(&self, hub: &Resource) -> Result<Revision, Status> {
-        let written = self.known_slot(hub).map_or(0, |slot| slot.written());
-        self.wait_for(written).await
-    }
-
     /// Waits until the caches have passed `revision`; returns the revision reached.
     ///
     /// # Errors
