@@ -18,6 +18,12 @@ impl Core {
         self.registry().get(group, version, plural).cloned().ok_or_else(Status::unknown_path)
     }
 
+    /// Whether what a row says of stored objects holds still: definitions of custom kinds change and go.
+    #[must_use]
+    pub fn is_current(&self, hub: &Resource) -> bool {
+        self.registry().hub(hub).is_some_and(|now| now.has_form_of(hub))
+    }
+
     /// The cache of a resource (in its storage version).
     ///
     /// # Errors

@@ -136,6 +136,33 @@ async fn objects_of_several_stored_versions_are_listed_in_one() {
     assert_eq!((&stored["apiVersion"], &stored["host"]), (&json!("convert.example.com/v2"), &json!("old.example.com")));
 }
 
+#[tokio::test]
+async fn a_change_that_changes_nothing_stores_an_object_in_the_version_of_now() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let webhook = Webhook::start(|_, review| convert(review)).await;
+    admin.create(DEFINITIONS, &definition(&webhook, "v1")).await.ok();
+    served(&admin).await;
+    let made = admin.create(&hosts("v1"), &host("a", "example.com:1")).await.ok();
+    let versions = definition(&webhook, "v2")["spec"]["versions"].clone();
+    let path = format!("{DEFINITIONS}/hosts.convert.example.com");
+    admin.patch(&path, MERGE, &json!({"spec": {"versions": versions}})).await.ok();
+    until("the second stored version", async || {
+        admin.get(&path).await.ok()["status"]["storedVersions"] == json!(["v1", "v2"])
+    })
+    .await;
+    let path = format!("{}/a", hosts("v1"));
+    let moved = admin.put(&path, &made).await.ok();
+    let version = |object: &Value| object["metadata"]["resourceVersion"].clone();
+    assert_ne!(version(&moved), version(&made));
+    assert_eq!((&moved["hostPort"], &moved["apiVersion"]), (&made["hostPort"], &made["apiVersion"]));
+    let stored = cluster.store.get("/registry/convert.example.com/hosts/default/a").await.unwrap().unwrap();
+    let stored: Value = serde_json::from_slice(&stored.value).unwrap();
+    assert_eq!((&stored["apiVersion"], &stored["port"]), (&json!("convert.example.com/v2"), &json!("1")));
+    let again = admin.put(&path, &moved).await.ok();
+    assert_eq!(version(&again), version(&moved), "it is where it belongs");
+}
+
 fn names(list: &Value) -> Vec<&str> {
     list["items"].as_array().unwrap().iter().map(|item| item["metadata"]["name"].as_str().unwrap()).collect()
 }

@@ -14,7 +14,7 @@ use rk_apiserver::storage::{Storage, object_key, run_dispatcher};
 use rk_apiserver::{ApiServer, Config, User};
 use rk_store::{Entry, Expect, ListRequest, Page, Result, Revision, SqliteStore, Store, StoreError, Watch, Written};
 use serde_json::json;
-use support::{Cluster, MAPS, config_map, sqlite};
+use support::{Cluster, MAPS, config_map, sqlite, until};
 use tokio_util::sync::CancellationToken;
 
 /// A store with mishaps.
@@ -135,6 +135,29 @@ async fn a_write_between_the_end_of_a_cache_and_the_next_watch_is_not_missed() {
 }
 
 #[tokio::test]
+async fn a_store_that_does_not_answer_holds_up_no_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(Troubled::new(Arc::new(sqlite(&dir, "state.db"))));
+    let storage = Arc::new(Storage::new(Arc::clone(&store) as Arc<dyn Store>));
+    let registry = Registry::builtin();
+    let cache = storage.cache(registry.get("", "v1", "configmaps").unwrap()).await.unwrap();
+    let start = store.revision().await.unwrap();
+    store.lost.store(true, Ordering::Release);
+    let (tell, asked) = tokio::sync::oneshot::channel();
+    store.meanwhile(async move {
+        let _ = tell.send(());
+        std::future::pending::<()>().await;
+    });
+    let stop = CancellationToken::new();
+    let dispatcher = tokio::spawn(run_dispatcher(Arc::clone(&storage), start, stop.clone()));
+    asked.await.unwrap();
+    assert!(!cache.is_abandoned());
+    stop.cancel();
+    tokio::time::timeout(Duration::from_secs(10), dispatcher).await.expect("nobody waits for the store").unwrap();
+    assert!(cache.is_abandoned(), "its watches end");
+}
+
+#[tokio::test]
 async fn a_read_that_waited_is_not_answered_by_a_cache_that_ended_meanwhile() {
     let dir = tempfile::tempdir().unwrap();
     let store = Arc::new(Troubled::new(Arc::new(sqlite(&dir, "state.db"))));
@@ -165,6 +188,33 @@ async fn a_watch_of_a_quiet_past_has_bookmarks_and_an_end() {
     let bookmark = watch.next().await.unwrap();
     assert_eq!(bookmark["type"], "BOOKMARK");
     assert_eq!(bookmark["object"]["metadata"]["resourceVersion"], first.to_string(), "nothing later is known");
+    assert_eq!(watch.next().await, None);
+}
+
+#[tokio::test]
+async fn a_watch_of_a_kind_that_goes_as_it_begins_ends() {
+    const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    const FOOS: &str = "/apis/example.com/v1/foos";
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(Troubled::new(Arc::new(sqlite(&dir, "state.db"))));
+    let cluster = Cluster::start_on(dir, Config::default(), Arc::clone(&store) as Arc<dyn Store>).await;
+    let version = json!({"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object"}}});
+    let names = json!({"plural": "foos", "kind": "Foo"});
+    let definition = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "foos.example.com"},
+        "spec": {"group": "example.com", "scope": "Cluster", "names": names, "versions": [version]}});
+    let (admin, others) = (cluster.admin(), cluster.admin());
+    admin.create(DEFINITIONS, &definition).await.ok();
+    until("the service of the kind", async || admin.get(FOOS).await.code == 200).await;
+    // While the watch asks how far the store is, its kind goes.
+    store.meanwhile(async move {
+        others.delete(&format!("{DEFINITIONS}/foos.example.com")).await.ok();
+        while others.get(FOOS).await.code != 404 {
+            tokio::task::yield_now().await;
+        }
+    });
+    let watch = admin.watch("/apis/example.com/v1/foos?watch=1");
+    let mut watch = tokio::time::timeout(Duration::from_secs(60), watch).await.expect("the kind goes");
     assert_eq!(watch.next().await, None);
 }
 

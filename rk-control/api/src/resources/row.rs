@@ -191,6 +191,14 @@ impl Resource {
         self.verbs != Verbs::NONE
     }
 
+    /// Whether both say the same of their objects: what a row of a custom kind says changes with its definition.
+    pub fn has_form_of(&self, other: &Self) -> bool {
+        match (&self.custom, &other.custom) {
+            (Some(own), Some(other)) => Arc::ptr_eq(own, other),
+            (own, other) => own.is_none() && other.is_none(),
+        }
+    }
+
     /// The kind of a list of such objects.
     pub fn list_kind(&self) -> String {
         if let Some(custom) = &self.custom {

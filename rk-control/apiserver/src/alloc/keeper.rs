@@ -75,11 +75,9 @@ async fn repair(core: &Arc<Core>) -> Result<bool, Status> {
     let _gate = core.services.gate.lock().await;
     let claimed = lock(&core.services.pending).claimed();
     let records = core.objects(NETWORKING, "v1", "ipaddresses", "").await?;
-    let cache = core.cache("", "v1", "services").await?;
-    let floor = core.storage.settled_in(cache.hub()).await?;
     let mut held: HashMap<IpAddr, Owner> = HashMap::new();
     let mut services: HashSet<Owner> = HashSet::new();
-    for service in cache.snapshot("", floor, |_| true).objects {
+    for service in core.storage.all_cached(&core.resource("", "v1", "services")?, "").await? {
         let owner: Owner = (service.namespace.to_string(), service.name.to_string());
         for address in addresses::of(service.addressing()) {
             held.entry(address).or_insert_with(|| owner.clone());

@@ -366,8 +366,9 @@ impl Watcher {
         self.drained = false;
         if !std::mem::replace(&mut self.rested, true) {
             rests();
-            // A server that ends abandons the caches that there are; the watch may be of a later one.
-            if self.core.shutdown.is_cancelled() {
+            // A server that ends abandons the caches that there are, and a definition that changes or goes that of its kind; the watch may
+            // be of a later one.
+            if self.core.shutdown.is_cancelled() || !self.core.is_current(self.cache.hub()) {
                 self.ended = true;
                 return;
             }

@@ -15,21 +15,18 @@ const RETRY: Duration = Duration::from_millis(200);
 
 /// Feeds the caches until `shutdown`, then ends them, and with them their watches. `start` is a revision read before any cache was loaded.
 pub async fn run(storage: Arc<Storage>, start: Revision, shutdown: CancellationToken) {
-    feed(&storage, start, &shutdown).await;
+    // Wherever it is: a store that does not answer holds up no end.
+    shutdown.run_until_cancelled(feed(&storage, start)).await;
     for cache in storage.all_slots().iter().filter_map(|slot| slot.loaded()) {
         cache.abandon();
     }
 }
 
-async fn feed(storage: &Storage, start: Revision, shutdown: &CancellationToken) {
+/// Follows the store for ever.
+async fn feed(storage: &Storage, start: Revision) {
     let mut position = start;
     loop {
-        let outcome = tokio::select! {
-            biased;
-            () = shutdown.cancelled() => return,
-            outcome = follow(storage, &mut position) => outcome,
-        };
-        match outcome {
+        match follow(storage, &mut position).await {
             Err(StoreError::Compacted { compacted, .. }) => {
                 tracing::warn!(position, compacted, "the store's watch fell behind its history; caches load again");
                 match start_over(storage).await {
@@ -49,11 +46,7 @@ async fn feed(storage: &Storage, start: Revision, shutdown: &CancellationToken) 
             }
             Ok(()) => {}
         }
-        tokio::select! {
-            biased;
-            () = shutdown.cancelled() => return,
-            () = tokio::time::sleep(RETRY) => {}
-        }
+        tokio::time::sleep(RETRY).await;
     }
 }
 

@@ -185,15 +185,6 @@ impl Storage {
         self.wait_for(self.written.load(Ordering::Acquire)).await
     }
 
-    /// As [`Storage::settled`], of one resource alone: writes of others are not waited for.
-    ///
-    /// # Errors
-    /// As [`Storage::wait_for`].
-    pub async fn settled_in(&self, hub: &Resource) -> Result<Revision, Status> {
-        let written = self.known_slot(hub).map_or(0, |slot| slot.written());
-        self.wait_for(written).await
-    }
-
     /// Waits until the caches have passed `revision`; returns the revision reached.
     ///
     /// # Errors
@@ -269,14 +260,20 @@ impl Storage {
         entry.map(|entry| Ok((object::parse_entry(hub, &entry)?, entry.mod_revision))).transpose()
     }
 
-    /// Whether an object is stored otherwise than it would be now, as by an older encryption key: a change that changes nothing is then
-    /// written all the same, which is how stored objects are moved to another key.
+    /// Whether an object is stored otherwise than it would be now: by an older encryption key or, of a custom kind, in a version that is not
+    /// the stored one any more. A change that changes nothing is then written all the same, which is how stored objects are moved.
     ///
     /// # Errors
     /// The store cannot be read.
     pub async fn is_stale(&self, hub: &Resource, namespace: &str, name: &str) -> Result<bool, Status> {
-        let stale = self.store.is_stale(&object_key(hub, namespace, name)).await;
-        stale.map_err(|error| store_status(&error))
+        let key = object_key(hub, namespace, name);
+        let stale = self.store.is_stale(&key).await.map_err(|error| store_status(&error))?;
+        // The stored versions of built-in kinds stay as they are.
+        if stale || hub.custom.is_none() {
+            return Ok(stale);
+        }
+        let entry = self.store.get(&key).await.map_err(|error| store_status(&error))?;
+        Ok(entry.is_some_and(|entry| object::is_of_another_version(hub, &entry)))
     }
 
     /// Writes an object (in its storage version) if it is in the expected state, and returns it with its new resource version.

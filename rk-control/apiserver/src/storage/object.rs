@@ -170,6 +170,11 @@ fn is_foreign(hub: &Resource, object: &Value) -> bool {
     hub.custom.is_some() && object.get("apiVersion").and_then(Value::as_str) != Some(hub.api_version().as_str())
 }
 
+/// Whether an entry holds an object in another version than the row's, whatever its readers make of it.
+pub(super) fn is_of_another_version(hub: &Resource, entry: &Entry) -> bool {
+    serde_json::from_slice(&entry.value).is_ok_and(|object: Value| is_foreign(hub, &object))
+}
+
 /// Gives an object of a custom kind the form of its storage version as it is now.
 fn complete(custom: &CustomKind, hub: &Resource, object: &mut Value) {
     let version = hub.api_version();

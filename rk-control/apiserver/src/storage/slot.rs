@@ -63,10 +63,7 @@ impl Slot {
 
     /// Whether what its caches hold has the form that a resource says: of a custom kind, that of its definition as it is now.
     pub(super) fn has_form_of(&self, hub: &Resource) -> bool {
-        match (&self.hub.custom, &hub.custom) {
-            (Some(own), Some(other)) => Arc::ptr_eq(own, other),
-            (own, other) => own.is_none() && other.is_none(),
-        }
+        self.hub.has_form_of(hub)
     }
 
     /// What the keys of its objects begin with.

@@ -24,7 +24,7 @@ async fn what_is_at_hand_has_this_servers_own_writes_or_is_not_told() {
     assert!(storage.at_hand(maps, "n", "x").await.is_none(), "the cache has not seen that write");
     let stop = CancellationToken::new();
     let dispatcher = tokio::spawn(run_dispatcher(Arc::clone(&storage), found.revision, stop.clone()));
-    storage.settled_in(maps).await.unwrap();
+    storage.settled_cache(maps).await.unwrap();
     assert_eq!(storage.at_hand(maps, "n", "x").await.unwrap().revision, found.revision + 1);
     assert!(storage.at_hand(maps, "n", "y").await.is_none());
     stop.cancel();

@@ -43,3 +43,22 @@ fn writes_go_on_between_the_steps_of_a_compaction() {
     writer.run([Command::Compact { revision: last + 2, reply }].into_iter());
     assert!(matches!(refused.try_recv(), Ok(Err(StoreError::FutureRevision { .. }))));
 }
+
+#[test]
+fn a_database_that_does_not_know_how_far_it_was_swept_is_swept_from_its_beginning() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = SqliteOptions { durable: false, ..SqliteOptions::new(dir.path().join("state.db")) };
+    let open = || Writer::new(schema::open(&options).unwrap(), Checkpoints::spawn(&options).unwrap()).unwrap();
+    let mut writer = open();
+    writer.commit([Some("1"), Some("2")].map(|value| write("/kept", value).0).into());
+    writer.connection.execute("DELETE FROM meta WHERE name = 'swept'", []).unwrap();
+    drop(writer);
+    let mut writer = open();
+    let (last, (reply, mut compacted)) = (writer.revision, oneshot::channel());
+    writer.run([Command::Compact { revision: last, reply }].into_iter());
+    while !writer.compactions.is_empty() {
+        writer.compact();
+    }
+    compacted.try_recv().unwrap().unwrap();
+    assert_eq!(versions(&writer), [("/kept".to_owned(), last)]);
+}
