@@ -51,7 +51,10 @@ pub fn admit(pod: &Pod, others: &[&Pod], node: &NodeFacts, max_pods: u32) -> Res
     if let Some(short) = shortages(pod, others, node, max_pods).first() {
         return Err(short.refusal());
     }
-    fits_node(pod, node)?;
+    // Who placed the pod knew labels that nobody could tell this node yet; its own manifests know it by its own.
+    if node.heard || is_static(pod) {
+        fits_node(pod, node)?;
+    }
     host_ports(pod, others)?;
     if is_borne(pod, node) {
         return Ok(());
@@ -255,6 +258,7 @@ mod tests {
                 .into(),
             lapsed: ["example.com/gone".to_owned()].into(),
             taints: vec![Taint { key: "t".into(), effect: "NoExecute".into(), ..Default::default() }],
+            heard: true,
             ..Default::default()
         };
         let container = |resources: serde_json::Value| json!({"containers": [{"name": "c", "resources": resources}]});
@@ -292,6 +296,19 @@ mod tests {
         assert_eq!(admit(&driven, &[], &node, 110).unwrap_err().0, "TaintToleration");
         driven.metadata.annotations = Some([("kubernetes.io/config.source".to_owned(), "file".to_owned())].into());
         assert_eq!(admit(&driven, &[], &node, 110), Ok(()));
+    }
+
+    #[test]
+    fn a_pod_is_not_refused_for_labels_that_nobody_has_told_its_node() {
+        let mut placed = pod(json!({"containers": [], "nodeSelector": {"disk": "ssd"}}));
+        let mut node = NodeFacts::default();
+        assert_eq!(admit(&placed, &[], &node, 110), Ok(()));
+        assert!(!suits(&placed, &node), "who can be asked is asked");
+        placed.metadata.annotations = Some([("kubernetes.io/config.source".to_owned(), "file".to_owned())].into());
+        assert_eq!(admit(&placed, &[], &node, 110).unwrap_err().0, "NodeAffinity", "nobody has placed it");
+        placed.metadata.annotations = None;
+        node.admit_by(&Default::default());
+        assert_eq!(admit(&placed, &[], &node, 110).unwrap_err().0, "NodeAffinity");
     }
 
     #[test]

@@ -10,6 +10,10 @@ use crate::translate::log_directory;
 /// Removes a pod's logs and the links to them.
 pub fn remove_logs(dirs: &Dirs, pod: &Pod) {
     let logs = log_directory(&dirs.pod_logs, pod);
+    // The names of a pod that nobody knows are whatever a client of the runtime made up, and may lead elsewhere.
+    if logs.parent() != Some(dirs.pod_logs.as_path()) {
+        return tracing::warn!(dir = %logs.display(), "what is no directory of a pod's logs stays");
+    }
     if let Err(error) = fs::remove_dir_all(&logs)
         && error.kind() != std::io::ErrorKind::NotFound
     {
@@ -27,6 +31,32 @@ pub fn remove_dangling_links(dirs: &Dirs) {
             && let Err(error) = fs::remove_file(&path)
         {
             tracing::debug!(link = %path.display(), "removing a dangling link: {error}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn logs_are_removed_where_logs_of_pods_are_and_nowhere_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let dirs =
+            Dirs { pod_logs: dir.path().join("pods"), container_logs: dir.path().join("links"), ..Dirs::default() };
+        for (namespace, name, logs, goes) in [
+            ("default", "web", "pods/default_web_1", true),
+            ("default", "x/../../other", "other_1", false),
+            ("../data", "web", "data_web_1", false),
+        ] {
+            let logs = dir.path().join(logs);
+            fs::create_dir_all(&logs).unwrap();
+            fs::create_dir_all(dir.path().join("pods/default_x")).unwrap();
+            let pod = json!({"metadata": {"namespace": namespace, "name": name, "uid": "1"}});
+            remove_logs(&dirs, &serde_json::from_value(pod).unwrap());
+            assert_eq!(!logs.exists(), goes, "{namespace} {name}");
         }
     }
 }

@@ -61,6 +61,7 @@ impl NodeFacts {
     pub fn admit_by(&mut self, node: &Node) {
         self.labels = node.metadata.labels.clone().unwrap_or_default();
         self.taints = node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default();
+        self.heard = true;
     }
 }
 

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::Pod;
 use rk_watch::{Event, ObjectKey, Selection, follow};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
@@ -31,6 +31,7 @@ use crate::runtime::{CONFIG_SOURCE, Change, States};
 use crate::static_pods::{Asked, Shown, is_mirror, is_static};
 use crate::views::{View, Work};
 use alone::at;
+use newest::Newest;
 
 /// Look for leftovers of pods that nobody knows.
 const HOUSEKEEPING: Duration = Duration::from_secs(60);
@@ -89,8 +90,7 @@ pub struct Manager {
     /// UIDs that the runtime told of before the API's list was here.
     unknown: BTreeSet<String>,
     synced: bool,
-    /// The node as the API has it, while pods are admitted that it did not suit as it was heard of last.
-    newest: Option<Node>,
+    newest: Newest,
     /// Whether any list of the pods is here.
     known: bool,
     /// When to go on with what was known before, unless the API is heard until then.
@@ -120,7 +120,7 @@ impl Manager {
             tasks,
             unknown,
             synced: false,
-            newest: None,
+            newest: Newest::default(),
             known: false,
             alone,
             statics,
@@ -148,7 +148,7 @@ impl Manager {
                     self.look_anew(&event, &fresh).await;
                     let listed = matches!(event, Event::Complete);
                     self.on_event(event, &mut fresh);
-                    self.newest = None;
+                    self.newest.forget();
                     if listed {
                         // What the runtime told of before may be nobody's, and ends.
                         housekeeping.reset_immediately();

@@ -6,9 +6,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Node;
+use kube::api::Api;
 use rk_kubelet::PodUrl;
 use serde_json::{Value, json};
-use support::{Rig, eventually, ready};
+use support::{RESOURCE, Rig, eventually, ready};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
@@ -146,4 +148,49 @@ async fn pods_of_an_address_run_stay_while_it_is_away_and_go_when_it_says_so() {
         if rig.cri.running("own-node-a").is_empty() { Ok(()) } else { Err("it runs".to_owned()) }
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_of_an_address_that_answers_late_keeps_its_devices_and_runs_on() {
+    let server = Server::start().await;
+    server.answers("503 Service Unavailable", "");
+    let own = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "own"},
+        "spec": {"terminationGracePeriodSeconds": 1, "containers": [{"name": "c", "image": "img:1", "command": ["run"],
+            "resources": {"limits": {RESOURCE: "1"}}}]}});
+    let mut rig = Rig::new().await;
+    let plugins = rig.options.dirs.kubelet.join("device-plugins");
+    rig.kubelet = None;
+    // That of the kubelet before must not pass for the new one's.
+    let _ = std::fs::remove_file(plugins.join("kubelet.sock"));
+    rig.options.static_pod_url =
+        PodUrl { url: server.url.clone(), headers: BTreeMap::new(), every: Duration::from_millis(500) };
+    rig.start_kubelet();
+    eventually("the new kubelet's socket", 30, || async {
+        tokio::net::UnixStream::connect(plugins.join("kubelet.sock")).await.map_err(|e| e.to_string())
+    })
+    .await;
+    let _plugin = support::start_device_plugin(&plugins).await;
+    let nodes: Api<Node> = Api::all(rig.control.client.clone());
+    eventually("the node counts the devices", 60, || async {
+        let status = nodes.get("node-a").await.map_err(|e| e.to_string())?.status.unwrap_or_default();
+        let works = status.allocatable.and_then(|all| all.get(RESOURCE).map(|amount| amount.0.clone()));
+        if works.as_deref() == Some("2") { Ok(()) } else { Err(format!("{works:?}")) }
+    })
+    .await;
+    server.answers("200 OK", &own.to_string());
+    rig.status("own-node-a", "the mirror tells that the pod is ready", 60, ready).await;
+    let running = rig.cri.running("own-node-a");
+    assert_eq!(running.len(), 1);
+
+    server.answers("503 Service Unavailable", "");
+    rig.kubelet = None;
+    rig.start_kubelet();
+    // The API has told all of its pods by then, the address none of its own, and no plugin is here.
+    rig.create("other", json!({"containers": [{"name": "c", "image": "img:1", "command": ["run"]}]})).await;
+    rig.status("other", "a pod of the API is ready", 60, ready).await;
+    server.answers("200 OK", &list(&[own]));
+    server.asked(6).await;
+    assert_eq!(rig.cri.running("own-node-a"), running, "it was not refused");
+    let held = std::fs::read_to_string(plugins.join("rk_allocations.json")).unwrap();
+    assert!(held.contains("right"), "{held}");
 }

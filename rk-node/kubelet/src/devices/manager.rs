@@ -191,15 +191,23 @@ impl Devices {
         self.state().table.pod(uid).cloned().unwrap_or_default()
     }
 
+    fn holds(&self, pod: &Pod, container: &Container, resource: &str) -> bool {
+        self.state().table.of(spec::uid(pod), &container.name, resource).is_some()
+    }
+
     /// Gives the containers of a pod the devices that they ask for, before anything of it begins, and asks the plugins what is needed to
-    /// use them.
+    /// use them. Containers that hold theirs while the plugin has not come back wait for it when they begin.
     ///
     /// # Errors
     /// There are too few, or a plugin is not here or does not give them.
     pub async fn allocate(&self, pod: &Pod) -> Result<(), String> {
         for container in spec::init_containers(pod).iter().chain(spec::app_containers(pod)) {
             for (resource, wanted) in wants(container) {
-                let plugin = self.plugin(resource).map_err(|_| none_healthy(resource))?;
+                let plugin = match self.plugin(resource) {
+                    // It was given devices before this kubelet began, and waits for their plugin as what runs does.
+                    Err(_) if self.holds(pod, container, resource) => continue,
+                    found => found.map_err(|_| none_healthy(resource))?,
+                };
                 let Some(plugin) = plugin else { continue };
                 let ids = self.hold(pod, container, resource, &plugin, wanted).await?;
                 self.answer((pod, container, resource), &plugin, &ids).await?;
@@ -311,6 +319,7 @@ impl Devices {
     pub fn keep(&self, pods: &BTreeSet<String>) {
         let mut state = self.state();
         state.answers.retain(|(pod, ..), _| pods.contains(pod));
+        state.unasked.retain(|(pod, ..)| pods.contains(pod));
         if state.table.keep(pods)
             && let Err(problem) = self.save(&state.table)
         {
@@ -341,4 +350,42 @@ fn add(config: &mut cri::ContainerConfig, answer: api::ContainerAllocateResponse
         permissions: d.permissions,
     }));
     config.cdi_devices.extend(answer.cdi_devices.into_iter().map(|d| cri::CdiDevice { name: d.name }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const LAMP: &str = "example.com/lamp";
+
+    #[tokio::test]
+    async fn who_holds_devices_waits_for_their_plugin_when_the_machine_is_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let own = dir.path().join("device-plugins");
+        std::fs::create_dir(&own).unwrap();
+        std::fs::write(own.join(RESOURCES), json!([LAMP]).to_string()).unwrap();
+        std::fs::write(own.join(CHECKPOINT), json!({"old": {"c": {LAMP: ["a"]}}}).to_string()).unwrap();
+        let devices = Devices::open(dir.path());
+        let container = json!({"name": "c", "resources": {"limits": {LAMP: "1"}}});
+        for (uid, want) in [("old", Ok(())), ("new", Err(none_healthy(LAMP)))] {
+            let pod = json!({"metadata": {"uid": uid}, "spec": {"containers": [container]}});
+            let pod: Pod = serde_json::from_value(pod).unwrap();
+            assert_eq!(devices.could(&pod, false), want, "{uid}");
+            assert_eq!(devices.allocate(&pod).await, want, "{uid}");
+            let mut config = cri::ContainerConfig::default();
+            let begun = devices.provide(&pod, &spec::app_containers(&pod)[0], &mut config).await;
+            assert!(begun.unwrap_err().contains("has not registered yet"), "{uid}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_known_of_who_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let devices = Devices::open(dir.path());
+        let holder = |uid: &str| (uid.to_owned(), "c".to_owned(), LAMP.to_owned());
+        devices.state().unasked.extend([holder("here"), holder("gone")]);
+        devices.keep(&BTreeSet::from(["here".to_owned()]));
+        assert_eq!(devices.state().unasked, BTreeSet::from([holder("here")]));
+    }
 }

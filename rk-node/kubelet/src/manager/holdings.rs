@@ -1,6 +1,7 @@
 //! What pods have of the node for themselves: given when they are taken, taken back when they have ended.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
 
@@ -8,6 +9,16 @@ use super::{Handle, Manager};
 use crate::admission::{Refusal, unexpected};
 use crate::numa::TopologyPolicy;
 use crate::pod::spec;
+
+/// With those that come: a pod of a manifest that has no worker yet may have run before this kubelet did, and goes on with what it has.
+fn with_comers(
+    holders: &BTreeSet<String>,
+    asked: &BTreeMap<String, Arc<Pod>>,
+    is_here: impl Fn(&str) -> bool,
+) -> BTreeSet<String> {
+    let comers = asked.keys().filter(|uid| !is_here(uid.as_str()));
+    holders.iter().chain(comers).cloned().collect()
+}
 
 impl Manager {
     /// Gives the pod what it wants for itself; the containers of all others make room at once.
@@ -50,6 +61,7 @@ impl Manager {
     }
 
     pub(super) fn keep(&self, holders: &BTreeSet<String>) {
+        let holders = &with_comers(holders, &self.statics.borrow().pods, |uid| self.workers.contains_key(uid));
         // What goes in favour of another leaves it the CPUs that both may run on for a while, but no device is ever two pods'.
         let lasts = |h: &Handle| h.preempted && !h.task.is_finished() && !self.has_ended(h.desired.borrow().pod());
         let ending = self.workers.iter().filter(|(_, handle)| lasts(handle)).map(|(uid, _)| uid.clone());
@@ -77,5 +89,19 @@ impl Manager {
     pub(super) fn has_ended(&self, pod: &Pod) -> bool {
         let phase = |s: &k8s_openapi::api::core::v1::PodStatus| spec::terminal_phase(s.phase.as_deref());
         pod.status.as_ref().is_some_and(phase) || self.context.status.latest(spec::uid(pod)).as_ref().is_some_and(phase)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_of_a_manifest_that_has_yet_to_come_keeps_what_it_has() {
+        let set = |uids: &[&str]| -> BTreeSet<String> { uids.iter().map(|uid| (*uid).to_owned()).collect() };
+        let asked: BTreeMap<String, Arc<Pod>> =
+            ["comes", "runs", "ended"].map(|uid| (uid.to_owned(), Arc::<Pod>::default())).into();
+        let kept = with_comers(&set(&["runs", "of-api"]), &asked, |uid| ["runs", "ended", "of-api"].contains(&uid));
+        assert_eq!(kept, set(&["comes", "of-api", "runs"]), "one that has ended here has nothing any more");
     }
 }

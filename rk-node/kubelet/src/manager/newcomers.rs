@@ -12,15 +12,19 @@ use crate::pod::status::PREEMPTED;
 use crate::preemption;
 use crate::shutdown::{NODE_SHUTDOWN, REFUSED_MESSAGE};
 
+/// Whether the pod is yet to be admitted: what runs here already was before this kubelet started, and what ends takes nothing.
+pub(super) fn is_to_admit(pod: &Pod) -> bool {
+    let status = pod.status.as_ref();
+    let known = status.is_some_and(|s| s.start_time.is_some());
+    let over =
+        spec::terminal_phase(status.and_then(|s| s.phase.as_deref())) || pod.metadata.deletion_timestamp.is_some();
+    !known && !over
+}
+
 impl Manager {
     /// Whether the node takes the pod, and what it is given then.
     pub(super) fn admission(&mut self, pod: &Pod) -> Result<(), Refusal> {
-        let status = pod.status.as_ref();
-        // What runs here already was admitted before this kubelet started.
-        let known = status.is_some_and(|s| s.start_time.is_some());
-        let over =
-            spec::terminal_phase(status.and_then(|s| s.phase.as_deref())) || pod.metadata.deletion_timestamp.is_some();
-        if known || over {
+        if !is_to_admit(pod) {
             return Ok(());
         }
         if self.leaving.is_some() {
@@ -31,7 +35,7 @@ impl Manager {
         let others: Vec<&Pod> = others.iter().map(AsRef::as_ref).collect();
         let (mut node, max_pods) = (self.context.node.borrow().clone(), self.context.options.max_pods);
         node.lapsed = self.context.devices.lapsed();
-        if let Some(newest) = &self.newest {
+        if let Some(newest) = self.newest.node() {
             node.admit_by(newest);
         }
         let options = &self.context.options;

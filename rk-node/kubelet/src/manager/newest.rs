@@ -8,15 +8,58 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::Api;
 use rk_watch::Event;
+use tokio::time::Instant;
 
+use super::newcomers::is_to_admit;
 use super::{Fresh, Manager};
 use crate::admission::suits;
-use crate::context::{NodeFacts, Shared};
+use crate::context::NodeFacts;
 use crate::pod::spec;
 use crate::static_pods::is_mirror;
 
 /// How long the API may take to tell of the node; pods that come meanwhile wait.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// After an API that took longer nobody asks for so long: else every pod that comes would keep all others of the node waiting.
+const SPARED: Duration = Duration::from_secs(30);
+
+/// The node as the API has it now.
+#[derive(Default)]
+pub(super) struct Newest {
+    /// There while pods are admitted that the node did not suit as it was heard of last.
+    node: Option<Node>,
+    /// Until when the API is not asked.
+    spared: Option<Instant>,
+}
+
+impl Newest {
+    /// The node, if it was looked at for what is being admitted.
+    pub(super) fn node(&self) -> Option<&Node> {
+        self.node.as_ref()
+    }
+
+    /// What was looked at has served.
+    pub(super) fn forget(&mut self) {
+        self.node = None;
+    }
+
+    fn may_ask(&self, now: Instant) -> bool {
+        self.spared.is_none_or(|until| until <= now)
+    }
+
+    /// Takes what the API told; `None` when it took too long.
+    fn take(&mut self, told: Option<Result<Node, kube::Error>>, now: Instant) {
+        match told {
+            Some(Ok(node)) => self.node = Some(node),
+            Some(Err(error)) => {
+                tracing::warn!("the node cannot be looked at for a new pod: {}", crate::api_error::chain(&error));
+            }
+            None => {
+                tracing::warn!("looking at the node for a new pod took too long");
+                self.spared = Some(now + SPARED);
+            }
+        }
+    }
+}
 
 /// The pods that an event brings to be admitted.
 fn brought<'a>(event: &'a Event<Pod>, fresh: &'a Fresh) -> &'a [Pod] {
@@ -29,38 +72,26 @@ fn brought<'a>(event: &'a Event<Pod>, fresh: &'a Fresh) -> &'a [Pod] {
 
 /// Whether a pod that has not begun would be refused for its node's labels or taints.
 fn is_doubtful(pod: &Pod, node: &NodeFacts) -> bool {
-    let status = pod.status.as_ref();
-    let begun = status.is_some_and(|s| s.start_time.is_some());
-    let over =
-        spec::terminal_phase(status.and_then(|s| s.phase.as_deref())) || pod.metadata.deletion_timestamp.is_some();
-    !begun && !over && !is_mirror(pod) && !suits(pod, node)
+    is_to_admit(pod) && !is_mirror(pod) && !suits(pod, node)
 }
 
 impl Manager {
     /// Asks the API for the node where an event brings a pod that does not suit it as it was heard of last.
     pub(super) async fn look_anew(&mut self, event: &Event<Pod>, fresh: &Fresh) {
-        self.newest = if self.doubts(event, fresh) { ask(self.context.clone()).await } else { None };
+        // While the machine goes down nobody is taken, whatever the node is like.
+        if self.leaving.is_some() || !self.newest.may_ask(Instant::now()) || !self.doubts(event, fresh) {
+            return;
+        }
+        let nodes: Api<Node> = Api::all(self.context.client.clone());
+        let name = self.context.options.node_name.clone();
+        let told = tokio::time::timeout(PATIENCE, nodes.get(&name)).await.ok();
+        self.newest.take(told, Instant::now());
     }
 
     fn doubts(&self, event: &Event<Pod>, fresh: &Fresh) -> bool {
         let node = self.context.node.borrow();
         let mut new = brought(event, fresh).iter().filter(|pod| !self.workers.contains_key(spec::uid(pod)));
         new.any(|pod| is_doubtful(pod, &node))
-    }
-}
-
-async fn ask(context: Shared) -> Option<Node> {
-    let nodes: Api<Node> = Api::all(context.client.clone());
-    match tokio::time::timeout(PATIENCE, nodes.get(&context.options.node_name)).await {
-        Ok(Ok(node)) => Some(node),
-        Ok(Err(error)) => {
-            tracing::warn!("the node cannot be looked at for a new pod: {}", crate::api_error::chain(&error));
-            None
-        }
-        Err(_) => {
-            tracing::warn!("looking at the node for a new pod took too long");
-            None
-        }
     }
 }
 
@@ -95,6 +126,22 @@ mod tests {
         node.admit_by(&serde_json::from_value(tainted).unwrap());
         let free: Pod = serde_json::from_value(json!({"spec": {"containers": []}})).unwrap();
         assert!(is_doubtful(&free, &node) && node.labels.is_empty());
+    }
+
+    #[test]
+    fn an_api_that_keeps_the_node_waiting_is_not_asked_for_every_pod() {
+        let (mut newest, now) = (Newest::default(), Instant::now());
+        assert!(newest.may_ask(now));
+        let gone = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        newest.take(Some(Err(kube::Error::Service(gone.into()))), now);
+        assert!(newest.may_ask(now) && newest.node().is_none(), "that cost no time");
+        newest.take(None, now);
+        let asked = [now, now + SPARED / 2, now + SPARED].map(|at| newest.may_ask(at));
+        assert_eq!(asked, [false, false, true]);
+        newest.take(Some(Ok(Node::default())), now + SPARED);
+        assert!(newest.node().is_some() && newest.may_ask(now + SPARED));
+        newest.forget();
+        assert!(newest.node().is_none(), "who comes next is looked at anew");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
+use tokio::sync::watch;
 
 use super::Manager;
 use crate::pod::worker::Desired;
@@ -41,6 +42,13 @@ fn ending(workers: &[Desired]) -> BTreeSet<String> {
     ending.map(|desired| spec::uid(desired.pod()).to_owned()).collect()
 }
 
+/// Whether every source of manifests was read, and what they ask for has its workers by now.
+fn is_taken_over(statics: &watch::Receiver<Asked>) -> bool {
+    let whole = statics.borrow().whole;
+    // Nobody tells any more when that is an error: what was told last is all there is.
+    whole && !statics.has_changed().unwrap_or(false)
+}
+
 impl Manager {
     /// Runs what the manifests ask for now, and ends what they asked for before.
     pub(super) fn on_statics(&mut self) {
@@ -73,7 +81,7 @@ impl Manager {
 
     /// Whether the API and every source of manifests were heard: what runs here and has no worker is nobody's then.
     pub(super) fn knows_all(&self) -> bool {
-        self.synced && self.statics.borrow().whole
+        self.synced && is_taken_over(&self.statics)
     }
 
     /// Tells a worker what its pod is now. One that is put back after it has ended had nothing of its own any more: it needs room
@@ -101,7 +109,6 @@ impl Manager {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use tokio::sync::watch;
 
     use super::super::Handle;
     use super::*;
@@ -172,6 +179,18 @@ mod tests {
         assert!(!handle.returns(), "it runs again");
         handle.desired.send_replace(Desired::Present(of_api("3")));
         assert!(!handle.returns(), "pods of the API are told from each other by their UIDs");
+    }
+
+    #[test]
+    fn what_runs_is_nobodys_once_the_manifests_that_ask_for_it_could_have_workers() {
+        let (tell, mut statics) = watch::channel(Asked::default());
+        assert!(!is_taken_over(&statics), "an address has not answered");
+        tell.send_replace(Asked { whole: true, ..Asked::default() });
+        assert!(!is_taken_over(&statics), "what it answered was not looked at");
+        statics.mark_unchanged();
+        assert!(is_taken_over(&statics));
+        drop(tell);
+        assert!(is_taken_over(&statics));
     }
 
     #[test]

@@ -107,6 +107,7 @@ pub fn container_status(source: &Source<'_>) -> ContainerStatus {
             Some(past) => not_yet_again(source, past, &mut status),
             None => never_seen(source, &mut status),
         }
+        keep_given(source, &mut status);
         return status;
     };
     status.container_id = Some(api_id(&last.id));
@@ -173,6 +174,14 @@ fn not_yet_again(source: &Source<'_>, past: &RuntimeContainer, status: &mut Cont
         false => waiting_state(not_made(source), None),
     });
     hold_back(source, status);
+}
+
+/// While a resize waits, a container that is not here keeps what it was given before: it begins with that, and with what it asks for only
+/// once that is allocated. Without it nobody could tell that it asks for more.
+fn keep_given(source: &Source<'_>, status: &mut ContainerStatus) {
+    let Some(old) = source.old.filter(|_| source.pending && source.kind != Kind::Ephemeral) else { return };
+    status.allocated_resources.clone_from(&old.allocated_resources);
+    status.resources.clone_from(&old.resources);
 }
 
 /// Why a container waits that nobody has tried to make yet.

@@ -296,6 +296,21 @@ fn a_pod_tells_what_it_has_as_a_whole() {
 }
 
 #[test]
+fn a_container_that_is_not_here_keeps_what_it_was_given_while_its_resize_waits() {
+    let asks = |cpu: &str| json!({"requests": {"cpu": cpu}});
+    let mut pod = pod(json!({"containers": [{"name": "a", "resources": asks("4")}]}));
+    let had = json!([{"name": "a", "image": "i", "imageID": "", "ready": true, "restartCount": 0,
+        "allocatedResources": {"cpu": "1"}, "resources": asks("1")}]);
+    pod.status = serde_json::from_value(json!({"containerStatuses": had})).unwrap();
+    let (reason, nothing) = (("Deferred".to_owned(), String::new()), RuntimePod::default());
+    for (pending, want) in [(Some(&reason), (json!({"cpu": "1"}), asks("1"))), (None, (Value::Null, Value::Null))] {
+        let status = pod_status(&StatusInputs { resize_pending: pending, ..inputs(&pod, &nothing) });
+        let told = serde_json::to_value(&status).unwrap()["containerStatuses"][0].take();
+        assert_eq!((told["allocatedResources"].clone(), told["resources"].clone()), want, "{pending:?}");
+    }
+}
+
+#[test]
 fn the_devices_of_app_containers_are_told_with_their_health() {
     let pod = pod(json!({"initContainers": [{"name": "i"}], "containers": [{"name": "a"}, {"name": "b"}]}));
     let found = runtime(&pod, &[sandbox(0, true)], &["a:running"]);
