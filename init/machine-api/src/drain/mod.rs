@@ -11,8 +11,8 @@ mod restart;
 use crate::disks::Teller;
 use crate::log;
 use crate::node::{NODE_STATUS, write_private};
-use cluster::{Cluster, PKI};
-use plan::{Leaving, leaving};
+use cluster::{Answer, Cluster, PKI};
+use plan::{Cordon, Leaving, Made, leaving, made, whose};
 use rk_config::{MachineConfig, STATE_DIR};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -79,8 +79,10 @@ pub(crate) async fn drain(config: &MachineConfig, deadline: Duration, teller: &T
 /// Answers whether it was us: an operator's cordon is left alone, and none is made that nobody would remember to undo.
 async fn take_out(cluster: &Cluster) -> Result<bool, String> {
     let node = cluster.ask("GET", &format!("/api/v1/nodes/{}", cluster.node), None).await?.good()?;
-    if node.pointer("/spec/unschedulable").and_then(Value::as_bool) == Some(true) {
-        return Ok(note().exists());
+    match whose(&node, note().exists()) {
+        Cordon::Ours => return Ok(true),
+        Cordon::Others => return Ok(false),
+        Cordon::Nobodys => {}
     }
     // A full disk must not keep its machine from restarting; the taint of that pressure keeps pods away meanwhile.
     if let Err(err) = write_private(&note(), b"by an upgrade\n") {
@@ -89,15 +91,27 @@ async fn take_out(cluster: &Cluster) -> Result<bool, String> {
             cluster.node,
             note().display()
         ));
+        forget_note();
         return Ok(false);
     }
-    cordon(cluster, true).await.map(|()| true)
+    let answer = ask_cordon(cluster, true).await;
+    match made(answer.as_ref().ok().map(|answer| answer.status)) {
+        Made::Yes => {}
+        // A note of what never was would have the next boot undo an operator's cordon.
+        Made::No => forget_note(),
+        Made::Perhaps => Drained { cluster: Some(cluster.clone()), cordoned: true }.undo().await,
+    }
+    answer?.good().map(|_| true)
 }
 
 async fn cordon(cluster: &Cluster, cordoned: bool) -> Result<(), String> {
+    ask_cordon(cluster, cordoned).await?.good().map(drop)
+}
+
+async fn ask_cordon(cluster: &Cluster, cordoned: bool) -> Result<Answer, String> {
     let patch = json!({"spec": {"unschedulable": if cordoned { Value::Bool(true) } else { Value::Null }}});
     let path = format!("/api/v1/nodes/{}", cluster.node);
-    cluster.ask("PATCH", &path, Some((MERGE, &patch))).await?.good().map(drop)
+    cluster.ask("PATCH", &path, Some((MERGE, &patch))).await
 }
 
 async fn evict_all(cluster: &Cluster, deadline: Instant, teller: &Teller) -> Result<(), Status> {
