@@ -280,12 +280,20 @@ fn interest(read: bool, write: bool) -> PollFlags {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
+
+    impl Supervisor {
+        /// One of a sandbox without namespaces, in `dir`.
+        pub(crate) fn of_test(dir: &Path) -> Self {
+            let listener = crate::daemon::listen_at(&dir.join("s"), 1).unwrap();
+            Self::new(dir.to_owned(), SandboxConfig::default(), listener, None).unwrap()
+        }
+    }
 
     #[test]
     fn what_a_killed_worker_left_goes_when_it_is_known_to_have_ended() {
         let dir = tempfile::tempdir().unwrap();
-        let listener = crate::daemon::listen_at(&dir.path().join("s"), 1).unwrap();
-        let mut supervisor = Supervisor::new(dir.path().to_owned(), SandboxConfig::default(), listener, None).unwrap();
+        let mut supervisor = Supervisor::of_test(dir.path());
         let left = scratch::make(dir.path(), "c").unwrap();
         // The end of a worker that says nothing.
         let (result, _) = rustix::pipe::pipe().unwrap();
