@@ -33,10 +33,9 @@ impl Upstream {
         Self { file, own, known: Mutex::new((None, Vec::new())), cache: Cache::default() }
     }
 
-    /// Forwards a query as it is. Nothing when no server answers.
-    pub(crate) async fn forward(&self, packet: &[u8], question: &Query, tcp: bool) -> Option<Vec<u8>> {
-        let id: [u8; 2] = packet.get(..2)?.try_into().ok()?;
-        if let Some(kept) = self.cache.get(question, id, Instant::now()) {
+    /// Forwards a query as it is, whose bytes are `packet`. Nothing when no server answers.
+    pub(crate) async fn forward(&self, packet: &[u8], query: &Message, tcp: bool) -> Option<Vec<u8>> {
+        if let Some(kept) = self.cache.get(query, Instant::now()) {
             return Some(kept);
         }
         let servers = self.servers();
@@ -46,8 +45,8 @@ impl Upstream {
                 false => ask_udp(*server, packet, PATIENCE).await,
             };
             match asked {
-                Ok(answer) if answers(&answer, id, question) => {
-                    self.cache.put(question, &answer, Instant::now());
+                Ok(answer) if answers(&answer, query) => {
+                    self.cache.put(query, &answer, Instant::now());
                     return Some(answer);
                 }
                 Ok(_) => {}
@@ -59,15 +58,14 @@ impl Upstream {
 
     /// Adds what `name` resolves to elsewhere to a reply that ends in an alias to it.
     pub(crate) async fn resolve_into(&self, name: &Name, kind: RecordType, reply: &mut Message) {
-        let question = Query::query(name.clone(), kind);
         let mut query = Message::new(rand::random(), MessageType::Query, OpCode::Query);
         query.metadata.recursion_desired = true;
-        query.add_query(question.clone());
+        query.add_query(Query::query(name.clone(), kind));
         let Ok(packet) = query.to_vec() else { return };
-        let Some(mut answer) = self.message(&packet, &question, false).await else { return };
+        let Some(mut answer) = self.message(&packet, &query, false).await else { return };
         if answer.metadata.truncation {
             // The query is ours, with room for 512 bytes: what the client takes says nothing of it.
-            answer = self.message(&packet, &question, true).await.unwrap_or(answer);
+            answer = self.message(&packet, &query, true).await.unwrap_or(answer);
         }
         reply.metadata.authoritative = false;
         reply.metadata.truncation = answer.metadata.truncation;
@@ -75,8 +73,8 @@ impl Upstream {
         reply.answers.extend(answer.answers);
     }
 
-    async fn message(&self, packet: &[u8], question: &Query, tcp: bool) -> Option<Message> {
-        Message::from_vec(&self.forward(packet, question, tcp).await?).ok()
+    async fn message(&self, packet: &[u8], query: &Message, tcp: bool) -> Option<Message> {
+        Message::from_vec(&self.forward(packet, query, tcp).await?).ok()
     }
 
     /// The servers of `resolv.conf`, read anew when the file changed. It lies in memory, and threads for file work may all wait for a
@@ -95,10 +93,10 @@ impl Upstream {
     }
 }
 
-/// Whether the packet answers this very question.
-fn answers(packet: &[u8], id: [u8; 2], question: &Query) -> bool {
-    let Ok(message) = Message::from_vec(packet) else { return false };
-    packet.get(..2) == Some(&id[..])
+/// Whether the packet answers the one question of this very query.
+fn answers(packet: &[u8], query: &Message) -> bool {
+    let (Ok(message), [question]) = (Message::from_vec(packet), query.queries.as_slice()) else { return false };
+    message.metadata.id == query.metadata.id
         && message.metadata.message_type == MessageType::Response
         && message.queries.iter().any(|q| q.query_type == question.query_type && q.name == question.name)
 }
