@@ -17,7 +17,8 @@ use crate::runtime::Runtime;
 
 /// Connections whose sessions have not begun yet: whatever runs in the node's network can make some, and none is to take all descriptors.
 const OPENING: usize = 128;
-/// How long a client may take until its session begins, whatever else it asks. The kubelet, on this machine, asks as soon as it is connected.
+/// How long a client may take until its session begins, whatever else it asks. The kubelet, on this machine, asks as soon as it is
+/// connected.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Serves streaming sessions until the task is dropped.
