@@ -56,7 +56,7 @@ pub(crate) async fn respond(
     };
     match local(zone, &question.name, question.query_type, &mut reply) {
         Local::Answered => pack(&query, reply, transport),
-        Local::Foreign => match upstream.forward(packet, &question, transport == Transport::Tcp).await {
+        Local::Foreign => match upstream.forward(packet, &query, transport == Transport::Tcp).await {
             Some(answer) => fitting(&query, reply, answer, transport),
             None => {
                 reply.metadata.response_code = ResponseCode::ServFail;

@@ -33,10 +33,9 @@ impl Upstream {
         Self { file, own, known: Mutex::new((None, Vec::new())), cache: Cache::default() }
     }
 
-    /// Forwards a query as it is. Nothing when no server answers.
-    pub(crate) async fn forward(&self, packet: &[u8], question: &Query, tcp: bool) -> Option<Vec<u8>> {
-        let id: [u8; 2] = packet.get(..2)?.try_into().ok()?;
-        if let Some(kept) = self.cache.get(question, id, Instant::now()) {
+    /// Forwards a query as it is, whose bytes are `packet`. Nothing when no server answers.
+    pub(crate) async fn forward(&self, packet: &[u8], query: &Message, tcp: bool) -> Option<Vec<u8>> {
+        if let Some(kept) = self.cache.get(query, Instant::now()) {
             return Some(kept);
         }
         let servers = self.servers();
@@ -46,8 +45,8 @@ impl Upstream {
                 false => ask_udp(*server, packet, PATIENCE).await,
             };
             match asked {
-                Ok(answer) if answers(&answer, id, question) => {
-                    self.cache.put(question, &answer, Instant::now());
+                Ok(answer) if answers(&answer, query) => {
+                    self.cache.put(query, &answer, Instant::now());
                     return Some(answer);
                 }
                 Ok(_) => {}
@@ -59,17 +58,23 @@ impl Upstream {
 
     /// Adds what `name` resolves to elsewhere to a reply that ends in an alias to it.
     pub(crate) async fn resolve_into(&self, name: &Name, kind: RecordType, reply: &mut Message) {
-        let question = Query::query(name.clone(), kind);
         let mut query = Message::new(rand::random(), MessageType::Query, OpCode::Query);
         query.metadata.recursion_desired = true;
-        query.add_query(question.clone());
+        query.add_query(Query::query(name.clone(), kind));
         let Ok(packet) = query.to_vec() else { return };
-        let answer = self.forward(&packet, &question, false).await;
-        if let Some(answer) = answer.and_then(|packet| Message::from_vec(&packet).ok()) {
-            reply.metadata.authoritative = false;
-            reply.metadata.response_code = answer.metadata.response_code;
-            reply.answers.extend(answer.answers);
+        let Some(mut answer) = self.message(&packet, &query, false).await else { return };
+        if answer.metadata.truncation {
+            // The query is ours, with room for 512 bytes: what the client takes says nothing of it.
+            answer = self.message(&packet, &query, true).await.unwrap_or(answer);
         }
+        reply.metadata.authoritative = false;
+        reply.metadata.truncation = answer.metadata.truncation;
+        reply.metadata.response_code = answer.metadata.response_code;
+        reply.answers.extend(answer.answers);
+    }
+
+    async fn message(&self, packet: &[u8], query: &Message, tcp: bool) -> Option<Message> {
+        Message::from_vec(&self.forward(packet, query, tcp).await?).ok()
     }
 
     /// The servers of `resolv.conf`, read anew when the file changed. It lies in memory, and threads for file work may all wait for a
@@ -88,10 +93,78 @@ impl Upstream {
     }
 }
 
-/// Whether the packet answers this very question.
-fn answers(packet: &[u8], id: [u8; 2], question: &Query) -> bool {
-    let Ok(message) = Message::from_vec(packet) else { return false };
-    packet.get(..2) == Some(&id[..])
+/// Whether the packet answers the one question of this very query.
+fn answers(packet: &[u8], query: &Message) -> bool {
+    let (Ok(message), [question]) = (Message::from_vec(packet), query.queries.as_slice()) else { return false };
+    message.metadata.id == query.metadata.id
         && message.metadata.message_type == MessageType::Response
         && message.queries.iter().any(|q| q.query_type == question.query_type && q.name == question.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use hickory_proto::rr::rdata::A;
+    use hickory_proto::rr::{RData, Record};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, UdpSocket};
+
+    use super::*;
+
+    const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    /// Records that do not fit into an answer over UDP.
+    const MANY: u8 = 60;
+
+    /// What a server says to a query: all of it, or that it does not fit.
+    fn said(query: &[u8], whole: bool) -> Vec<u8> {
+        let query = Message::from_vec(query).unwrap();
+        let mut reply = Message::response(query.metadata.id, OpCode::Query);
+        let name = query.queries[0].name.clone();
+        reply.queries = query.queries;
+        reply.metadata.truncation = !whole;
+        let addresses = (1..=MANY).filter(|_| whole).map(|n| RData::A(A(Ipv4Addr::new(192, 0, 2, n))));
+        reply.answers.extend(addresses.map(|address| Record::from_rdata(name.clone(), 60, address)));
+        reply.to_vec().unwrap()
+    }
+
+    /// A server whose answers do not fit into UDP.
+    async fn server() -> SocketAddr {
+        let (udp, tcp) = loop {
+            // Both transports need the same port, and only one of them picks it.
+            let udp = UdpSocket::bind((LOOPBACK, 0)).await.unwrap();
+            if let Ok(tcp) = TcpListener::bind(udp.local_addr().unwrap()).await {
+                break (udp, tcp);
+            }
+        };
+        let address = udp.local_addr().unwrap();
+        tokio::spawn(async move {
+            let mut buffer = [0; 512];
+            while let Ok((size, client)) = udp.recv_from(&mut buffer).await {
+                udp.send_to(&said(&buffer[..size], false), client).await.unwrap();
+            }
+        });
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = tcp.accept().await {
+                let mut query = vec![0; stream.read_u16().await.unwrap().into()];
+                stream.read_exact(&mut query).await.unwrap();
+                let answer = said(&query, true);
+                stream.write_u16(answer.len().try_into().unwrap()).await.unwrap();
+                stream.write_all(&answer).await.unwrap();
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn what_an_alias_leads_to_is_asked_for_over_tcp_when_it_does_not_fit() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let changed = file.as_file().metadata().unwrap().modified().ok();
+        let upstream = Upstream::new(file.path().to_owned(), "192.0.2.1".parse().unwrap());
+        let servers = vec![server().await];
+        *upstream.known.lock().unwrap() = (changed, servers);
+        let mut reply = Message::response(7, OpCode::Query);
+        upstream.resolve_into(&Name::from_ascii("many.example.").unwrap(), RecordType::A, &mut reply).await;
+        assert_eq!((reply.answers.len(), reply.metadata.truncation), (usize::from(MANY), false));
+    }
 }

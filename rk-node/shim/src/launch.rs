@@ -19,8 +19,7 @@ use rustix::fs::{AtFlags, Gid, Mode, OFlags, ResolveFlags, Uid};
 
 use crate::executor::Launcher;
 use crate::join::Join;
-use crate::scratch::Scratch;
-use crate::{cgroup, devices, propagation, seccomp, stage};
+use crate::{cgroup, devices, propagation, scratch, seccomp, stage};
 
 /// The full spec as the CRI server wrote it, and the one libcontainer reads.
 const FULL_SPEC: &str = "spec.json";
@@ -100,12 +99,12 @@ pub fn exec(dir: &Path, id: &str, bundle: &Path, init: i32, mut process: Process
     }
     process.set_capabilities(None);
     ensure_home(&mut process);
-    let scratch = Scratch::make(dir, id)?;
-    let file = scratch.root().join(PROCESS);
+    let root = scratch::make(dir, id)?;
+    let file = root.join(PROCESS);
     fs::write(&file, serde_json::to_vec(&process)?)?;
     let below =
         spec.linux().as_ref().and_then(|l| l.cgroups_path().as_deref()).and_then(|path| cgroup::sub_cgroup(path, init));
-    let joined = builder(id, scratch.root(), launcher, stdio)?
+    let joined = builder(id, &root, launcher, stdio)?
         .as_tenant()
         .with_process(Some(&file))
         .with_sub_cgroup(below)

@@ -1,6 +1,8 @@
 //! The namespaces that containers of a pod share, made once and pinned as bind mounts so that they outlive every process.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -67,10 +69,16 @@ pub fn fill(config: &SandboxConfig) -> Result<()> {
         if !namespaced(name, config) {
             bail!("sysctl {name:?} is not kept in a namespace that this pod has of its own");
         }
-        let path = format!("/proc/sys/{}", name.replace('.', "/"));
-        fs::write(&path, value).with_context(|| format!("set sysctl {name}={value}"))?;
     }
-    Ok(())
+    set_all(&config.sysctls, |name, value| fs::write(format!("/proc/sys/{}", name.replace('.', "/")), value))
+}
+
+/// What is refused at first is tried again once the rest holds: the kernel compares some with each other, such as the first port that
+/// needs no root with the range of local ports.
+fn set_all(sysctls: &BTreeMap<String, String>, set: impl Fn(&str, &str) -> io::Result<()>) -> Result<()> {
+    let refused: Vec<_> = sysctls.iter().filter(|(name, value)| set(name, value).is_err()).collect();
+    let mut refused = refused.into_iter();
+    refused.try_for_each(|(name, value)| set(name, value).with_context(|| format!("set sysctl {name}={value}")))
 }
 
 /// Whether a sysctl belongs to one of the pod's own namespaces; anything else would change the node.
@@ -128,6 +136,29 @@ fn start_pause(dir: &Path) -> Result<Pid> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::Cell;
+
+    #[test]
+    fn sysctls_are_set_in_the_order_in_which_the_kernel_takes_them() {
+        let asked = |range: &str| -> BTreeMap<String, String> {
+            let all = [("net.ipv4.ip_local_port_range", range), ("net.ipv4.ip_unprivileged_port_start", "0")];
+            all.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().collect()
+        };
+        let first = Cell::new(1024);
+        let set = |name: &str, value: &str| {
+            let low: u32 = value.split(' ').next().and_then(|low| low.parse().ok()).unwrap_or(0);
+            match name.ends_with("port_start") {
+                true => first.set(low),
+                false if low < first.get() => return Err(io::Error::from_raw_os_error(libc::EINVAL)),
+                false => {}
+            }
+            Ok(())
+        };
+        set_all(&asked("500 60000"), set).unwrap();
+        let none = |_: &str, _: &str| Err(io::Error::from_raw_os_error(libc::EINVAL));
+        let refused = set_all(&asked("1 2"), none).unwrap_err();
+        assert_eq!(refused.to_string(), "set sysctl net.ipv4.ip_local_port_range=1 2");
+    }
 
     #[test]
     fn only_sysctls_of_the_pods_own_namespaces_are_let_through() {

@@ -186,7 +186,9 @@ impl Supervisor {
                 self.answer(client, &started, master);
                 match self.early.remove(&pid) {
                     Some(exit) => self.answer(client, &Reply::ExecExited(exit), None),
-                    None => drop(self.execs.insert(pid, client)),
+                    None if self.clients.contains_key(&client) => drop(self.execs.insert(pid, client)),
+                    // Who asked went before it knew what to kill.
+                    None => send_signal(pid, libc::SIGKILL),
                 }
             }
             (Purpose::Exec { .. }, Outcome::Failed(message)) => {
@@ -339,4 +341,23 @@ fn internal(message: String) -> Failure {
 
 fn not_found(id: &str) -> Reply {
     Reply::Failed(failure(FailureKind::NotFound, format!("container {id:?} is not known to its shim")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::ExitStatusExt;
+
+    #[test]
+    fn a_command_whose_client_went_while_it_was_started_is_killed() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut supervisor = Supervisor::of_test(dir.path());
+        let mut command = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+        let pid = i32::try_from(command.id()).unwrap();
+        supervisor.finished(7, Purpose::Exec { console: None, size: None }, Outcome::Started(pid));
+        assert!(supervisor.execs.is_empty());
+        // Another test of this process may have taken its end already.
+        let ended = command.wait().map(|end| end.signal());
+        assert!(matches!(ended, Ok(Some(libc::SIGKILL)) | Err(_)), "{ended:?}");
+    }
 }

@@ -17,7 +17,7 @@ use crate::client::Client;
 use crate::console::Console;
 use crate::container::Container;
 use crate::worker::{self, Worker};
-use crate::{clock, exits};
+use crate::{clock, exits, scratch};
 
 /// Connections at once: the CRI server holds one subscription and one per exec, attach or call under way.
 const MAX_CLIENTS: usize = 512;
@@ -256,6 +256,9 @@ impl Supervisor {
         // While the job is listed, the exit of a process that ended already is kept for it.
         self.reap();
         let job = self.jobs.remove(at);
+        if matches!(job.purpose, Purpose::Exec { .. }) {
+            scratch::remove(&self.dir, job.worker.pid);
+        }
         self.finished(job.client, job.purpose, outcome);
         if self.jobs.is_empty() {
             self.early.clear();
@@ -272,4 +275,31 @@ fn interest(read: bool, write: bool) -> PollFlags {
     flags.set(PollFlags::IN, read);
     flags.set(PollFlags::OUT, write);
     flags
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    impl Supervisor {
+        /// One of a sandbox without namespaces, in `dir`.
+        pub(crate) fn of_test(dir: &Path) -> Self {
+            let listener = crate::daemon::listen_at(&dir.join("s"), 1).unwrap();
+            Self::new(dir.to_owned(), SandboxConfig::default(), listener, None).unwrap()
+        }
+    }
+
+    #[test]
+    fn what_a_killed_worker_left_goes_when_it_is_known_to_have_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut supervisor = Supervisor::of_test(dir.path());
+        let left = scratch::make(dir.path(), "c").unwrap();
+        // The end of a worker that says nothing.
+        let (result, _) = rustix::pipe::pipe().unwrap();
+        let worker = Worker { pid: Pid::this(), result };
+        supervisor.jobs.push(Job { worker, client: 0, purpose: Purpose::Exec { console: None, size: None } });
+        supervisor.finish(Pid::this().as_raw());
+        assert!(supervisor.jobs.is_empty() && !left.exists());
+    }
 }

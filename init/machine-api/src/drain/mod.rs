@@ -4,6 +4,7 @@
 //! The node does it itself, with its kubelet's rights: those suffice to cordon itself and to evict its own pods, and evictions
 //! honour disruption budgets. A note on the state disk tells the next boot to undo the cordon.
 
+mod back;
 mod cluster;
 mod plan;
 mod restart;
@@ -11,13 +12,15 @@ mod restart;
 use crate::disks::Teller;
 use crate::log;
 use crate::node::{NODE_STATUS, write_private};
-use cluster::{Cluster, PKI};
-use plan::{Leaving, leaving};
+use back::give_back;
+use cluster::{Answer, Cluster, PKI};
+use plan::{Cordon, Leaving, Made, leaving, made, whose};
 use rk_config::{MachineConfig, STATE_DIR};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 use tonic::Status;
 
@@ -25,7 +28,7 @@ pub use restart::{Deed, restart};
 
 /// Longest time that pods get to leave, in seconds.
 pub(crate) const MOST_DRAIN: u32 = 24 * 3600;
-/// On the state disk: this node was cordoned by an upgrade.
+/// On the state disk: this node was cordoned by a drain, and by which.
 const NOTE: &str = "cordoned";
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 const READY_AGAIN: Duration = Duration::from_secs(3);
@@ -41,12 +44,14 @@ pub struct Drained {
 }
 
 impl Drained {
-    /// The restart does not come: pods may come back at once.
+    /// The restart does not come: pods may come back at once, or as soon as the API server answers.
     pub async fn undo(self) {
-        if let Some(cluster) = self.cluster.filter(|_| self.cordoned) {
-            match cordon(&cluster, false).await {
-                Ok(()) => forget_note(),
-                Err(reason) => log::warn(format_args!("the node stays cordoned: {reason}")),
+        let Some(cluster) = self.cluster.filter(|_| self.cordoned) else { return };
+        match uncordon(cluster.clone()).await {
+            Ok(_) => forget_note(),
+            Err(reason) => {
+                log::warn(format_args!("the node stays cordoned for now: {reason}"));
+                tokio::spawn(async move { give_back(&note(), READY_AGAIN, ready, || uncordon(cluster.clone())).await });
             }
         }
     }
@@ -79,25 +84,45 @@ pub(crate) async fn drain(config: &MachineConfig, deadline: Duration, teller: &T
 /// Answers whether it was us: an operator's cordon is left alone, and none is made that nobody would remember to undo.
 async fn take_out(cluster: &Cluster) -> Result<bool, String> {
     let node = cluster.ask("GET", &format!("/api/v1/nodes/{}", cluster.node), None).await?.good()?;
-    if node.pointer("/spec/unschedulable").and_then(Value::as_bool) == Some(true) {
-        return Ok(note().exists());
+    match whose(&node, note().exists()) {
+        Cordon::Ours => {
+            // It is this drain's from now on. One that cannot be noted anew is undone by who noted it.
+            let _ = write_note();
+            return Ok(true);
+        }
+        Cordon::Others => return Ok(false),
+        Cordon::Nobodys => {}
     }
     // A full disk must not keep its machine from restarting; the taint of that pressure keeps pods away meanwhile.
-    if let Err(err) = write_private(&note(), b"by an upgrade\n") {
+    if let Err(err) = write_note() {
         log::warn(format_args!(
             "{} is drained without a cordon, which could not be noted in {}: {err}",
             cluster.node,
             note().display()
         ));
+        forget_note();
         return Ok(false);
     }
-    cordon(cluster, true).await.map(|()| true)
+    let answer = cordon(cluster, true).await;
+    match made(answer.as_ref().ok().map(|answer| answer.status)) {
+        Made::Yes => {}
+        // A note of what never was would have the next boot undo an operator's cordon.
+        Made::No => forget_note(),
+        Made::Perhaps => Drained { cluster: Some(cluster.clone()), cordoned: true }.undo().await,
+    }
+    answer?.good().map(|_| true)
 }
 
-async fn cordon(cluster: &Cluster, cordoned: bool) -> Result<(), String> {
+/// Answers the node's name.
+async fn uncordon(cluster: Cluster) -> Result<String, String> {
+    cordon(&cluster, false).await?.good()?;
+    Ok(cluster.node)
+}
+
+async fn cordon(cluster: &Cluster, cordoned: bool) -> Result<Answer, String> {
     let patch = json!({"spec": {"unschedulable": if cordoned { Value::Bool(true) } else { Value::Null }}});
     let path = format!("/api/v1/nodes/{}", cluster.node);
-    cluster.ask("PATCH", &path, Some((MERGE, &patch))).await?.good().map(drop)
+    cluster.ask("PATCH", &path, Some((MERGE, &patch))).await
 }
 
 async fn evict_all(cluster: &Cluster, deadline: Instant, teller: &Teller) -> Result<(), Status> {
@@ -161,27 +186,28 @@ fn note() -> PathBuf {
     Path::new(STATE_DIR).join(NOTE)
 }
 
+/// Each drain's differs, so that who undoes the cordon of one leaves that of the next.
+fn write_note() -> io::Result<()> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    write_private(&note(), format!("by a drain at {}\n", since.as_nanos()).as_bytes())
+}
+
 fn forget_note() {
     let _ = std::fs::remove_file(note());
 }
 
-/// Undoes the cordon of the upgrade before, once the node is Ready again. Returns at once when there was none.
+fn ready() -> bool {
+    std::fs::read_to_string(NODE_STATUS).unwrap_or_default().starts_with("True")
+}
+
+/// Undoes the cordon of the restart before, once the node is Ready again. Returns at once when there was none.
 pub async fn return_to_service(config: &MachineConfig) {
-    while note().exists() {
-        tokio::time::sleep(READY_AGAIN).await;
-        if !std::fs::read_to_string(NODE_STATUS).unwrap_or_default().starts_with("True") {
-            continue;
-        }
-        let endpoint = config.cluster.endpoint.clone().unwrap_or_default();
-        let Ok(Some(cluster)) = Cluster::joined(&endpoint, Path::new(PKI)) else { continue };
-        match cordon(&cluster, false).await {
-            Ok(()) => {
-                forget_note();
-                log::news(format_args!("{} takes pods again", cluster.node));
-            }
-            Err(reason) => log::info(format_args!("the node stays cordoned for now: {reason}")),
-        }
-    }
+    let endpoint = config.cluster.endpoint.clone().unwrap_or_default();
+    let undo = || async {
+        let cluster = Cluster::joined(&endpoint, Path::new(PKI))?.ok_or("the node is in no cluster yet")?;
+        uncordon(cluster).await
+    };
+    give_back(&note(), READY_AGAIN, ready, undo).await;
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Which pods leave a node that is drained, as `kubectl drain` chooses them.
+//! Which pods leave a node that is drained, as `kubectl drain` chooses them, and whose its cordon is.
 
 use serde_json::Value;
 
@@ -13,6 +13,46 @@ pub struct Leaving {
     pub name: String,
     /// It is on its way already.
     pub deleted: bool,
+}
+
+/// Who keeps new pods from a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cordon {
+    /// It takes pods.
+    Nobodys,
+    /// It was cordoned by itself, which undoes it.
+    Ours,
+    /// An operator cordoned it, and alone undoes that.
+    Others,
+}
+
+/// Of a Node, given whether a cordon of its own is noted. A note beside a node that takes pods is out of date.
+pub fn whose(node: &Value, noted: bool) -> Cordon {
+    match (node.pointer("/spec/unschedulable").and_then(Value::as_bool), noted) {
+        (Some(true), true) => Cordon::Ours,
+        (Some(true), false) => Cordon::Others,
+        _ => Cordon::Nobodys,
+    }
+}
+
+/// Whether a change that was asked for has been made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Made {
+    /// The server said so.
+    Yes,
+    /// The server refused it.
+    No,
+    /// The server failed, or no answer came: it may have been made before that.
+    Perhaps,
+}
+
+/// By the HTTP status of the answer, if one came.
+pub fn made(status: Option<u16>) -> Made {
+    match status {
+        Some(200..=299) => Made::Yes,
+        Some(400..=499) => Made::No,
+        _ => Made::Perhaps,
+    }
 }
 
 /// Out of a PodList: those that are not over, not of a DaemonSet, which would put them back, and not the node's own static ones.
@@ -49,6 +89,29 @@ fn named(pod: &Value) -> Option<Leaving> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_cordon_is_undone_by_who_made_it_and_none_is_noted_that_was_refused() {
+        for (spec, noted, found) in [
+            (json!({}), false, Cordon::Nobodys),
+            (json!({}), true, Cordon::Nobodys),
+            (json!({"unschedulable": false}), true, Cordon::Nobodys),
+            (json!({"unschedulable": true}), false, Cordon::Others),
+            (json!({"unschedulable": true}), true, Cordon::Ours),
+        ] {
+            assert_eq!(whose(&json!({"spec": spec}), noted), found, "{spec} {noted}");
+        }
+        for (status, found) in [
+            (Some(200), Made::Yes),
+            (Some(403), Made::No),
+            (Some(409), Made::No),
+            (Some(500), Made::Perhaps),
+            (Some(504), Made::Perhaps),
+            (None, Made::Perhaps),
+        ] {
+            assert_eq!(made(status), found, "{status:?}");
+        }
+    }
 
     #[test]
     fn what_is_over_what_a_daemon_set_keeps_and_static_pods_stay() {

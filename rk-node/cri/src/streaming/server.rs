@@ -6,7 +6,7 @@ use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use rk_streaming::Body;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -17,7 +17,8 @@ use crate::runtime::Runtime;
 
 /// Connections whose sessions have not begun yet: whatever runs in the node's network can make some, and none is to take all descriptors.
 const OPENING: usize = 128;
-/// How long a client may take to ask. The kubelet, on this machine, asks as soon as it is connected.
+/// How long a client may take until its session begins, whatever else it asks. The kubelet, on this machine, asks as soon as it is
+/// connected.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Serves streaming sessions until the task is dropped.
@@ -42,12 +43,11 @@ pub(crate) async fn serve(runtime: Arc<Runtime>, listener: TcpListener) {
 /// Hears what a client wants and ends there: the session goes on with the connection in a task of its own.
 async fn open(stream: TcpStream, patience: Duration, answer: impl Fn(Request<Incoming>) -> Response<Body>) {
     let service = service_fn(move |request| std::future::ready(Ok::<_, Infallible>(answer(request))));
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(patience)
-        .serve_connection(TokioIo::new(stream), service);
-    if let Err(error) = connection.with_upgrades().await {
-        tracing::debug!(%error, "a streaming connection ended");
+    let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades();
+    match tokio::time::timeout(patience, connection).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "a streaming connection ended"),
+        Err(_) => tracing::debug!("a streaming connection was no session in time"),
     }
 }
 
@@ -73,14 +73,33 @@ fn answer(runtime: Arc<Runtime>, request: Request<Incoming>) -> Response<Body> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncWriteExt as _;
+    use tokio_util::task::AbortOnDropHandle;
+
     use super::*;
+
+    /// Whether the place of a client is free again while it still says `words`, over and over, and reads nothing.
+    async fn lets_go_of(words: &'static [u8]) -> bool {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let said = AbortOnDropHandle::new(tokio::spawn(async move {
+            while !words.is_empty() && client.write_all(words).await.is_ok() {}
+            std::future::pending::<()>().await;
+            drop(client);
+        }));
+        let opened = open(stream, Duration::from_millis(50), |_| Response::new(Body::from("no\n")));
+        let ended = tokio::time::timeout(Duration::from_secs(30), opened).await;
+        drop(said);
+        ended.is_ok()
+    }
 
     #[tokio::test]
     async fn a_client_that_asks_for_nothing_keeps_no_place() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let _silent = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (stream, _) = listener.accept().await.unwrap();
-        let opened = open(stream, Duration::from_millis(50), |_| Response::new(Body::from("")));
-        tokio::time::timeout(Duration::from_secs(30), opened).await.expect("it is waited for");
+        assert!(lets_go_of(b"").await, "a silent one");
+        assert!(
+            lets_go_of(b"GET /exec/0 HTTP/1.1\r\nhost: n\r\n\r\n").await,
+            "one that never stops to ask for what is not there"
+        );
     }
 }
