@@ -2,6 +2,7 @@
 
 use kube::Client;
 use kube::core::{ApiResource, DynamicObject, ObjectMeta, PartialObjectMeta};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
@@ -17,6 +18,8 @@ pub(crate) type AnyMeta = PartialObjectMeta<DynamicObject>;
 pub(crate) struct Resource {
     pub(crate) api: ApiResource,
     pub(crate) namespaced: bool,
+    /// Whether it is sized by a `scale` of its own.
+    pub(crate) has_scale: bool,
     verbs: Vec<String>,
 }
 
@@ -115,12 +118,15 @@ fn add(
     version: &str,
     resources: Vec<k8s_openapi::apimachinery::pkg::apis::meta::v1::APIResource>,
 ) {
+    let scaled: HashSet<String> =
+        resources.iter().filter_map(|r| r.name.strip_suffix("/scale")).map(str::to_owned).collect();
     for resource in resources {
         let known = served.resources.iter().any(|r| r.api.group == group && r.api.plural == resource.name);
         if known || resource.name.contains('/') {
             continue;
         }
         let api_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+        let has_scale = scaled.contains(&resource.name);
         let api = ApiResource {
             group: group.to_owned(),
             version: version.to_owned(),
@@ -128,7 +134,7 @@ fn add(
             kind: resource.kind,
             plural: resource.name,
         };
-        served.resources.push(Resource { api, namespaced: resource.namespaced, verbs: resource.verbs });
+        served.resources.push(Resource { api, namespaced: resource.namespaced, has_scale, verbs: resource.verbs });
     }
 }
 
