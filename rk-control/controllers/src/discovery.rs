@@ -38,6 +38,21 @@ impl Resource {
     }
 }
 
+#[cfg(test)]
+impl Resource {
+    /// A resource of which nothing is known but where it is.
+    pub(crate) fn of_test(group: &str, version: &str, plural: &str) -> Self {
+        let api = ApiResource {
+            group: group.to_owned(),
+            version: version.to_owned(),
+            api_version: format!("{group}/{version}"),
+            kind: plural.to_owned(),
+            plural: plural.to_owned(),
+        };
+        Self { api, namespaced: true, has_scale: false, verbs: Vec::new() }
+    }
+}
+
 /// What discovery answered, with the groups that did not.
 #[derive(Debug, Default)]
 pub(crate) struct Served {
