@@ -1,6 +1,8 @@
-//! PodDisruptionBudgets: keeps their status true, which the eviction API relies on.
+//! PodDisruptionBudgets: keeps their status true, which the eviction API relies on, and takes back marks of
+//! disruptions that did not come.
 
 mod plan;
+mod stale;
 
 use crate::context::Context;
 use crate::discovery::Discovery;
@@ -65,6 +67,7 @@ pub(crate) fn register(ctx: &Context) {
             }
         }
     });
+    stale::register(ctx, &controller.pods);
     ctx.work("disruption", queue, 2, move |key| {
         let controller = Arc::clone(&controller);
         async move { controller.sync(&key).await }
