@@ -26,9 +26,7 @@ pub(crate) fn register(ctx: &Context) {
         namespaces: ctx.informers.of(),
         discovery: Discovery::new(ctx.client.clone()),
     });
-    // Content goes away in its own time: look again soon, for a minute at most apart.
-    let limiter = RateLimiter::new(Duration::from_millis(50), Duration::from_secs(60), 20.0, 100.0);
-    let queue: Queue<ObjectKey> = Queue::new(limiter);
+    let queue: Queue<ObjectKey> = Queue::new(pace());
     let q = queue.clone();
     controller.namespaces.on_change(move |change| {
         if change.object().metadata.deletion_timestamp.is_some() {
@@ -39,6 +37,11 @@ pub(crate) fn register(ctx: &Context) {
         let controller = Arc::clone(&controller);
         async move { controller.sync(&key).await }
     });
+}
+
+/// Content goes away in its own time, and nobody tells when the last finalizer went: looks are eight seconds apart at most.
+fn pace() -> RateLimiter<ObjectKey> {
+    RateLimiter::new(Duration::from_millis(50), Duration::from_secs(8), 20.0, 100.0)
 }
 
 /// Whether a namespace is being deleted and waits for this controller.
@@ -146,6 +149,14 @@ mod tests {
         let outcome = controller.sync(&ObjectKey::cluster("n")).await.expect("nothing to do");
         assert_eq!(outcome, Outcome::AwaitChange);
         asked.lock().expect("whole").clone()
+    }
+
+    #[test]
+    fn a_namespace_whose_content_is_held_is_looked_at_soon_again() {
+        let (mut pace, key, now) = (pace(), ObjectKey::cluster("n"), Instant::now());
+        let waits: Vec<Duration> = (0..20).map(|_| pace.next(&key, now)).collect();
+        assert_eq!(waits.first(), Some(&Duration::from_millis(50)));
+        assert_eq!(waits.last(), Some(&Duration::from_secs(8)));
     }
 
     #[tokio::test]
