@@ -281,7 +281,9 @@ mod tests {
 
     #[test]
     fn pods_are_chosen_by_the_whole_selector_of_a_scale() {
-        let pod = |labels: serde_json::Value| -> Pod { serde_json::from_value(json!({"metadata": {"labels": labels}})).expect("valid") };
+        let pod = |labels: serde_json::Value| -> Pod {
+            serde_json::from_value(json!({"metadata": {"labels": labels}})).expect("valid")
+        };
         let web = pod(json!({"app": "web", "tier": "a"}));
         for (selector, expected) in [
             ("app=web", true),
