@@ -63,7 +63,7 @@ struct Shared<K> {
     cache: RwLock<Cache<K>>,
     /// Held over a cache change and its handlers, so that handlers see changes in order.
     handlers: Mutex<Vec<Handler<K>>>,
-    /// The highest revision that the watch delivered.
+    /// The highest revision that a list or the watch delivered.
     seen: AtomicU64,
     /// Whether the watch ever told of an object that cannot be read as a `K`.
     misread: AtomicBool,
@@ -177,6 +177,10 @@ impl<K: Object> Informer<K> {
     /// same revision, will tell of it. `unread` are objects that are there, whatever they have become: those that are cached stay as they were.
     fn replace_all(&self, listed: Vec<K>, unread: HashSet<ObjectKey>, at: u64) {
         let present: HashSet<ObjectKey> = listed.iter().map(ObjectKey::of).chain(unread).collect();
+        // A write that was answered before this and comes here after it is in the list, or what it made is gone: no watch will tell of that.
+        if at != u64::MAX {
+            self.shared.seen.fetch_max(at, Ordering::AcqRel);
+        }
         {
             let uids: HashSet<&str> = listed.iter().filter_map(|object| object.meta().uid.as_deref()).collect();
             let mut cache = self.shared.cache.write().unwrap_or_else(PoisonError::into_inner);

@@ -2,6 +2,7 @@
 
 use kube::Client;
 use kube::core::{ApiResource, DynamicObject, ObjectMeta, PartialObjectMeta};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
@@ -17,6 +18,8 @@ pub(crate) type AnyMeta = PartialObjectMeta<DynamicObject>;
 pub(crate) struct Resource {
     pub(crate) api: ApiResource,
     pub(crate) namespaced: bool,
+    /// Whether it is sized by a `scale` of its own.
+    pub(crate) has_scale: bool,
     verbs: Vec<String>,
 }
 
@@ -32,6 +35,21 @@ impl Resource {
         } else {
             format!("{}.{}", self.api.plural, self.api.group)
         }
+    }
+}
+
+#[cfg(test)]
+impl Resource {
+    /// A resource of which nothing is known but where it is.
+    pub(crate) fn of_test(group: &str, version: &str, plural: &str) -> Self {
+        let api = ApiResource {
+            group: group.to_owned(),
+            version: version.to_owned(),
+            api_version: format!("{group}/{version}"),
+            kind: plural.to_owned(),
+            plural: plural.to_owned(),
+        };
+        Self { api, namespaced: true, has_scale: false, verbs: Vec::new() }
     }
 }
 
@@ -115,12 +133,15 @@ fn add(
     version: &str,
     resources: Vec<k8s_openapi::apimachinery::pkg::apis::meta::v1::APIResource>,
 ) {
+    let scaled: HashSet<String> =
+        resources.iter().filter_map(|r| r.name.strip_suffix("/scale")).map(str::to_owned).collect();
     for resource in resources {
         let known = served.resources.iter().any(|r| r.api.group == group && r.api.plural == resource.name);
         if known || resource.name.contains('/') {
             continue;
         }
         let api_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+        let has_scale = scaled.contains(&resource.name);
         let api = ApiResource {
             group: group.to_owned(),
             version: version.to_owned(),
@@ -128,7 +149,7 @@ fn add(
             kind: resource.kind,
             plural: resource.name,
         };
-        served.resources.push(Resource { api, namespaced: resource.namespaced, verbs: resource.verbs });
+        served.resources.push(Resource { api, namespaced: resource.namespaced, has_scale, verbs: resource.verbs });
     }
 }
 

@@ -11,6 +11,9 @@ use serde_json::json;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// The condition of a pod that the cluster ends, not its workload.
+pub(crate) const DISRUPTION_TARGET: &str = "DisruptionTarget";
+
 struct Controller {
     nodes: Informer<Node>,
     pods: Informer<Pod>,
@@ -172,17 +175,23 @@ impl Controller {
 
 /// Sets the pod's `DisruptionTarget` condition, which says that the cluster and not the workload ends it.
 pub(crate) async fn mark_disrupted(pods: &Informer<Pod>, pod: &Pod, reason: &str, message: &str) -> kube::Result<()> {
-    let mut conditions = pod.status.as_ref().and_then(|s| s.conditions.clone()).unwrap_or_default();
-    conditions.retain(|c| c.type_ != "DisruptionTarget");
-    conditions.push(PodCondition {
-        type_: "DisruptionTarget".to_owned(),
+    let condition = PodCondition {
+        type_: DISRUPTION_TARGET.to_owned(),
         status: "True".to_owned(),
         reason: Some(reason.to_owned()),
         message: Some(message.to_owned()),
         last_transition_time: Some(Time(Timestamp::now())),
         observed_generation: pod.metadata.generation,
         ..PodCondition::default()
-    });
+    };
+    set_condition(pods, pod, condition).await
+}
+
+/// Writes one condition of a pod that nobody has written since.
+pub(crate) async fn set_condition(pods: &Informer<Pod>, pod: &Pod, condition: PodCondition) -> kube::Result<()> {
+    let mut conditions = pod.status.as_ref().and_then(|s| s.conditions.clone()).unwrap_or_default();
+    conditions.retain(|c| c.type_ != condition.type_);
+    conditions.push(condition);
     let patch = json!({"metadata": {"uid": pod.metadata.uid, "resourceVersion": pod.metadata.resource_version}, "status": {"conditions": conditions}});
     pods.patch_status(&ObjectKey::of(pod), &Patch::Merge(patch)).await.map(|_| ())
 }

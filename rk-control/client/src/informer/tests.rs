@@ -51,6 +51,18 @@ async fn a_list_from_before_a_deletion_does_not_bring_back_what_was_deleted() {
 }
 
 #[tokio::test]
+async fn an_answer_that_is_older_than_the_list_brings_nothing_back() {
+    let informer = informer();
+    informer.replace_all(Vec::new(), HashSet::new(), 10);
+    informer.observe(map("gone", "gone", 9));
+    informer.observe(map("made", "made", 11));
+    assert_eq!(known(&informer), ["made 11"]);
+    informer.replace_all(Vec::new(), HashSet::new(), u64::MAX);
+    informer.observe(map("made", "again", 12));
+    assert_eq!(known(&informer), ["made 12"], "a list without a revision says nothing of later writes");
+}
+
+#[tokio::test]
 async fn late_news_of_an_object_does_not_touch_the_one_that_took_its_place() {
     let informer = informer();
     informer.observe(map("a", "two", 7));

@@ -15,6 +15,7 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Resource;
 use kube::core::DynamicObject;
+use rk_api::selector::LabelSelector;
 use rk_client::{BoxError, Informer, ObjectKey, Outcome, Queue, Recorder, message};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -73,6 +74,22 @@ fn set(status: &mut HorizontalPodAutoscalerStatus, type_: &str, value: &str, rea
 
 fn no_scale(text: String) -> metrics::Unusable {
     ("FailedGetScale", format!("the HPA controller was unable to get the target's current scale: {text}"))
+}
+
+/// The selector that a scale tells of its pods.
+fn selected_by(text: &str) -> Result<LabelSelector, metrics::Unusable> {
+    let invalid = |text: String| ("InvalidSelector", text);
+    if text.is_empty() {
+        return Err(invalid("the HPA target's scale is missing a selector".to_owned()));
+    }
+    LabelSelector::parse(text).map_err(|error| {
+        invalid(format!("couldn't convert selector into a corresponding internal selector object: {}", error.0))
+    })
+}
+
+fn is_selected(selector: &LabelSelector, pod: &Pod) -> bool {
+    let labels = pod.metadata.labels.as_ref();
+    selector.matches_values(|key| labels.and_then(|all| all.get(key)).map(String::as_str))
 }
 
 impl Controller {
@@ -208,12 +225,9 @@ impl Controller {
         current: i32,
     ) -> Result<i32, metrics::Unusable> {
         let selector = scale.status.as_ref().and_then(|s| s.selector.clone()).unwrap_or_default();
-        let labels: Vec<(&str, &str)> = selector.split(',').filter_map(|part| part.split_once('=')).collect();
-        let selected = |pod: &Arc<Pod>| {
-            labels.iter().all(|(k, v)| pod.metadata.labels.as_ref().and_then(|l| l.get(*k)).is_some_and(|own| own == v))
-        };
-        let all: Vec<Arc<Pod>> =
-            self.pods.in_namespace(namespace).into_iter().filter(|p| !labels.is_empty() && selected(p)).collect();
+        let mut all: Vec<Arc<Pod>> = self.pods.in_namespace(namespace);
+        let selected = selected_by(&selector)?;
+        all.retain(|pod| is_selected(&selected, pod));
         let (mut highest, mut unusable) = (None, None);
         for metric in spec.metrics.iter().flatten() {
             match metrics::measure(&self.client, namespace, &selector, metric, &all).await {
@@ -257,5 +271,35 @@ impl Controller {
         let reason = if size > current { "metrics are above target" } else { "All metrics below target" };
         self.recorder.normal(scaler, "SuccessfulRescale", format!("New size: {size}; reason: {reason}"));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn pods_are_chosen_by_the_whole_selector_of_a_scale() {
+        let pod = |labels: serde_json::Value| -> Pod {
+            serde_json::from_value(json!({"metadata": {"labels": labels}})).expect("valid")
+        };
+        let web = pod(json!({"app": "web", "tier": "a"}));
+        for (selector, expected) in [
+            ("app=web", true),
+            ("app=db", false),
+            ("app in (web,db),tier notin (b)", true),
+            ("tier in (b,c)", false),
+            ("app!=db", true),
+            ("app=web,!tier", false),
+            ("tier", true),
+        ] {
+            let selector = selected_by(selector).expect("valid");
+            assert_eq!(is_selected(&selector, &web), expected, "{selector:?}");
+            assert!(!is_selected(&selected_by("app").expect("valid"), &Pod::default()));
+        }
+        for bad in ["", "app in ("] {
+            assert_eq!(selected_by(bad).err().map(|(reason, _)| reason), Some("InvalidSelector"), "{bad:?}");
+        }
     }
 }

@@ -9,6 +9,7 @@ use crate::pods;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::{CronJob, CronJobSpec, CronJobStatus, Job};
+use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::Resource;
 use rk_client::{
@@ -92,7 +93,7 @@ impl Controller {
             let listed = active.iter().any(|r| r.uid == job.metadata.uid);
             if !is_finished(job) {
                 if !listed && job.metadata.deletion_timestamp.is_none() {
-                    active.push(job.object_ref(&()));
+                    self.note_unlisted(cron, job, &mut active);
                 }
                 continue;
             }
@@ -137,6 +138,17 @@ impl Controller {
             }
         }
         Ok(())
+    }
+
+    /// A Job that was made just before an earlier run ended counts as active; one that somebody made by hand does not keep others from their
+    /// time.
+    fn note_unlisted(&self, cron: &CronJob, job: &Job, active: &mut Vec<ObjectReference>) {
+        if job.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(TIME_NOTE)) {
+            return active.push(job.object_ref(&()));
+        }
+        let name = job.metadata.name.as_deref().unwrap_or_default();
+        let text = format!("Saw a job that the controller did not create or forgot: {name}");
+        self.recorder.warning(cron, "UnexpectedJob", text);
     }
 
     async fn run(&self, cron: &CronJob, spec: &CronJobSpec, status: &mut CronJobStatus) -> Result<Outcome, BoxError> {
@@ -260,5 +272,38 @@ fn build(cron: &CronJob, spec: &CronJobSpec, time: Timestamp) -> Job {
         },
         spec: spec.job_template.spec.clone(),
         status: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube::client::Body;
+    use rk_client::{Informers, Recorders};
+    use serde_json::{Value, json};
+
+    #[tokio::test]
+    async fn a_job_that_somebody_made_by_hand_is_not_active() {
+        let silent = |_: http::Request<Body>| std::future::pending::<Result<http::Response<Body>, tower::BoxError>>();
+        let client = kube::Client::new(tower::service_fn(silent), "default");
+        let informers = Informers::new(client.clone());
+        let recorder = Recorders::new(client).of("cronjob-controller");
+        let controller = Controller { cronjobs: informers.of(), jobs: informers.of(), recorder };
+        controller.jobs.index(pods::BY_OWNER, |job| pods::owner_values(&job.metadata));
+        let owner = json!({"apiVersion": "batch/v1", "kind": "CronJob", "name": "c", "uid": "u", "controller": true});
+        let job = |name: &str, annotations: Value| -> Job {
+            let meta = json!({"name": name, "namespace": "n", "uid": name, "resourceVersion": "1", "annotations": annotations,
+                "ownerReferences": [owner]});
+            serde_json::from_value(json!({"metadata": meta})).expect("valid")
+        };
+        controller.jobs.observe(job("by-clock", json!({TIME_NOTE: "2026-01-01T00:00:00Z"})));
+        controller.jobs.observe(job("by-hand", json!({"cronjob.kubernetes.io/instantiate": "manual"})));
+        let cron = json!({"metadata": {"name": "c", "namespace": "n", "uid": "u"},
+            "spec": {"schedule": "* * * * *", "jobTemplate": {}}});
+        let cron: CronJob = serde_json::from_value(cron).expect("valid");
+        let mut status = CronJobStatus::default();
+        controller.note_finished(&cron, &mut status).await.expect("nothing to delete");
+        let active: Vec<_> = status.active.iter().flatten().filter_map(|job| job.name.as_deref()).collect();
+        assert_eq!(active, ["by-clock"]);
     }
 }

@@ -40,9 +40,9 @@ pub(super) fn due(
                 time = Some(next);
                 at = next;
                 missed += 1;
-                // Of a long outage only the latest time matters: skip ahead, an hour before now is near enough.
+                // Of a long outage only the latest time matters.
                 if missed == MANY_MISSED {
-                    at = at.max(now.checked_sub(SignedDuration::from_hours(1)).unwrap_or(at));
+                    at = at.max(shortly_before(schedule, zone, now).unwrap_or(at));
                 }
                 if missed > 100 * MANY_MISSED {
                     return Due { time, too_many: true, next: None };
@@ -51,6 +51,14 @@ pub(super) fn due(
             next => return Due { time, too_many: missed > MANY_MISSED && deadline.is_none(), next },
         }
     }
+}
+
+/// A time from which the latest one that has passed is not far; `None` when there is none for years.
+fn shortly_before(schedule: &Schedule, zone: &TimeZone, now: Timestamp) -> Option<Timestamp> {
+    let hours = (0..16_u32).map(|power| SignedDuration::from_hours(1_i64 << power));
+    hours
+        .filter_map(|back| now.checked_sub(back).ok())
+        .find(|from| schedule.next(*from, zone).is_some_and(|next| next <= now))
 }
 
 /// Names of finished Jobs beyond the limits, oldest first. `finished` is (name, created, succeeded).
@@ -101,6 +109,23 @@ mod tests {
             (None, some("2026-01-01T00:40:00Z")),
             "too late for the deadline"
         );
+    }
+
+    #[test]
+    fn of_a_long_outage_the_latest_time_runs_however_far_apart_times_are() {
+        let (created, now) = (at("2025-01-01T00:01:00Z"), at("2026-07-01T12:34:56Z"));
+        for (schedule, latest) in [
+            ("* * * * *", "2026-07-01T12:34:00Z"),
+            ("5 * * * *", "2026-07-01T12:05:00Z"),
+            ("0 3 * * *", "2026-07-01T03:00:00Z"),
+            ("0 3 * * 2", "2026-06-30T03:00:00Z"),
+            ("0 3 */5 * *", "2026-07-01T03:00:00Z"),
+        ] {
+            let parsed = Schedule::parse(schedule).expect("valid");
+            let due = due(&parsed, &TimeZone::UTC, None, created, None, now);
+            assert_eq!(due.time, Some(at(latest)), "{schedule}");
+            assert!(due.next.is_some_and(|next| next > now), "{schedule}");
+        }
     }
 
     #[test]

@@ -1,18 +1,27 @@
-//! PodDisruptionBudgets: keeps their status true, which the eviction API relies on.
+//! PodDisruptionBudgets: keeps their status true, which the eviction API relies on, and takes back marks of
+//! disruptions that did not come.
 
 mod plan;
+mod stale;
 
 use crate::context::Context;
+use crate::discovery::Discovery;
 use crate::pods;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet, StatefulSet};
+use k8s_openapi::api::autoscaling::v1 as autoscaling;
 use k8s_openapi::api::core::v1::{Pod, ReplicationController};
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetStatus};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector, Time};
-use plan::{Expected, Numbers};
-use rk_client::{BoxError, Informer, LabelMatcher, ObjectKey, Outcome, Queue, Recorder, owner_key};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector, ObjectMeta, OwnerReference, Time};
+use kube::Resource;
+use kube::core::DynamicObject;
+use plan::{Expected, Numbers, Scale};
+use rk_client::{
+    BoxError, Informer, LabelMatcher, Object, ObjectKey, Outcome, Queue, Recorder, controller_of, is_not_found,
+    message, owner_key,
+};
 use rk_lenient::Lenient;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +29,8 @@ use std::time::Duration;
 const EVICTION_WAIT: SignedDuration = SignedDuration::from_secs(120);
 
 struct Controller {
+    client: kube::Client,
+    discovery: Discovery,
     budgets: Informer<Lenient<PodDisruptionBudget>>,
     pods: Informer<Pod>,
     replica_sets: Informer<ReplicaSet>,
@@ -32,6 +43,8 @@ struct Controller {
 /// Starts the loop.
 pub(crate) fn register(ctx: &Context) {
     let controller = Arc::new(Controller {
+        client: ctx.client.clone(),
+        discovery: Discovery::new(ctx.client.clone()),
         budgets: ctx.informers.of(),
         pods: ctx.informers.of(),
         replica_sets: ctx.informers.of(),
@@ -54,6 +67,7 @@ pub(crate) fn register(ctx: &Context) {
             }
         }
     });
+    stale::register(ctx, &controller.pods);
     ctx.work("disruption", queue, 2, move |key| {
         let controller = Arc::clone(&controller);
         async move { controller.sync(&key).await }
@@ -72,11 +86,14 @@ impl Controller {
         let spec = budget.spec.clone().unwrap_or_default();
         let selector = selector_of(&budget);
         let mut covered = self.pods.in_namespace(&key.namespace);
-        covered.retain(|pod| selector.matches(pod.metadata.labels.as_ref()) && !pods::is_finished(pod));
+        covered.retain(|pod| selector.matches(pod.metadata.labels.as_ref()));
+        if covered.is_empty() {
+            self.recorder.normal(budget.as_ref(), "NoPods", "No matching pods found");
+        }
         let (min, max) = (spec.min_available.as_ref(), spec.max_unavailable.as_ref());
         let expected = match plan::needs_scale(min, max) {
             false => Ok(Expected::Pods(covered.len() as i32)),
-            true => plan::scale(&covered, |pod| self.controller_scale(pod)).map(|scale| {
+            true => self.scale(&key.namespace, &covered).await.map(|scale| {
                 if scale.unmanaged {
                     self.recorder.warning(budget.as_ref(), "UnmanagedPods", unmanaged(spec.selector.as_ref()));
                 }
@@ -93,7 +110,7 @@ impl Controller {
         let status = match expected {
             Ok(expected) => {
                 let numbers = plan::numbers(expected, covered.iter().filter(healthy).count() as i32, min, max);
-                build(&budget, numbers, disrupted, None, now)
+                build(&budget, numbers, disrupted, now)
             }
             Err(why) => {
                 self.recorder.warning(
@@ -101,8 +118,7 @@ impl Controller {
                     "CalculateExpectedPodCountFailed",
                     format!("Failed to calculate the number of expected pods: {why}"),
                 );
-                // Unknown is treated as none allowed.
-                build(&budget, Numbers::default(), disrupted, Some(why), now)
+                unknown(&budget, why, now)
             }
         };
         if budget.status.as_ref() != Some(&status) {
@@ -116,22 +132,70 @@ impl Controller {
         Ok(recheck.map_or(Outcome::AwaitChange, Outcome::RequeueAfter))
     }
 
+    /// What the controllers of these pods want together; fails with the words of the budget's condition.
+    async fn scale(&self, namespace: &str, covered: &[Arc<Pod>]) -> Result<Scale, String> {
+        let mut asked: HashMap<&str, i32> = HashMap::new();
+        for pod in covered {
+            let Some(owner) = controller_of(&pod.metadata) else { continue };
+            if asked.contains_key(owner.uid.as_str()) || self.controller_scale(pod).is_some() {
+                continue;
+            }
+            let Some(size) = self.told_scale(namespace, owner).await? else { break };
+            asked.insert(&owner.uid, size);
+        }
+        plan::scale(covered, |pod| {
+            let told = || {
+                let uid = &controller_of(&pod.metadata)?.uid;
+                asked.get(uid.as_str()).map(|size| (uid.clone(), *size))
+            };
+            self.controller_scale(pod).or_else(told)
+        })
+    }
+
     /// The uid of the controller of a pod and how many pods it wants; of a ReplicaSet's pod those of its Deployment.
     fn controller_scale(&self, pod: &Pod) -> Option<(String, i32)> {
         let meta = &pod.metadata;
-        if let Some(set) = owner_key::<ReplicaSet>(meta).and_then(|key| self.replica_sets.get(&key)) {
-            if let Some(deployment) = owner_key::<Deployment>(&set.metadata).and_then(|key| self.deployments.get(&key))
-            {
+        if let Some(set) = controller(&self.replica_sets, meta) {
+            if let Some(deployment) = controller(&self.deployments, &set.metadata) {
                 return Some((deployment.metadata.uid.clone()?, deployment.spec.as_ref()?.replicas.unwrap_or(1)));
             }
             return Some((set.metadata.uid.clone()?, set.spec.as_ref()?.replicas.unwrap_or(1)));
         }
-        if let Some(set) = owner_key::<StatefulSet>(meta).and_then(|key| self.stateful_sets.get(&key)) {
+        if let Some(set) = controller(&self.stateful_sets, meta) {
             return Some((set.metadata.uid.clone()?, set.spec.as_ref()?.replicas.unwrap_or(1)));
         }
-        let set = owner_key::<ReplicationController>(meta).and_then(|key| self.controllers.get(&key))?;
+        let set = controller(&self.controllers, meta)?;
         Some((set.metadata.uid.clone()?, set.spec.as_ref()?.replicas.unwrap_or(1)))
     }
+
+    /// How many pods a controller of any other kind wants, by its `scale`; `None` where it is gone.
+    async fn told_scale(&self, namespace: &str, owner: &OwnerReference) -> Result<Option<i32>, String> {
+        let served = self.discovery.served().await.map_err(|error| message(&error))?;
+        let resource = served
+            .of_kind(&owner.api_version, &owner.kind)
+            .ok_or_else(|| format!("no matches for kind {:?} in version {:?}", owner.kind, owner.api_version))?;
+        if !resource.has_scale {
+            return Err(format!("{} does not implement the scale subresource", resource.name()));
+        }
+        let path = format!("{}/{}/scale", DynamicObject::url_path(&resource.api, Some(namespace)), owner.name);
+        let request = http::Request::get(path).body(Vec::new()).map_err(|error| error.to_string())?;
+        match self.client.request::<autoscaling::Scale>(request).await {
+            Ok(scale) if scale.metadata.uid.as_ref() == Some(&owner.uid) => {
+                Ok(Some(scale.spec.and_then(|spec| spec.replicas).unwrap_or(0)))
+            }
+            Ok(_) => Ok(None),
+            Err(error) if is_not_found(&error) => Ok(None),
+            Err(error) => Err(message(&error)),
+        }
+    }
+}
+
+/// The managing controller of an object, if it is of kind `K` and here: not another that took its name.
+fn controller<K: Object>(informer: &Informer<K>, meta: &ObjectMeta) -> Option<Arc<K>> {
+    let owner = controller_of(meta)?;
+    owner_key::<K>(meta)
+        .and_then(|key| informer.get(&key))
+        .filter(|found| found.meta().uid.as_ref() == Some(&owner.uid))
 }
 
 /// What is told of a budget that counts by controllers and covers pods without any.
@@ -169,35 +233,57 @@ fn build(
     budget: &PodDisruptionBudget,
     numbers: Numbers,
     disrupted: BTreeMap<String, Time>,
-    failure: Option<String>,
     now: Timestamp,
 ) -> PodDisruptionBudgetStatus {
-    let before = budget.status.clone().unwrap_or_default();
-    let (value, reason, message) = match failure {
-        Some(why) => ("False", "SyncFailed", why),
-        None if numbers.allowed > 0 => ("True", "SufficientPods", String::new()),
-        None => ("False", "InsufficientPods", String::new()),
-    };
-    let mut conditions = before.conditions.unwrap_or_default();
-    let known = conditions.iter().find(|c| c.type_ == "DisruptionAllowed");
-    let since = known.filter(|c| c.status == value).map_or(Time(now), |c| c.last_transition_time.clone());
-    let condition = Condition {
-        type_: "DisruptionAllowed".to_owned(),
-        status: value.to_owned(),
-        reason: reason.to_owned(),
-        message,
-        observed_generation: budget.metadata.generation,
-        last_transition_time: since,
-    };
-    conditions.retain(|c| c.type_ != condition.type_);
-    conditions.push(condition);
-    PodDisruptionBudgetStatus {
-        conditions: Some(conditions),
+    let (value, reason) = if numbers.allowed > 0 { ("True", "SufficientPods") } else { ("False", "InsufficientPods") };
+    let status = PodDisruptionBudgetStatus {
         current_healthy: Some(numbers.healthy),
         desired_healthy: Some(numbers.desired),
         disruptions_allowed: Some(numbers.allowed),
         expected_pods: Some(numbers.expected),
         disrupted_pods: Some(disrupted).filter(|d| !d.is_empty()),
         observed_generation: budget.metadata.generation,
-    }
+        ..budget.status.clone().unwrap_or_default()
+    };
+    told(status, value, reason, String::new(), now)
 }
+
+/// The status of a budget of which nobody can tell how many pods there should be: as it was, and none may go.
+fn unknown(budget: &PodDisruptionBudget, why: String, now: Timestamp) -> PodDisruptionBudgetStatus {
+    let before = budget.status.clone().unwrap_or_default();
+    let status = PodDisruptionBudgetStatus {
+        current_healthy: before.current_healthy.or(Some(0)),
+        desired_healthy: before.desired_healthy.or(Some(0)),
+        disruptions_allowed: Some(0),
+        expected_pods: before.expected_pods.or(Some(0)),
+        ..before
+    };
+    told(status, "False", "SyncFailed", why, now)
+}
+
+/// The status with its condition.
+fn told(
+    mut status: PodDisruptionBudgetStatus,
+    value: &str,
+    reason: &str,
+    message: String,
+    now: Timestamp,
+) -> PodDisruptionBudgetStatus {
+    let observed_generation = status.observed_generation;
+    let conditions = status.conditions.get_or_insert_default();
+    let known = conditions.iter().find(|c| c.type_ == "DisruptionAllowed");
+    let since = known.filter(|c| c.status == value).map_or(Time(now), |c| c.last_transition_time.clone());
+    conditions.retain(|c| c.type_ != "DisruptionAllowed");
+    conditions.push(Condition {
+        type_: "DisruptionAllowed".to_owned(),
+        status: value.to_owned(),
+        reason: reason.to_owned(),
+        message,
+        observed_generation,
+        last_transition_time: since,
+    });
+    status
+}
+
+#[cfg(test)]
+mod tests;

@@ -175,13 +175,14 @@ fn mirrored(slice: &EndpointSlice) -> Option<ObjectKey> {
     is_ours(slice, service).then(|| ObjectKey::new(slice.metadata.namespace.as_deref().unwrap_or_default(), service))
 }
 
-/// Whether a slice tells what the new one would, labels, annotations and owner included: the slice of Endpoints that were deleted goes with
-/// them, though others have their name by then.
+/// Whether a slice tells what the new one would: also ports, as it may be one that had others, and labels, annotations and owner, since the
+/// slice of Endpoints that were deleted goes with them, though others have their name by then.
 fn is_as(known: &EndpointSlice, new: &EndpointSlice) -> bool {
     let (known_meta, new_meta) = (&known.metadata, &new.metadata);
     // None is what the server stores of an empty map.
     let annotations = |meta: &ObjectMeta| meta.annotations.clone().unwrap_or_default();
     known.endpoints == new.endpoints
+        && known.ports == new.ports
         && known_meta.labels == new_meta.labels
         && known_meta.owner_references == new_meta.owner_references
         && annotations(known_meta) == annotations(new_meta)
@@ -258,6 +259,9 @@ mod tests {
         assert_eq!(of(vec![]), texts(" ", ""));
         assert_eq!(of(vec![slice("a", "now", "IPv4", 2)]), texts(" a", ""), "each keeps its own");
         assert_eq!(of(vec![slice("a", "now", "IPv4", 3), slice("b", "now", "IPv4", 2)]), texts("a b", ""));
+        let (spare, new) = (slice("a", "now", "IPv4", 3), slice("x", "now", "IPv4", 1));
+        assert!(!is_as(&spare, &new), "its ports are those of before, though all else is the same");
+        assert!(is_as(&renewed(spare, new.clone()), &new));
         let others = vec![slice("a", "before", "IPv4", 3), slice("b", "now", "IPv6", 3)];
         assert_eq!(of(others), texts(" ", "a b"), "of others nothing is taken");
     }

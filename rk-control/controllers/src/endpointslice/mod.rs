@@ -146,8 +146,14 @@ impl Controller {
         if service.metadata.deletion_timestamp.is_some() {
             return Ok(Outcome::AwaitChange);
         }
-        let existing: Vec<EndpointSlice> =
-            self.slices.by_index(BY_SERVICE, &key.to_string()).iter().map(|s| EndpointSlice::clone(s)).collect();
+        let existing: Vec<EndpointSlice> = self
+            .slices
+            .by_index(BY_SERVICE, &key.to_string())
+            .iter()
+            // What a finalizer keeps will go all the same, with all that it holds.
+            .filter(|s| s.metadata.deletion_timestamp.is_none())
+            .map(|s| EndpointSlice::clone(s))
+            .collect();
         let labels = labels_of(&service);
         let stale: Vec<Option<String>> = existing
             .iter()

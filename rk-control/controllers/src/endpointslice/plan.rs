@@ -2,7 +2,6 @@
 
 use super::ports::ResolvedPort;
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
-use rk_client::controller_of;
 use std::collections::{BTreeMap, HashMap};
 
 /// Endpoints per slice.
@@ -58,13 +57,17 @@ fn identity(endpoint: &Endpoint) -> (String, Option<String>) {
     (endpoint.addresses.first().cloned().unwrap_or_default(), uid)
 }
 
+/// Whether a slice belongs to the Service of this UID. Those of a former one of its name are on their way out: what they hold would go with
+/// them.
+fn is_owned(slice: &EndpointSlice, service: &str) -> bool {
+    slice.metadata.owner_references.iter().flatten().any(|owner| owner.kind == "Service" && owner.uid == service)
+}
+
 impl Plan {
-    /// Lets slices that would go become those that would come, so that readers never see both: of the same family, and the Service's own,
-    /// since those of a former one of its name are on their way out.
+    /// Lets slices that would go become those that would come, so that readers never see both: of the same family, and the Service's own.
     fn reuse(&mut self, service: &str) {
         for mut slice in std::mem::take(&mut self.delete) {
-            let owner = controller_of(&slice.metadata).filter(|_| slice.metadata.deletion_timestamp.is_none());
-            let is_own = owner.is_some_and(|owner| owner.uid == service);
+            let is_own = is_owned(&slice, service);
             let at = self.create.iter().rposition(|(group, _)| is_own && group.family == slice.address_type);
             let Some((group, endpoints)) = at.map(|at| self.create.remove(at)) else {
                 self.delete.push(slice);
@@ -83,7 +86,7 @@ pub(super) fn plan(wanted: BTreeMap<Group, Vec<Endpoint>>, existing: Vec<Endpoin
     let mut plan = Plan::default();
     let mut by_group: BTreeMap<Group, Vec<EndpointSlice>> = BTreeMap::new();
     for slice in existing {
-        match group_of(&slice).filter(|group| wanted.contains_key(group)) {
+        match group_of(&slice).filter(|group| wanted.contains_key(group) && is_owned(&slice, service)) {
             Some(group) => by_group.entry(group).or_default().push(slice),
             None => plan.delete.push(slice),
         }
@@ -153,12 +156,14 @@ mod tests {
     }
 
     fn slice(name: &str, endpoints: std::ops::Range<usize>) -> EndpointSlice {
+        let owners = serde_json::json!([{"apiVersion": "v1", "kind": "Service", "name": "s", "uid": "service", "controller": true}]);
         let mut slice = EndpointSlice {
             address_type: "IPv4".to_owned(),
             endpoints: Some(endpoints.map(endpoint).collect()),
             ..EndpointSlice::default()
         };
         slice.metadata.name = Some(name.to_owned());
+        slice.metadata.owner_references = serde_json::from_value(owners).expect("valid");
         slice
     }
 
@@ -173,10 +178,9 @@ mod tests {
     #[test]
     fn a_slice_whose_ports_are_wanted_no_more_becomes_one_with_those_that_are() {
         let owned = |name: &str, uid: &str, family: &str| {
-            let owner = serde_json::json!([{"apiVersion": "v1", "kind": "Service", "name": "s", "uid": uid, "controller": true}]);
             let mut slice = slice(name, 0..0);
             slice.address_type = family.to_owned();
-            slice.metadata.owner_references = serde_json::from_value(owner).expect("valid");
+            slice.metadata.owner_references.iter_mut().flatten().for_each(|owner| owner.uid = uid.to_owned());
             slice
         };
         let port = |port| ResolvedPort { name: String::new(), port, protocol: "TCP".to_owned(), app_protocol: None };
@@ -188,11 +192,20 @@ mod tests {
         let became = first.update.first().expect("one");
         assert_eq!((became.metadata.name.as_deref(), became.ports.as_ref().map(Vec::len)), (Some("a"), Some(1)));
         assert_eq!(became.endpoints.as_ref().map(Vec::len), Some(1));
-        for other in [owned("a", "former", "IPv4"), owned("a", "service", "IPv6"), slice("a", 0..0)] {
+        let mut unowned = slice("a", 0..0);
+        unowned.metadata.owner_references = None;
+        for other in [owned("a", "former", "IPv4"), owned("a", "service", "IPv6"), unowned] {
             assert_eq!(counts(&planned(both(), vec![other.clone()])), (2, 0, 1), "{other:?}");
         }
         let spare = vec![owned("a", "service", "IPv4"), owned("b", "service", "IPv4"), owned("c", "service", "IPv4")];
         assert_eq!(counts(&planned(both(), spare)), (0, 2, 1));
+    }
+
+    #[test]
+    fn what_a_slice_of_a_former_service_of_the_name_holds_goes_into_a_new_one() {
+        let plan = plan(wanted(0..3), vec![slice("a", 0..3)], "later");
+        assert_eq!((plan.create.len(), plan.update.len(), plan.delete.len()), (1, 0, 1));
+        assert_eq!(plan.create.first().map(|(_, endpoints)| endpoints.len()), Some(3));
     }
 
     #[test]

@@ -9,6 +9,9 @@ use rk_client::{BoxError, Outcome, is_conflict, is_not_found};
 use serde_json::json;
 use std::time::Duration;
 
+/// How long until it is seen again whether the kind of an object is served.
+const UNSERVED: Duration = Duration::from_secs(60);
+
 /// What the owners of an object mean for it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Fate {
@@ -72,8 +75,8 @@ impl Collector {
         }
         let served = self.discovery.served().await?;
         let Some(api) = self.api(&served, &node) else {
-            // Its kind is not served: nothing can be said about it, so its dependents stay.
-            return Ok(Outcome::AwaitChange);
+            // Its kind is not served, or its server does not answer: nothing can be said about it yet, so its dependents stay.
+            return Ok(Outcome::RequeueAfter(UNSERVED));
         };
         let live = match api.get_opt(&node.name).await? {
             Some(live) if live.metadata.uid.as_deref() == Some(uid) => live.metadata,
@@ -234,7 +237,22 @@ impl Collector {
 
 #[cfg(test)]
 mod tests {
+    use super::super::graph::Kind;
     use super::*;
+    use std::sync::Arc;
+
+    #[tokio::test]
+    async fn an_owner_whose_kind_nobody_serves_at_the_moment_is_looked_for_again() {
+        let collector = Collector::of_nothing();
+        let kind = Arc::new(Kind { api_version: "v1".to_owned(), kind: "Pod".to_owned() });
+        let owner = json!({"apiVersion": "example.com/v1", "kind": "Thing", "name": "a", "uid": "owner"});
+        let pod = json!({"name": "p", "namespace": "n", "uid": "pod", "ownerReferences": [owner]});
+        let work = collector.graph().observe(&kind, &serde_json::from_value(pod).expect("valid"));
+        assert!(work.deletions.contains(&"owner".to_owned()));
+        let outcome = collector.attempt_delete("owner").await.expect("an outcome");
+        assert_eq!(outcome, Outcome::RequeueAfter(UNSERVED));
+        assert_eq!(collector.attempt_delete("forgotten").await.expect("an outcome"), Outcome::AwaitChange);
+    }
 
     #[test]
     fn owners_decide_the_fate_of_dependents() {

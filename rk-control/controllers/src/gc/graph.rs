@@ -13,6 +13,14 @@ pub(super) struct Kind {
     pub(super) kind: String,
 }
 
+impl Kind {
+    /// Whether both are of one resource, be it in two versions.
+    fn is_served_as(&self, other: &Kind) -> bool {
+        let group = |kind: &Kind| kind.api_version.split_once('/').map(|(group, _)| group.to_owned());
+        self.kind == other.kind && group(self) == group(other)
+    }
+}
+
 /// One object of the cluster.
 #[derive(Debug, Clone)]
 pub(super) struct Node {
@@ -46,9 +54,10 @@ impl Graph {
         self.nodes.get(uid)
     }
 
-    /// Uids of the observed objects of a resource.
+    /// Uids of the observed objects of a resource, in whatever version they were observed.
     pub(super) fn uids_of(&self, kind: &Kind) -> Vec<String> {
-        self.nodes.iter().filter(|(_, n)| !n.is_virtual && *n.kind == *kind).map(|(uid, _)| uid.clone()).collect()
+        let is_of = |node: &Node| !node.is_virtual && node.kind.is_served_as(kind);
+        self.nodes.iter().filter(|(_, node)| is_of(node)).map(|(uid, _)| uid.clone()).collect()
     }
 
     /// An object appeared or changed.
@@ -204,6 +213,19 @@ mod tests {
         let work = graph.observe(&kind(), &meta("pod", &[("set", true)], None));
         assert!(work.deletions.contains(&"set".to_owned()) && work.deletions.contains(&"pod".to_owned()));
         assert_eq!(graph.forget("set").deletions, ["pod"]);
+    }
+
+    #[test]
+    fn objects_of_a_resource_are_known_in_whatever_version_they_were_seen() {
+        let of = |api_version: &str, kind: &str| {
+            Arc::new(Kind { api_version: api_version.to_owned(), kind: kind.to_owned() })
+        };
+        let mut graph = Graph::default();
+        graph.observe(&of("example.com/v1alpha1", "Thing"), &meta("before", &[], None));
+        graph.observe(&of("example.com/v1", "Other"), &meta("other", &[], None));
+        graph.observe(&of("v1", "Thing"), &meta("core", &[], None));
+        assert_eq!(graph.uids_of(&of("example.com/v1", "Thing")), ["before"]);
+        assert_eq!(graph.uids_of(&of("v1", "Thing")), ["core"]);
     }
 
     #[test]

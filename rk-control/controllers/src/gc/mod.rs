@@ -62,3 +62,29 @@ pub(crate) fn register(ctx: &Context) {
         async move { collector.attempt_orphan(&uid).await }
     });
 }
+
+#[cfg(test)]
+impl Collector {
+    /// A collector whose server serves no kind.
+    fn of_nothing() -> Self {
+        let server = tower::service_fn(|request: http::Request<kube::client::Body>| {
+            let answer = match request.uri().path() {
+                "/api/v1" => {
+                    r#"{"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": "v1", "resources": []}"#
+                }
+                _ => r#"{"kind": "APIGroupList", "apiVersion": "v1", "groups": []}"#,
+            };
+            let body = kube::client::Body::from(answer.as_bytes().to_vec());
+            std::future::ready(Ok::<_, tower::BoxError>(http::Response::new(body)))
+        });
+        let client = kube::Client::new(server, "default");
+        Self {
+            informers: Informers::new(client.clone()),
+            discovery: Discovery::new(client.clone()),
+            client,
+            graph: Mutex::default(),
+            deletions: Queue::default(),
+            orphans: Queue::default(),
+        }
+    }
+}

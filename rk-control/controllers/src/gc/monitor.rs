@@ -4,6 +4,7 @@ use super::Collector;
 use super::graph::Kind;
 use crate::discovery::Resource;
 use futures::StreamExt;
+use kube::core::ApiResource;
 use rk_client::Presence;
 use rk_watch::{Event, follow_metadata};
 use std::collections::{HashMap, HashSet};
@@ -25,7 +26,8 @@ type Id = (String, String);
 #[derive(Default)]
 struct Sources {
     tasks: JoinSet<()>,
-    watched: HashMap<Id, AbortHandle>,
+    /// With what is watched: a resource may go over to another version.
+    watched: HashMap<Id, (ApiResource, AbortHandle)>,
     /// Fed by informers, which last as long as the collector.
     fed: HashSet<Id>,
 }
@@ -33,7 +35,7 @@ struct Sources {
 impl Sources {
     /// Ends the watches of resources that are not served any more.
     fn retain(&mut self, present: &HashSet<Id>) {
-        self.watched.retain(|id, task| {
+        self.watched.retain(|id, (_, task)| {
             let keep = present.contains(id);
             if !keep {
                 task.abort();
@@ -47,8 +49,11 @@ impl Sources {
     /// Sees to it that a resource feeds the graph.
     fn add(&mut self, collector: &Arc<Collector>, resource: &Resource) {
         let id = id_of(resource);
-        if self.watched.contains_key(&id) {
-            return;
+        match self.watched.get(&id) {
+            Some((known, _)) if *known == resource.api => return,
+            // In the version of before nothing may be served any more.
+            Some((_, task)) => task.abort(),
+            None => {}
         }
         if let Some(feed) = collector.informers.metadata(&id.0, &id.1) {
             if self.fed.insert(id.clone()) {
@@ -61,7 +66,7 @@ impl Sources {
             }
         }
         let task = self.tasks.spawn(watch(Arc::clone(collector), resource.clone()));
-        self.watched.insert(id, task);
+        self.watched.insert(id, (resource.api.clone(), task));
     }
 }
 
@@ -154,5 +159,24 @@ async fn watch(collector: Arc<Collector>, resource: Resource) {
             // Metadata that cannot be read: what was known of the object still holds.
             Event::Unread(_) | Event::Vanished(_) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_resource_is_watched_in_the_version_that_is_served() {
+        let (collector, mut sources) = (Arc::new(Collector::of_nothing()), Sources::default());
+        let of = |version: &str| Resource::of_test("example.com", version, "things");
+        for version in ["v1alpha1", "v1alpha1", "v1"] {
+            sources.add(&collector, &of(version));
+        }
+        assert_eq!(sources.tasks.len(), 2);
+        let ended = sources.tasks.join_next().await.expect("two watches were begun");
+        assert!(ended.is_err_and(|error| error.is_cancelled()), "the one of before ends");
+        let versions: Vec<&str> = sources.watched.values().map(|(api, _)| api.version.as_str()).collect();
+        assert_eq!(versions, ["v1"]);
     }
 }

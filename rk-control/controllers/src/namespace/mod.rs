@@ -26,9 +26,7 @@ pub(crate) fn register(ctx: &Context) {
         namespaces: ctx.informers.of(),
         discovery: Discovery::new(ctx.client.clone()),
     });
-    // Content goes away in its own time: look again soon, for a minute at most apart.
-    let limiter = RateLimiter::new(Duration::from_millis(50), Duration::from_secs(60), 20.0, 100.0);
-    let queue: Queue<ObjectKey> = Queue::new(limiter);
+    let queue: Queue<ObjectKey> = Queue::new(pace());
     let q = queue.clone();
     controller.namespaces.on_change(move |change| {
         if change.object().metadata.deletion_timestamp.is_some() {
@@ -41,17 +39,29 @@ pub(crate) fn register(ctx: &Context) {
     });
 }
 
-fn has_finalizer(namespace: &Namespace) -> bool {
-    namespace.spec.iter().flat_map(|s| s.finalizers.iter().flatten()).any(|f| f == FINALIZER)
+/// Content goes away in its own time, and nobody tells when the last finalizer went: looks are eight seconds apart at most.
+fn pace() -> RateLimiter<ObjectKey> {
+    RateLimiter::new(Duration::from_millis(50), Duration::from_secs(8), 20.0, 100.0)
+}
+
+/// Whether a namespace is being deleted and waits for this controller.
+fn must_go(namespace: &Namespace) -> bool {
+    namespace.metadata.deletion_timestamp.is_some()
+        && namespace.spec.iter().flat_map(|s| s.finalizers.iter().flatten()).any(|f| f == FINALIZER)
 }
 
 impl Controller {
     async fn sync(&self, key: &ObjectKey) -> Result<Outcome, BoxError> {
-        let Some(cached) = self.namespaces.get(key) else { return Ok(Outcome::AwaitChange) };
-        if cached.metadata.deletion_timestamp.is_none() || !has_finalizer(&cached) {
+        if !self.namespaces.get(key).is_some_and(|cached| must_go(&cached)) {
             return Ok(Outcome::AwaitChange);
         }
-        let mut namespace = Namespace::clone(&cached);
+        // What is cached may have ended a moment ago, and what is in the one that has its name by now is nobody's to delete.
+        let mut namespace = match self.client.get::<Namespace>(key).await {
+            Ok(namespace) if must_go(&namespace) => namespace,
+            Ok(_) => return Ok(Outcome::AwaitChange),
+            Err(error) if is_not_found(&error) => return Ok(Outcome::AwaitChange),
+            Err(error) => return Err(error.into()),
+        };
         let status = namespace.status.get_or_insert_default();
         if status.phase.as_deref() != Some("Terminating") {
             status.phase = Some("Terminating".to_owned());
@@ -102,6 +112,57 @@ impl Controller {
             Ok(_) => Ok(Outcome::AwaitChange),
             Err(error) if is_not_found(&error) => Ok(Outcome::AwaitChange),
             Err(error) => Err(error.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube::client::Body;
+    use rk_client::Informers;
+    use serde_json::{Value, json};
+    use std::sync::Mutex;
+
+    fn namespace(uid: &str, revision: &str, is_going: bool) -> Value {
+        json!({"apiVersion": "v1", "kind": "Namespace", "spec": {"finalizers": [FINALIZER]}, "metadata": {"name": "n",
+            "uid": uid, "resourceVersion": revision, "deletionTimestamp": is_going.then_some("2026-01-01T00:00:00Z")}})
+    }
+
+    /// What is asked of a server where a namespace is as told, once the cache still has the one before.
+    async fn asked(now: Value) -> Vec<String> {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let noted = Arc::clone(&asked);
+        let server = tower::service_fn(move |request: http::Request<Body>| {
+            noted.lock().expect("whole").push(format!("{} {}", request.method(), request.uri().path()));
+            let answer = http::Response::builder().status(if now.is_null() { 404_u16 } else { 200_u16 });
+            let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 404,
+                "reason": "NotFound", "message": "it is gone"});
+            let body = if now.is_null() { status.to_string() } else { now.to_string() };
+            let answer = answer.body(Body::from(body.into_bytes())).map_err(tower::BoxError::from);
+            std::future::ready(answer)
+        });
+        let client = kube::Client::new(server, "default");
+        let namespaces = Informers::new(client.clone()).of::<Namespace>();
+        namespaces.observe(serde_json::from_value(namespace("before", "5", true)).expect("valid"));
+        let controller = Controller { discovery: Discovery::new(client.clone()), client, namespaces };
+        let outcome = controller.sync(&ObjectKey::cluster("n")).await.expect("nothing to do");
+        assert_eq!(outcome, Outcome::AwaitChange);
+        asked.lock().expect("whole").clone()
+    }
+
+    #[test]
+    fn a_namespace_whose_content_is_held_is_looked_at_soon_again() {
+        let (mut pace, key, now) = (pace(), ObjectKey::cluster("n"), Instant::now());
+        let waits: Vec<Duration> = (0..20).map(|_| pace.next(&key, now)).collect();
+        assert_eq!(waits.first(), Some(&Duration::from_millis(50)));
+        assert_eq!(waits.last(), Some(&Duration::from_secs(8)));
+    }
+
+    #[tokio::test]
+    async fn what_is_in_a_namespace_that_was_made_anew_stays() {
+        for now in [namespace("after", "9", false), Value::Null] {
+            assert_eq!(asked(now).await, ["GET /api/v1/namespaces/n"]);
         }
     }
 }
