@@ -110,7 +110,9 @@ fn prune(merged: &Value, managers: &Managers, last: &Owned, request: &Request<'_
         return Ok(merged.clone());
     };
     // First everything that was owned goes; then what any manager owns comes back; then what nobody ever owned but lay below.
-    let owned = before.named(last.fields.clone());
+    let mut owned = before.named(last.fields.clone());
+    // But for what names the object: a webhook may be asked for what is left of it, and must know whose it is.
+    disown(&mut owned);
     let rest = give_back(&whole, before.without(&owned), managers, &last.api_version, request)?;
     let Some(rest) = rest.to(&last.api_version, request)? else { return Ok(merged.clone()) };
     let mut gone = before.paths();
