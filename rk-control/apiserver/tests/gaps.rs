@@ -209,14 +209,19 @@ async fn an_address_that_was_written_down_before_another_could_not_be_is_free_ag
     };
     let cluster = Cluster::start_on(dir, config, Arc::new(store)).await;
     let admin = cluster.admin();
-    let service = |name: &str, policy: &str| -> Value {
-        let spec = json!({"clusterIP": "10.96.7.7", "ipFamilyPolicy": policy, "ports": [{"port": 80}]});
+    let service = |name: String, address: &str, policy: &str| -> Value {
+        let spec = json!({"clusterIP": address, "ipFamilyPolicy": policy, "ports": [{"port": 80}]});
         json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec})
     };
-    let (code, _) = admin.create(SERVICES, &service("two", "RequireDualStack")).await.failure();
-    assert!(code >= 500, "{code}");
-    let one = admin.create(SERVICES, &service("one", "SingleStack")).await.ok();
-    assert_eq!(one["spec"]["clusterIP"], "10.96.7.7");
+    // Which of the two is written down first is chance.
+    for turn in 0..8 {
+        let address = format!("10.96.7.{turn}");
+        let two = service(format!("two{turn}"), &address, "RequireDualStack");
+        let (code, message) = admin.create(SERVICES, &two).await.failure();
+        assert!(code >= 500, "{code}: {message}");
+        let one = service(format!("one{turn}"), &address, "SingleStack");
+        assert_eq!(admin.create(SERVICES, &one).await.ok()["spec"]["clusterIP"], address);
+    }
 }
 
 #[tokio::test]
