@@ -1,4 +1,4 @@
-//! What the caches and watches make of a store that loses history, that has nothing to say, or that others write to.
+//! What is made of a store that loses history, that has nothing to say, that fails, or that others write to.
 
 mod support;
 
@@ -13,9 +13,11 @@ use rk_api::resources::Registry;
 use rk_apiserver::storage::{Storage, object_key, run_dispatcher};
 use rk_apiserver::{ApiServer, Config, User};
 use rk_store::{Entry, Expect, ListRequest, Page, Result, Revision, SqliteStore, Store, StoreError, Watch, Written};
-use serde_json::json;
+use serde_json::{Value, json};
 use support::{Cluster, MAPS, config_map, sqlite, until};
 use tokio_util::sync::CancellationToken;
+
+const SERVICES: &str = "/api/v1/namespaces/default/services";
 
 /// A store with mishaps.
 struct Troubled {
@@ -26,13 +28,22 @@ struct Troubled {
     quiet: Option<SqliteStore>,
     /// Whether the next watch begins before what is left of history.
     lost: AtomicBool,
+    /// Part of the keys that cannot be written.
+    refused: Option<&'static str>,
     /// What others do while somebody asks for the revision.
     meanwhile: Mutex<Option<BoxFuture<'static, ()>>>,
 }
 
 impl Troubled {
     fn new(inner: Arc<dyn Store>) -> Self {
-        Self { inner, deaf: false, quiet: None, lost: AtomicBool::new(false), meanwhile: Mutex::new(None) }
+        Self {
+            inner,
+            deaf: false,
+            quiet: None,
+            lost: AtomicBool::new(false),
+            refused: None,
+            meanwhile: Mutex::new(None),
+        }
     }
 
     fn meanwhile(&self, others: impl Future<Output = ()> + Send + 'static) {
@@ -56,6 +67,9 @@ impl Store for Troubled {
         expect: Expect,
         ttl: Option<Duration>,
     ) -> BoxFuture<'a, Result<Written>> {
+        if self.refused.is_some_and(|part| key.contains(part)) {
+            return std::future::ready(Err(StoreError::Closed)).boxed();
+        }
         self.inner.put(key, value, expect, ttl)
     }
 
@@ -198,7 +212,8 @@ async fn a_watch_of_a_kind_that_goes_as_it_begins_ends() {
     let dir = tempfile::tempdir().unwrap();
     let store = Arc::new(Troubled::new(Arc::new(sqlite(&dir, "state.db"))));
     let cluster = Cluster::start_on(dir, Config::default(), Arc::clone(&store) as Arc<dyn Store>).await;
-    let version = json!({"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object"}}});
+    let version =
+        json!({"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object"}}});
     let names = json!({"plural": "foos", "kind": "Foo"});
     let definition = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
         "metadata": {"name": "foos.example.com"},
@@ -232,4 +247,44 @@ async fn what_another_server_made_a_moment_ago_is_there_for_those_who_need_it() 
     let maps = |namespace: &str| format!("/api/v1/namespaces/{namespace}/configmaps");
     late.create(&maps("new"), &config_map("a", json!({}))).await.ok();
     assert_eq!(late.create(&maps("none"), &config_map("a", json!({}))).await.failure().0, 404);
+}
+
+#[tokio::test]
+async fn an_address_that_was_written_down_before_another_could_not_be_is_free_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Troubled::new(Arc::new(sqlite(&dir, "state.db")));
+    store.refused = Some("/ipaddresses/fd00");
+    let config = Config {
+        service_cidrs: ["10.96.0.0/16", "fd00:10:96::/112"].map(|range| range.parse().unwrap()).to_vec(),
+        ..Config::default()
+    };
+    let cluster = Cluster::start_on(dir, config, Arc::new(store)).await;
+    let admin = cluster.admin();
+    let service = |name: String, address: &str, policy: &str| -> Value {
+        let spec = json!({"clusterIP": address, "ipFamilyPolicy": policy, "ports": [{"port": 80}]});
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec})
+    };
+    // Which of the two is written down first is chance.
+    for turn in 0..8 {
+        let address = format!("10.96.7.{turn}");
+        let two = service(format!("two{turn}"), &address, "RequireDualStack");
+        let (code, message) = admin.create(SERVICES, &two).await.failure();
+        assert!(code >= 500, "{code}: {message}");
+        let one = service(format!("one{turn}"), &address, "SingleStack");
+        assert_eq!(admin.create(SERVICES, &one).await.ok()["spec"]["clusterIP"], address);
+    }
+}
+
+#[tokio::test]
+async fn the_record_of_an_address_that_another_server_is_about_to_give_a_service_stays() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let labels = json!({"ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io", "ipaddress.kubernetes.io/ip-family": "IPv4"});
+    let parent = json!({"group": "", "resource": "services", "namespace": "default", "name": "kubernetes"});
+    let record = json!({"apiVersion": "networking.k8s.io/v1", "kind": "IPAddress",
+        "metadata": {"name": "10.96.9.9", "labels": labels}, "spec": {"parentRef": parent}});
+    let records = "/apis/networking.k8s.io/v1/ipaddresses";
+    admin.create(records, &record).await.ok();
+    cluster.server.bootstrap().await.expect("repeated");
+    admin.get(&format!("{records}/10.96.9.9")).await.ok();
 }

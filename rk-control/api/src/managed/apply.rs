@@ -110,39 +110,71 @@ fn prune(merged: &Value, managers: &Managers, last: &Owned, request: &Request<'_
         return Ok(merged.clone());
     };
     // First everything that was owned goes; then what any manager owns comes back; then what nobody ever owned but lay below.
-    let owned = before.named(last.fields.clone());
-    let rest = give_back(&whole, before.without(&owned), managers, &last.api_version, request)?;
-    let Some(rest) = rest.to(&last.api_version, request)? else { return Ok(merged.clone()) };
+    let mut owned = before.named(last.fields.clone());
+    // But for what names the object: a webhook may be asked for what is left of it, and must know whose it is.
+    disown(&mut owned);
     let mut gone = before.paths();
-    gone.subtract(&rest.paths());
-    let pruned = before.without(&gone.intersection(&owned));
-    let pruned = pruned.to(request.api_version, request)?;
-    Ok(pruned.map_or_else(|| merged.clone(), |pruned| pruned.object.into_owned()))
+    gone.subtract(&left(&whole, &before, &owned, (managers, last.api_version.as_str()), request)?);
+    let gone = gone.intersection(&owned);
+    if gone.is_empty() {
+        return Ok(merged.clone());
+    }
+    let pruned = before.without(&gone);
+    if last.api_version == request.api_version {
+        return Ok(pruned.object.into_owned());
+    }
+    let (Some(before), Some(pruned)) =
+        (before.to(request.api_version, request)?, pruned.to(request.api_version, request)?)
+    else {
+        return Ok(merged.clone());
+    };
+    let mut changes = compare(&before.object, &pruned.object, request.schema);
+    if !changes.changed.is_empty() {
+        return Ok(pruned.object.into_owned());
+    }
+    // What the other version knows nothing of stays.
+    let own = owned_by_version(managers).remove(request.api_version).unwrap_or_default();
+    changes.removed.subtract(&whole.named(own));
+    Ok(whole.without(&changes.removed).object.into_owned())
 }
 
-/// `rest` of an object with all of the `whole` one that managers own, version by version: `first` goes first, since other versions may be made
-/// of what comes back in it.
-fn give_back(
-    whole: &Spoken<'_>,
-    mut rest: Spoken<'static>,
-    managers: &Managers,
-    first: &str,
-    request: &Request<'_>,
-) -> Result<Spoken<'static>, Status> {
-    let mut kept: BTreeMap<&str, FieldSet> = BTreeMap::new();
+/// What managers own, by the versions in which they do.
+fn owned_by_version(managers: &Managers) -> BTreeMap<&str, FieldSet> {
+    let mut all: BTreeMap<&str, FieldSet> = BTreeMap::new();
     for owned in managers.values() {
-        kept.entry(&owned.api_version).or_default().absorb(owned.fields.clone());
+        all.entry(&owned.api_version).or_default().absorb(owned.fields.clone());
     }
-    let mut kept: Vec<(&str, FieldSet)> = kept.into_iter().collect();
-    kept.sort_by_key(|(version, _)| *version != first);
+    all
+}
+
+/// The paths of `before`, which is the whole object in a version, that are left when those of `owned` go and what the managers own comes back.
+/// Each version gives back by itself: one that knows less of the object would take away what another one gave.
+fn left(
+    whole: &Spoken<'_>,
+    before: &Spoken<'_>,
+    owned: &FieldSet,
+    (managers, api_version): (&Managers, &str),
+    request: &Request<'_>,
+) -> Result<FieldSet, Status> {
+    let mut kept = owned_by_version(managers);
+    // In its own version first, since others may be made of what comes back in that.
+    let own = kept.remove(api_version).unwrap_or_default();
+    let rest = give_back(before, &before.without(owned), own);
+    let mut left = rest.paths();
     for (version, fields) in kept {
-        let Some(there) = whole.to(version, request)? else { continue };
-        let Some(left) = rest.to(version, request)?.map(|rest| rest.paths()) else { continue };
-        let mut keep = there.named(fields);
-        keep.absorb(left);
-        let mut unwanted = there.paths();
-        unwanted.subtract(&keep);
-        rest = there.without(&unwanted);
+        let (Some(there), Some(rest)) = (whole.to(version, request)?, rest.to(version, request)?) else { continue };
+        if let Some(rest) = give_back(&there, &rest, fields).to(api_version, request)? {
+            left.absorb(rest.paths());
+        }
     }
-    Ok(rest)
+    Ok(left)
+}
+
+/// `rest` of an object with the paths of a set of the `whole` one.
+fn give_back(whole: &Spoken<'_>, rest: &Spoken<'_>, fields: FieldSet) -> Spoken<'static> {
+    let mut keep = whole.named(fields);
+    keep.absorb(rest.paths());
+    let mut unwanted = whole.paths();
+    unwanted.subtract(&keep);
+    whole.without(&unwanted)
 }

@@ -20,8 +20,8 @@ use crate::status::Status;
 
 /// The versions of a kind besides that of a request.
 pub trait Versions: fmt::Debug + Sync {
-    /// `object`, which carries no ownership, in the version `api_version`: in canonical form, with the schema of that version. `None` when its
-    /// kind has no such version, or has it no longer.
+    /// `object`, which carries no ownership, in the version `api_version`: in canonical form and without defaults, which would look like what
+    /// somebody said, with the schema of that version. `None` when its kind has no such version, or has it no longer.
     ///
     /// # Errors
     /// There is such a version, and the object cannot be had in it now.

@@ -1,6 +1,6 @@
 //! The loop that keeps ServiceCIDRs and IPAddresses true to what Services hold; level-triggered, safe to run in every server.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -68,7 +68,7 @@ async fn turn(core: &Arc<Core>) -> Result<(), Status> {
     Ok(())
 }
 
-/// Gives every address of a Service its record and takes away records whose Service is gone. Tells whether some are left that
+/// Gives every address of a Service its record and takes away records of what no Service has. Tells whether some are left that
 /// are too young to judge.
 async fn repair(core: &Arc<Core>) -> Result<bool, Status> {
     // Nothing is chosen meanwhile: a record that no Service accounts for may be claimed by a change that is under way.
@@ -76,13 +76,11 @@ async fn repair(core: &Arc<Core>) -> Result<bool, Status> {
     let claimed = lock(&core.services.pending).claimed();
     let records = core.objects(NETWORKING, "v1", "ipaddresses", "").await?;
     let mut held: HashMap<IpAddr, Owner> = HashMap::new();
-    let mut services: HashSet<Owner> = HashSet::new();
     for service in core.storage.all_cached(&core.resource("", "v1", "services")?, "").await? {
         let owner: Owner = (service.namespace.to_string(), service.name.to_string());
         for address in addresses::of(service.addressing()) {
             held.entry(address).or_insert_with(|| owner.clone());
         }
-        services.insert(owner);
     }
     let known: HashMap<IpAddr, &Value> =
         records.iter().filter_map(|record| Some((meta::name(record).parse().ok()?, record))).collect();
@@ -103,7 +101,8 @@ async fn repair(core: &Arc<Core>) -> Result<bool, Status> {
         known.iter().filter(|(address, _)| !held.contains_key(*address) && !claimed.contains(*address))
     {
         let Some(owner) = named_owner(record) else { continue };
-        if services.contains(&owner) || age(record) >= ORPHAN_AGE {
+        // Another server may be about to store the Service that it is for, or a change of that.
+        if age(record) >= ORPHAN_AGE {
             records::release(core, [*address], &owner).await;
         } else {
             young = true;

@@ -53,7 +53,7 @@ struct Pending {
 #[derive(Debug)]
 struct Holding {
     own: Taken,
-    /// Addresses whose records were made, or found, for it: those of them that the Service did not have.
+    /// Addresses whose records are made, or found, for it: those of them that the Service did not have.
     claimed: HashSet<IpAddr>,
 }
 
@@ -212,15 +212,17 @@ impl ServiceAllocator {
                 *object = candidate;
                 return Ok(Reservation::default());
             }
-            let claimed = claim(core, &fresh, &owner, &mut taken).await?;
-            if claimed.len() < fresh.len() {
-                self.give_up(core, claimed, &owner).await;
-                continue;
-            }
-            *object = candidate;
             let given_up = before.difference(&own.addresses).copied().collect();
-            let id = lock(&self.pending).hold(own, claimed);
-            return Ok(Reservation(Some(Held { core: Arc::clone(core), owner, id, given_up })));
+            // Held before it is claimed, so that what was claimed by then is returned if this ends early.
+            let id = lock(&self.pending).hold(own, fresh.iter().copied().collect());
+            let reservation = Reservation(Some(Held { core: Arc::clone(core), owner: owner.clone(), id, given_up }));
+            let Some(lost) = claim(core, &fresh, &owner).await? else {
+                *object = candidate;
+                return Ok(reservation);
+            };
+            taken.addresses.insert(lost);
+            drop(reservation);
+            self.take_back(core).await;
         }
         Err(Status::internal("no address of the Service ranges could be claimed; others take them faster"))
     }
@@ -253,18 +255,14 @@ impl ServiceAllocator {
     }
 }
 
-/// Records addresses for a Service, and notes those that another one holds. Returns what it got.
-async fn claim(core: &Core, addresses: &[IpAddr], owner: &Owner, taken: &mut Taken) -> Result<HashSet<IpAddr>, Status> {
-    let mut claimed = HashSet::new();
+/// Records addresses for a Service; answers the first that another one holds.
+async fn claim(core: &Core, addresses: &[IpAddr], owner: &Owner) -> Result<Option<IpAddr>, Status> {
     for address in addresses {
-        if records::claim(core, *address, owner).await? {
-            claimed.insert(*address);
-        } else {
-            taken.addresses.insert(*address);
-            break;
+        if !records::claim(core, *address, owner).await? {
+            return Ok(Some(*address));
         }
     }
-    Ok(claimed)
+    Ok(None)
 }
 
 impl Taken {

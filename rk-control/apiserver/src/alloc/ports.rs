@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 use rand::RngExt;
 use rk_api::meta;
-use rk_api::status::{Path, Status};
+use rk_api::status::{Path, Reason, Status};
 use serde_json::{Value, json};
 
 use super::service::refused;
@@ -21,11 +21,21 @@ fn number(port: &Value, field: &str) -> Option<u16> {
     port.get(field).and_then(Value::as_u64).and_then(|number| u16::try_from(number).ok()).filter(|number| *number != 0)
 }
 
-/// The node ports that a Service holds. A number is one Service's, whatever the protocol.
-pub(super) fn of(service: &Value) -> Vec<u16> {
+/// The node ports of a Service's ports.
+pub(super) fn of_ports(service: &Value) -> HashSet<u16> {
     let ports = meta::at(service, &["spec", "ports"]).as_array();
-    let mut found: Vec<u16> = ports.into_iter().flatten().filter_map(|port| number(port, "nodePort")).collect();
-    found.extend(number(meta::at(service, &["spec"]), "healthCheckNodePort"));
+    ports.into_iter().flatten().filter_map(|port| number(port, "nodePort")).collect()
+}
+
+/// The node port of a Service's health check.
+pub(super) fn of_check(service: &Value) -> Option<u16> {
+    number(meta::at(service, &["spec"]), "healthCheckNodePort")
+}
+
+/// The node ports that a Service holds. A number is one Service's, whatever the protocol.
+pub(super) fn of(service: &Value) -> HashSet<u16> {
+    let mut found = of_ports(service);
+    found.extend(of_check(service));
     found
 }
 
@@ -61,8 +71,9 @@ pub(super) struct Rules<'a> {
     pub range: &'a RangeInclusive<u16>,
     /// Whether ports that ask for none get one.
     pub fill: bool,
-    /// Whether the Service is not there yet. Then its ports share a number only under two protocols of one port.
-    pub is_new: bool,
+    /// The numbers that the Service's ports have already; `None` of one that is not there yet. Of such a one, ports share a number under two
+    /// protocols of one port alone, and do where they can.
+    pub had: Option<HashSet<u16>>,
 }
 
 /// A port that has its number.
@@ -75,7 +86,7 @@ struct Given {
 /// Gives the ports of a Service the node ports that they ask for, and the others theirs; returns what they have.
 ///
 /// # Errors
-/// 422 for the first number that cannot be had, 500 when there are no more.
+/// 422 for the first number that cannot be had, 500 when there are no more, or when a change names one twice for a protocol.
 pub(super) fn complete(service: &mut Value, rules: &Rules<'_>, taken: &HashSet<u16>) -> Result<HashSet<u16>, Status> {
     let name = meta::name(service).to_owned();
     let mut own: Vec<Given> = Vec::new();
@@ -92,11 +103,20 @@ pub(super) fn complete(service: &mut Value, rules: &Rules<'_>, taken: &HashSet<u
     for (index, port) in ports.iter().enumerate() {
         let Some(wanted) = number(port, "nodePort") else { continue };
         let asked = given(port, wanted);
-        let clashes = |other: &Given| {
-            let apart = other.protocol != asked.protocol && (other.port == asked.port || !rules.is_new);
-            other.number == wanted && !apart
+        let mut others = own.iter().filter(|other| other.number == wanted);
+        let why = match &rules.had {
+            Some(_) if others.clone().any(|other| other.protocol == asked.protocol) => {
+                return Err(duplicate(&asked));
+            }
+            // What it has stays, whatever the range is now; and a number is chosen once.
+            Some(had) if had.contains(&wanted) || others.next().is_some() => None,
+            Some(_) => unavailable(wanted, rules.range, taken.contains(&wanted)),
+            None => {
+                let clashes = |other: &Given| other.protocol == asked.protocol || other.port != asked.port;
+                unavailable(wanted, rules.range, taken.contains(&wanted) || others.any(clashes))
+            }
         };
-        if let Some(why) = unavailable(wanted, rules.range, taken.contains(&wanted) || own.iter().any(clashes)) {
+        if let Some(why) = why {
             return Err(refused(&name, &list.index(index).child("nodePort"), wanted, why));
         }
         own.push(asked);
@@ -106,6 +126,7 @@ pub(super) fn complete(service: &mut Value, rules: &Rules<'_>, taken: &HashSet<u
         // The same Service port under another protocol shares the number where it can (DNS over UDP and TCP).
         let has = |number: u16| own.iter().any(|other| other.number == number && other.protocol == filled.protocol);
         let shared = own.iter().find(|other| other.port == filled.port && !has(other.number)).map(|other| other.number);
+        let shared = shared.filter(|_| rules.had.is_none());
         let busy: HashSet<u16> = taken.iter().copied().chain(own.iter().map(|other| other.number)).collect();
         let Some(chosen) = shared.or_else(|| pick(rules.range, &busy)) else {
             return Err(Status::internal("failed to allocate a nodePort: range is full"));
@@ -115,6 +136,11 @@ pub(super) fn complete(service: &mut Value, rules: &Rules<'_>, taken: &HashSet<u
         own.push(filled);
     }
     Ok(own.into_iter().map(|port| port.number).collect())
+}
+
+/// A number that a change names twice, which upstream's server does not expect.
+fn duplicate(port: &Given) -> Status {
+    Status::new(Reason::Unknown, format!("duplicate nodePort: {{{} {}}}", port.protocol, port.number))
 }
 
 /// Gives a Service its health check port; returns that. One that it `had` stays.
@@ -127,8 +153,7 @@ pub(super) fn health_check(
     range: &RangeInclusive<u16>,
     taken: &HashSet<u16>,
 ) -> Result<u16, Status> {
-    let wanted = number(meta::at(service, &["spec"]), "healthCheckNodePort");
-    if let Some(wanted) = wanted {
+    if let Some(wanted) = of_check(service) {
         return match unavailable(wanted, range, taken.contains(&wanted)) {
             Some(why) if !had => {
                 Err(Status::internal(format!("failed to allocate requested HealthCheck NodePort {wanted}: {why}")))
@@ -146,9 +171,9 @@ pub(super) fn health_check(
 mod tests {
     use super::*;
 
-    fn completed(service: &mut Value, is_new: bool, taken: &[u16]) -> Result<HashSet<u16>, Status> {
-        let rules = Rules { range: &(30000..=32767), fill: true, is_new };
-        complete(service, &rules, &taken.iter().copied().collect())
+    fn completed(service: &mut Value, had: Option<&[u16]>, taken: &[u16]) -> Result<HashSet<u16>, Status> {
+        let had = had.map(|had| had.iter().copied().collect());
+        complete(service, &Rules { range: &(30000..=32767), fill: true, had }, &taken.iter().copied().collect())
     }
 
     #[test]
@@ -156,10 +181,23 @@ mod tests {
         let mut service = json!({"spec": {"ports": [
             {"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}, {"port": 80, "nodePort": 30080},
         ]}});
-        assert_eq!(completed(&mut service, true, &[]).unwrap().len(), 2);
+        let mut changed = service.clone();
+        assert_eq!(completed(&mut service, None, &[]).unwrap().len(), 2);
         let ports = &service["spec"]["ports"];
         assert_eq!(ports[0]["nodePort"], ports[1]["nodePort"]);
         assert_eq!(ports[2]["nodePort"], 30080);
+        assert_eq!(completed(&mut changed, Some(&[]), &[]).unwrap().len(), 3, "but for those of a change");
+    }
+
+    #[test]
+    fn a_change_keeps_the_numbers_that_there_are_and_names_none_twice() {
+        let service = json!({"metadata": {"name": "s"}, "spec": {"ports": [{"port": 80, "nodePort": 20080}]}});
+        assert_eq!(completed(&mut service.clone(), Some(&[20080]), &[]).unwrap(), HashSet::from([20080]));
+        assert_eq!(completed(&mut service.clone(), Some(&[]), &[]).unwrap_err().code, 422);
+        let mut twice = service;
+        twice["spec"]["ports"] = json!([{"port": 80, "nodePort": 30080}, {"port": 81, "nodePort": 30080}]);
+        let refused = completed(&mut twice, Some(&[30080]), &[]).unwrap_err();
+        assert_eq!((refused.code, refused.message.as_str()), (500, "duplicate nodePort: {TCP 30080}"));
     }
 
     #[test]
@@ -168,15 +206,15 @@ mod tests {
             {"port": 53, "protocol": "UDP", "nodePort": 30053}, {"port": 54, "protocol": "TCP", "nodePort": 30053},
         ]}});
         let why = "Service \"s\" is invalid: spec.ports[1].nodePort: Invalid value: 30053: provided port is already allocated";
-        assert_eq!(completed(&mut service.clone(), true, &[]).unwrap_err().message, why);
+        assert_eq!(completed(&mut service.clone(), None, &[]).unwrap_err().message, why);
         assert_eq!(
-            completed(&mut service.clone(), false, &[]).unwrap(),
+            completed(&mut service.clone(), Some(&[]), &[]).unwrap(),
             HashSet::from([30053]),
             "changes are not held to it"
         );
-        assert_eq!(completed(&mut service.clone(), false, &[30053]).unwrap_err().code, 422);
+        assert_eq!(completed(&mut service.clone(), Some(&[]), &[30053]).unwrap_err().code, 422);
         service["spec"]["ports"][1]["port"] = json!(53);
-        assert_eq!(completed(&mut service, true, &[]).unwrap(), HashSet::from([30053]));
+        assert_eq!(completed(&mut service, None, &[]).unwrap(), HashSet::from([30053]));
     }
 
     #[test]
@@ -202,7 +240,7 @@ mod tests {
     fn a_taken_or_foreign_port_is_refused() {
         for (port, refused) in [(30001, true), (30002, false), (80, true)] {
             let mut service = json!({"spec": {"ports": [{"port": 1, "nodePort": port}]}});
-            assert_eq!(completed(&mut service, true, &[30001]).is_err(), refused, "{port}");
+            assert_eq!(completed(&mut service, None, &[30001]).is_err(), refused, "{port}");
         }
     }
 

@@ -59,18 +59,22 @@ pub(super) fn complete(
     }
     if type_of(service) == "ExternalName" {
         leave_addresses(service, old);
-    } else if old.is_some_and(|old| preference_stays(service, old)) {
-        own.addresses = addresses::of(service).into_iter().collect();
+    } else if let Some(old) = old.filter(|old| preference_stays(service, old) || moves(service, old)) {
+        own.addresses = addresses::of(old).into_iter().collect();
     } else {
         let before = old.map(addresses::of).unwrap_or_default();
         own.addresses = complete_addresses(service, &before, ranges, &taken.addresses)?;
     }
+    let mut busy = taken.ports.clone();
+    // Not even its own ports take the one of its health check.
+    busy.extend(old.and_then(ports::of_check));
     if takes_node_ports(service) {
-        let rules = ports::Rules { range: &node_ports, fill: wants_node_ports(service), is_new: old.is_none() };
-        own.ports = ports::complete(service, &rules, &taken.ports)?;
+        let had = old.map(ports::of_ports);
+        let rules = ports::Rules { range: &node_ports, fill: wants_node_ports(service), had };
+        own.ports = ports::complete(service, &rules, &busy)?;
     }
     if wants_health_check(service) {
-        let busy: HashSet<u16> = taken.ports.union(&own.ports).copied().collect();
+        busy.extend(&own.ports);
         own.ports.insert(ports::health_check(service, old.is_some_and(wants_health_check), &node_ports, &busy)?);
     }
     Ok(own)
@@ -99,6 +103,17 @@ fn preference_stays(service: &Value, old: &Value) -> bool {
         && prefers(old)
         && type_of(service) == type_of(old)
         && ["clusterIP", "clusterIPs", "ipFamilies"].into_iter().all(same)
+}
+
+/// Whether a Service with addresses, or one that has none for good, names others in their place. Rules refuse that, so that it need not be seen
+/// whether those could be had.
+fn moves(service: &Value, old: &Value) -> bool {
+    let list = |of: &Value| texts(meta::at(of, &["spec", "clusterIPs"]));
+    let (now, before) = (list(service), list(old));
+    let (Some(first), Some(had)) = (now.first(), before.first()) else { return false };
+    type_of(old) != "ExternalName"
+        && first == meta::text(service, &["spec", "clusterIP"])
+        && (first != had || (now.len() == before.len() && now != before))
 }
 
 /// A Service that is only a name drops what it had as one with addresses, unless the change touches it: validation tells of that.

@@ -35,7 +35,19 @@ pub async fn to(core: &Core, object: Value, row: &Resource) -> Result<Value, Sta
 ///
 /// # Errors
 /// As [`to`].
-pub async fn all_to(core: &Core, mut objects: Vec<Value>, row: &Resource) -> Result<Vec<Value>, Status> {
+pub async fn all_to(core: &Core, objects: Vec<Value>, row: &Resource) -> Result<Vec<Value>, Status> {
+    let Some(custom) = &row.custom else { return undefaulted(core, objects, row).await };
+    let wanted = row.api_version();
+    let foreign: Vec<bool> = objects.iter().map(|object| meta::text(object, &["apiVersion"]) != wanted).collect();
+    let mut objects = undefaulted(core, objects, row).await?;
+    for (object, _) in objects.iter_mut().zip(foreign).filter(|(_, foreign)| *foreign) {
+        custom.complete(object, &row.schema);
+    }
+    Ok(objects)
+}
+
+/// As [`all_to`], without what the version would add by itself.
+async fn undefaulted(core: &Core, mut objects: Vec<Value>, row: &Resource) -> Result<Vec<Value>, Status> {
     let wanted = row.api_version();
     let Some(webhook) = row.custom.as_ref().and_then(|custom| custom.conversion.as_ref()) else {
         return objects.into_iter().map(|object| by_rule(object, row, &wanted)).collect();
@@ -53,10 +65,7 @@ pub async fn all_to(core: &Core, mut objects: Vec<Value>, row: &Resource) -> Res
         let answer = core.callouts.post(core, &webhook.client, &question, LIMIT).await;
         let answer = answer.map_err(|error| failed(error.to_string()))?;
         let converted = review::answer(&answer, &uid, &wanted, &asked).map_err(failed)?;
-        for (place, mut object) in places.iter().zip(converted) {
-            if let Some(custom) = &row.custom {
-                custom.complete(&mut object, &row.schema);
-            }
+        for (place, object) in places.iter().zip(converted) {
             if let Some(own) = objects.get_mut(*place) {
                 *own = object;
             }
@@ -69,9 +78,5 @@ fn by_rule(object: Value, row: &Resource, wanted: &str) -> Result<Value, Status>
     if meta::text(&object, &["apiVersion"]) == wanted {
         return Ok(object);
     }
-    let mut object = rk_api::convert::convert(object, &row.gvk)?;
-    if let Some(custom) = &row.custom {
-        custom.complete(&mut object, &row.schema);
-    }
-    Ok(object)
+    rk_api::convert::convert(object, &row.gvk)
 }

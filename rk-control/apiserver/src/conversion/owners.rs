@@ -12,7 +12,6 @@ use rk_api::schema::Schema;
 use rk_api::status::Status;
 use serde_json::Value;
 
-use super::by_rule;
 use crate::server::Core;
 
 /// The versions of one kind, for one request.
@@ -66,7 +65,9 @@ impl OwnersVersions {
     /// The webhook failed.
     pub async fn learn(&self, core: &Core) -> Result<bool, Status> {
         let Some((object, row)) = self.asked().missing.take() else { return Ok(false) };
-        let converted = super::to(core, object.clone(), &row).await?;
+        let answered = super::undefaulted(core, vec![object.clone()], &row).await?.pop();
+        let mut converted = answered.ok_or_else(|| Status::internal("a conversion lost its object"))?;
+        let _ = fit(&mut converted, &row.schema, Form::Canonical);
         self.asked().answers.push(Answer { object, api_version: row.api_version(), converted });
         Ok(true)
     }
@@ -81,7 +82,7 @@ impl Versions for OwnersVersions {
     fn convert(&self, object: Value, api_version: &str) -> Result<Option<(Value, Schema)>, Status> {
         let Some(row) = self.row(api_version) else { return Ok(None) };
         if !is_asked_for(row) {
-            let mut object = by_rule(object, row, api_version)?;
+            let mut object = super::by_rule(object, row, api_version)?;
             // What was valid once stays readable whatever became of the schema.
             let _ = fit(&mut object, &row.schema, Form::Canonical);
             return Ok(Some((object, row.schema.clone())));

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::MERGE;
-use super::support::{Cluster, MAPS, config_map};
+use super::support::{Cluster, MAPS, config_map, until};
 
 const APPLY: &str = "application/apply-patch+yaml";
 const POLICIES: &str = "/apis/networking.k8s.io/v1/namespaces/default/networkpolicies";
@@ -75,4 +75,45 @@ async fn a_dry_run_answers_what_the_run_would() {
     let map = admin.create(MAPS, &config_map("a", json!({"k": "1"}))).await.ok();
     let dry = admin.put(&format!("{MAPS}/a?dryRun=All"), &config_map("a", json!({"k": "2"}))).await.ok();
     assert_eq!(dry["metadata"]["resourceVersion"], map["metadata"]["resourceVersion"]);
+}
+
+/// Kinds of two versions that nobody converts, of which the older one knows no `depth`.
+fn ponds() -> Value {
+    let version = |name: &str, spec: Value| {
+        let spec = json!({"type": "object", "properties": spec});
+        let schema = json!({"type": "object", "properties": {"spec": spec}});
+        json!({"name": name, "served": true, "storage": name == "v1", "schema": {"openAPIV3Schema": schema}})
+    };
+    let (size, depth) = (json!({"type": "integer", "default": 1}), json!({"type": "integer"}));
+    let versions = [version("v1", json!({"size": size, "depth": depth})), version("v1beta1", json!({"size": size}))];
+    json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "ponds.owners.example.com"},
+        "spec": {"group": "owners.example.com", "scope": "Namespaced", "names": {"plural": "ponds", "kind": "Pond"},
+            "versions": versions}})
+}
+
+#[tokio::test]
+async fn what_an_older_version_knows_nothing_of_is_not_taken_away_by_its_owners() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    admin.create("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", &ponds()).await.ok();
+    let path = |version: &str| format!("/apis/owners.example.com/{version}/namespaces/default/ponds");
+    until("the service of the definition", async || admin.get(&path("v1")).await.code == 200).await;
+    let apply = async |name: &str, version: &str, spec: Value| {
+        let config = json!({"apiVersion": format!("owners.example.com/{version}"), "kind": "Pond",
+            "metadata": {"name": name}, "spec": spec});
+        admin.patch(&format!("{}/{name}?fieldManager=a", path(version)), APPLY, &config).await.ok()
+    };
+    apply("one", "v1", json!({"size": 5})).await;
+    let labels = json!({"metadata": {"labels": {"l": "1"}}});
+    let labelled = admin.patch(&format!("{}/one?fieldManager=b", path("v1beta1")), MERGE, &labels).await.ok();
+    assert_eq!(labelled["metadata"]["managedFields"].as_array().map(Vec::len), Some(2), "{labelled}");
+    let deep = apply("one", "v1", json!({"size": 5, "depth": 7})).await;
+    assert_eq!(deep["spec"], json!({"size": 5, "depth": 7}));
+    assert_eq!(apply("one", "v1", json!({"size": 5, "depth": 7})).await, deep, "nothing changed");
+    // What is let go has its default again, which is nobody's in any version.
+    assert_eq!(apply("one", "v1", json!({"depth": 7})).await["spec"], json!({"size": 1, "depth": 7}));
+    // Who moves to the newer version brings what is new in that, and lets go what it said in the older one.
+    apply("two", "v1beta1", json!({"size": 5})).await;
+    assert_eq!(apply("two", "v1", json!({"depth": 7})).await["spec"], json!({"size": 1, "depth": 7}));
 }

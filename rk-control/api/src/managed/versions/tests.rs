@@ -38,6 +38,19 @@ impl Versions for Broken {
     }
 }
 
+/// Versions that know objects by their names alone, as webhooks may.
+#[derive(Debug)]
+struct Named;
+
+impl Versions for Named {
+    fn convert(&self, object: Value, api_version: &str) -> Result<Option<(Value, Schema)>, Status> {
+        match object.pointer("/metadata/name") {
+            Some(_) => Autoscalers.convert(object, api_version),
+            None => Err(Status::internal("whose is it")),
+        }
+    }
+}
+
 fn schema(api_version: &str) -> Schema {
     let gvk = GroupVersionKind::from_api_version(api_version, "HorizontalPodAutoscaler").unwrap();
     Schema::of_kind(&gvk).unwrap()
@@ -129,6 +142,19 @@ fn what_was_applied_in_one_version_is_let_go_in_another() {
     let applied = apply(Some(&other), &second, &request(&two, "a", TWO)).unwrap();
     assert_eq!(applied["spec"]["minReplicas"], 2);
     assert_eq!(owners(&applied), ["a autoscaling/v2", "b autoscaling/v1"]);
+}
+
+#[test]
+fn what_is_let_go_leaves_an_object_that_others_know() {
+    let (one, two) = (schema(ONE), schema(TWO));
+    let mut first = autoscaler(ONE, json!({"maxReplicas": 3, "targetCPUUtilizationPercentage": 50}));
+    first["metadata"]["labels"] = json!({"l": "1"});
+    let live = canonical(apply(None, &first, &request(&one, "a", ONE)).unwrap());
+    let live = Autoscalers.convert(live, TWO).unwrap().unwrap().0;
+    let second = autoscaler(TWO, json!({"maxReplicas": 3, "metrics": cpu(50)}));
+    let asked = Request { versions: &Named, ..request(&two, "a", TWO) };
+    let applied = apply(Some(&live), &second, &asked).unwrap();
+    assert_eq!((applied["metadata"].get("labels"), &applied["metadata"]["name"]), (None, &json!("a")));
 }
 
 #[test]

@@ -123,3 +123,30 @@ fn an_address_outside_of_the_range_is_named_in_the_refusal() {
     let error = run(json!({"metadata": {"name": "s"}, "spec": {"clusterIP": "192.168.0.1"}}), None).unwrap_err();
     assert!(error.message.contains("192.168.0.1") && error.message.contains("10.96.0.0/16"), "{}", error.message);
 }
+
+#[test]
+fn an_address_that_is_changed_is_left_to_the_rules() {
+    let taken = Taken { addresses: HashSet::from(["10.96.0.7".parse().unwrap()]), ports: HashSet::new() };
+    for (had, wanted, held) in [("10.96.0.5", "10.96.0.7", 1), ("10.96.0.5", "192.0.2.1", 1), ("None", "10.96.0.7", 0)]
+    {
+        let old = json!({"spec": {"clusterIP": had, "clusterIPs": [had], "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack"}});
+        let mut new = old.clone();
+        new["spec"]["clusterIP"] = json!(wanted);
+        let own = complete(&mut new, Some(&old), &ranges(), 30000..=32767, &taken).unwrap();
+        assert_eq!((own.addresses.len(), &new["spec"]["clusterIPs"]), (held, &json!([wanted])), "{had}");
+    }
+}
+
+#[test]
+fn no_port_of_a_service_has_the_number_of_its_health_check() {
+    let old = json!({"spec": {"type": "LoadBalancer", "externalTrafficPolicy": "Local", "clusterIP": "10.96.0.5",
+        "clusterIPs": ["10.96.0.5"], "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack", "healthCheckNodePort": 30001,
+        "ports": [{"name": "a", "port": 80, "nodePort": 30000}]}});
+    let mut new = old.clone();
+    new["spec"]["ports"] = json!([{"name": "a", "port": 80, "nodePort": 30000}, {"name": "b", "port": 81}]);
+    let with_two = |service: &mut Value| complete(service, Some(&old), &ranges(), 30000..=30001, &Taken::default());
+    assert_eq!(with_two(&mut new.clone()).unwrap_err().code, 500, "there are no more");
+    new["spec"]["ports"][1]["nodePort"] = json!(30001);
+    let refused = with_two(&mut new).unwrap_err();
+    assert!(refused.message.ends_with("Invalid value: 30001: provided port is already allocated"), "{refused}");
+}
