@@ -59,6 +59,11 @@ pub fn class_of(status: &Status) -> Class {
     }
 }
 
+/// Whether no node said this: the connection broke off while it answered.
+fn is_broken(status: &Status) -> bool {
+    matches!(status.code(), Code::Unknown | Code::Internal) && std::error::Error::source(status).is_some()
+}
+
 /// The class of any error: the first in its chain that has one.
 pub fn class_of_error(err: &anyhow::Error) -> Class {
     for cause in err.chain() {
@@ -66,7 +71,7 @@ pub fn class_of_error(err: &anyhow::Error) -> Class {
             return failure.class;
         }
         if let Some(status) = cause.downcast_ref::<Status>() {
-            return class_of(status);
+            return if is_broken(status) { Class::Unreachable } else { class_of(status) };
         }
     }
     Class::Other
@@ -74,22 +79,26 @@ pub fn class_of_error(err: &anyhow::Error) -> Class {
 
 /// What a person reads of an error: of a node's answer its words, not the protocol's.
 pub fn words(err: &anyhow::Error) -> String {
-    let parts: Vec<String> = err
-        .chain()
-        .map(|cause| match cause.downcast_ref::<Status>() {
+    let mut text = String::new();
+    for cause in err.chain() {
+        let status = cause.downcast_ref::<Status>();
+        let broken = status.is_some_and(is_broken);
+        let part = match status {
+            Some(_) if broken => "the connection to the node broke off".to_owned(),
             Some(status) if !status.message().is_empty() => status.message().to_owned(),
             Some(status) => status.code().description().to_owned(),
             None => cause.to_string(),
-        })
-        .collect();
-    let mut text = String::new();
-    for part in parts {
+        };
         // Some libraries repeat their source.
         if !text.ends_with(&part) {
             if !text.is_empty() {
                 text.push_str(": ");
             }
             text.push_str(&part);
+        }
+        // What is below is told in the words of the layers that it came through.
+        if broken {
+            break;
         }
     }
     text
@@ -113,5 +122,15 @@ mod tests {
         assert_eq!(words(&err), "10.0.0.1: needs role admin");
         assert_eq!(class_of_error(&anyhow::anyhow!("x")), Class::Other);
         assert_eq!(class_of_error(&Failure::new(Class::Unhealthy, "x").into()), Class::Unhealthy);
+    }
+
+    #[test]
+    fn a_connection_that_broke_off_is_told_as_that() {
+        let cause = std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "peer closed connection: see a web page");
+        let err = Err::<(), _>(Status::from_error(Box::new(cause))).context("10.0.0.1").unwrap_err();
+        assert_eq!(class_of_error(&err), Class::Unreachable);
+        assert_eq!(words(&err), "10.0.0.1: the connection to the node broke off");
+        let err = anyhow::Error::from(Status::internal("the disk failed"));
+        assert_eq!((class_of_error(&err), words(&err)), (Class::Other, "the disk failed".to_owned()));
     }
 }
