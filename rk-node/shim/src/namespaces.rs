@@ -65,10 +65,8 @@ pub fn fill(config: &SandboxConfig) -> Result<()> {
     if let Some(hostname) = &config.hostname {
         nix::unistd::sethostname(hostname).with_context(|| format!("set host name {hostname:?}"))?;
     }
-    for (name, value) in &config.sysctls {
-        if !namespaced(name, config) {
-            bail!("sysctl {name:?} is not kept in a namespace that this pod has of its own");
-        }
+    if let Some(name) = config.sysctls.keys().find(|name| !namespaced(name, config)) {
+        bail!("sysctl {name:?} is not kept in a namespace that this pod has of its own");
     }
     set_all(&config.sysctls, |name, value| fs::write(format!("/proc/sys/{}", name.replace('.', "/")), value))
 }
