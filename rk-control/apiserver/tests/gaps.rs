@@ -189,6 +189,30 @@ async fn a_read_that_waited_is_not_answered_by_a_cache_that_ended_meanwhile() {
 }
 
 #[tokio::test]
+async fn what_was_taken_while_a_cache_ended_is_not_given_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(Troubled::new(Arc::new(sqlite(&dir, "state.db"))));
+    let cluster = Cluster::start_on(dir, Config::default(), Arc::clone(&store) as Arc<dyn Store>).await;
+    let service = |name: &str| -> Value {
+        let spec = json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 30123}]});
+        let metadata = json!({"name": name, "namespace": "default"});
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec})
+    };
+    let (core, late) = (Arc::clone(cluster.server.core()), service("late").to_string());
+    // While the allocator asks how far the store is, the cache that it knows ends, and somebody else takes the port.
+    store.meanwhile(async move {
+        let registry = Registry::builtin();
+        let hub = registry.get("", "v1", "services").unwrap();
+        core.storage.forget(hub);
+        let key = object_key(hub, "default", "late");
+        core.storage.store().put(&key, late.into(), Expect::Absent, None).await.unwrap();
+    });
+    let (code, message) = cluster.admin().create(SERVICES, &service("b")).await.failure();
+    assert_eq!(code, 422, "{message}");
+    assert!(message.ends_with("provided port is already allocated"), "{message}");
+}
+
+#[tokio::test]
 async fn a_watch_of_a_quiet_past_has_bookmarks_and_an_end() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = Troubled::new(Arc::new(sqlite(&dir, "state.db")));

@@ -168,6 +168,34 @@ async fn bindings_give_parameters() {
 }
 
 #[tokio::test]
+async fn parameters_may_be_kept_in_a_version_that_is_not_served() {
+    const LIMITS: &str = "/apis/policies.example.com/v1/namespaces/default/limits";
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let version = |name: &str, served: bool| {
+        let schema = json!({"type": "object", "properties": {"most": {"type": "integer"}}});
+        json!({"name": name, "served": served, "storage": !served, "schema": {"openAPIV3Schema": schema}})
+    };
+    let definition = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "limits.policies.example.com"},
+        "spec": {"group": "policies.example.com", "scope": "Namespaced", "names": {"plural": "limits", "kind": "Limit"},
+            "versions": [version("v1", true), version("v2", false)]}});
+    admin.create("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", &definition).await.ok();
+    until("the service of the definition", async || admin.get(LIMITS).await.code == 200).await;
+    let limit =
+        json!({"apiVersion": "policies.example.com/v1", "kind": "Limit", "metadata": {"name": "limit"}, "most": 3});
+    admin.create(LIMITS, &limit).await.ok();
+    let spec = json!({"matchConstraints": rule("apps", "deployments"),
+        "paramKind": {"apiVersion": "policies.example.com/v1", "kind": "Limit"},
+        "validations": [{"expression": "object.spec.replicas <= params.most", "message": "too many"}]});
+    let by_name = json!({"validationActions": ["Deny"], "paramRef": {"name": "limit", "namespace": "default", "parameterNotFoundAction": "Deny"}});
+    install(&admin, "Validating", "p", spec, by_name).await;
+    admin.create(DEPLOYMENTS, &deployment("three", 3)).await.ok();
+    let (_, message) = admin.create(DEPLOYMENTS, &deployment("four", 4)).await.failure();
+    assert!(message.ends_with("with binding 'p-b' denied request: too many"), "{message}");
+}
+
+#[tokio::test]
 async fn policies_are_type_checked() {
     let cluster = Cluster::start().await;
     let admin = cluster.admin();

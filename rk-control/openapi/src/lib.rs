@@ -87,3 +87,17 @@ pub fn v3() -> &'static [Document] {
 pub fn v3_at(path: &str) -> Option<&'static Document> {
     V3.iter().find(|document| document.path == path)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_read_at_each_change_of_a_definition_is_unpacked_alone() {
+        assert_eq!(COMMON.start, 0);
+        let text = COMMON.text().unwrap();
+        assert_eq!(text.len(), COMMON.size);
+        assert!(text.starts_with('{') && text.ends_with('}'));
+        assert_eq!(V2.start, COMMON.size, "what is merged with those comes next");
+    }
+}

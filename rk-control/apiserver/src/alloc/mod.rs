@@ -180,16 +180,17 @@ impl ServiceAllocator {
         if !is_service(hub) {
             return Ok(Reservation::default());
         }
-        let cache = core.cache("", "v1", "services").await?;
         let ranges =
             ranges::usable(&core.objects("networking.k8s.io", "v1", "servicecidrs", "").await?, &self.own_ranges);
         // Order matters: a reservation that is gone from `pending` by now belongs to a write that `fresh` waits for.
         let _gate = self.gate.lock().await;
         self.take_back(core).await;
         let mut taken = lock(&self.pending).all();
-        let floor = core.storage.fresh().await?;
+        core.storage.fresh().await?;
+        // Had only now: a cache from before may have ended meanwhile, and never has what was waited for.
+        let cache = core.cache("", "v1", "services").await?;
         let owner = owner_of(object);
-        for service in cache.snapshot("", floor, |_| true).objects {
+        for service in cache.snapshot("", 0, |_| true).objects {
             // A new one of a name that is taken is another Service.
             let own = old.is_some() && (&*service.namespace, &*service.name) == (owner.0.as_str(), owner.1.as_str());
             if !own {

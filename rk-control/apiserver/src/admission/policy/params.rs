@@ -66,17 +66,17 @@ async fn find(
     reference: &Value,
 ) -> Result<Vec<Value>, Status> {
     let registry = request.core.registry();
-    let hub = registry.hub(row).unwrap_or(row);
-    let (group, version, plural) = (&*hub.gvk.group, &*hub.gvk.version, &*hub.plural);
-    let objects = match meta::text(reference, &["name"]) {
+    // By its row, since a version need not be served for objects to be kept in it.
+    let (hub, storage) = (registry.hub(row).unwrap_or(row), &request.core.storage);
+    let objects: Vec<Value> = match meta::text(reference, &["name"]) {
         "" => {
             let selector = LabelSelector::from_object(meta::at(reference, &["selector"]));
             let selector = selector.unwrap_or(LabelSelector::NOTHING);
-            let mut all = request.core.objects(group, version, plural, namespace).await?;
-            all.retain(|object| selector.matches(meta::labels(object)));
-            all
+            let all = storage.all_cached(hub, namespace).await?;
+            let all = all.iter().map(|object| object.value());
+            all.filter(|object| selector.matches(meta::labels(object))).collect()
         }
-        name => request.core.object(group, version, plural, namespace, name).await?.into_iter().collect(),
+        name => storage.cached(hub, namespace, name).await?.iter().map(|object| object.value()).collect(),
     };
     conversion::all_to(request.core, objects, row).await
 }
