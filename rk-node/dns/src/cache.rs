@@ -20,6 +20,8 @@ struct Key {
     kind: RecordType,
     recursive: bool,
     unchecked: bool,
+    /// Whether it is asked if the server has verified the answer (RFC 6840, section 5.7).
+    authentic: bool,
     /// Whether EDNS is spoken (RFC 6891, section 7: else none comes back), and signatures are asked for by it.
     signed: Option<bool>,
 }
@@ -32,6 +34,7 @@ impl Key {
             kind: question.query_type,
             recursive: query.metadata.recursion_desired,
             unchecked: query.metadata.checking_disabled,
+            authentic: query.metadata.authentic_data,
             signed: query.edns.as_ref().map(|edns| edns.flags().dnssec_ok),
         })
     }
@@ -117,6 +120,9 @@ mod tests {
         for (name, signed) in [("a.example.", None), ("a.example.", Some(true)), ("A.example.", Some(false))] {
             assert_eq!(cache.get(&query(name, signed), now), None, "{name} {signed:?}");
         }
+        let mut trusting = asked.clone();
+        trusting.metadata.authentic_data = true;
+        assert_eq!(cache.get(&trusting, now), None, "whether it was verified");
         assert_eq!(cache.get(&asked, now + LONGEST), None);
         let asked = query("b.example.", Some(false));
         cache.put(&asked, &answer(&asked, true), now);

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use rk_shim_protocol::{Process, Request};
-use rk_streaming::{ByteReader, ByteWriter, Connect, Duplex, ExecOptions, ExecOutcome, ExecStreams};
-use tokio::io::{AsyncRead, AsyncWriteExt};
+use rk_streaming::{ByteReader, Connect, Duplex, ExecOptions, ExecOutcome, ExecStreams};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::terminal::Stream;
@@ -19,6 +20,10 @@ use crate::{container, exec as stdio, shim};
 
 /// How long output may follow the end of its command, when something it left in the background holds the streams.
 const LINGER: Duration = Duration::from_secs(2);
+/// What a pipe holds at most of what a command wrote before it ended; more is not the command's own.
+const MOST_LEFT: usize = 1024 * 1024;
+/// Bytes of output that are held on their way.
+const CHUNK: usize = 8 * 1024;
 
 /// Runs a command with the client's streams.
 pub(super) async fn exec(
@@ -43,15 +48,16 @@ async fn run(runtime: &Runtime, id: &str, cmd: &[String], options: ExecOptions, 
         size: None,
     };
     let dir = runtime.run_dir(&record.sandbox);
+    let over = CancellationToken::new();
     if options.tty {
         let mut exec = shim::exec(&dir, process, Vec::new()).await?;
         let terminal = exec.terminal.take().ok_or_else(|| Error::Internal("the shim sent no terminal".into()))?;
         let terminal = stream(terminal)?;
         let _resizing = resize(&terminal, streams.resize);
         let _input = streams.stdin.map(|from| pour(from, terminal.clone(), || ()));
-        let output = copy_out(terminal, streams.stdout);
+        let output = copy_out(terminal, streams.stdout, &over);
         let exit = exec.wait().await?;
-        end_within(LINGER, [output]).await;
+        end_within(LINGER, [output], &over).await;
         return Ok(exit.code);
     }
     let (stdin, input) = match options.stdin {
@@ -64,10 +70,10 @@ async fn run(runtime: &Runtime, id: &str, cmd: &[String], options: ExecOptions, 
         (Some(from), Some(to)) => Some(pour(from, stream(to)?, || ())),
         _ => None,
     };
-    let output = copy_out(stream(out)?, streams.stdout);
-    let errors = copy_out(stream(err)?, streams.stderr);
+    let output = copy_out(stream(out)?, streams.stdout, &over);
+    let errors = copy_out(stream(err)?, streams.stderr, &over);
     let exit = exec.wait().await?;
-    end_within(LINGER, [output, errors]).await;
+    end_within(LINGER, [output, errors], &over).await;
     Ok(exit.code)
 }
 
@@ -98,7 +104,8 @@ async fn join(runtime: &Arc<Runtime>, id: &str, options: ExecOptions, streams: E
         _ => None,
     };
     let (out, err) = (stream(out)?, stream(err)?);
-    tokio::join!(drain(out, streams.stdout), drain(err, streams.stderr));
+    let never = CancellationToken::new;
+    tokio::join!(drain(out, streams.stdout, never()), drain(err, streams.stderr, never()));
     Ok(())
 }
 
@@ -116,23 +123,49 @@ fn pour(mut from: ByteReader, mut to: Stream, ended: impl FnOnce() + Send + 'sta
 }
 
 /// [`drain`] as a task of its own.
-fn copy_out(from: Stream, to: Option<ByteWriter>) -> AbortOnDropHandle<()> {
-    AbortOnDropHandle::new(tokio::spawn(drain(from, to)))
+fn copy_out(
+    from: Stream,
+    to: Option<impl AsyncWrite + Unpin + Send + 'static>,
+    over: &CancellationToken,
+) -> AbortOnDropHandle<()> {
+    AbortOnDropHandle::new(tokio::spawn(drain(from, to, over.clone())))
 }
 
-/// Waits for tasks to end; those that do not in time are ended, so that the streams which they hold are closed.
-async fn end_within<const N: usize>(patience: Duration, tasks: [AbortOnDropHandle<()>; N]) {
-    let _ = tokio::time::timeout(patience, futures::future::join_all(tasks)).await;
+/// Waits for tasks to end. Those that do not in time are told that it is `over`: they take nothing more, but the client has all the time
+/// it needs for what they have.
+async fn end_within<const N: usize>(patience: Duration, tasks: [AbortOnDropHandle<()>; N], over: &CancellationToken) {
+    let mut ended = std::pin::pin!(futures::future::join_all(tasks));
+    if tokio::time::timeout(patience, ended.as_mut()).await.is_err() {
+        over.cancel();
+        let _ = ended.await;
+    }
 }
 
-/// Copies output to the client; without one it is read and dropped, so that the program can go on.
-async fn drain(mut from: impl AsyncRead + Unpin, to: Option<ByteWriter>) {
-    match to {
-        Some(mut to) => {
-            let _ = tokio::io::copy(&mut from, &mut to).await;
-            let _ = to.shutdown().await;
+/// Copies output to the client, as fast as that takes it, to its end; once it is `over`, only what is there already. Without a client it is
+/// read and dropped, so that the program can go on.
+async fn drain(mut from: impl AsyncRead + Unpin, mut to: Option<impl AsyncWrite + Unpin>, over: CancellationToken) {
+    let mut chunk = vec![0; CHUNK];
+    let mut left = MOST_LEFT;
+    while left > 0 {
+        let read = tokio::select! {
+            biased;
+            read = from.read(&mut chunk) => read,
+            () = over.cancelled() => break,
+        };
+        let Some(said) = read.ok().and_then(|n| chunk.get(..n)).filter(|said| !said.is_empty()) else { break };
+        if over.is_cancelled() {
+            left = left.saturating_sub(said.len());
         }
-        None => drop(tokio::io::copy(&mut from, &mut tokio::io::sink()).await),
+        if let Some(to) = &mut to
+            && to.write_all(said).await.is_err()
+        {
+            break;
+        }
+    }
+    // Who still writes is told that nobody reads, however long the client takes.
+    drop(from);
+    if let Some(mut to) = to {
+        let _ = to.shutdown().await;
     }
 }
 
@@ -185,19 +218,42 @@ async fn connect(port: u16) -> io::Result<TcpStream> {
 
 #[cfg(test)]
 mod tests {
+    use rk_streaming::ByteWriter;
+
     use super::*;
 
     #[tokio::test]
     async fn what_a_command_left_in_the_background_holds_no_stream_of_a_session_that_is_over() {
         let (read, held) = stdio::pipe().unwrap();
         rustix::io::write(&held, b"said").unwrap();
-        let output = copy_out(stream(read).unwrap(), None);
-        end_within(Duration::from_millis(100), [output]).await;
+        let over = CancellationToken::new();
+        let output = copy_out(stream(read).unwrap(), None::<ByteWriter>, &over);
+        end_within(Duration::from_millis(100), [output], &over).await;
         // The other end is closed as soon as the task is dropped, which its runtime does a moment later.
         let until = tokio::time::Instant::now() + Duration::from_secs(30);
         while rustix::io::write(&held, b"late") != Err(rustix::io::Errno::PIPE) {
             assert!(tokio::time::Instant::now() < until, "it is still taken");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    #[tokio::test]
+    async fn a_client_takes_its_time_with_what_a_command_said_before_it_ended() {
+        let said = vec![b'x'; 4 * CHUNK];
+        let (read, held) = stdio::pipe().unwrap();
+        assert_eq!(rustix::io::write(&held, &said), Ok(said.len()));
+        let (to, mut client) = tokio::io::duplex(16);
+        let over = CancellationToken::new();
+        let output = copy_out(stream(read).unwrap(), Some(to), &over);
+        let reading = async {
+            over.cancelled().await;
+            let mut heard = Vec::new();
+            client.read_to_end(&mut heard).await.unwrap();
+            heard
+        };
+        let all = async { tokio::join!(end_within(Duration::from_millis(100), [output], &over), reading).1 };
+        let heard = tokio::time::timeout(Duration::from_secs(30), all).await.expect("it ends");
+        assert_eq!(heard.len(), said.len());
+        assert_eq!(rustix::io::write(&held, b"late"), Err(rustix::io::Errno::PIPE));
     }
 }

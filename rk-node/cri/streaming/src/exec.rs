@@ -131,6 +131,7 @@ where
     });
     if collected.await.is_err() || streams.len() < expected {
         tracing::debug!(expected, got = streams.len(), "a client did not open all its streams");
+        drop(streams);
         return connection.finish([]).await;
     }
     let ids: Vec<u32> = streams.values().map(|opened| opened.id).collect();
@@ -146,9 +147,12 @@ where
         outcome = handler(streams) => outcome,
         () = connection.closed() => return,
     };
-    if let Some(mut error) = error {
-        // A client that left cannot be told.
-        let _ = error.write_all(&outcome.encode(protocol)).await;
+    if let Some(error) = error {
+        tokio::select! {
+            biased;
+            () = tell(error, &outcome, protocol) => {}
+            () = connection.closed() => {}
+        }
     }
     connection.finish(ids).await;
 }
@@ -168,15 +172,23 @@ where
         stderr: (options.stderr && !options.tty).then(|| connection.writer(STDERR)),
         resize: readers.remove(&RESIZE).filter(|_| options.tty).map(sizes),
     };
-    let mut error = connection.writer(ERROR);
+    let error = connection.writer(ERROR);
     let outcome = tokio::select! {
         outcome = handler(streams) => outcome,
         () = connection.closed() => return,
     };
+    tokio::select! {
+        biased;
+        () = tell(error, &outcome, protocol) => {}
+        () = connection.closed() => {}
+    }
+    connection.finish().await;
+}
+
+/// Tells a client how its command ended, once it has taken the output before that.
+async fn tell(mut error: ByteWriter, outcome: &ExecOutcome, protocol: &str) {
     // A client that left cannot be told.
     let _ = error.write_all(&outcome.encode(protocol)).await;
-    drop(error);
-    connection.finish().await;
 }
 
 /// Turns the resize stream's JSON values into sizes.

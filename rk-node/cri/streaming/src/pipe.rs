@@ -3,16 +3,20 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio_util::sync::PollSender;
 
 /// How many chunks one stream buffers in each direction before its sender waits.
 pub(crate) const CHUNKS: usize = 16;
 /// Largest piece of data that one frame or message carries.
 pub(crate) const CHUNK_BYTES: usize = 32 * 1024;
+/// How long a client may take to hang up after a session ended, and the last bytes to leave once it has.
+const LINGER: Duration = Duration::from_secs(10);
 
 /// What the client sent on one stream, in order; ends when the client closed its side or went away.
 #[derive(Debug)]
@@ -92,5 +96,69 @@ impl AsyncWrite for ByteWriter {
             self.ended = true;
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+/// Waits until the last bytes of a session are sent, as fast as the client takes them: it may have paused. Then waits a little for it to
+/// hang up, which ends `reader`. A client that has hung up takes bytes for a little longer and no more.
+pub(crate) async fn see_off(sending: impl Future<Output = ()>, mut reader: JoinHandle<()>) {
+    let gone = async {
+        if !reader.is_finished() {
+            let _ = (&mut reader).await;
+        }
+        tokio::time::sleep(LINGER).await;
+    };
+    tokio::select! {
+        () = sending => {}
+        () = gone => {}
+    }
+    if !reader.is_finished() {
+        let _ = tokio::time::timeout(LINGER, &mut reader).await;
+    }
+    reader.abort();
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+    use crate::{spdy, websocket};
+
+    const LAST: [u8; 4096] = [7; 4096];
+
+    /// How much a client gets that pauses for an hour before it reads, and so has the end of its session wait.
+    async fn heard(finish: impl Future<Output = ()> + Send + 'static, mut client: tokio::io::DuplexStream) -> usize {
+        let finishing = tokio::spawn(finish);
+        // Of a clock that stands still until nobody has anything to do.
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        let mut all = Vec::new();
+        client.read_to_end(&mut all).await.unwrap();
+        drop(client);
+        finishing.await.unwrap();
+        all.len()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_pauses_loses_nothing_of_what_comes_last() {
+        let (client, server) = tokio::io::duplex(64);
+        let connection = spdy::Connection::start(server);
+        connection.writer(1).write_all(&LAST).await.unwrap();
+        assert!(heard(connection.finish([1]), client).await > LAST.len(), "SPDY");
+        let (client, server) = tokio::io::duplex(64);
+        let (connection, _) = websocket::Connection::start(server, websocket::Encoding::Binary, &[]).await;
+        connection.writer(1).write_all(&LAST).await.unwrap();
+        assert!(heard(connection.finish(), client).await > LAST.len(), "WebSocket");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_has_gone_is_not_waited_for() {
+        let (client, server) = tokio::io::duplex(64);
+        let connection = spdy::Connection::start(server);
+        connection.writer(1).write_all(&LAST).await.unwrap();
+        // It says that it has gone, and takes nothing.
+        let (_from, mut to) = tokio::io::split(client);
+        to.shutdown().await.unwrap();
+        tokio::time::timeout(LINGER * 3, connection.finish([1])).await.expect("it is waited for");
     }
 }

@@ -1,7 +1,6 @@
 //! WebSocket messages as channels: the first byte (or, in the base64 forms, digit) of each message names its channel.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -16,14 +15,12 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
-use crate::pipe::{ByteReader, ByteWriter, CHUNKS, Output};
+use crate::pipe::{ByteReader, ByteWriter, CHUNKS, Output, see_off};
 
 /// Largest message that is accepted; kubectl sends at most 32 KiB of stdin at a time.
 const MESSAGE_LIMIT: usize = 4 * 1024 * 1024;
 /// In version 5, a message on this channel names a channel that the client has closed.
 const CLOSE_CHANNEL: u8 = 255;
-/// How long the last messages may take to leave, and the client to hang up, after a session ended.
-const LINGER: Duration = Duration::from_secs(10);
 
 /// How messages carry bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,13 +120,8 @@ impl Connection {
     pub(crate) async fn finish(self) {
         let Self { outputs, reader, mut writer } = self;
         drop(outputs);
-        let _ = tokio::time::timeout(LINGER, &mut writer).await;
+        see_off(async { drop((&mut writer).await) }, reader).await;
         writer.abort();
-        let abort = reader.abort_handle();
-        if !reader.is_finished() {
-            let _ = tokio::time::timeout(LINGER, reader).await;
-        }
-        abort.abort();
     }
 }
 

@@ -10,14 +10,13 @@ mod headers;
 
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::pipe::{ByteReader, ByteWriter, CHUNKS, Output};
+use crate::pipe::{ByteReader, ByteWriter, CHUNKS, Output, see_off};
 use frame::Frame;
 use headers::{Decoder, Encoder};
 
@@ -27,8 +26,6 @@ const STREAMS: usize = 2048;
 const OUTPUTS: usize = 32;
 /// Replies that wait for the writer.
 const REPLIES: usize = 64;
-/// How long the last bytes may take to leave, and the client to hang up, after a session ended.
-const LINGER: Duration = Duration::from_secs(10);
 
 /// A stream that the client opened; already acknowledged.
 #[derive(Debug)]
@@ -92,23 +89,26 @@ impl Connection {
         while self.opened.recv().await.is_some() {}
     }
 
+    /// The client's end of `stream`.
+    #[cfg(test)]
+    pub(crate) fn writer(&self, stream: u32) -> ByteWriter {
+        ByteWriter::new(stream, self.outputs.clone())
+    }
+
     /// Ends the session: closes `streams`, sends what is queued, then waits a little for the client to hang up.
     pub(crate) async fn finish(self, streams: impl IntoIterator<Item = u32>) {
         let Self { opened, outputs, reader, mut writer } = self;
         drop(opened);
-        let _ = tokio::time::timeout(LINGER, async {
+        let sending = async {
             for stream in streams {
                 // The writer is gone only if the client is.
                 let _ = outputs.send(Output::End(stream)).await;
             }
             drop(outputs);
             let _ = (&mut writer).await;
-        })
-        .await;
+        };
+        see_off(sending, reader).await;
         writer.abort();
-        let abort = reader.abort_handle();
-        let _ = tokio::time::timeout(LINGER, reader).await;
-        abort.abort();
     }
 }
 
