@@ -22,7 +22,7 @@ use memory::{Memory, is_selected};
 use metrics::{Chosen, Told, Unusable};
 use pace::{Ask, Pace};
 use rk_api::selector::LabelSelector;
-use rk_client::{BoxError, Informer, ObjectKey, Outcome, Queue, Recorder, message};
+use rk_client::{BoxError, Informer, ObjectKey, Outcome, Queue, Recorder, is_not_found, message};
 use std::cmp::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -80,8 +80,9 @@ fn selected_by(text: &str) -> Result<LabelSelector, Unclear> {
 struct Verdict {
     /// The largest number that any of them asks for, and the name of that metric.
     wanted: Result<(i32, String), Unusable>,
-    /// Why some, or all, cannot be used: (those, of all).
+    /// How many metrics cannot be used.
     unusable: usize,
+    /// How many there are.
     all: usize,
 }
 
@@ -131,12 +132,13 @@ impl Controller {
         status.observed_generation = scaler.metadata.generation;
         self.turn(&scaler, &mut status).await;
         if scaler.status.as_ref() != Some(&status) {
-            self.scalers
-                .replace_status(&HorizontalPodAutoscaler {
-                    status: Some(status),
-                    ..HorizontalPodAutoscaler::clone(&scaler)
-                })
-                .await?;
+            let told = HorizontalPodAutoscaler { status: Some(status), ..HorizontalPodAutoscaler::clone(&scaler) };
+            // The next turn tells it anew; one before its time would scale once more on the same measurements.
+            if let Err(error) = self.scalers.replace_status(&told).await
+                && !is_not_found(&error)
+            {
+                self.recorder.warning(scaler.as_ref(), "FailedUpdateStatus", message(&error));
+            }
         }
         Ok(Outcome::RequeueAfter(PERIOD))
     }

@@ -112,6 +112,18 @@ async fn a_target_gets_the_size_that_its_metrics_bounds_and_rules_allow() {
 }
 
 #[tokio::test]
+async fn a_status_that_cannot_be_written_brings_no_turn_before_its_time() {
+    let (controller, written) = controller();
+    // What the server answers to the status is no autoscaler.
+    controller.scalers.observe(scaler("one", 1, 10, Value::Null));
+    let outcome = controller.sync(&ObjectKey::new("n", "one")).await.expect("an outcome");
+    assert_eq!(outcome, Outcome::RequeueAfter(PERIOD));
+    let paths = written.lock().expect("whole").clone();
+    let scale = "/apis/apps/v1/namespaces/n/deployments/web/scale";
+    assert_eq!(paths, [scale, "/apis/autoscaling/v2/namespaces/n/horizontalpodautoscalers/one/status"]);
+}
+
+#[tokio::test]
 async fn bounds_hold_before_metrics_are_asked() {
     for (min, max, size) in [(3, 9, 3), (1, 1, 1)] {
         let ((controller, _), mut status) = (controller(), HorizontalPodAutoscalerStatus::default());
