@@ -245,8 +245,13 @@ impl Controller {
             Ok(pods) => pods,
             Err((reason, text)) => {
                 status.current_metrics = None;
-                self.recorder.warning(scaler, reason, text.clone());
-                self.recorder.warning(scaler, "FailedComputeMetricsReplicas", text.clone());
+                // Events have words of their own for a selector that is missing.
+                let (event, error) = match selector.is_empty() {
+                    true => ("SelectorRequired", "selector is required"),
+                    false => (reason, text.as_str()),
+                };
+                self.recorder.warning(scaler, event, error);
+                self.recorder.warning(scaler, "FailedComputeMetricsReplicas", error);
                 set(status, ACTIVE, false, reason, text);
                 return Err(());
             }
