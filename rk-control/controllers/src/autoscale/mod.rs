@@ -1,24 +1,30 @@
 //! HorizontalPodAutoscalers on the resource metrics API. Without that API their conditions say so.
 
+mod conditions;
+mod memory;
 mod metrics;
+mod pace;
 mod plan;
 
 use crate::context::Context;
 use crate::discovery::Discovery;
+use conditions::{ABLE, ACTIVE, LIMITED, set};
 use jiff::Timestamp;
 use k8s_openapi::api::autoscaling::v1::Scale;
 use k8s_openapi::api::autoscaling::v2::{
-    CrossVersionObjectReference, HorizontalPodAutoscaler, HorizontalPodAutoscalerCondition,
-    HorizontalPodAutoscalerSpec, HorizontalPodAutoscalerStatus,
+    CrossVersionObjectReference, HorizontalPodAutoscaler, HorizontalPodAutoscalerStatus, MetricStatus,
 };
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Resource;
 use kube::core::DynamicObject;
+use memory::{Memory, is_selected};
+use metrics::{Chosen, Told, Unusable};
+use pace::{Ask, Pace};
 use rk_api::selector::LabelSelector;
-use rk_client::{BoxError, Informer, ObjectKey, Outcome, Queue, Recorder, message};
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use rk_client::{BoxError, Informer, ObjectKey, Outcome, Queue, Recorder, is_not_found, message};
+use std::cmp::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 const PERIOD: Duration = Duration::from_secs(15);
@@ -29,8 +35,7 @@ struct Controller {
     pods: Informer<Pod>,
     discovery: Discovery,
     recorder: Recorder,
-    /// Recent recommendations, by autoscaler.
-    recent: Mutex<HashMap<ObjectKey, Vec<(Timestamp, i32)>>>,
+    memory: Mutex<Memory>,
 }
 
 /// Starts the loop.
@@ -41,7 +46,7 @@ pub(crate) fn register(ctx: &Context) {
         pods: ctx.informers.of(),
         discovery: Discovery::new(ctx.client.clone()),
         recorder: ctx.recorders.of("horizontal-pod-autoscaler"),
-        recent: Mutex::default(),
+        memory: Mutex::default(),
     });
     let queue: Queue<ObjectKey> = Queue::default();
     let q = queue.clone();
@@ -56,194 +61,252 @@ pub(crate) fn register(ctx: &Context) {
     });
 }
 
-fn set(status: &mut HorizontalPodAutoscalerStatus, type_: &str, value: &str, reason: &str, text: String) {
-    let all = status.conditions.get_or_insert_default();
-    let since = all.iter().find(|c| c.type_ == type_ && c.status == value).and_then(|c| c.last_transition_time.clone());
-    let condition = HorizontalPodAutoscalerCondition {
-        type_: type_.to_owned(),
-        status: value.to_owned(),
-        reason: Some(reason.to_owned()),
-        message: Some(text),
-        last_transition_time: since.or(Some(Time(Timestamp::now()))),
-    };
-    match all.iter_mut().find(|c| c.type_ == type_) {
-        Some(known) => *known = condition,
-        None => all.push(condition),
-    }
-}
-
-fn no_scale(text: String) -> metrics::Unusable {
-    ("FailedGetScale", format!("the HPA controller was unable to get the target's current scale: {text}"))
-}
+/// Reason and text of why a target's pods cannot be told.
+type Unclear = (&'static str, String);
 
 /// The selector that a scale tells of its pods.
-fn selected_by(text: &str) -> Result<LabelSelector, metrics::Unusable> {
-    let invalid = |text: String| ("InvalidSelector", text);
+fn selected_by(text: &str) -> Result<LabelSelector, Unclear> {
     if text.is_empty() {
-        return Err(invalid("the HPA target's scale is missing a selector".to_owned()));
+        return Err(("InvalidSelector", "the HPA target's scale is missing a selector".to_owned()));
     }
     LabelSelector::parse(text).map_err(|error| {
-        invalid(format!("couldn't convert selector into a corresponding internal selector object: {}", error.0))
+        let text = format!("couldn't convert selector into a corresponding internal selector object: {}", error.0);
+        ("InvalidSelector", text)
     })
 }
 
-fn is_selected(selector: &LabelSelector, pod: &Pod) -> bool {
-    let labels = pod.metadata.labels.as_ref();
-    selector.matches_values(|key| labels.and_then(|all| all.get(key)).map(String::as_str))
+/// What all metrics of an autoscaler say together.
+#[derive(Debug, PartialEq)]
+struct Verdict {
+    /// The largest number that any of them asks for, and the name of that metric.
+    wanted: Result<(i32, String), Unusable>,
+    /// How many metrics cannot be used.
+    unusable: usize,
+    /// How many there are.
+    all: usize,
+}
+
+/// Puts together what each metric says. With some missing a target may grow, but not shrink.
+fn verdict(current: i32, pace: &Pace, told: &[Result<Told, Unusable>]) -> Verdict {
+    let mut wanted: Option<(i32, &str)> = None;
+    for told in told.iter().flatten() {
+        let size = plan::by_metric(current, &told.measured, |ratio| pace.tolerates(ratio));
+        if wanted.is_none_or(|(most, _)| most == 0 || size > most) {
+            wanted = Some((size, told.name.as_str()));
+        }
+    }
+    let first = told.iter().find_map(|told| told.as_ref().err());
+    let shown = |size: i32, name: &str| Ok((size, name.to_owned()));
+    let wanted = match (wanted, first) {
+        (Some((size, _)), Some(why)) if size < current => Err(why.clone()),
+        (Some((size, name)), _) => shown(size, name),
+        (None, Some(why)) => Err(why.clone()),
+        (None, None) => shown(current, ""),
+    };
+    Verdict { wanted, unusable: told.iter().filter(|told| told.is_err()).count(), all: told.len() }
+}
+
+/// The statuses of metrics; of one that cannot be used there is none to tell.
+fn current_metrics(told: &[Result<Told, Unusable>]) -> Option<Vec<MetricStatus>> {
+    let statuses: Vec<MetricStatus> = told.iter().flatten().map(|told| told.status.clone()).collect();
+    Some(statuses).filter(|all| !all.is_empty())
+}
+
+/// A size that a target is to have, and why.
+struct Change {
+    size: i32,
+    why: String,
 }
 
 impl Controller {
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn sync(&self, key: &ObjectKey) -> Result<Outcome, BoxError> {
         let Some(scaler) = self.scalers.get(key) else {
-            self.recent.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+            self.memory().forget(key);
             return Ok(Outcome::AwaitChange);
         };
-        let spec = &scaler.spec;
         let mut status = scaler.status.clone().unwrap_or_default();
         status.observed_generation = scaler.metadata.generation;
-        if let Err((reason, text)) = self.run(&scaler, spec, &mut status).await {
-            self.recorder.warning(scaler.as_ref(), reason, text.clone());
-            let type_ = if reason == "FailedGetScale" { "AbleToScale" } else { "ScalingActive" };
-            set(&mut status, type_, "False", reason, text);
-        }
+        self.turn(&scaler, &mut status).await;
         if scaler.status.as_ref() != Some(&status) {
-            self.scalers
-                .replace_status(&HorizontalPodAutoscaler {
-                    status: Some(status),
-                    ..HorizontalPodAutoscaler::clone(&scaler)
-                })
-                .await?;
+            let told = HorizontalPodAutoscaler { status: Some(status), ..HorizontalPodAutoscaler::clone(&scaler) };
+            // The next turn tells it anew; one before its time would scale once more on the same measurements.
+            if let Err(error) = self.scalers.replace_status(&told).await
+                && !is_not_found(&error)
+            {
+                self.recorder.warning(scaler.as_ref(), "FailedUpdateStatus", message(&error));
+            }
         }
         Ok(Outcome::RequeueAfter(PERIOD))
     }
 
-    async fn run(
-        &self,
-        scaler: &HorizontalPodAutoscaler,
-        spec: &HorizontalPodAutoscalerSpec,
-        status: &mut HorizontalPodAutoscalerStatus,
-    ) -> Result<(), metrics::Unusable> {
+    /// One look at a target, which gets the size that it should have. What fails is told in the status and by events, and tried again at
+    /// the next turn.
+    async fn turn(&self, scaler: &HorizontalPodAutoscaler, status: &mut HorizontalPodAutoscalerStatus) {
         let namespace = scaler.metadata.namespace.as_deref().unwrap_or_default();
-        let path = self.scale_path(namespace, &spec.scale_target_ref).await?;
-        let scale = self.read_scale(&path).await.map_err(no_scale)?;
-        set(
-            status,
-            "AbleToScale",
-            "True",
-            "SucceededGetScale",
-            "the HPA controller was able to get the target's current scale".to_owned(),
-        );
-        let current = scale.spec.as_ref().and_then(|s| s.replicas).unwrap_or(0);
-        status.current_replicas = Some(scale.status.as_ref().map_or(current, |s| s.replicas));
-        let (min, max) = (spec.min_replicas.unwrap_or(1), spec.max_replicas);
-        if current == 0 && min != 0 {
-            set(
-                status,
-                "ScalingActive",
-                "False",
-                "ScalingDisabled",
-                "scaling is disabled since the replica count of the target is zero".to_owned(),
-            );
-            status.desired_replicas = 0;
-            return Ok(());
-        }
-        let wanted = self.wanted(namespace, &scale, spec, current).await;
-        let wanted = match wanted {
-            // Bounds hold also without metrics.
-            Err(_) if current < min => min,
-            Err(_) if current > max => max,
-            Err(unusable) => {
-                status.desired_replicas = current;
-                return Err(unusable);
-            }
-            Ok(wanted) => {
-                set(
-                    status,
-                    "ScalingActive",
-                    "True",
-                    "ValidMetricFound",
-                    "the HPA was able to successfully calculate a replica count from the metrics".to_owned(),
-                );
-                wanted
+        let found = async {
+            let path = self.scale_path(namespace, &scaler.spec.scale_target_ref).await?;
+            let scale = self.read_scale(&path).await?;
+            Ok::<_, String>((path, scale))
+        };
+        let (path, scale) = match found.await {
+            Ok(found) => found,
+            Err(error) => {
+                self.recorder.warning(scaler, "FailedGetScale", error.clone());
+                let text = format!("the HPA controller was unable to get the target's current scale: {error}");
+                return set(status, ABLE, false, "FailedGetScale", text);
             }
         };
-        let size = self.limited(scaler, current, wanted, min, max, status);
-        status.desired_replicas = size;
-        if size != current {
-            self.write_scale(scaler, &path, scale, current, size).await?;
-            status.last_scale_time = Some(Time(Timestamp::now()));
+        let text = "the HPA controller was able to get the target's current scale";
+        set(status, ABLE, true, "SucceededGetScale", text);
+        let current = scale.spec.as_ref().and_then(|s| s.replicas).unwrap_or(0);
+        status.current_replicas = Some(current);
+        self.memory().past(scaler).begin(current, Timestamp::now());
+        let Ok(change) = self.change(scaler, &scale, current, status).await else { return };
+        let size = change.as_ref().map_or(current, |change| change.size);
+        if let Some(change) = change
+            && !self.rescale(scaler, &path, scale, current, &change, status).await
+        {
+            return;
         }
-        Ok(())
+        status.desired_replicas = size;
     }
 
-    /// Where the scale of a target is read and written.
-    async fn scale_path(
+    /// The size that a target is to get, `None` where it has it already; fails where nobody can tell, which the status says then.
+    async fn change(
         &self,
-        namespace: &str,
-        target: &CrossVersionObjectReference,
-    ) -> Result<String, metrics::Unusable> {
-        let api_version = target.api_version.as_deref().unwrap_or_default();
-        let served = self.discovery.served().await.map_err(|e| no_scale(message(&e)))?;
-        let resource = served
-            .of_kind(api_version, &target.kind)
-            .ok_or_else(|| no_scale(format!("no matches for kind {:?} in group {api_version:?}", target.kind)))?;
-        Ok(format!("{}/{}/scale", DynamicObject::url_path(&resource.api, Some(namespace)), target.name))
+        scaler: &HorizontalPodAutoscaler,
+        scale: &Scale,
+        current: i32,
+        status: &mut HorizontalPodAutoscalerStatus,
+    ) -> Result<Option<Change>, ()> {
+        let (min, max) = (scaler.spec.min_replicas.unwrap_or(1), scaler.spec.max_replicas);
+        // Bounds hold also without metrics, of which nothing is told then.
+        let bound = |size: i32, why: &str| Ok(Some(Change { size, why: why.to_owned() }));
+        if (current == 0 && min != 0) || current > max || current < min {
+            status.current_metrics = None;
+        }
+        if current == 0 && min != 0 {
+            let text = "scaling is disabled since the replica count of the target is zero";
+            set(status, ACTIVE, false, "ScalingDisabled", text);
+            return Ok(None);
+        }
+        if current > max {
+            return bound(max, "Current number of replicas above Spec.MaxReplicas");
+        }
+        if current < min {
+            return bound(min, "Current number of replicas below Spec.MinReplicas");
+        }
+        let pace = Pace::of(scaler.spec.behavior.as_ref());
+        let (wanted, metric) = self.wanted(scaler, scale, current, &pace, status).await?;
+        let size = self.paced(scaler, &pace, &Ask { current, wanted, min, max }, status);
+        let why = match wanted.cmp(&current) {
+            Ordering::Greater => format!("{metric} above target"),
+            Ordering::Less => "All metrics below target".to_owned(),
+            Ordering::Equal => String::new(),
+        };
+        Ok((size != current).then_some(Change { size, why }))
     }
 
     /// Holds a wanted size to the bounds and the pace of an autoscaler, and says so in its status.
-    fn limited(
+    fn paced(
         &self,
         scaler: &HorizontalPodAutoscaler,
-        current: i32,
-        wanted: i32,
-        min: i32,
-        max: i32,
+        pace: &Pace,
+        ask: &Ask,
         status: &mut HorizontalPodAutoscalerStatus,
     ) -> i32 {
         let now = Timestamp::now();
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = recent.entry(ObjectKey::of(scaler)).or_default();
-        own.retain(|(at, _)| now.duration_since(*at) < plan::SHRINK_WINDOW);
-        let (size, why) = plan::limit(current, wanted, min, max, own, now);
-        own.push((now, wanted));
-        let text = match why {
-            "TooManyReplicas" => "the desired replica count is more than the maximum replica count",
-            "TooFewReplicas" => "the desired replica count is less than the minimum replica count",
-            "ScaleUpLimit" => "the desired replica count is increasing faster than the maximum scale rate",
-            _ => "the desired count is within the acceptable range",
-        };
-        set(status, "ScalingLimited", if why == "DesiredWithinRange" { "False" } else { "True" }, why, text.to_owned());
-        size
+        let mut memory = self.memory();
+        let past = memory.past(scaler);
+        let decision = pace.decide(ask, past, now);
+        past.recommend(ask.wanted, pace.window(), now);
+        let ((able, able_text), (bounds, bounds_text)) = (decision.able, decision.bounds);
+        set(status, ABLE, true, able, able_text);
+        set(status, LIMITED, decision.is_limited, bounds, bounds_text);
+        decision.size
     }
 
-    /// The largest number that any metric asks for; fails when none can be read.
+    /// What metrics ask for, and the name of the one that asks for most.
     async fn wanted(
         &self,
-        namespace: &str,
+        scaler: &HorizontalPodAutoscaler,
         scale: &Scale,
-        spec: &HorizontalPodAutoscalerSpec,
         current: i32,
-    ) -> Result<i32, metrics::Unusable> {
+        pace: &Pace,
+        status: &mut HorizontalPodAutoscalerStatus,
+    ) -> Result<(i32, String), ()> {
+        let namespace = scaler.metadata.namespace.as_deref().unwrap_or_default();
         let selector = scale.status.as_ref().and_then(|s| s.selector.clone()).unwrap_or_default();
-        let mut all: Vec<Arc<Pod>> = self.pods.in_namespace(namespace);
-        let selected = selected_by(&selector)?;
-        all.retain(|pod| is_selected(&selected, pod));
-        let (mut highest, mut unusable) = (None, None);
-        for metric in spec.metrics.iter().flatten() {
-            match metrics::measure(&self.client, namespace, &selector, metric, &all).await {
-                Ok(measured) => highest = highest.max(Some(plan::by_metric(current, measured))),
-                Err(error) => {
-                    unusable.get_or_insert(error);
-                }
+        let pods = match self.chosen(scaler, namespace, &selector) {
+            Ok(pods) => pods,
+            Err((reason, text)) => {
+                status.current_metrics = None;
+                // Events have words of their own for a selector that is missing.
+                let (event, error) = match selector.is_empty() {
+                    true => ("SelectorRequired", "selector is required"),
+                    false => (reason, text.as_str()),
+                };
+                self.recorder.warning(scaler, event, error);
+                self.recorder.warning(scaler, "FailedComputeMetricsReplicas", error);
+                set(status, ACTIVE, false, reason, text);
+                return Err(());
             }
+        };
+        let chosen = Chosen { namespace, selector: &selector, pods: &pods };
+        let mut told = Vec::new();
+        for metric in scaler.spec.metrics.iter().flatten() {
+            let answer = metrics::measure(&self.client, &chosen, metric).await;
+            if let Err(why) = &answer {
+                self.recorder.warning(scaler, why.reason, why.error.clone());
+            }
+            told.push(answer);
         }
-        match (highest, unusable) {
-            // With some metrics missing it may grow, but not shrink.
-            (Some(wanted), Some(error)) if wanted < current => Err(error),
-            (Some(wanted), _) => Ok(wanted),
-            (None, Some(error)) => Err(error),
-            (None, None) => Ok(current),
+        status.current_metrics = current_metrics(&told);
+        let Verdict { wanted, unusable, all } = verdict(current, pace, &told);
+        let (size, name) = wanted.map_err(|Unusable { reason, what, error }| {
+            let all = format!(
+                "invalid metrics ({unusable} invalid out of {all}), first error is: failed to get {what} metric value: {error}"
+            );
+            self.recorder.warning(scaler, "FailedComputeMetricsReplicas", all);
+            set(status, ACTIVE, false, reason, format!("the HPA was unable to compute the replica count: {error}"));
+        })?;
+        let text = format!("the HPA was able to successfully calculate a replica count from {name}");
+        set(status, ACTIVE, true, "ValidMetricFound", text);
+        Ok((size, name))
+    }
+
+    /// The pods that the selector of a target's scale chooses; fails where other autoscalers' targets have some of them, too.
+    fn chosen(
+        &self,
+        scaler: &HorizontalPodAutoscaler,
+        namespace: &str,
+        selector: &str,
+    ) -> Result<Vec<Arc<Pod>>, Unclear> {
+        let selected = selected_by(selector)?;
+        let mut pods = self.pods.in_namespace(namespace);
+        pods.retain(|pod| is_selected(&selected, pod));
+        let keys = self.memory().selecting(scaler, &selected, &pods);
+        if keys.len() > 1 {
+            let names: Vec<String> = keys.iter().map(ToString::to_string).collect();
+            let names = names.join(" ");
+            let text = format!("pods by selector {selector} are controlled by multiple HPAs: [{names}]");
+            return Err(("AmbiguousSelector", text));
         }
+        Ok(pods)
+    }
+
+    /// Where the scale of a target is read and written.
+    async fn scale_path(&self, namespace: &str, target: &CrossVersionObjectReference) -> Result<String, String> {
+        let api_version = target.api_version.as_deref().unwrap_or_default();
+        let served = self.discovery.served().await.map_err(|error| message(&error))?;
+        let resource = served
+            .of_kind(api_version, &target.kind)
+            .ok_or_else(|| format!("no matches for kind {:?} in group {api_version:?}", target.kind))?;
+        Ok(format!("{}/{}/scale", DynamicObject::url_path(&resource.api, Some(namespace)), target.name))
     }
 
     async fn read_scale(&self, path: &str) -> Result<Scale, String> {
@@ -251,55 +314,42 @@ impl Controller {
         self.client.request(request).await.map_err(|e| message(&e))
     }
 
-    async fn write_scale(
+    /// Gives a target its new size, and tells of it; false where that failed.
+    async fn rescale(
         &self,
         scaler: &HorizontalPodAutoscaler,
         path: &str,
-        mut scale: Scale,
+        scale: Scale,
         current: i32,
-        size: i32,
-    ) -> Result<(), metrics::Unusable> {
-        let failed = |text: String| ("FailedRescale", format!("New size: {size}; error: {text}"));
+        change: &Change,
+        status: &mut HorizontalPodAutoscalerStatus,
+    ) -> bool {
+        let Change { size, why } = change;
+        if let Err(error) = self.write_scale(path, scale, *size).await {
+            let text = format!("New size: {size}; reason: {why}; error: {error}");
+            self.recorder.warning(scaler, "FailedRescale", text);
+            let text = format!("the HPA controller was unable to update the target scale: {error}");
+            set(status, ABLE, false, "FailedUpdateScale", text);
+            return false;
+        }
+        let text = format!("the HPA controller was able to update the target scale to {size}");
+        set(status, ABLE, true, "SucceededRescale", text);
+        self.recorder.normal(scaler, "SuccessfulRescale", format!("New size: {size}; reason: {why}"));
+        let now = Timestamp::now();
+        let keep = Pace::of(scaler.spec.behavior.as_ref()).period();
+        self.memory().past(scaler).rescaled(current, *size, keep, now);
+        status.last_scale_time = Some(Time(now));
+        true
+    }
+
+    async fn write_scale(&self, path: &str, mut scale: Scale, size: i32) -> Result<(), String> {
         scale.spec.get_or_insert_default().replicas = Some(size);
-        let body = serde_json::to_vec(&scale).map_err(|e| failed(e.to_string()))?;
-        let request = http::Request::put(path)
-            .header("content-type", "application/json")
-            .body(body)
-            .map_err(|e| failed(e.to_string()))?;
-        let written: kube::Result<Scale> = self.client.request(request).await;
-        written.map_err(|e| failed(message(&e)))?;
-        let reason = if size > current { "metrics are above target" } else { "All metrics below target" };
-        self.recorder.normal(scaler, "SuccessfulRescale", format!("New size: {size}; reason: {reason}"));
-        Ok(())
+        let body = serde_json::to_vec(&scale).map_err(|e| e.to_string())?;
+        let request = http::Request::put(path).header("content-type", "application/json").body(body);
+        let written: kube::Result<Scale> = self.client.request(request.map_err(|e| e.to_string())?).await;
+        written.map(|_| ()).map_err(|e| message(&e))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn pods_are_chosen_by_the_whole_selector_of_a_scale() {
-        let pod = |labels: serde_json::Value| -> Pod {
-            serde_json::from_value(json!({"metadata": {"labels": labels}})).expect("valid")
-        };
-        let web = pod(json!({"app": "web", "tier": "a"}));
-        for (selector, expected) in [
-            ("app=web", true),
-            ("app=db", false),
-            ("app in (web,db),tier notin (b)", true),
-            ("tier in (b,c)", false),
-            ("app!=db", true),
-            ("app=web,!tier", false),
-            ("tier", true),
-        ] {
-            let selector = selected_by(selector).expect("valid");
-            assert_eq!(is_selected(&selector, &web), expected, "{selector:?}");
-            assert!(!is_selected(&selected_by("app").expect("valid"), &Pod::default()));
-        }
-        for bad in ["", "app in ("] {
-            assert_eq!(selected_by(bad).err().map(|(reason, _)| reason), Some("InvalidSelector"), "{bad:?}");
-        }
-    }
-}
+mod tests;

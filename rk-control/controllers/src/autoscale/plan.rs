@@ -1,99 +1,130 @@
 //! From measured use to a number of replicas.
 
-use jiff::{SignedDuration, Timestamp};
+/// What a metric is to come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Goal {
+    /// Percents of what the pods request.
+    Utilization(i64),
+    /// Thousandths per pod.
+    Average(i64),
+}
 
-/// A ratio this close to 1 is no reason to scale.
-const TOLERANCE: f64 = 0.1;
-/// Shrinking waits until every recommendation of this window agrees.
-pub(super) const SHRINK_WINDOW: SignedDuration = SignedDuration::from_mins(5);
+/// Pods of which the same is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Group {
+    pub(super) pods: i64,
+    /// Thousandths, of all together.
+    pub(super) used: i64,
+    /// Thousandths, of all together; told for a goal in percents only.
+    pub(super) requested: i64,
+}
 
-/// Use of one metric over the pods that report it.
-#[derive(Debug, Clone, Copy, PartialEq)]
+impl Group {
+    /// With the pods of another group, which count as using this much together.
+    fn with(self, other: Group, used: i64) -> Group {
+        Group {
+            pods: self.pods + other.pods,
+            used: self.used.saturating_add(used),
+            requested: self.requested.saturating_add(other.requested),
+        }
+    }
+
+    /// Percents of what is requested, rounded down.
+    pub(super) fn utilization(self) -> i64 {
+        self.used.saturating_mul(100) / self.requested.max(1)
+    }
+
+    /// Thousandths per pod, rounded down.
+    pub(super) fn average(self) -> i64 {
+        self.used / self.pods.max(1)
+    }
+
+    fn ratio(self, goal: Goal) -> f64 {
+        match goal {
+            Goal::Utilization(percents) => self.utilization() as f64 / percents.max(1) as f64,
+            Goal::Average(thousandths) => self.average() as f64 / thousandths.max(1) as f64,
+        }
+    }
+
+    /// What pods that do not report are taken to use, where fewer pods might do.
+    fn presumed(self, goal: Goal) -> i64 {
+        match goal {
+            Goal::Utilization(percents) => self.requested.saturating_mul(percents.max(100)) / 100,
+            Goal::Average(thousandths) => thousandths.saturating_mul(self.pods),
+        }
+    }
+}
+
+/// One metric over the pods of a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Measured {
-    /// Sum over reporting pods.
-    pub(super) used: f64,
-    /// What the same pods should use.
-    pub(super) target: f64,
-    /// Pods that report.
-    pub(super) reporting: usize,
-    /// Ready pods that do not.
-    pub(super) silent: usize,
+    pub(super) goal: Goal,
+    /// Pods whose use counts.
+    pub(super) reporting: Group,
+    /// Pods that should report and do not.
+    pub(super) silent: Group,
+    /// Pods that are not ready: what they use says nothing yet.
+    pub(super) unready: Group,
 }
 
-/// The wanted number by one metric: silent pods count against the change, so that missing data never drives it.
-pub(super) fn by_metric(current: i32, measured: Measured) -> i32 {
-    if measured.reporting == 0 || measured.target <= 0.0 {
+/// The wanted number by one metric: pods that do not report, or are not ready, count against the change, so that missing data never
+/// drives it. `tolerates` tells whether a part of the goal is near enough to it.
+pub(super) fn by_metric(current: i32, measured: &Measured, tolerates: impl Fn(f64) -> bool) -> i32 {
+    let Measured { goal, reporting, silent, unready } = *measured;
+    let ratio = reporting.ratio(goal);
+    let waits_for_others = unready.pods > 0 && ratio > 1.0;
+    if !waits_for_others && silent.pods == 0 {
+        return if tolerates(ratio) { current } else { pods(ratio * reporting.pods as f64) };
+    }
+    // When growing, the others are taken as idle; when shrinking, as busy.
+    let mut all = reporting;
+    if ratio != 1.0 {
+        all = all.with(silent, if ratio < 1.0 { silent.presumed(goal) } else { 0 });
+    }
+    if waits_for_others {
+        all = all.with(unready, 0);
+    }
+    let anew = all.ratio(goal);
+    if tolerates(anew) || (ratio < 1.0 && anew > 1.0) || (ratio > 1.0 && anew < 1.0) {
         return current;
     }
-    let ratio = measured.used / measured.target;
-    if (ratio - 1.0).abs() <= TOLERANCE {
-        return current;
-    }
-    let per_pod = measured.target / measured.reporting as f64;
-    // When growing, silent pods are taken as idle; when shrinking, as busy.
-    let assumed = if ratio > 1.0 { 0.0 } else { per_pod * measured.silent as f64 };
-    let pods = (measured.reporting + measured.silent) as f64;
-    let new_ratio = (measured.used + assumed) / (per_pod * pods);
-    if (new_ratio - 1.0).abs() <= TOLERANCE || (ratio > 1.0) != (new_ratio > 1.0) {
-        return current;
-    }
-    (new_ratio * pods).ceil() as i32
+    let wanted = pods(anew * all.pods as f64);
+    let turns = (anew < 1.0 && wanted > current) || (anew > 1.0 && wanted < current);
+    if turns { current } else { wanted }
 }
 
-/// Keeps within the bounds, grows at most to twice the size (or 4), and shrinks only as far as all recent
-/// recommendations allow. Answers the number and why it was limited.
-pub(super) fn limit(
-    current: i32,
-    wanted: i32,
-    min: i32,
-    max: i32,
-    recent: &[(Timestamp, i32)],
-    now: Timestamp,
-) -> (i32, &'static str) {
-    let window = recent.iter().filter(|(at, _)| now.duration_since(*at) < SHRINK_WINDOW).map(|(_, n)| *n);
-    let highest = window.chain([wanted]).max().unwrap_or(wanted);
-    let stable = if wanted < current { highest.min(current) } else { wanted };
-    let fastest = (current * 2).max(4);
-    if stable > max && max <= fastest {
-        return (max, "TooManyReplicas");
-    }
-    if stable > fastest {
-        return (fastest.min(max), "ScaleUpLimit");
-    }
-    if stable < min {
-        return (min, "TooFewReplicas");
-    }
-    (stable, "DesiredWithinRange")
+/// That many pods, rounded up.
+fn pods(number: f64) -> i32 {
+    number.ceil() as i32
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn replicas_follow_the_ratio_but_not_missing_data() {
-        let measured = |used, target, reporting, silent| Measured { used, target, reporting, silent };
-        let cases = [
-            (3, measured(600.0, 300.0, 3, 0), 6),
-            (3, measured(310.0, 300.0, 3, 0), 3),
-            (4, measured(200.0, 400.0, 4, 0), 2),
-            (3, measured(0.0, 0.0, 0, 3), 3),
-            (2, measured(150.0, 100.0, 1, 1), 2),
-            (4, measured(100.0, 200.0, 2, 2), 3),
-        ];
-        for (current, measured, expected) in cases {
-            assert_eq!(by_metric(current, measured), expected, "{measured:?}");
-        }
+    fn group(pods: i64, used: i64, requested: i64) -> Group {
+        Group { pods, used, requested }
     }
 
     #[test]
-    fn size_stays_in_bounds_and_shrinks_late() {
-        let now: Timestamp = "2026-01-01T00:10:00Z".parse().expect("time");
-        let at = |minute: u8| format!("2026-01-01T00:0{minute}:00Z").parse().expect("time");
-        assert_eq!(limit(3, 20, 1, 10, &[], now), (6, "ScaleUpLimit"));
-        assert_eq!(limit(6, 20, 1, 10, &[], now), (10, "TooManyReplicas"));
-        assert_eq!(limit(5, 2, 1, 10, &[(at(7), 4)], now), (4, "DesiredWithinRange"));
-        assert_eq!(limit(5, 2, 1, 10, &[(at(4), 5)], now), (2, "DesiredWithinRange"));
-        assert_eq!(limit(1, 1, 2, 10, &[], now), (2, "TooFewReplicas"));
+    fn replicas_follow_the_ratio_but_not_missing_data() {
+        let near = |ratio: f64| (0.9..=1.1).contains(&ratio);
+        let of = |goal, current, reporting, silent, unready| {
+            by_metric(current, &Measured { goal, reporting, silent, unready }, near)
+        };
+        let none = Group::default();
+        let half = |current, reporting, silent, unready| of(Goal::Utilization(50), current, reporting, silent, unready);
+        assert_eq!(half(3, group(3, 300, 300), none, none), 6);
+        assert_eq!(half(3, group(3, 165, 300), none, none), 3, "near enough");
+        assert_eq!(half(4, group(4, 100, 400), none, none), 2);
+        assert_eq!(half(2, group(1, 75, 100), group(1, 0, 100), none), 2, "who is silent is idle where it would grow");
+        assert_eq!(half(4, group(2, 20, 200), group(2, 0, 200), none), 4, "and busy where it would shrink");
+        assert_eq!(half(2, group(1, 90, 100), none, group(1, 0, 100)), 2, "who is not ready will take its part");
+        assert_eq!(half(4, group(4, 40, 400), none, group(1, 0, 100)), 1, "but keeps nobody from shrinking");
+        let each = |current, reporting, silent, unready| of(Goal::Average(1000), current, reporting, silent, unready);
+        assert_eq!(each(3, group(3, 6000, 0), none, none), 6);
+        assert_eq!(each(4, group(2, 1000, 0), group(2, 0, 0), none), 3);
+        assert_eq!(each(4, group(3, 6000, 0), group(3, 0, 0), none), 4, "near enough with the silent ones");
+        assert_eq!(each(12, group(3, 9000, 0), none, group(1, 0, 0)), 12, "growing does not end in fewer");
     }
 }

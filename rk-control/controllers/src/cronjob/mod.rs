@@ -226,13 +226,15 @@ impl Controller {
         Ok(())
     }
 
-    /// Deletes the jobs that still run, and takes them off the status.
+    /// Deletes the active jobs, and takes them off the status. One that somebody made by hand is not among them.
     async fn end_running(&self, cron: &CronJob, status: &mut CronJobStatus) -> kube::Result<()> {
         for job in self.owned(cron).iter().filter(|j| !is_finished(j)) {
-            self.delete(cron, job).await?;
-            if let Some(active) = &mut status.active {
-                active.retain(|r| r.uid != job.metadata.uid);
+            let Some(active) = &mut status.active else { return Ok(()) };
+            if !active.iter().any(|r| r.uid == job.metadata.uid) {
+                continue;
             }
+            self.delete(cron, job).await?;
+            active.retain(|r| r.uid != job.metadata.uid);
         }
         Ok(())
     }
@@ -281,11 +283,20 @@ mod tests {
     use kube::client::Body;
     use rk_client::{Informers, Recorders};
     use serde_json::{Value, json};
+    use std::sync::Mutex;
 
-    #[tokio::test]
-    async fn a_job_that_somebody_made_by_hand_is_not_active() {
-        let silent = |_: http::Request<Body>| std::future::pending::<Result<http::Response<Body>, tower::BoxError>>();
-        let client = kube::Client::new(tower::service_fn(silent), "default");
+    /// A controller that knows of a Job made by the clock and of one made by hand, and what its server was asked to delete.
+    fn controller() -> (Controller, Arc<Mutex<Vec<String>>>) {
+        let deleted = Arc::new(Mutex::new(Vec::new()));
+        let noted = Arc::clone(&deleted);
+        let server = tower::service_fn(move |request: http::Request<Body>| {
+            if request.method() == http::Method::DELETE {
+                noted.lock().expect("whole").push(request.uri().path().to_owned());
+            }
+            let body = Body::from(br#"{"kind": "Status", "apiVersion": "v1", "status": "Success"}"#.to_vec());
+            std::future::ready(Ok::<_, tower::BoxError>(http::Response::new(body)))
+        });
+        let client = kube::Client::new(server, "default");
         let informers = Informers::new(client.clone());
         let recorder = Recorders::new(client).of("cronjob-controller");
         let controller = Controller { cronjobs: informers.of(), jobs: informers.of(), recorder };
@@ -298,6 +309,12 @@ mod tests {
         };
         controller.jobs.observe(job("by-clock", json!({TIME_NOTE: "2026-01-01T00:00:00Z"})));
         controller.jobs.observe(job("by-hand", json!({"cronjob.kubernetes.io/instantiate": "manual"})));
+        (controller, deleted)
+    }
+
+    #[tokio::test]
+    async fn a_job_that_somebody_made_by_hand_is_not_active_and_not_replaced() {
+        let (controller, deleted) = controller();
         let cron = json!({"metadata": {"name": "c", "namespace": "n", "uid": "u"},
             "spec": {"schedule": "* * * * *", "jobTemplate": {}}});
         let cron: CronJob = serde_json::from_value(cron).expect("valid");
@@ -305,5 +322,8 @@ mod tests {
         controller.note_finished(&cron, &mut status).await.expect("nothing to delete");
         let active: Vec<_> = status.active.iter().flatten().filter_map(|job| job.name.as_deref()).collect();
         assert_eq!(active, ["by-clock"]);
+        controller.end_running(&cron, &mut status).await.expect("deleted");
+        assert_eq!(*deleted.lock().expect("whole"), ["/apis/batch/v1/namespaces/n/jobs/by-clock"]);
+        assert!(status.active.is_none_or(|active| active.is_empty()));
     }
 }

@@ -42,23 +42,12 @@ pub(super) fn due(
                 missed += 1;
                 // Of a long outage only the latest time matters.
                 if missed == MANY_MISSED {
-                    at = at.max(shortly_before(schedule, zone, now).unwrap_or(at));
-                }
-                if missed > 100 * MANY_MISSED {
-                    return Due { time, too_many: true, next: None };
+                    at = schedule.before_latest(at, now, zone);
                 }
             }
             next => return Due { time, too_many: missed > MANY_MISSED && deadline.is_none(), next },
         }
     }
-}
-
-/// A time from which the latest one that has passed is not far; `None` when there is none for years.
-fn shortly_before(schedule: &Schedule, zone: &TimeZone, now: Timestamp) -> Option<Timestamp> {
-    let hours = (0..16_u32).map(|power| SignedDuration::from_hours(1_i64 << power));
-    hours
-        .filter_map(|back| now.checked_sub(back).ok())
-        .find(|from| schedule.next(*from, zone).is_some_and(|next| next <= now))
 }
 
 /// Names of finished Jobs beyond the limits, oldest first. `finished` is (name, created, succeeded).
@@ -120,6 +109,9 @@ mod tests {
             ("0 3 * * *", "2026-07-01T03:00:00Z"),
             ("0 3 * * 2", "2026-06-30T03:00:00Z"),
             ("0 3 */5 * *", "2026-07-01T03:00:00Z"),
+            ("* * * 1 *", "2026-01-31T23:59:00Z"),
+            ("* * 1-20 6 *", "2026-06-20T23:59:00Z"),
+            ("@every 90s", "2026-07-01T12:34:00Z"),
         ] {
             let parsed = Schedule::parse(schedule).expect("valid");
             let due = due(&parsed, &TimeZone::UTC, None, created, None, now);

@@ -84,6 +84,28 @@ impl Schedule {
         None
     }
 
+    /// A time, `at` or later, after which the latest one that has passed by `now` is the first to come; `at` where none has passed since.
+    pub(super) fn before_latest(&self, at: Timestamp, now: Timestamp, zone: &TimeZone) -> Timestamp {
+        if let Kind::Every(every) = &self.0 {
+            // Times go on from `at` in even steps, so the one before the latest is one of them, too.
+            let steps = now.duration_since(at).as_nanos() / every.as_nanos().max(1);
+            let back = i32::try_from(steps - 1).ok().filter(|steps| *steps > 0);
+            return back.and_then(|steps| at.checked_add(every.checked_mul(steps)?).ok()).unwrap_or(at);
+        }
+        // The later one looks from, the later is what comes: found by halves, however many times there are.
+        let (mut before, mut after) = (at.as_second(), now.as_second());
+        while after - before > 1 {
+            let middle = before + (after - before) / 2;
+            let next = Timestamp::from_second(middle).ok().and_then(|from| self.next(from, zone));
+            if next.is_some_and(|next| next <= now) {
+                before = middle;
+            } else {
+                after = middle;
+            }
+        }
+        Timestamp::from_second(before).map_or(at, |from| from.max(at))
+    }
+
     fn admits_day(&self, month: i8, day: i8, weekday: Weekday) -> bool {
         let Kind::Fields { days, months, weekdays, any_day, any_weekday, .. } = &self.0 else { return true };
         let has = |bits: u64, at: i8| bits & (1 << at) != 0;
