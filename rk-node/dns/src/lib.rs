@@ -4,8 +4,8 @@
 //! current, `respond` turns packets into packets, `server` owns the sockets, `upstream` asks the node's resolvers, `link` puts the
 //! cluster DNS address on a dummy link, so that every pod's queries end on its own node.
 //!
-//! Limits: queries under way, TCP connections and cached answers are bounded where they are named; what is over is dropped, and
-//! DNS clients ask again.
+//! Limits: queries under way, those of them that wait for other resolvers, TCP connections and cached answers are bounded where they are
+//! named; what is over is dropped, or told that it failed, and DNS clients ask again.
 
 mod cache;
 mod feed;

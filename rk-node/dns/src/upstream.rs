@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use hickory_proto::op::{Message, MessageType, OpCode, Query};
 use hickory_proto::rr::{Name, RecordType};
 use rk_resolve::{ask_tcp, ask_udp, nameservers};
+use tokio::sync::Semaphore;
 
 use crate::cache::Cache;
 
@@ -17,6 +18,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const ROUNDS: usize = 2;
 /// How many servers of `resolv.conf` are used, as the C library does.
 const SERVERS: usize = 3;
+/// Queries that wait for servers at once; fewer than all that may be under way, since servers that do not answer must not keep others from
+/// hearing of the cluster's own names.
+const ASKING: usize = 256;
 
 /// Asks the servers that `resolv.conf` names.
 #[derive(Debug)]
@@ -26,18 +30,21 @@ pub(crate) struct Upstream {
     own: IpAddr,
     known: Mutex<(Option<SystemTime>, Vec<SocketAddr>)>,
     cache: Cache,
+    asking: Semaphore,
 }
 
 impl Upstream {
     pub(crate) fn new(file: PathBuf, own: IpAddr) -> Self {
-        Self { file, own, known: Mutex::new((None, Vec::new())), cache: Cache::default() }
+        let (known, asking) = (Mutex::new((None, Vec::new())), Semaphore::new(ASKING));
+        Self { file, own, known, cache: Cache::default(), asking }
     }
 
-    /// Forwards a query as it is, whose bytes are `packet`. Nothing when no server answers.
+    /// Forwards a query as it is, whose bytes are `packet`. Nothing when no server answers, or too many queries wait for one.
     pub(crate) async fn forward(&self, packet: &[u8], query: &Message, tcp: bool) -> Option<Vec<u8>> {
         if let Some(kept) = self.cache.get(query, Instant::now()) {
             return Some(kept);
         }
+        let _asking = self.asking.try_acquire().ok()?;
         let servers = self.servers();
         for server in servers.iter().cycle().take(servers.len() * ROUNDS) {
             let asked = match tcp {
@@ -156,13 +163,33 @@ mod tests {
         address
     }
 
-    #[tokio::test]
-    async fn what_an_alias_leads_to_is_asked_for_over_tcp_when_it_does_not_fit() {
+    /// One that asks such a server, and the file that it would read if that changed.
+    async fn upstream() -> (Upstream, tempfile::NamedTempFile) {
         let file = tempfile::NamedTempFile::new().unwrap();
         let changed = file.as_file().metadata().unwrap().modified().ok();
         let upstream = Upstream::new(file.path().to_owned(), "192.0.2.1".parse().unwrap());
         let servers = vec![server().await];
         *upstream.known.lock().unwrap() = (changed, servers);
+        (upstream, file)
+    }
+
+    #[tokio::test]
+    async fn who_asks_while_too_many_wait_for_servers_is_not_kept_waiting() {
+        let (upstream, _file) = upstream().await;
+        let mut query = Message::new(7, MessageType::Query, OpCode::Query);
+        query.add_query(Query::query(Name::from_ascii("many.example.").unwrap(), RecordType::A));
+        let packet = query.to_vec().unwrap();
+        let others = upstream.asking.try_acquire_many(ASKING.try_into().unwrap()).unwrap();
+        assert_eq!(upstream.forward(&packet, &query, true).await, None);
+        drop(others);
+        assert!(upstream.forward(&packet, &query, true).await.is_some());
+        let _others = upstream.asking.try_acquire_many(ASKING.try_into().unwrap()).expect("all are free again");
+        assert!(upstream.forward(&packet, &query, true).await.is_some(), "what was kept needs no server");
+    }
+
+    #[tokio::test]
+    async fn what_an_alias_leads_to_is_asked_for_over_tcp_when_it_does_not_fit() {
+        let (upstream, _file) = upstream().await;
         let mut reply = Message::response(7, OpCode::Query);
         upstream.resolve_into(&Name::from_ascii("many.example.").unwrap(), RecordType::A, &mut reply).await;
         assert_eq!((reply.answers.len(), reply.metadata.truncation), (usize::from(MANY), false));
