@@ -1,6 +1,7 @@
 //! What happens in a session.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ use crate::{container, exec as stdio, shim};
 const LINGER: Duration = Duration::from_secs(2);
 /// What a pipe holds at most of what a command wrote before it ended; more is not the command's own.
 const MOST_LEFT: usize = 1024 * 1024;
+/// How much of a container's output waits in a pipe for an attached client; as much as kernels grant to anybody.
+const ROOM: usize = 1024 * 1024;
 /// Bytes of output that are held on their way.
 const CHUNK: usize = 8 * 1024;
 
@@ -93,7 +96,7 @@ pub(super) async fn attach(
 async fn join(runtime: &Arc<Runtime>, id: &str, options: ExecOptions, streams: ExecStreams) -> Result<()> {
     let record = stdio::running(runtime, id)?;
     let dir = runtime.run_dir(&record.sandbox);
-    let ((out, out_write), (err, err_write)) = (stdio::pipe()?, stdio::pipe()?);
+    let ((out, out_write), (err, err_write)) = (roomy()?, roomy()?);
     let input = shim::attach(&dir, &record.id, [out_write, err_write]).await?.map(stream).transpose()?;
     let _resizing = input.as_ref().filter(|_| options.tty).map(|terminal| resize(terminal, streams.resize));
     let ended = Request::StdinEnded { container: record.id.clone() };
@@ -109,7 +112,15 @@ async fn join(runtime: &Arc<Runtime>, id: &str, options: ExecOptions, streams: E
     Ok(())
 }
 
-fn stream(fd: std::os::fd::OwnedFd) -> Result<Stream> {
+/// A pipe that holds much. A shim waits for no client: what does not fit into the pipe is lost when the container ends.
+fn roomy() -> Result<(OwnedFd, OwnedFd)> {
+    let (read, write) = stdio::pipe()?;
+    // One that stays small serves, too.
+    let _ = rustix::pipe::fcntl_setpipe_size(&write, ROOM);
+    Ok((read, write))
+}
+
+fn stream(fd: OwnedFd) -> Result<Stream> {
     Stream::new(fd).at("watch", "a stream")
 }
 
@@ -235,6 +246,13 @@ mod tests {
             assert!(tokio::time::Instant::now() < until, "it is still taken");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    #[test]
+    fn a_container_may_say_much_and_end_before_an_attached_client_takes_any() {
+        let (_client, shim) = roomy().unwrap();
+        rustix::io::ioctl_fionbio(&shim, true).unwrap();
+        assert_eq!(rustix::io::write(&shim, &vec![b'x'; ROOM]), Ok(ROOM));
     }
 
     #[tokio::test]
