@@ -1,7 +1,7 @@
 //! Cron schedules: five fields, or a macro such as `@hourly` or `@every 5m`.
 
 use jiff::civil::{DateTime, Weekday};
-use jiff::tz::TimeZone;
+use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{SignedDuration, Timestamp};
 
 /// Days searched for the next time; a schedule such as February 30 never comes.
@@ -74,8 +74,8 @@ impl Schedule {
         for _ in 0..HORIZON_DAYS {
             if self.admits_day(date.month(), date.day(), date.weekday()) {
                 let times =
-                    times_of(hours, minutes).filter_map(|(hour, minute)| instant(zone, date.at(hour, minute, 0, 0)));
-                if let Some(at) = times.filter(|at| *at > after).min() {
+                    times_of(hours, minutes).flat_map(|(hour, minute)| instants(zone, date.at(hour, minute, 0, 0)));
+                if let Some(at) = times.flatten().filter(|at| *at > after).min() {
                     return Some(at);
                 }
             }
@@ -121,11 +121,14 @@ fn times_of(hours: u64, minutes: u64) -> impl Iterator<Item = (i8, i8)> {
     hours.flat_map(move |h| (0..60i8).filter(move |m| minutes & (1 << m) != 0).map(move |m| (h, m)))
 }
 
-/// When clocks of `zone` show `civil`; `None` for a time that they skip in spring.
-fn instant(zone: &TimeZone, civil: DateTime) -> Option<Timestamp> {
+/// When clocks of `zone` show `civil`: never for a time that they skip in spring, twice for one that they show again in autumn.
+fn instants(zone: &TimeZone, civil: DateTime) -> [Option<Timestamp>; 2] {
     let at = zone.to_ambiguous_timestamp(civil);
-    let skipped = matches!(at.offset(), jiff::tz::AmbiguousOffset::Gap { .. });
-    if skipped { None } else { at.compatible().ok() }
+    match at.offset() {
+        AmbiguousOffset::Gap { .. } => [None, None],
+        AmbiguousOffset::Unambiguous { .. } => [at.compatible().ok(), None],
+        AmbiguousOffset::Fold { .. } => [at.earlier().ok(), at.later().ok()],
+    }
 }
 
 /// A field as bits: lists of `*`, `n`, `a-b`, each with an optional `/step`.
@@ -181,6 +184,24 @@ mod tests {
             assert_eq!(next(schedule, after).as_deref(), Some(expected), "{schedule}");
         }
         assert_eq!(next("0 0 30 2 *", "2026-01-01T00:00:00Z"), None);
+    }
+
+    #[test]
+    fn an_hour_that_clocks_show_twice_has_its_times_twice_and_one_that_they_skip_none() {
+        let zone = TimeZone::posix("EST5EDT,M3.2.0,M11.1.0").expect("a zone");
+        for (schedule, after, expected) in [
+            ("*/5 * * * *", "2026-11-01T05:55:00Z", "2026-11-01T06:00:00Z"),
+            ("0 * * * *", "2026-11-01T05:00:00Z", "2026-11-01T06:00:00Z"),
+            ("0 * * * *", "2026-11-01T06:00:00Z", "2026-11-01T07:00:00Z"),
+            ("30 1 * * *", "2026-11-01T05:30:00Z", "2026-11-01T06:30:00Z"),
+            ("30 1 * * *", "2026-11-01T06:30:00Z", "2026-11-02T06:30:00Z"),
+            ("*/5 * * * *", "2026-03-08T06:55:00Z", "2026-03-08T07:00:00Z"),
+            ("30 2 * * *", "2026-03-08T06:00:00Z", "2026-03-09T06:30:00Z"),
+        ] {
+            let after = after.parse().expect("time");
+            let next = Schedule::parse(schedule).expect("valid").next(after, &zone).map(|t| t.to_string());
+            assert_eq!(next.as_deref(), Some(expected), "{schedule} after {after}");
+        }
     }
 
     #[test]
