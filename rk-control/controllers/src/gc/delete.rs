@@ -10,7 +10,7 @@ use serde_json::json;
 use std::time::Duration;
 
 /// How long until it is seen again whether the kind of an object is served.
-const UNSERVED: Duration = Duration::from_secs(60);
+pub(super) const UNSERVED: Duration = Duration::from_secs(60);
 
 /// What the owners of an object mean for it.
 #[derive(Debug, PartialEq, Eq)]

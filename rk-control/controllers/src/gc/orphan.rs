@@ -1,5 +1,6 @@
 //! Setting dependents free before their owner goes.
 
+use super::delete::UNSERVED;
 use super::{Collector, ORPHAN};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use rk_client::{BoxError, Outcome};
@@ -12,7 +13,13 @@ impl Collector {
         let served = self.discovery.served().await?;
         for dependent_uid in &node.dependents {
             let Some(dependent) = self.graph().get(dependent_uid).cloned() else { continue };
-            let Some(api) = self.api(&served, &dependent) else { continue };
+            let Some(api) = self.api(&served, &dependent) else {
+                // Without its owner it would be garbage as soon as its kind is told of again; a kind that is not served has no objects.
+                if served.failed.is_empty() {
+                    continue;
+                }
+                return Ok(Outcome::RequeueAfter(UNSERVED));
+            };
             let Some(live) = api.get_opt(&dependent.name).await? else { continue };
             if live.metadata.uid.as_ref() != Some(dependent_uid) {
                 continue;
@@ -23,12 +30,31 @@ impl Collector {
                 self.patch_meta(&api, &live.metadata, json!({"ownerReferences": kept})).await?;
             }
         }
-        let Some(api) = self.api(&served, &node) else { return Ok(Outcome::AwaitChange) };
+        let Some(api) = self.api(&served, &node) else { return Ok(Outcome::RequeueAfter(UNSERVED)) };
         match api.get_opt(&node.name).await? {
             Some(live) if live.metadata.uid.as_deref() == Some(uid) => {
                 self.drop_finalizer(&api, &live.metadata, ORPHAN).await
             }
             _ => Ok(Outcome::AwaitChange),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::graph::Kind;
+    use super::*;
+    use std::sync::Arc;
+
+    #[tokio::test]
+    async fn an_owner_whose_kind_nobody_serves_at_the_moment_is_let_go_later() {
+        let collector = Collector::of_nothing();
+        let kind = Arc::new(Kind { api_version: "example.com/v1".to_owned(), kind: "Thing".to_owned() });
+        let owner = json!({"name": "a", "namespace": "n", "uid": "owner", "finalizers": [ORPHAN],
+            "deletionTimestamp": "2026-01-01T00:00:00Z"});
+        let work = collector.graph().observe(&kind, &serde_json::from_value(owner).expect("valid"));
+        assert_eq!(work.orphans, ["owner"]);
+        let outcome = collector.attempt_orphan("owner").await.expect("an outcome");
+        assert_eq!(outcome, Outcome::RequeueAfter(UNSERVED));
     }
 }
