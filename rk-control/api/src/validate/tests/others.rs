@@ -78,6 +78,14 @@ fn jobs_are_bounded_and_find_their_own_pods() {
 }
 
 #[test]
+fn time_zones_are_known_where_no_file_tells_of_them() {
+    let known = jiff::tz::TimeZoneDatabase::bundled();
+    for zone in ["Europe/Berlin", "America/New_York", "Etc/UTC"] {
+        assert!(known.get(zone).is_ok(), "{zone}");
+    }
+}
+
+#[test]
 fn workloads_name_themselves_in_what_they_refuse() {
     let deadline = json!({"spec": {"template": {"spec": {"activeDeadlineSeconds": 1}}}});
     for (plural, kind) in [
