@@ -26,6 +26,17 @@ fn sh(line: &str) {
     assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
+/// Listens, within ten seconds: a program that another test is starting holds what listened here before, until it is executed.
+async fn listen(address: &str) -> TcpListener {
+    for _ in 0..1000 {
+        match TcpListener::bind(address).await {
+            Err(e) if e.kind() == std::io::ErrorKind::AddrInUse => tokio::time::sleep(Duration::from_millis(10)).await,
+            bound => return bound.expect("bind"),
+        }
+    }
+    panic!("{address} stays in use")
+}
+
 /// A network namespace that goes with the value.
 pub struct Netns(pub String);
 
@@ -62,7 +73,7 @@ impl Netns {
         let (ready, wait) = std::sync::mpsc::channel();
         let server = std::thread::spawn(move || {
             in_netns(&path, move || async move {
-                let listener = TcpListener::bind(address.as_str()).await.expect("bind");
+                let listener = listen(&address).await;
                 ready.send(()).expect("ready");
                 let accepted = tokio::time::timeout(Duration::from_secs(10), listener.accept()).await;
                 if let Ok(Ok((mut stream, peer))) = accepted {
