@@ -39,7 +39,7 @@ async fn changes(store: &dyn Store, after: u64, count: usize) -> Vec<Change> {
     let mut watch = store.watch("/registry/", after).await.unwrap();
     let mut seen = Vec::new();
     while seen.len() < count {
-        let item = tokio::time::timeout(std::time::Duration::from_secs(20), watch.next()).await;
+        let item = tokio::time::timeout(std::time::Duration::from_secs(60), watch.next()).await;
         if let WatchItem::Changes(changes) = item.expect("in time").expect("open").expect("no error") {
             seen.extend(changes);
         }

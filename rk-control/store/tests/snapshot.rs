@@ -1,5 +1,8 @@
 //! Snapshots of the SQLite backend: taken while it runs, restored while it does not.
 
+mod ending;
+
+use ending::close;
 use rk_store::{
     Expect, ListRequest, SqliteOptions, SqliteStore, Store, StoreError, check_snapshot, restore_snapshot, take_snapshot,
 };
@@ -14,7 +17,8 @@ async fn a_restored_store_has_what_was_there_and_sends_every_watch_to_list_anew(
     take_snapshot(&path, &file).unwrap();
     check_snapshot(&file).unwrap();
     let later = store.put("/b", "2".into(), Expect::Absent, None).await.unwrap();
-    drop(store);
+    // Whoever closes the old database after that takes the log of the new one away.
+    close(store).await;
     restore_snapshot(&file, &path).unwrap();
     let store = SqliteStore::open(&options).unwrap();
     let keys: Vec<_> =

@@ -66,6 +66,7 @@ struct Writer {
     revision: Revision,
     /// What the store says its revision is: moved after a commit, when readers see it, and before anybody hears of the writes.
     published: Arc<AtomicU64>,
+    // After the connection: when the watches end, the files are closed.
     subscribers: Subscribers,
     /// Those under way; the first one takes a step between two batches of commands.
     compactions: VecDeque<Compaction>,

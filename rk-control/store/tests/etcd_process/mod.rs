@@ -1,17 +1,19 @@
 //! An etcd of one member on loopback.
 
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rk_store::{EtcdSecurity, EtcdStore};
+use tokio::net::TcpSocket;
 
 /// The process; ended with the test. Its data are in `data` below the test's directory.
 pub struct Etcd {
     process: Child,
     log: PathBuf,
     client: String,
+    _ports: [TcpSocket; 2],
 }
 
 impl Drop for Etcd {
@@ -32,15 +34,20 @@ fn binary() -> PathBuf {
     found.expect("etcd is needed: `cargo xtask test` fetches it, or set RK_ETCD to its path")
 }
 
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+/// Holds a port, so that it is given to nobody else: who asks for it by its number may listen there all the same.
+fn hold_port() -> TcpSocket {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+    socket
 }
 
 impl Etcd {
     /// Starts one on a free port.
     pub fn start(dir: &Path) -> Self {
-        let url = || format!("http://127.0.0.1:{}", free_port());
-        let (client, peer, log) = (url(), url(), dir.join("etcd.log"));
+        let ports = [hold_port(), hold_port()];
+        let [client, peer] = ports.each_ref().map(|port| format!("http://{}", port.local_addr().unwrap()));
+        let log = dir.join("etcd.log");
         let process = Command::new(binary())
             .arg("--data-dir")
             .arg(dir.join("data"))
@@ -51,7 +58,7 @@ impl Etcd {
             .stderr(std::fs::File::create(&log).unwrap())
             .spawn()
             .expect("etcd starts");
-        Self { process, log, client }
+        Self { process, log, client, _ports: ports }
     }
 
     /// Waits until it answers; tells its URL.
