@@ -18,6 +18,8 @@ async fn quotas_count_what_comes_and_goes() {
     let hard = json!({"pods": "5", "requests.cpu": "1", "count/replicasets.apps": "5", "configmaps": "5", "secrets": "5",
         "services": "5", "services.nodeports": "1", "replicationcontrollers": "5", "persistentvolumeclaims": "5", "requests.storage": "10Gi"});
     let quota = |name: &str, spec: Value| json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": name}, "spec": spec});
+    // It is counted too, and comes by itself.
+    rest.until("configmaps/kube-root-ca.crt", Value::is_object).await;
     rest.create("resourcequotas", &quota("all", json!({"hard": hard}))).await;
     let settled = rest
         .until("resourcequotas/all", |own| own["status"]["used"].as_object().is_some_and(|used| used.len() == 10))
@@ -201,6 +203,11 @@ async fn daemons_return_where_they_fail_and_follow_their_nodes() {
         !list["items"].as_array().is_some_and(|all| all.iter().any(|own| name(own) == name(pod)))
     };
     rest.until("pods?labelSelector=app=agent", |list| gone(list, &pods[0]) && gone(list, &pods[1])).await;
+    // The status may still be that of before.
+    rest.until("pods?labelSelector=app=agent", |list| {
+        list["items"].as_array().is_some_and(|all| all.len() == 2 && all.iter().all(|own| has(own, "Ready")))
+    })
+    .await;
     rest.until("daemonsets/agent", |set| set["status"]["numberReady"] == 2).await;
     // Only where the label is.
     rest.create(

@@ -58,6 +58,8 @@ async fn stateful_sets_scale_one_by_one_and_halt_at_what_is_not_ready() {
     rest.until("statefulsets/db", |own| settled(own, 3)).await;
     // Down in the other direction, and not while one of those that stay is sick.
     rest.set_ready("db-0", false).await;
+    // Else it may hear of the size before it hears of the pod.
+    rest.until("statefulsets/db", |own| own["status"]["readyReplicas"] == 2).await;
     rest.patch("statefulsets/db/scale", &json!({"spec": {"replicas": 1}})).await;
     rest.until("statefulsets/db", |own| own["status"]["observedGeneration"] == own["metadata"]["generation"]).await;
     another_turn(&rest, "sick").await;

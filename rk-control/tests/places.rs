@@ -3,8 +3,9 @@
 mod cluster;
 
 use cluster::rest::{Rest, has, name, workload};
-use cluster::start;
+use cluster::{eventually, start};
 use serde_json::{Value, json};
+use std::time::{Duration, Instant};
 
 /// A pod that asks for CPU; `spec` is merged into its spec.
 fn pod(name: &str, cpu: &str, spec: Value) -> Value {
@@ -143,15 +144,17 @@ async fn a_taint_drives_pods_out_when_their_time_is_up_and_not_when_it_is_gone_b
         json!({"nodeSelector": {"kubernetes.io/hostname": node}, "tolerations": [
             {"key": "example.com/leave", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds}]})
     };
-    for (name, node, seconds) in [("soon", "n1", 1), ("later", "n1", 2), ("lucky", "n2", 2), ("last", "n1", 4)] {
+    for (name, node, seconds) in [("soon", "n1", 1), ("later", "n1", 2), ("lucky", "n2", 9), ("last", "n1", 10)] {
         rest.create("pods", &pod(name, "10m", staying(node, seconds))).await;
         rest.until(&format!("pods/{name}"), |pod| has(pod, "Ready")).await;
     }
     let taints = |value: Value| json!({"spec": {"taints": value}});
     let taint = json!([{"key": "example.com/leave", "value": "now", "effect": "NoExecute"}]);
+    let begun = Instant::now();
     rest.patch("/api/v1/nodes/n2", &taints(taint.clone())).await;
     rest.patch("/api/v1/nodes/n1", &taints(taint)).await;
     rest.patch("/api/v1/nodes/n2", &taints(Value::Null)).await;
+    let in_time = begun.elapsed() < Duration::from_secs(8);
     for name in ["soon", "later", "last"] {
         let path = format!("pods/{name}");
         let seen = rest.until(&path, |pod| pod.is_null() || condition(pod, "DisruptionTarget").is_some()).await;
@@ -159,9 +162,11 @@ async fn a_taint_drives_pods_out_when_their_time_is_up_and_not_when_it_is_gone_b
         assert!(seen.is_null() || condition(&seen, "DisruptionTarget").is_some_and(marked), "{seen}");
         rest.until(&path, Value::is_null).await;
     }
-    // Its time would have been up before that of the last one.
-    let lucky = rest.get("pods/lucky").await;
-    assert!(lucky["metadata"]["deletionTimestamp"].is_null() && has(&lucky, "Ready"), "{}", name(&lucky));
+    // Its time would have been up before that of the last one; on a machine that stalled for so long, it was.
+    if in_time {
+        let lucky = rest.get("pods/lucky").await;
+        assert!(lucky["metadata"]["deletionTimestamp"].is_null() && has(&lucky, "Ready"), "{}", name(&lucky));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -183,8 +188,7 @@ async fn components_write_under_their_own_names_and_tell_figures() {
     rest.create("pods", &pod("huge", "64", json!({}))).await;
     let waiting = rest.until("pods/huge", |pod| waits(pod, "Insufficient cpu")).await;
     assert!(managers(&waiting).iter().any(|own| own == "kube-scheduler"));
-    let figures = plane.kubectl("get --raw /metrics");
-    for name in [
+    let names = [
         "workqueue_adds_total{name=\"deployment\"}",
         "workqueue_depth{name=\"replicaset\"}",
         "workqueue_work_duration_seconds_count{name=\"deployment\"}",
@@ -192,7 +196,12 @@ async fn components_write_under_their_own_names_and_tell_figures() {
         "scheduler_pending_pods{queue=\"unschedulable\"} 1",
         "rest_client_requests_total{code=\"201\",host=\"in-process\",method=\"POST\"}",
         "apiserver_storage_size_bytes{",
-    ] {
-        assert!(figures.lines().any(|line| line.starts_with(name)), "{name}");
-    }
+    ];
+    // A pod that waits is tried now and then, and is in another queue meanwhile.
+    eventually("every figure", || async {
+        let figures = plane.kubectl("get --raw /metrics");
+        let missing = names.iter().find(|name| !figures.lines().any(|line| line.starts_with(**name)));
+        missing.map_or(Ok(()), |name| Err((*name).to_owned()))
+    })
+    .await;
 }

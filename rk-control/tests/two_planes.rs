@@ -2,9 +2,9 @@
 
 mod cluster;
 
-use cluster::{ControlPlane, eventually};
+use cluster::{ControlPlane, Port, eventually};
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
-use std::net::{IpAddr, Ipv4Addr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -17,6 +17,7 @@ struct Etcd {
     process: Child,
     dir: tempfile::TempDir,
     url: String,
+    _ports: [Port; 2],
 }
 
 impl Drop for Etcd {
@@ -24,10 +25,6 @@ impl Drop for Etcd {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("free port").port()
 }
 
 /// Writes `ca.crt`, and `server` and `client` as certificate and key.
@@ -55,7 +52,8 @@ fn etcd() -> Etcd {
     let binary = std::env::var("RK_ETCD").unwrap_or_else(|_| "etcd".to_owned());
     let dir = tempfile::tempdir().expect("temporary directory");
     certificates(dir.path());
-    let (url, peer) = (format!("https://127.0.0.1:{}", free_port()), format!("http://127.0.0.1:{}", free_port()));
+    let ports = [Port::hold(), Port::hold()];
+    let (url, peer) = (format!("https://{}", ports[0].address()), format!("http://{}", ports[1].address()));
     let file = |name: &str| dir.path().join(name);
     let process = Command::new(binary)
         .arg("--data-dir")
@@ -73,7 +71,7 @@ fn etcd() -> Etcd {
         .stderr(std::fs::File::create(file("log")).expect("log"))
         .spawn()
         .expect("etcd is needed: `cargo xtask test` fetches it, or set RK_ETCD to its path");
-    Etcd { process, dir, url }
+    Etcd { process, dir, url, _ports: ports }
 }
 
 impl Etcd {

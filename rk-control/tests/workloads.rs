@@ -2,19 +2,11 @@
 
 mod cluster;
 
-use cluster::node::Nodes;
-use cluster::{ControlPlane, eventually};
-
-async fn with_nodes() -> (ControlPlane, Nodes) {
-    let plane = ControlPlane::start().await;
-    let nodes = Nodes::start(plane.client().await, &["n1", "n2"]).await;
-    plane.shows("node n2", ".status.conditions[?(@.type=='Ready')].status", "True").await;
-    (plane, nodes)
-}
+use cluster::{eventually, start};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deployment_rolls_out_and_back_and_its_service_follows() {
-    let (plane, _nodes) = with_nodes().await;
+    let (plane, _nodes) = start(&["n1", "n2"]).await;
     plane.kubectl("create deployment web --image=one --replicas=4");
     plane.kubectl("expose deployment web --port=80");
     plane.kubectl("rollout status deployment/web --timeout=60s");
@@ -47,7 +39,7 @@ async fn a_deployment_rolls_out_and_back_and_its_service_follows() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dependents_go_stay_or_go_first_as_asked() {
-    let (plane, _nodes) = with_nodes().await;
+    let (plane, _nodes) = start(&["n1", "n2"]).await;
     for name in ["orphan", "first"] {
         plane.kubectl(&format!("create deployment {name} --image=x"));
         plane.kubectl(&format!("rollout status deployment/{name} --timeout=60s"));
@@ -62,7 +54,7 @@ async fn dependents_go_stay_or_go_first_as_asked() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn owners_in_a_circle_go_when_one_of_them_goes_first() {
-    let (plane, _nodes) = with_nodes().await;
+    let (plane, _nodes) = start(&["n1", "n2"]).await;
     plane.shows("serviceaccount default", ".metadata.name", "default").await;
     for name in ["a", "b", "c"] {
         plane.kubectl(&format!("run {name} --image=x"));
@@ -86,7 +78,7 @@ async fn owners_in_a_circle_go_when_one_of_them_goes_first() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn jobs_count_every_pod_and_stop_at_their_limits() {
-    let (plane, _nodes) = with_nodes().await;
+    let (plane, _nodes) = start(&["n1", "n2"]).await;
     let job = |name: &str, spec: &str, code: i32| {
         format!(
             "apiVersion: batch/v1\nkind: Job\nmetadata: {{name: {name}}}\nspec: {{{spec}, template: {{metadata: {{annotations: {{test/exit: \"{code}\"}}}}, \
@@ -113,7 +105,7 @@ async fn jobs_count_every_pod_and_stop_at_their_limits() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stateful_and_daemon_sets_keep_their_places_through_an_update() {
-    let (plane, _nodes) = with_nodes().await;
+    let (plane, _nodes) = start(&["n1", "n2"]).await;
     let set = |kind: &str, name: &str, extra: &str, image: &str| {
         format!(
             "apiVersion: apps/v1\nkind: {kind}\nmetadata: {{name: {name}}}\nspec: {{{extra}selector: {{matchLabels: {{app: {name}}}}}, \
@@ -139,11 +131,15 @@ async fn stateful_and_daemon_sets_keep_their_places_through_an_update() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pod_that_fits_nowhere_says_why() {
-    let (plane, _nodes) = with_nodes().await;
+    let (plane, _nodes) = start(&["n1", "n2"]).await;
     plane.apply(
         "apiVersion: v1\nkind: Pod\nmetadata: {name: huge}\nspec: {containers: [{name: c, image: x, resources: {requests: {cpu: \"64\"}}}]}\n",
     );
     plane.shows("pod huge", ".status.conditions[?(@.type=='PodScheduled')].reason", "Unschedulable").await;
-    let message = plane.kubectl("get pod huge -o jsonpath={.status.conditions[?(@.type=='PodScheduled')].message}");
-    assert!(message.starts_with("0/2 nodes are available: 2 Insufficient cpu."), "{message}");
+    // Who tried it before it heard that both nodes take pods tells something else first.
+    eventually("why it waits", || async {
+        let message = plane.kubectl("get pod huge -o jsonpath={.status.conditions[?(@.type=='PodScheduled')].message}");
+        if message.starts_with("0/2 nodes are available: 2 Insufficient cpu.") { Ok(()) } else { Err(message) }
+    })
+    .await;
 }

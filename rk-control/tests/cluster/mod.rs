@@ -8,19 +8,37 @@ pub mod rest;
 use kube::Client;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use std::future::Future;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
+use tokio::net::TcpSocket;
 
 pub const TOKEN: &str = "abcdef.0123456789abcdef";
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A port of the loopback that is given to nobody else: who asks for it by its number may listen there all the same.
+pub struct Port(TcpSocket);
+
+impl Port {
+    pub fn hold() -> Self {
+        let socket = TcpSocket::new_v4().expect("socket");
+        socket.set_reuseaddr(true).expect("shared");
+        socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).expect("free port");
+        Self(socket)
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.0.local_addr().expect("bound")
+    }
+}
 
 /// A running `rk-control`; killed when dropped.
 pub struct ControlPlane {
     process: Child,
     dir: TempDir,
-    address: String,
+    port: Port,
     more: Vec<String>,
 }
 
@@ -32,12 +50,11 @@ impl ControlPlane {
 
     /// As [`ControlPlane::start`], with arguments for its data directory, where more may be prepared.
     pub async fn start_with(prepare: impl FnOnce(&Path) -> Vec<String>) -> Self {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").expect("free port").local_addr().expect("bound").port();
+        let port = Port::hold();
         let dir = tempfile::tempdir().expect("temporary directory");
-        let address = format!("127.0.0.1:{port}");
         let more = prepare(dir.path());
-        let process = spawn(dir.path(), &address, &more);
-        let plane = Self { process, dir, address, more };
+        let process = spawn(dir.path(), port.address(), &more);
+        let plane = Self { process, dir, port, more };
         plane.ready().await;
         plane
     }
@@ -46,7 +63,7 @@ impl ControlPlane {
     pub async fn crash_and_restart(&mut self) {
         self.process.kill().expect("running");
         self.process.wait().expect("reaped");
-        self.process = spawn(self.dir.path(), &self.address, &self.more);
+        self.process = spawn(self.dir.path(), self.port.address(), &self.more);
         self.ready().await;
     }
 
@@ -70,7 +87,7 @@ impl ControlPlane {
 
     /// Where it listens.
     pub fn url(&self) -> String {
-        format!("https://{}", self.address)
+        format!("https://{}", self.port.address())
     }
 
     pub fn kubeconfig(&self) -> PathBuf {
@@ -142,7 +159,7 @@ impl ControlPlane {
     }
 }
 
-/// A control plane, with stand-ins for nodes that are Ready.
+/// A control plane, with stand-ins for nodes that are Ready and take pods.
 pub async fn start(nodes: &[&str]) -> (ControlPlane, Option<node::Nodes>) {
     let plane = ControlPlane::start().await;
     if nodes.is_empty() {
@@ -151,6 +168,7 @@ pub async fn start(nodes: &[&str]) -> (ControlPlane, Option<node::Nodes>) {
     let playing = node::Nodes::start(plane.client().await, nodes).await;
     for node in nodes {
         plane.shows(&format!("node {node}"), ".status.conditions[?(@.type=='Ready')].status", "True").await;
+        plane.shows(&format!("node {node}"), ".spec.taints", "").await;
     }
     (plane, Some(playing))
 }
@@ -171,10 +189,10 @@ fn kubectl_path() -> String {
     std::env::var("KUBECTL").unwrap_or_else(|_| "kubectl".to_owned())
 }
 
-fn spawn(dir: &Path, address: &str, more: &[String]) -> Child {
+fn spawn(dir: &Path, address: SocketAddr, more: &[String]) -> Child {
     let log = std::fs::OpenOptions::new().create(true).append(true).open(dir.join("log")).expect("log");
     Command::new(env!("CARGO_BIN_EXE_rk-control"))
-        .args(["--bind", address, "--bootstrap-token", TOKEN, "--data-dir"])
+        .args(["--bind", &address.to_string(), "--bootstrap-token", TOKEN, "--data-dir"])
         .arg(dir)
         .args(more)
         .env("RK_LOG", "info,rk_client=debug")
