@@ -271,7 +271,7 @@ mod tests {
         tokio::task::yield_now().await;
         queue.add_after("late", Duration::from_millis(20));
         assert_eq!(
-            tokio::time::timeout(Duration::from_secs(5), worker).await.expect("in time").expect("ran"),
+            tokio::time::timeout(Duration::from_secs(60), worker).await.expect("in time").expect("ran"),
             Some("late")
         );
     }
@@ -308,7 +308,7 @@ mod tests {
         queue.close();
         for worker in workers {
             assert_eq!(
-                tokio::time::timeout(Duration::from_secs(5), worker).await.expect("in time").expect("ran"),
+                tokio::time::timeout(Duration::from_secs(60), worker).await.expect("in time").expect("ran"),
                 None
             );
         }

@@ -308,7 +308,8 @@ mod tests {
 
     #[test]
     fn several_control_planes_share_an_etcd_their_keys_and_an_address() {
-        let dir = std::env::temp_dir().join(format!("rkctl-gen-{}", std::process::id()));
+        let folder = tempfile::tempdir().expect("temporary directory");
+        let dir = folder.path().join("demo");
         let line = format!(
             "rkctl config gen demo https://10.0.0.9:6443 --vip eth0 --etcd http://a:2379,http://b:2379 --control-plane c1 \
              --control-plane c2 --worker w1 --output {}",
@@ -328,7 +329,6 @@ mod tests {
         assert_eq!(plane.advertise.as_deref(), Some("10.0.0.9"));
         assert_eq!(second.network.vips(), ["10.0.0.9".parse::<std::net::IpAddr>().expect("address")]);
         assert!(worker.network.interfaces.is_empty() && worker.control_plane.is_none());
-        fs::remove_dir_all(&dir).expect("removed");
 
         for (refused, why) in [
             (
