@@ -5,6 +5,11 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+/// What kubectl, or the server that it asks, says when a machine stood still while a connection to it was made: nothing was done yet.
+const STOOD_STILL: [&str; 3] = ["TLS handshake timeout", "i/o timeout", "Client.Timeout exceeded"];
+/// How often a command is given that met a machine that stood still, each time for ten seconds at least.
+const TRIES: usize = 4;
+
 /// kubectl with a kubeconfig and a namespace.
 #[derive(Debug, Clone)]
 pub struct Kubectl {
@@ -50,10 +55,10 @@ impl Kubectl {
 
     /// Makes a namespace anew and answers kubectl in it, once pods can run there.
     pub fn new_namespace(&self, name: &str) -> Kubectl {
-        self.run(&["delete", "namespace", name, "--ignore-not-found", "--wait=true", "--timeout=120s"]);
+        self.run(&["delete", "namespace", name, "--ignore-not-found", "--wait=true", "--timeout=300s"]);
         self.ok(&["create", "namespace", name]);
         let inside = self.within(name);
-        crate::eventually("the default service account", std::time::Duration::from_secs(60), || {
+        crate::eventually("the default service account", std::time::Duration::from_secs(120), || {
             let answer = inside.run(&["get", "serviceaccount", "default"]);
             if answer.success { Ok(()) } else { Err(answer.err) }
         });
@@ -103,15 +108,23 @@ impl Kubectl {
         self.fed(args, "")
     }
 
-    /// Runs it with `input` on standard input.
+    /// Runs it with `input` on standard input, and again where a machine stood still.
     pub fn fed(&self, args: &[&str], input: &str) -> Answer {
-        finish(self.command(args), input)
+        let mut answer = finish(self.command(args), input);
+        for _ in 1..TRIES {
+            if answer.success || !STOOD_STILL.iter().any(|words| answer.err.contains(words)) {
+                break;
+            }
+            answer = finish(self.command(args), input);
+        }
+        answer
     }
 
     /// Runs it, and panics with what it said when it fails.
     pub fn ok(&self, args: &[&str]) -> String {
         let answer = self.run(args);
-        assert!(answer.success, "kubectl {} failed:\n{}{}", args.join(" "), answer.out, answer.err);
+        let told = || format!("{}{}{}", answer.out, answer.err, crate::shared::consoles());
+        assert!(answer.success, "kubectl {} failed:\n{}", args.join(" "), told());
         answer.out
     }
 
