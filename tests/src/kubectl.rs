@@ -4,6 +4,7 @@ use serde_json::Value;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 /// What kubectl, or the server that it asks, says when a machine stood still while a connection to it was made: nothing was done yet.
 const STOOD_STILL: [&str; 3] = ["TLS handshake timeout", "i/o timeout", "Client.Timeout exceeded"];
@@ -58,7 +59,7 @@ impl Kubectl {
         self.run(&["delete", "namespace", name, "--ignore-not-found", "--wait=true", "--timeout=300s"]);
         self.ok(&["create", "namespace", name]);
         let inside = self.within(name);
-        crate::eventually("the default service account", std::time::Duration::from_secs(120), || {
+        crate::eventually("the default service account", Duration::from_secs(120), || {
             let answer = inside.run(&["get", "serviceaccount", "default"]);
             if answer.success { Ok(()) } else { Err(answer.err) }
         });
@@ -112,12 +113,27 @@ impl Kubectl {
     pub fn fed(&self, args: &[&str], input: &str) -> Answer {
         let mut answer = finish(self.command(args), input);
         for _ in 1..TRIES {
-            if answer.success || !STOOD_STILL.iter().any(|words| answer.err.contains(words)) {
+            if answer.success || !stood_still(&answer.err) {
                 break;
             }
             answer = finish(self.command(args), input);
         }
         answer
+    }
+
+    /// `port-forward` to a port of a pod, once it listens, with the port of the host; it is started anew where a machine stood still.
+    pub fn forward(&self, pod: &str, port: u16, log: &Path, limit: Duration) -> (Running, u16) {
+        let (pod, ports) = (format!("pod/{pod}"), format!(":{port}"));
+        let begin = || self.start(&["port-forward", &pod, &ports], log);
+        let mut running = begin();
+        let listens = crate::eventually("port-forward to listen", limit, || {
+            let told = running.forwarded();
+            if told.as_ref().is_err_and(|said| stood_still(said)) {
+                running = begin();
+            }
+            told
+        });
+        (running, listens)
     }
 
     /// Runs it, and panics with what it said when it fails.
@@ -173,6 +189,10 @@ impl Kubectl {
     }
 }
 
+fn stood_still(said: &str) -> bool {
+    STOOD_STILL.iter().any(|words| said.contains(words))
+}
+
 /// Runs `command` to its end with `input` on its standard input.
 fn finish(mut command: Command, input: &str) -> Answer {
     let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
@@ -210,7 +230,7 @@ impl Running {
     }
 
     /// Which port of the host `kubectl port-forward` listens on, once it says so; else what it said until now.
-    pub fn forwarded(&self) -> Result<u16, String> {
+    fn forwarded(&self) -> Result<u16, String> {
         let said = self.said();
         let port = said.split("127.0.0.1:").nth(1).and_then(|rest| rest.split(' ').next()).and_then(|p| p.parse().ok());
         port.ok_or(said)
