@@ -248,3 +248,21 @@ impl Drop for Running {
         let _ = self.child.wait();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_done_or_refused_is_not_tried_again() {
+        let table = [
+            ("Unable to connect to the server: net/http: TLS handshake timeout", true),
+            ("error: Internal error occurred: error dialing backend: dial tcp 192.168.77.11:10250: i/o timeout", true),
+            ("error: timed out waiting for the condition", false),
+            ("The connection to the server 127.0.0.1:1 was refused - did you specify the right host or port?", false),
+        ];
+        for (said, again) in table {
+            assert_eq!(stood_still(said), again, "{said}");
+        }
+    }
+}
