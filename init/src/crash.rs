@@ -85,9 +85,8 @@ mod tests {
 
     #[test]
     fn a_record_is_kept_as_it_is_but_for_a_config_on_the_command_line() {
-        let dir = std::env::temp_dir().join(format!("rk-init-record-{}", std::process::id()));
-        fs::create_dir_all(&dir).unwrap();
-        let (from, to) = (dir.join("from"), dir.join("to"));
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
         let kept = |record: &[u8]| {
             fs::write(&from, record).unwrap();
             copy(&from, &to).unwrap();
@@ -96,18 +95,16 @@ mod tests {
         let said = b"<5>Command line: quiet rk.config=base64:cm9sZQ== panic=10\n<0>Kernel panic";
         assert_eq!(kept(said), b"<5>Command line: quiet rk.config=<secret> panic=10\n<0>Kernel panic");
         assert_eq!(kept(b"\xff\0<0>Kernel panic"), b"\xff\0<0>Kernel panic");
-        fs::remove_dir_all(dir).unwrap();
     }
 
     #[test]
     fn evidence_is_counted_and_the_oldest_is_forgotten() {
-        let dir = std::env::temp_dir().join(format!("rk-init-crash-{}", std::process::id()));
+        let dir = tempfile::tempdir().unwrap();
         for _ in 0..MOST_BOOTS + 3 {
             let name = next_name(&dir);
-            fs::create_dir_all(dir.join(name)).unwrap();
+            fs::create_dir_all(dir.path().join(name)).unwrap();
         }
-        forget_old(&dir);
-        assert_eq!(numbers(&dir), (4..=11).collect::<Vec<_>>());
-        fs::remove_dir_all(dir).unwrap();
+        forget_old(dir.path());
+        assert_eq!(numbers(dir.path()), (4..=11).collect::<Vec<_>>());
     }
 }

@@ -155,29 +155,22 @@ fn printable(line: &str) -> String {
 mod tests {
     use super::*;
 
-    fn dir(name: &str) -> PathBuf {
-        let dir = std::env::temp_dir().join(format!("rk-init-{name}-{}", std::process::id()));
-        fs::create_dir_all(&dir).unwrap();
-        dir
-    }
-
     #[test]
     fn a_log_file_is_rotated_and_never_exceeds_its_bound() {
-        let dir = dir("rotate");
-        let mut file = RotatingFile::new(dir.join("x.log"));
+        let dir = tempfile::tempdir().unwrap();
+        let mut file = RotatingFile::new(dir.path().join("x.log"));
         let block = vec![b'x'; 1 << 20];
         for _ in 0..11 {
             file.write(&block);
         }
-        assert_eq!(fs::metadata(dir.join("x.log")).unwrap().len(), 3 << 20);
-        assert_eq!(fs::metadata(dir.join("x.log.1")).unwrap().len(), 4 << 20);
-        fs::remove_dir_all(dir).unwrap();
+        assert_eq!(fs::metadata(dir.path().join("x.log")).unwrap().len(), 3 << 20);
+        assert_eq!(fs::metadata(dir.path().join("x.log.1")).unwrap().len(), 4 << 20);
     }
 
     #[test]
     fn what_a_service_prints_is_kept_and_only_whole_lines_are_judged() {
-        let dir = dir("drain");
-        let mut log = ServiceLog::open("node", &dir, false).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = ServiceLog::open("node", dir.path(), false).unwrap();
         let mut writer = File::from(log.writer().try_clone().unwrap());
         writer.write_all(b"one WA").unwrap();
         log.drain(0);
@@ -185,17 +178,15 @@ mod tests {
         writer.write_all(b"RN \ntwo\n").unwrap();
         log.drain(0);
         assert!(log.line.is_empty());
-        assert_eq!(fs::read(dir.join("node.log")).unwrap(), b"one WARN \ntwo\n");
-        fs::remove_dir_all(dir).unwrap();
+        assert_eq!(fs::read(dir.path().join("node.log")).unwrap(), b"one WARN \ntwo\n");
     }
 
     #[test]
     fn an_endless_line_is_cut() {
-        let dir = dir("endless");
-        let mut log = ServiceLog::open("node", &dir, false).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = ServiceLog::open("node", dir.path(), false).unwrap();
         log.show(0, &vec![b'a'; 3 * MOST_LINE + 5]);
         assert_eq!(log.line.len(), 5);
-        fs::remove_dir_all(dir).unwrap();
     }
 
     #[test]

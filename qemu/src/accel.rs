@@ -41,11 +41,11 @@ impl Accel {
         }
     }
 
-    /// Deadlines are written for KVM; translated code is 10 to 20 times slower.
+    /// Deadlines are written for KVM with room to spare; translated code is 10 to 20 times slower, and more on a busy host.
     pub fn scale(self, limit: Duration) -> Duration {
         match self {
             Accel::Kvm => limit,
-            Accel::Tcg => limit * 4,
+            Accel::Tcg => limit * 8,
         }
     }
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// QEMU answers at once; this bounds a monitor that is stuck.
-const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 /// Longest line of the protocol that is read.
 const MAX_LINE: u64 = 1 << 20;
 

@@ -3,15 +3,23 @@
 use crate::http::{Body, Client};
 use crate::process::Bound;
 use crate::{Error, Result, wait};
+use rand::RngExt;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::ops::Range;
 use std::path::Path;
 use std::process::Command;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 /// The host as guests see it through their uplink.
 pub const HOST_FROM_GUEST: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
 /// Start-up of the registry, generously.
-const START_LIMIT: Duration = Duration::from_secs(30);
+const START_LIMIT: Duration = Duration::from_secs(120);
+
+/// Ports below those that Linux gives to whoever names none (`ip_local_port_range`): a connection of somebody else may take one of those
+/// before the program listens for which it was chosen, which may be seconds later.
+const PORTS: Range<u16> = 10_000..30_000;
 
 /// A running registry; dropping it ends it.
 #[derive(Debug)]
@@ -82,15 +90,33 @@ fn config_text(storage: &Path, address: SocketAddr) -> String {
     value.to_string()
 }
 
-/// A port of loopback that nobody listens on now.
+/// A port of loopback that nobody listens on now; another one each time. Every process begins somewhere else.
 pub fn free_port() -> Result<SocketAddr> {
-    let asked = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let bound = TcpListener::bind(asked).and_then(|l| l.local_addr());
-    bound.map_err(Error::file("bind", "127.0.0.1:0"))
+    static NEXT: OnceLock<AtomicU16> = OnceLock::new();
+    let next = NEXT.get_or_init(|| AtomicU16::new(rand::rng().random_range(PORTS)));
+    let mut asked = PORTS.map(|_| {
+        let port = PORTS.start + next.fetch_add(1, Ordering::Relaxed) % (PORTS.end - PORTS.start);
+        SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+    });
+    let free = asked.find(|address| TcpListener::bind(address).is_ok());
+    free.ok_or_else(|| Error::State(format!("no free port in {PORTS:?}")))
 }
 
 /// `wanted` when it is free on loopback, else the next free one above it.
 pub fn next_free_port(wanted: u16) -> Result<u16> {
     let free = (wanted..=u16::MAX).find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok());
     free.ok_or_else(|| Error::State(format!("no free port from {wanted} on")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn a_free_port_is_given_once_and_is_none_that_the_system_gives_away() {
+        let given: Vec<u16> = (0..50).map(|_| free_port().expect("port").port()).collect();
+        assert_eq!(given.iter().collect::<BTreeSet<_>>().len(), given.len(), "{given:?}");
+        assert!(given.iter().all(|port| PORTS.contains(port)), "{given:?}");
+    }
 }

@@ -4,6 +4,12 @@ use serde_json::Value;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// What kubectl, or the server that it asks, says when a machine stood still while a connection to it was made: nothing was done yet.
+const STOOD_STILL: [&str; 3] = ["TLS handshake timeout", "i/o timeout", "Client.Timeout exceeded"];
+/// How often a command is given that met a machine that stood still, each time for ten seconds at least.
+const TRIES: usize = 4;
 
 /// kubectl with a kubeconfig and a namespace.
 #[derive(Debug, Clone)]
@@ -50,10 +56,10 @@ impl Kubectl {
 
     /// Makes a namespace anew and answers kubectl in it, once pods can run there.
     pub fn new_namespace(&self, name: &str) -> Kubectl {
-        self.run(&["delete", "namespace", name, "--ignore-not-found", "--wait=true", "--timeout=120s"]);
+        self.run(&["delete", "namespace", name, "--ignore-not-found", "--wait=true", "--timeout=300s"]);
         self.ok(&["create", "namespace", name]);
         let inside = self.within(name);
-        crate::eventually("the default service account", std::time::Duration::from_secs(60), || {
+        crate::eventually("the default service account", Duration::from_secs(120), || {
             let answer = inside.run(&["get", "serviceaccount", "default"]);
             if answer.success { Ok(()) } else { Err(answer.err) }
         });
@@ -103,15 +109,38 @@ impl Kubectl {
         self.fed(args, "")
     }
 
-    /// Runs it with `input` on standard input.
+    /// Runs it with `input` on standard input, and again where a machine stood still.
     pub fn fed(&self, args: &[&str], input: &str) -> Answer {
-        finish(self.command(args), input)
+        let mut answer = finish(self.command(args), input);
+        for _ in 1..TRIES {
+            if answer.success || !stood_still(&answer.err) {
+                break;
+            }
+            answer = finish(self.command(args), input);
+        }
+        answer
+    }
+
+    /// `port-forward` to a port of a pod, once it listens, with the port of the host; it is started anew where a machine stood still.
+    pub fn forward(&self, pod: &str, port: u16, log: &Path, limit: Duration) -> (Running, u16) {
+        let (pod, ports) = (format!("pod/{pod}"), format!(":{port}"));
+        let begin = || self.start(&["port-forward", &pod, &ports], log);
+        let mut running = begin();
+        let listens = crate::eventually("port-forward to listen", limit, || {
+            let told = running.forwarded();
+            if told.as_ref().is_err_and(|said| stood_still(said)) {
+                running = begin();
+            }
+            told
+        });
+        (running, listens)
     }
 
     /// Runs it, and panics with what it said when it fails.
     pub fn ok(&self, args: &[&str]) -> String {
         let answer = self.run(args);
-        assert!(answer.success, "kubectl {} failed:\n{}{}", args.join(" "), answer.out, answer.err);
+        let told = || format!("{}{}{}", answer.out, answer.err, crate::shared::consoles());
+        assert!(answer.success, "kubectl {} failed:\n{}", args.join(" "), told());
         answer.out
     }
 
@@ -160,6 +189,10 @@ impl Kubectl {
     }
 }
 
+fn stood_still(said: &str) -> bool {
+    STOOD_STILL.iter().any(|words| said.contains(words))
+}
+
 /// Runs `command` to its end with `input` on its standard input.
 fn finish(mut command: Command, input: &str) -> Answer {
     let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
@@ -197,7 +230,7 @@ impl Running {
     }
 
     /// Which port of the host `kubectl port-forward` listens on, once it says so; else what it said until now.
-    pub fn forwarded(&self) -> Result<u16, String> {
+    fn forwarded(&self) -> Result<u16, String> {
         let said = self.said();
         let port = said.split("127.0.0.1:").nth(1).and_then(|rest| rest.split(' ').next()).and_then(|p| p.parse().ok());
         port.ok_or(said)
@@ -213,5 +246,23 @@ impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_done_or_refused_is_not_tried_again() {
+        let table = [
+            ("Unable to connect to the server: net/http: TLS handshake timeout", true),
+            ("error: Internal error occurred: error dialing backend: dial tcp 192.168.77.11:10250: i/o timeout", true),
+            ("error: timed out waiting for the condition", false),
+            ("The connection to the server 127.0.0.1:1 was refused - did you specify the right host or port?", false),
+        ];
+        for (said, again) in table {
+            assert_eq!(stood_still(said), again, "{said}");
+        }
     }
 }

@@ -38,11 +38,11 @@ pub use shared::{Shared, limit, number, registry, shared, shared_with};
 pub use rk_qemu::Artifacts;
 use std::time::Duration;
 
-/// Waits until `look` answers `Ok`; panics with what was seen last.
+/// Waits until `look` answers `Ok`; panics with what was seen last, and with the ends of the consoles of this binary's cluster.
 pub fn eventually<T>(what: &str, limit: Duration, look: impl FnMut() -> Result<T, String>) -> T {
     match rk_qemu::wait::until(what, limit, look) {
         Ok(value) => value,
-        Err(error) => panic!("{error}"),
+        Err(error) => panic!("{error}{}", shared::consoles()),
     }
 }
 

@@ -2,15 +2,25 @@
 
 use crate::{Kubectl, artifacts};
 use rk_qemu::cluster::{Cluster, ClusterSpec, label_control_plane, wait_ready};
+use rk_qemu::console::Console;
 use rk_qemu::oci::{Archive, push};
 use rk_qemu::registry::Registry;
-use rk_qemu::{Artifacts, Result};
-use std::path::Path;
+use rk_qemu::{Artifacts, Error, Result};
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 /// From power-on to all nodes Ready under KVM.
 const READY_LIMIT: Duration = Duration::from_secs(120);
+
+/// Logs of the consoles of this binary's cluster, and of what QEMU said.
+static LOGS: OnceLock<Vec<PathBuf>> = OnceLock::new();
+
+/// The ends of these logs, for whoever waited in vain; nothing where there is no cluster.
+pub(crate) fn consoles() -> String {
+    let end = |log: &PathBuf| format!("\n--- {}\n{}", log.display(), Console::new("", log).tail());
+    LOGS.get().into_iter().flatten().map(end).collect()
+}
 
 /// A cluster whose nodes were Ready, with a kubectl for it.
 pub struct Shared {
@@ -34,7 +44,7 @@ pub fn shared_with(name: &str, workers: u8, change: fn(&mut ClusterSpec)) -> Mut
     match started {
         // A test that failed says nothing about the cluster: the next one looks for itself.
         Ok(shared) => shared.lock().unwrap_or_else(PoisonError::into_inner),
-        Err(error) => panic!("the cluster did not start: {error}"),
+        Err(error) => panic!("the cluster did not start: {error}{}", consoles()),
     }
 }
 
@@ -64,14 +74,28 @@ fn start(name: &str, workers: u8, change: fn(&mut ClusterSpec)) -> Result<Shared
     let mut spec = ClusterSpec::new(name, &artifacts.work.join(name), &artifacts);
     spec.workers = workers;
     change(&mut spec);
-    let cluster = Cluster::start(&spec)?;
+    let mut cluster = Cluster::start(&spec)?;
+    let nodes = &cluster.state().nodes;
+    let logs = |name: &str, console: &Path| [console.to_owned(), console.with_file_name(format!("{name}.qemu.log"))];
+    let _ = LOGS.set(nodes.iter().flat_map(|node| logs(&node.name, &node.console_log)).collect());
+    let names: Vec<String> = nodes.iter().map(|node| node.name.clone()).collect();
     let api = cluster.api()?;
-    wait_ready(&api, usize::from(workers) + 1, artifacts.accel.scale(READY_LIMIT), |_| {}, || Ok(()))?;
+    let alive = || names.iter().try_for_each(|name| runs(&mut cluster, name));
+    wait_ready(&api, usize::from(workers) + 1, artifacts.accel.scale(READY_LIMIT), |_| {}, alive)?;
     label_control_plane(&api)?;
     let kubectl = Kubectl::new(&artifacts.kubectl, cluster.kubeconfig());
     let shared = Shared { cluster, kubectl, artifacts };
     ["busybox", "nginx"].into_iter().try_for_each(|image| shared.push(image))?;
     Ok(shared)
+}
+
+/// Whether a machine has not ended, as one does whose port of the host is taken.
+fn runs(cluster: &mut Cluster, name: &str) -> Result<()> {
+    let vm = cluster.vm(name)?;
+    match vm.ended() {
+        None => Ok(()),
+        Some(_) => Err(Error::MachineEnded { name: name.to_owned(), tail: vm.console().tail() }),
+    }
 }
 
 impl Shared {

@@ -74,7 +74,7 @@ fn objects_are_created_changed_in_every_way_and_deleted() {
         seen if seen.split_whitespace().count() == 2 => Ok(()),
         seen => Err(seen),
     });
-    kubectl.ok(&["delete", "deployment", "d", "--cascade=foreground", "--wait=true", "--timeout=30s"]);
+    kubectl.ok(&["delete", "deployment", "d", "--cascade=foreground", "--wait=true", "--timeout=120s"]);
     assert_eq!(kubectl.path(&["replicasets"], "{.items[*].metadata.name}"), "");
     kubectl.ok(&["delete", "configmap", "c"]);
     assert!(kubectl.refused(&["get", "configmap", "c"]).contains("NotFound"));
@@ -134,10 +134,10 @@ fn a_watch_tells_changes_and_wait_sees_them() {
         eventually("the watch", LIMIT, || if watch.said().contains(name) { Ok(()) } else { Err(watch.said()) });
     }
     kubectl.ok(&["patch", "configmap", "two", "-p", "{\"data\":{\"color\":\"green\"}}"]);
-    let met = kubectl.ok(&["wait", "--for=jsonpath={.data.color}=green", "configmap/two", "--timeout=20s"]);
+    let met = kubectl.ok(&["wait", "--for=jsonpath={.data.color}=green", "configmap/two", "--timeout=120s"]);
     assert!(met.contains("condition met"), "{met}");
     kubectl.ok(&["delete", "configmap", "one"]);
-    kubectl.ok(&["wait", "--for=delete", "configmap/one", "--timeout=20s"]);
+    kubectl.ok(&["wait", "--for=delete", "configmap/one", "--timeout=120s"]);
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn a_namespace_takes_its_objects_with_it() {
     let inside = kubectl.new_namespace("doomed");
     inside.ok(&["create", "configmap", "c"]);
     inside.ok(&["create", "secret", "generic", "s", "--from-literal=a=b"]);
-    kubectl.ok(&["delete", "namespace", "doomed", "--wait=true", "--timeout=30s"]);
+    kubectl.ok(&["delete", "namespace", "doomed", "--wait=true", "--timeout=120s"]);
     assert!(kubectl.refused(&["get", "namespace", "doomed"]).contains("NotFound"));
     assert_eq!(kubectl.run(&["get", "configmaps", "-n", "doomed", "-o", "name"]).out, "");
 }
@@ -206,7 +206,7 @@ fn a_custom_kind_is_explained_applied_listed_scaled_and_removed() {
          additionalPrinterColumns: [{{name: Schedule, type: string, jsonPath: .spec.schedule}}]\n"
     );
     kubectl.apply(&definition);
-    kubectl.ok(&["wait", "--for=condition=established", "crd/crontabs.tests.example.com", "--timeout=20s"]);
+    kubectl.ok(&["wait", "--for=condition=established", "crd/crontabs.tests.example.com", "--timeout=120s"]);
     let object = |schedule: &str| {
         format!(
             "apiVersion: tests.example.com/v1\nkind: CronTab\nmetadata: {{name: mine}}\nspec: {{schedule: '{schedule}'}}\n"
@@ -222,7 +222,7 @@ fn a_custom_kind_is_explained_applied_listed_scaled_and_removed() {
     assert!(said.contains("unknown field \"spec.extra\""), "{said}");
     kubectl.ok(&["scale", "crontab/mine", "--replicas=4"]);
     assert_eq!(kubectl.path(&["crontab", "mine"], "{.spec.replicas}"), "4");
-    kubectl.ok(&["delete", "crd", "crontabs.tests.example.com", "--timeout=30s"]);
+    kubectl.ok(&["delete", "crd", "crontabs.tests.example.com", "--timeout=120s"]);
     eventually("its paths to go", LIMIT, || {
         let answer = kubectl.run(&["get", "--raw", "/apis/tests.example.com/v1"]);
         if answer.success { Err(answer.out) } else { Ok(()) }

@@ -168,8 +168,11 @@ fn logs_exec_attach_and_port_forward_reach_a_pod() {
         "echo first line; echo to stderr >&2; i=0; while true; do echo tick $i; i=$((i+1)); sleep 1; done",
     ));
     ready(&kubectl, "talker");
-    let logs = kubectl.ok(&["logs", "talker"]);
-    assert!(logs.contains("first line") && logs.contains("to stderr"), "{logs}");
+    // It is ready before it spoke.
+    eventually("its first words", limit(20), || {
+        let logs = kubectl.ok(&["logs", "talker"]);
+        if logs.contains("first line") && logs.contains("to stderr") { Ok(()) } else { Err(logs) }
+    });
 
     let dir = shared.artifacts.work.clone();
     let follow = kubectl.start(&["logs", "-f", "--tail=1", "talker"], &dir.join("follow.log"));
@@ -187,8 +190,7 @@ fn logs_exec_attach_and_port_forward_reach_a_pod() {
     // Ready when it listens: a stream to a port where nobody does ends kubectl.
     kubectl.apply(PAGE);
     ready(&kubectl, "page");
-    let forward = kubectl.start(&["port-forward", "pod/page", ":80"], &dir.join("port-forward.log"));
-    let port = eventually("port-forward to listen", limit(20), || forward.forwarded());
+    let (forward, port) = kubectl.forward("page", 80, &dir.join("port-forward.log"), limit(20));
     let page = Client::plain(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
     for _ in 0..3 {
         let answer = page.get("/hostname").unwrap_or_else(|e| panic!("{e}\n{}", forward.said()));
@@ -201,7 +203,16 @@ fn a_person_watches_edits_types_copies_debugs_and_drains() {
     let shared = cluster();
     let kubectl = shared.kubectl.new_namespace("by-hand");
     let dir = shared.artifacts.work.clone();
+    // What is told after the list is all that happens after it.
+    kubectl.apply(
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: first}\nspec:\n  schedulingGates: [{name: example.com/held}]\n  \
+         containers: [{name: main, image: rk.local/busybox:demo}]\n",
+    );
     let watch = kubectl.start(&["get", "pods", "--watch"], &dir.join("watch.log"));
+    eventually("the watch to begin", limit(20), || {
+        if watch.said().contains("first") { Ok(()) } else { Err(watch.said()) }
+    });
+    kubectl.ok(&["delete", "pod", "first", "--now"]);
     kubectl.ok(&["create", "deployment", "hand", "--image=rk.local/busybox:demo", "--", "sleep", "3600"]);
     rollout(&kubectl, "hand");
     eventually("the watch to tell of the pod", limit(20), || {
@@ -219,6 +230,7 @@ fn a_person_watches_edits_types_copies_debugs_and_drains() {
     std::fs::write(&source, "over there\n").expect("write");
     kubectl.ok(&["cp", &source.display().to_string(), &format!("{pod}:/tmp/copied.txt")]);
     assert_eq!(kubectl.ok(&["exec", &pod, "--", "cat", "/tmp/copied.txt"]), "over there\n");
+    // It goes on for a while: what is said before kubectl has attached is not shown.
     let debug = [
         "debug",
         &pod,
@@ -228,7 +240,7 @@ fn a_person_watches_edits_types_copies_debugs_and_drains() {
         "--",
         "sh",
         "-c",
-        "hostname; echo seen",
+        "for turn in 1 2 3 4 5 6 7 8 9 10; do hostname; echo seen; sleep 1; done",
     ];
     let debugged = kubectl.ok(&debug);
     assert!(debugged.contains(&pod) && debugged.contains("seen"), "{debugged}");
@@ -257,10 +269,14 @@ fn a_crashing_pod_restarts_with_back_off() {
         seen if seen.contains("CrashLoopBackOff") && seen.ends_with(" 3") && !seen.starts_with('0') => Ok(()),
         seen => Err(seen),
     });
-    let previous = kubectl.ok(&["logs", "crasher", "--previous"]);
-    assert!(previous.contains("dying"), "{previous}");
-    let events = kubectl.ok(&["get", "events"]);
-    assert!(events.contains("BackOff"), "{events}");
+    eventually("its last words", limit(20), || {
+        let previous = kubectl.run(&["logs", "crasher", "--previous"]);
+        if previous.out.contains("dying") { Ok(()) } else { Err(format!("{previous:?}")) }
+    });
+    eventually("the event of it", limit(20), || {
+        let events = kubectl.ok(&["get", "events"]);
+        if events.contains("BackOff") { Ok(()) } else { Err(events) }
+    });
 }
 
 #[test]
@@ -341,7 +357,9 @@ fn what_cannot_start_tells_its_reason() {
             if wanted.iter().any(|w| seen.contains(w)) { Ok(()) } else { Err(seen) }
         });
     }
-    let described = kubectl.ok(&["describe", "pod", "noimage"]);
-    assert!(described.contains("rk.local/absent:demo") && described.contains("Failed"), "{described}");
+    eventually("the event of it", limit(20), || {
+        let described = kubectl.ok(&["describe", "pod", "noimage"]);
+        if described.contains("rk.local/absent:demo") && described.contains("Failed") { Ok(()) } else { Err(described) }
+    });
     ready(&kubectl, "good");
 }

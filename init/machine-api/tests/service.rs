@@ -170,11 +170,14 @@ fn a_capture_sees_packets_of_others_and_not_its_own() {
     block_on(async {
         let node = Node::start(false).await;
         let mut client = node.client(Some(Role::Operator)).await;
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let wanted = v1::CaptureRequest {
             interface: "lo".to_owned(),
             protocol: "udp".to_owned(),
+            // Others on this host send datagrams, too.
+            port: socket.local_addr().unwrap().port().into(),
             packets: 1,
-            seconds: 30,
+            seconds: 120,
             ..v1::CaptureRequest::default()
         };
         let mut stream = match client.capture(wanted).await {
@@ -183,7 +186,6 @@ fn a_capture_sees_packets_of_others_and_not_its_own() {
             Err(status) if status.message().contains("not permitted") => return,
             Err(status) => panic!("{status:?}"),
         };
-        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let sender = tokio::spawn(async move {
             loop {
                 let _ = socket.send_to(b"seen", socket.local_addr().unwrap());

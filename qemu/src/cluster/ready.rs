@@ -5,6 +5,9 @@ use crate::{Result, wait};
 use serde_json::json;
 use std::time::Duration;
 
+/// How long a cluster that answered may take to answer again.
+const LABEL_LIMIT: Duration = Duration::from_secs(120);
+
 /// What has been reached, for a progress line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Progress {
@@ -50,10 +53,12 @@ pub fn wait_ready(
     }
 }
 
-/// Gives the control plane's node its role label, which a kubelet may not give itself.
+/// Gives the control plane's node its role label, which a kubelet may not give itself. A machine may stand still meanwhile.
 pub fn label_control_plane(api: &Api) -> Result<()> {
     let patch = json!({"metadata": {"labels": {"node-role.kubernetes.io/control-plane": ""}}});
-    api.merge_patch("/api/v1/nodes/control-plane", &patch)
+    wait::until("the control plane's label", LABEL_LIMIT, || {
+        api.merge_patch("/api/v1/nodes/control-plane", &patch).map_err(|error| error.to_string())
+    })
 }
 
 fn describe(nodes: &[NodeStatus]) -> String {

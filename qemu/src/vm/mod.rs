@@ -20,7 +20,7 @@ use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 /// QEMU opens its monitor within milliseconds, even on a busy host within this.
-const MONITOR_LIMIT: Duration = Duration::from_secs(20);
+const MONITOR_LIMIT: Duration = Duration::from_secs(60);
 
 /// A running machine. Dropping it kills it.
 #[derive(Debug)]

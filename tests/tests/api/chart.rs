@@ -1,7 +1,7 @@
 //! The life of a chart as a package manager leads it: installed, upgraded and rolled back by server-side apply, then taken away.
 
-use crate::control::control;
-use rk_tests::Kubectl;
+use crate::control::{LIMIT, control};
+use rk_tests::{Kubectl, eventually};
 
 /// What a chart renders to: one object of each kind that charts usually have.
 fn chart(image: &str, with_budget: bool) -> String {
@@ -63,6 +63,13 @@ fn a_chart_is_installed_upgraded_rolled_back_and_taken_away() {
     let versions = || {
         kubectl.path(&[KINDS, "-l", SELECTOR], "{range .items[*]}{.kind}={.metadata.uid}/{.metadata.generation} {end}")
     };
+    // The autoscaler has its least number before versions are compared: it has no more to change then.
+    eventually("the least number of replicas", LIMIT, || {
+        match kubectl.try_path(&["deployment", "shop"], "{.spec.replicas}")? {
+            two if two == "2" => Ok(()),
+            other => Err(other),
+        }
+    });
     let installed = versions();
     apply(&kubectl, &first);
     assert_eq!(versions(), installed, "applying what is there changes nothing");
@@ -92,6 +99,6 @@ fn a_chart_is_installed_upgraded_rolled_back_and_taken_away() {
         "example.com/shop:1"
     );
 
-    kubectl.ok(&["delete", KINDS, "-l", SELECTOR, "--wait=true", "--timeout=60s"]);
+    kubectl.ok(&["delete", KINDS, "-l", SELECTOR, "--wait=true", "--timeout=120s"]);
     assert_eq!(kubectl.ok(&["get", KINDS, "-l", SELECTOR, "-o", "name"]), "");
 }

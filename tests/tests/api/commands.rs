@@ -50,7 +50,7 @@ fn a_replication_controller_is_described_exposed_annotated_and_scaled() {
     assert_eq!(kubectl.path(&["service", "rm3"], "{.spec.ports[0].port}"), "2345");
     kubectl.ok(&["patch", "pod", &pod, "-p", r#"{"metadata":{"annotations":{"x":"y"}}}"#]);
     assert_eq!(kubectl.path(&["pod", &pod], "{.metadata.annotations.x}"), "y");
-    kubectl.ok(&["scale", "rc", "agnhost", "--replicas=3", "--timeout=20s"]);
+    kubectl.ok(&["scale", "rc", "agnhost", "--replicas=3", "--timeout=120s"]);
     pods(&kubectl, 3);
     kubectl.ok(&["scale", "rc", "agnhost", "--current-replicas=3", "--replicas=1"]);
     pods(&kubectl, 1);
@@ -68,10 +68,13 @@ fn differences_replacements_and_single_pods() {
     assert!(!answer.success && answer.out.contains("+      - image: two"), "{answer:?}");
     kubectl.ok(&["run", "single", "--image=one", "--restart=Never", "--labels=run=single"]);
     assert_eq!(kubectl.path(&["pod", "single"], "{.spec.restartPolicy}"), "Never");
-    let mut pod = kubectl.json(&["get", "pod", "single"]);
-    pod["spec"]["containers"][0]["image"] = "two".into();
-    let answer = kubectl.fed(&["replace", "-f", "-"], &pod.to_string());
-    assert!(answer.success, "{answer:?}");
+    // The scheduler tells in the pod's status that there is no node, maybe between the two.
+    eventually("a replaced pod", LIMIT, || {
+        let mut pod = kubectl.json(&["get", "pod", "single"]);
+        pod["spec"]["containers"][0]["image"] = "two".into();
+        let answer = kubectl.fed(&["replace", "-f", "-"], &pod.to_string());
+        if answer.success { Ok(()) } else { Err(answer.err) }
+    });
     assert_eq!(kubectl.path(&["pod", "single"], "{.spec.containers[0].image}"), "two");
     kubectl.ok(&["delete", "pod", "single", "--now"]);
     let said = kubectl.ok(&["cluster-info"]);

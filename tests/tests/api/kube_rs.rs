@@ -112,9 +112,10 @@ fn kube_rs_discovers_every_group_and_its_kinds() {
         let node = GroupVersionKind::gvk("", "v1", "ConfigMap");
         let (resource, _) = found.resolve_gvk(&node).ok_or_else(|| anyhow::anyhow!("no {node:?}"))?;
         let maps: Api<DynamicObject> = Api::default_namespaced_with(client, &resource);
-        anyhow::ensure!(
-            maps.list(&ListParams::default()).await?.items.iter().any(|map| map.name_any() == "kube-root-ca.crt")
-        );
+        // A controller makes it, a moment after the namespace.
+        while !maps.list(&ListParams::default()).await?.items.iter().any(|map| map.name_any() == "kube-root-ca.crt") {
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
         Ok(())
     });
 }

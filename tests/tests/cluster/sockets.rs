@@ -2,7 +2,7 @@
 //! older clients speak.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::{PAGE, busybox, cluster, ready};
 use futures::{SinkExt, StreamExt};
@@ -25,10 +25,18 @@ const CLOSE: u8 = 255;
 
 /// A connection to `path` by one protocol.
 async fn open(address: &str, path: &str, protocol: &str) -> WebSocketStream<TcpStream> {
-    let mut request = format!("ws://{address}{path}").into_client_request().expect("a request");
-    request.headers_mut().insert("Sec-WebSocket-Protocol", protocol.parse().expect("a header"));
-    let stream = TcpStream::connect(address).await.expect("kubectl proxy listens");
-    let (socket, response) = client_async(request, stream).await.unwrap_or_else(|e| panic!("{path}: {e}"));
+    let late = Instant::now() + limit(20);
+    let (socket, response) = loop {
+        let mut request = format!("ws://{address}{path}").into_client_request().expect("a request");
+        request.headers_mut().insert("Sec-WebSocket-Protocol", protocol.parse().expect("a header"));
+        let stream = TcpStream::connect(address).await.expect("kubectl proxy listens");
+        match client_async(request, stream).await {
+            Ok(open) => break open,
+            // A machine on the way that stands still is given up after ten seconds.
+            Err(error) => assert!(Instant::now() < late, "{path}: {error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
     let chosen = response.headers().get("Sec-WebSocket-Protocol").and_then(|value| value.to_str().ok());
     assert_eq!(chosen, Some(protocol), "{path}");
     socket
@@ -43,7 +51,7 @@ async fn rest(socket: WebSocketStream<TcpStream>) -> Vec<Vec<u8>> {
             _ => None,
         }
     });
-    tokio::time::timeout(Duration::from_secs(60), data.collect()).await.expect("the server closes the connection")
+    tokio::time::timeout(limit(60), data.collect()).await.expect("the server closes the connection")
 }
 
 /// Everything that the server sends at `path`.
@@ -99,6 +107,10 @@ fn commands_and_logs_of_a_pod_come_over_web_sockets() {
     });
     assert_eq!((on(STDOUT, &said), &outcome(&said)["status"]), ("through".to_owned(), &json!("Success")), "{said:?}");
 
+    eventually("what it says", limit(20), || {
+        let said = kubectl.ok(&["logs", "talker"]);
+        if said.is_empty() { Err("nothing".to_owned()) } else { Ok(()) }
+    });
     let logs = runtime.block_on(messages(&address, &format!("{pod}/log?container=main"), "binary.k8s.io"));
     assert_eq!(String::from_utf8_lossy(&logs.concat()), "container is alive\n");
 }
@@ -130,8 +142,7 @@ fn clients_that_know_no_web_sockets_run_commands_attach_and_forward_ports() {
 
     ready(&kubectl, "page");
     let dir = tempfile::tempdir().expect("a directory for the log");
-    let forward = kubectl.start(&["port-forward", "pod/page", ":80"], &dir.path().join("port-forward.log"));
-    let port = eventually("port-forward to listen", limit(20), || forward.forwarded());
+    let (forward, port) = kubectl.forward("page", 80, &dir.path().join("port-forward.log"), limit(20));
     let page = Client::plain(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
     for _ in 0..3 {
         let answer = page.get("/hostname").unwrap_or_else(|e| panic!("{e}\n{}", forward.said()));

@@ -43,12 +43,12 @@ fn every_replica_serves_and_controllers_scale_and_stop() {
             let path = format!("/api/v1/namespaces/{namespace}/pods/{name}:8080/proxy/");
             assert_eq!(kubectl.ok(&["get", "--raw", &path]).trim(), name);
         }
-        let object = format!("{namespace}/names");
+        let (object, timeout) = (format!("{namespace}/names"), format!("--timeout={}s", limit(60).as_secs()));
         for count in [1, 2] {
-            kubectl.ok(&["scale", &object, &format!("--replicas={count}"), "--timeout=60s"]);
+            kubectl.ok(&["scale", &object, &format!("--replicas={count}"), &timeout]);
             names(&kubectl, count);
         }
-        kubectl.ok(&["delete", &object, "--timeout=60s"]);
+        kubectl.ok(&["delete", &object, &timeout]);
         names(&kubectl, 0);
     }
 }

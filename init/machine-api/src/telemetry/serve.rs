@@ -93,6 +93,7 @@ async fn asked(reader: impl tokio::io::AsyncRead + Unpin) -> io::Result<Option<S
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::net::TcpSocket;
 
     fn runtime() -> tokio::runtime::Runtime {
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
@@ -118,7 +119,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let pid1 = Arc::new(Pid1::at(&dir.path().join("none")));
         runtime().block_on(async {
-            let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+            // It keeps the port from others, and does not listen.
+            let held = TcpSocket::new_v4().unwrap();
+            held.set_reuseaddr(true).unwrap();
+            held.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+            let free = held.local_addr().unwrap();
             tokio::spawn(serve(free, pid1));
             let connected = async {
                 loop {

@@ -134,7 +134,7 @@ mod tests {
     use super::super::record::MOST_DATAGRAM;
     use super::*;
     use tokio::io::AsyncReadExt;
-    use tokio::net::TcpListener;
+    use tokio::net::TcpSocket;
 
     const QUICK: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(20));
 
@@ -144,14 +144,22 @@ mod tests {
         runtime.block_on(bounded).expect("nothing came in two minutes")
     }
 
+    /// A port that nobody else gets, and that nobody listens at until its holder does.
+    fn hold(address: SocketAddr) -> TcpSocket {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_reuseaddr(true).unwrap();
+        socket.bind(address).unwrap();
+        socket
+    }
+
     #[test]
     fn lines_wait_for_a_receiver_that_is_away_and_go_on_with_the_next_one() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("node.log"), "first\n").unwrap();
         block_on(async {
-            let held = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let held = hold("127.0.0.1:0".parse().unwrap());
             let address = held.local_addr().unwrap();
-            drop(held);
+            let next = hold(address);
             let target = LogTarget { url: format!("tcp://{address}"), format: LogFormat::Json };
             let folder = dir.path().to_owned();
             tokio::spawn(async move {
@@ -160,8 +168,8 @@ mod tests {
             });
             // Nobody listens for some tries.
             tokio::time::sleep(Duration::from_millis(30)).await;
-            for wanted in ["\"first\"", "\"second\""] {
-                let listener = TcpListener::bind(address).await.unwrap();
+            for (held, wanted) in [(held, "\"first\""), (next, "\"second\"")] {
+                let listener = held.listen(8).unwrap();
                 let (mut stream, _) = listener.accept().await.unwrap();
                 let mut text = String::new();
                 while !text.contains(wanted) {

@@ -94,8 +94,11 @@ fn what_is_no_config_or_no_answer_is_told() {
     assert!(look(&Place::Url { url: base, sha256: None }).unwrap_err().contains("role"));
     let (base, _heads) = server(|_| (500, String::new()));
     assert!(look(&Place::Url { url: base, sha256: None }).unwrap_err().contains("500"));
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    assert!(look(&Place::Url { url: format!("http://{closed}/"), sha256: None }).unwrap_err().contains("talking to"));
+    // It keeps the port from others, and does not listen.
+    let closed = tokio::net::TcpSocket::new_v4().unwrap();
+    closed.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let url = format!("http://{}/", closed.local_addr().unwrap());
+    assert!(look(&Place::Url { url, sha256: None }).unwrap_err().contains("talking to"));
 }
 
 #[test]
