@@ -3,11 +3,12 @@
 mod support;
 
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::Method;
 use rk_apiserver::{AuditConfig, AuditLogConfig, AuditPolicy, Config, User};
 use serde_json::{Value, json};
-use support::{Client, Cluster, MAPS, PODS, config_map, pod};
+use support::{Client, Cluster, MAPS, PODS, config_map, pod, until};
 
 const MERGE: &str = "application/merge-patch+json";
 
@@ -21,14 +22,25 @@ async fn start(rules: &str) -> Cluster {
 }
 
 fn read(path: &Path) -> Vec<Value> {
-    let text = std::fs::read_to_string(path).expect("the log");
-    text.lines().map(|line| serde_json::from_str(line).expect("an event")).collect()
+    let text = std::fs::read(path).expect("the log");
+    // The server's own loops go on: their last event may be half written.
+    let whole = text.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n"));
+    whole.map(|line| serde_json::from_slice(line).expect("an event")).collect()
 }
 
 /// The events of requests with this id.
 async fn events(cluster: &Cluster, id: &str) -> Vec<Value> {
-    cluster.server.flush_audit().await;
-    read(&cluster.dir.path().join("audit.log")).into_iter().filter(|event| event["auditID"] == id).collect()
+    static ASKED: AtomicUsize = AtomicUsize::new(0);
+    // Nobody waits for the log for long. What all policies here tell of comes after everything that is asked for.
+    let last = format!("last-{}", ASKED.fetch_add(1, Ordering::Relaxed));
+    named(cluster.admin(), &last).get("/api/v1/namespaces/default/secrets/none").await;
+    let log = cluster.dir.path().join("audit.log");
+    until("the end of the log", async || {
+        cluster.server.flush_audit().await;
+        read(&log).iter().any(|event| event["auditID"] == last && event["stage"] == "ResponseComplete")
+    })
+    .await;
+    read(&log).into_iter().filter(|event| event["auditID"] == id).collect()
 }
 
 fn named(client: Client, id: &str) -> Client {
