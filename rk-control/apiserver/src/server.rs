@@ -347,10 +347,11 @@ impl ApiServer {
         self.core.shutdown.cancel();
     }
 
-    /// Waits, for a bounded time, until the audit log has all events so far.
-    pub async fn flush_audit(&self) {
-        if let Some(audit) = &self.core.audit {
-            audit.flush().await;
+    /// Waits, for a bounded time, until the audit log has all events so far; tells whether it came to that.
+    pub async fn flush_audit(&self) -> bool {
+        match &self.core.audit {
+            Some(audit) => audit.flush().await,
+            None => true,
         }
     }
 

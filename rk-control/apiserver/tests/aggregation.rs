@@ -98,6 +98,8 @@ async fn an_aggregated_api_is_discovered_served_and_gone() {
         "spec": {"type": "ExternalName", "externalName": "localhost"}});
     admin.create("/api/v1/namespaces/default/services", &service).await.ok();
     available(&admin, "True", "Passed").await;
+    // The verdict is written down before it holds.
+    until("its service", async || admin.get(FLUNDERS).await.code == StatusCode::OK).await;
 
     let liar = admin.clone().with("x-remote-user", "somebody").with("x-remote-group", "system:masters");
     let seen = liar.get(&format!("{FLUNDERS}/f?pretty=false")).await.ok();

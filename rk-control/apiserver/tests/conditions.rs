@@ -18,7 +18,7 @@ fn configuration(kind: &str, client: &Value, conditions: &[(&str, &str)]) -> Val
     json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": format!("{kind}WebhookConfiguration"), "metadata": {"name": "w"},
         "webhooks": [{"name": "maps.example.com", "clientConfig": client, "sideEffects": "None", "admissionReviewVersions": ["v1"],
             "rules": [{"operations": ["*"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"]}],
-            "matchConditions": conditions}]})
+            "matchConditions": conditions, "timeoutSeconds": 30}]})
 }
 
 async fn install(admin: &Client, kind: &str, client: &Value, conditions: &[(&str, &str)]) {

@@ -197,10 +197,7 @@ async fn a_changed_definition_shows_in_what_is_stored_already() {
         404,
         "a version that is not served is not there"
     );
-    let Cluster { server, dir, store, .. } = cluster;
-    server.shutdown();
-    drop((server, store));
-    let again = Cluster::start_in(dir).await;
+    let again = Cluster::start_in(cluster.stop().await).await;
     let old = again.admin().get(&format!("{FOOS}/old")).await.ok();
     assert_eq!(
         old["spec"],

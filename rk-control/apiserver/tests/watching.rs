@@ -2,9 +2,11 @@
 
 mod support;
 
+use http::Method;
+use http_body_util::BodyExt;
 use rk_apiserver::User;
 use serde_json::json;
-use support::{Cluster, MAPS, PODS, config_map, pod};
+use support::{Cluster, MAPS, PATIENCE, PODS, config_map, pod};
 
 const MERGE: &str = "application/merge-patch+json";
 
@@ -22,9 +24,8 @@ async fn pages_of_a_list_are_one_snapshot() {
     let mut names: Vec<String> = Vec::new();
     let mut page = first.clone();
     loop {
-        names.extend(
-            page["items"].as_array().unwrap().iter().map(|item| item["metadata"]["name"].as_str().unwrap().to_owned()),
-        );
+        let items = page["items"].as_array().unwrap();
+        names.extend(items.iter().map(|item| item["metadata"]["name"].as_str().unwrap().to_owned()));
         assert_eq!(page["metadata"]["resourceVersion"], first["metadata"]["resourceVersion"]);
         let Some(token) = page["metadata"]["continue"].as_str() else { break };
         page = admin.get(&format!("{MAPS}?limit=3&continue={token}")).await.ok();
@@ -152,10 +153,7 @@ async fn a_watch_resumes_after_a_restart_of_the_server_without_a_gap() {
     let admin = cluster.admin();
     let version = admin.get(MAPS).await.ok()["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
     admin.create(MAPS, &config_map("before", json!({}))).await.ok();
-    let support::Cluster { server, dir, store, .. } = cluster;
-    server.shutdown();
-    drop((server, store));
-    let cluster = Cluster::start_in(dir).await;
+    let cluster = Cluster::start_in(cluster.stop().await).await;
     let admin = cluster.admin();
     let mut watch = admin.watch(&format!("{MAPS}?watch=1&resourceVersion={version}")).await;
     admin.create(MAPS, &config_map("after", json!({}))).await.ok();
@@ -169,11 +167,8 @@ async fn a_watch_from_forgotten_history_ends_with_410() {
     let admin = cluster.admin();
     let made = admin.create(MAPS, &config_map("a", json!({}))).await.ok();
     admin.create(MAPS, &config_map("b", json!({}))).await.ok();
-    let support::Cluster { server, dir, store, .. } = cluster;
-    store.compact(store.revision().await.unwrap()).await.unwrap();
-    server.shutdown();
-    drop((server, store));
-    let cluster = Cluster::start_in(dir).await;
+    cluster.store.compact(cluster.store.revision().await.unwrap()).await.unwrap();
+    let cluster = Cluster::start_in(cluster.stop().await).await;
     let old = made["metadata"]["resourceVersion"].as_str().unwrap().parse::<u64>().unwrap() - 1;
     let mut watch = cluster.admin().watch(&format!("{MAPS}?watch=1&resourceVersion={old}")).await;
     let event = watch.next().await.unwrap();
@@ -207,10 +202,12 @@ async fn a_watch_ends_when_its_time_is_up_with_a_bookmark_before() {
     let version = number(&made["metadata"]["resourceVersion"]);
     let path = format!("{MAPS}?watch=1&resourceVersion={version}");
     let began = std::time::Instant::now();
+    let mut late = admin.watch(&format!("{path}&timeoutSeconds=1&allowWatchBookmarks=true")).await;
     let mut silent = admin.watch(&format!("{path}&timeoutSeconds=1")).await;
     let mut marked = admin.watch(&format!("{path}&timeoutSeconds=3&allowWatchBookmarks=true")).await;
     assert!(silent.next().await.is_none(), "who asked for no bookmarks gets none");
     assert!(began.elapsed() >= std::time::Duration::from_secs(1));
+    assert_eq!(late.next().await.unwrap()["type"], "BOOKMARK", "who was not read in time is told, too");
     let mark = marked.next().await.unwrap();
     assert_eq!((&mark["type"], &mark["object"]["kind"]), (&json!("BOOKMARK"), &json!("ConfigMap")));
     assert!(number(&mark["object"]["metadata"]["resourceVersion"]) >= version);
@@ -231,7 +228,7 @@ async fn a_watch_of_what_never_rests_ends_in_time_too() {
         }
     };
     let reads = async { while watch.next().await.is_some() {} };
-    let ended = tokio::time::timeout(std::time::Duration::from_secs(20), async {
+    let ended = tokio::time::timeout(PATIENCE, async {
         tokio::select! {
             () = writes => false,
             () = reads => true,
@@ -252,10 +249,15 @@ async fn a_watch_comes_in_messages_on_request() {
         wanted.extend(rk_api::proto::watch_frame(kind, &rk_api::proto::encode(object).unwrap()));
     }
     let client = cluster.admin().with("accept", "application/vnd.kubernetes.protobuf;stream=watch");
-    let path = format!("{MAPS}?watch=1&resourceVersion={version}&timeoutSeconds=2");
-    let answer = client.get(&path).await;
-    assert_eq!(answer.headers["content-type"], "application/vnd.kubernetes.protobuf;stream=watch");
-    assert_eq!(answer.body, wanted);
+    let path = format!("{MAPS}?watch=1&resourceVersion={version}");
+    let answer = client.raw(Method::GET, &path, "", Default::default()).await;
+    assert_eq!(answer.headers()["content-type"], "application/vnd.kubernetes.protobuf;stream=watch");
+    let mut body = answer.into_body();
+    let mut told = support::bytes(&mut body, wanted.len()).await;
+    // Nothing else comes before the end.
+    cluster.server.shutdown();
+    told.extend_from_slice(&body.collect().await.unwrap().to_bytes());
+    assert_eq!(told, wanted);
 }
 
 #[tokio::test]

@@ -70,9 +70,9 @@ impl Audit {
         self.figures.render(out);
     }
 
-    /// Waits until what was told so far is in the file, for a bounded time.
-    pub async fn flush(&self) {
-        self.sink.flush().await;
+    /// Waits until what was told so far is written, for a bounded time; tells whether it came to that.
+    pub async fn flush(&self) -> bool {
+        self.sink.flush().await
     }
 
     fn submit(&self, event: &Event) {

@@ -232,8 +232,7 @@ impl Watcher {
     /// Queues the next of history; or what the clock asks for, since a store may have nothing to say of it for long.
     async fn replay(&mut self) {
         if self.core.shutdown.is_cancelled() || self.is_over() {
-            self.ended = true;
-            return;
+            return self.end();
         }
         if self.look_at_clock() {
             return;
@@ -302,7 +301,7 @@ impl Watcher {
         // Looked at after the progress: a cache that follows still has all up to it. And before the events: where there are always
         // some, a watch would never end.
         if self.is_over() {
-            self.ended = true;
+            self.end();
             return true;
         }
         match self.cache.events_after(self.position, BATCH) {
@@ -337,6 +336,15 @@ impl Watcher {
     /// Whether the cache will not change any more, as when the server ends, or the time of the watch is up.
     fn is_over(&self) -> bool {
         self.cache.is_abandoned() || Instant::now() >= self.deadline
+    }
+
+    /// Ends the watch, with the bookmark that has been due since before: whoever was not read for long, or came late to the clock, is told
+    /// all the same how far it was.
+    fn end(&mut self) {
+        if self.bookmark_at.take().is_some_and(|at| at <= Instant::now()) {
+            self.queue.extend(self.encoder.bookmark(self.position, false));
+        }
+        self.ended = true;
     }
 
     /// Queues a bookmark when it is time for one; answers whether it was.

@@ -145,7 +145,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_port_that_nobody_listens_on_refuses() {
-        let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        // Held, so that nobody else gets it, and not listened on.
+        let held = tokio::net::TcpSocket::new_v4().unwrap();
+        held.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = held.local_addr().unwrap();
         let unreached = connect(address, None).await.err();
         assert_eq!(unreached, Some(Unreached(format!("dial tcp {address}: connect: connection refused"))));
     }

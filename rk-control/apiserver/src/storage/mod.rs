@@ -195,12 +195,16 @@ impl Storage {
             return Ok(now);
         }
         let mut progress = self.progress.subscribe();
-        let reached = tokio::time::timeout(FRESH_TIMEOUT, progress.wait_for(|now| *now >= revision)).await;
-        match reached {
-            Ok(Ok(now)) => Ok(*now),
-            Ok(Err(_)) => Err(Status::service_unavailable("the server is shutting down")),
-            Err(_) => Err(Status::too_large_resource_version(revision, self.progress(), 1)),
+        let reached = async { progress.wait_for(|now| *now >= revision).await.map(|now| *now) };
+        match tokio::time::timeout(FRESH_TIMEOUT, reached).await {
+            Ok(Ok(now)) => return Ok(now),
+            Ok(Err(_)) => return Err(Status::service_unavailable("the server is shutting down")),
+            Err(_) => {}
         }
+        // Where all stood still for that long, the dispatcher has its turn before it is called late.
+        tokio::task::yield_now().await;
+        let now = self.progress();
+        if now >= revision { Ok(now) } else { Err(Status::too_large_resource_version(revision, now, 1)) }
     }
 
     /// One object as of now, from the cache.

@@ -31,6 +31,20 @@ async fn what_is_at_hand_has_this_servers_own_writes_or_is_not_told() {
     dispatcher.await.unwrap();
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_dispatcher_that_wakes_as_late_as_those_who_wait_for_it_has_its_turn() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = SqliteOptions { durable: false, ..SqliteOptions::new(dir.path().join("state.db")) };
+    let storage = Arc::new(Storage::new(Arc::new(SqliteStore::open(&options).unwrap())));
+    let dispatcher = Arc::clone(&storage);
+    tokio::spawn(async move {
+        tokio::time::sleep(FRESH_TIMEOUT).await;
+        dispatcher.set_progress(7);
+    });
+    assert_eq!(storage.wait_for(7).await.unwrap(), 7);
+    assert_eq!(storage.wait_for(8).await.unwrap_err().code, 504);
+}
+
 #[tokio::test]
 async fn what_was_deleted_is_gone_though_its_last_value_cannot_be_read() {
     let dir = tempfile::tempdir().unwrap();

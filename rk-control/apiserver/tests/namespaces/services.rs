@@ -185,11 +185,8 @@ async fn a_default_range_that_the_settings_lose_stays_and_is_told_of() {
     assert_eq!(before["ipFamilies"], json!(["IPv4", "IPv6"]));
     let events = "/api/v1/namespaces/default/events?fieldSelector=involvedObject.kind%3DServiceCIDR";
     assert_eq!(cluster.admin().get(events).await.ok()["items"], json!([]));
-    let Cluster { server, dir, store, .. } = cluster;
-    server.shutdown();
-    drop((server, store));
 
-    let single = Cluster::start_in(dir).await;
+    let single = Cluster::start_in(cluster.stop().await).await;
     let admin = single.admin();
     let stays = admin.get("/apis/networking.k8s.io/v1/servicecidrs/kubernetes").await.ok();
     assert_eq!(stays["spec"]["cidrs"], json!(["10.96.0.0/16", "fd00:10:96::/112"]));

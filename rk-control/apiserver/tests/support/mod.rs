@@ -64,6 +64,15 @@ impl Cluster {
         self.client(User::new("admin", ["system:masters".to_owned()]))
     }
 
+    /// Ends the server and its store; answers their directory, for another.
+    pub async fn stop(self) -> TempDir {
+        let Self { server, dir, store, .. } = self;
+        server.shutdown();
+        // What the server's loops asked of the store is written first: nobody else may have its file open meanwhile.
+        store.request_progress().await.expect("the store answers");
+        dir
+    }
+
     /// Somebody.
     pub fn client(&self, user: User) -> Client {
         Self::client_of(&self.server, user)
@@ -183,9 +192,9 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// The next event, or `None` at the end of the stream. Fails after ten seconds.
+    /// The next event, or `None` at the end of the stream. Fails after [`PATIENCE`].
     pub async fn next(&mut self) -> Option<Value> {
-        tokio::time::timeout(Duration::from_secs(10), self.line()).await.expect("an event within ten seconds")
+        tokio::time::timeout(PATIENCE, self.line()).await.expect("an event in time")
     }
 
     async fn line(&mut self) -> Option<Value> {
@@ -207,8 +216,18 @@ impl Watch {
     }
 }
 
-/// How long the server's loops may take to act on a machine that has other work.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// So many bytes of a stream, or more where they come together.
+pub async fn bytes(body: &mut Body, count: usize) -> Vec<u8> {
+    let mut told = Vec::new();
+    while told.len() < count {
+        let frame = tokio::time::timeout(PATIENCE, body.frame()).await.expect("more in time");
+        told.extend_from_slice(frame.expect("more").expect("frame").data_ref().expect("data"));
+    }
+    told
+}
+
+/// How long the server and its loops may take to act on a machine that has other work.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Waits until `look` finds what is wanted.
 pub async fn until(what: &str, mut look: impl AsyncFnMut() -> bool) {

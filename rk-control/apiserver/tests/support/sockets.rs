@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -12,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 
-use super::Cluster;
+use super::{Cluster, PATIENCE};
 
 pub type Pair = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
@@ -69,7 +68,7 @@ pub async fn exchange(stream: &mut (impl AsyncReadExt + AsyncWriteExt + Unpin), 
             text.extend_from_slice(&piece[..count]);
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), read).await.expect("an answer within ten seconds");
+    tokio::time::timeout(PATIENCE, read).await.expect("an answer in time");
     String::from_utf8_lossy(&text).into_owned()
 }
 
