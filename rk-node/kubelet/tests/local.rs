@@ -46,7 +46,7 @@ fn manifest(rig: &Rig, command: &str, label: &str) {
     let manifests = &rig.options.dirs.manifests;
     std::fs::create_dir_all(manifests).unwrap();
     let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "own", "labels": {"edition": label}},
-        "spec": {"terminationGracePeriodSeconds": 8, "containers": [{"name": "c", "image": "img:1", "command": [command]}]}});
+        "spec": {"terminationGracePeriodSeconds": 15, "containers": [{"name": "c", "image": "img:1", "command": [command]}]}});
     std::fs::write(manifests.join("own.json"), pod.to_string()).unwrap();
 }
 
@@ -64,6 +64,7 @@ async fn the_mirror_of_a_static_pod_stays_until_the_pod_has_ended() {
     .await;
     assert_eq!(rig.pods().get("own-node-a").await.unwrap().metadata.uid, first);
     assert_eq!(rig.cri.running("own-node-a").len(), 1, "the new pod waits for the old");
+    rig.cri.exit("own-node-a", "c", 137);
     eventually("the new pod has its mirror", 60, || async {
         let mirror = rig.pods().get("own-node-a").await.map_err(|e| e.to_string())?;
         let new = mirror.metadata.uid != first && mirror.status.as_ref().is_some_and(ready);
@@ -119,6 +120,7 @@ async fn a_mirror_stays_while_a_pod_ends_whose_manifest_went_unseen() {
     .await;
     assert_eq!(rig.pods().get("own-node-a").await.unwrap().metadata.uid, mirror);
     assert_eq!(rig.cri.running("own-node-a").len(), 1);
+    rig.cri.exit("own-node-a", "c", 137);
     rig.gone("own-node-a", 60).await;
     assert!(rig.cri.running("own-node-a").is_empty());
 }

@@ -18,7 +18,7 @@ fn turn_over(rig: &Rig) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_resize_that_is_told_of_while_a_container_is_stopped_is_judged_all_the_same() {
     let rig = Rig::new().await;
-    let probe = |command: &str| json!({"exec": {"command": [command]}, "periodSeconds": 1, "failureThreshold": 1});
+    let probe = |command: &str| json!({"exec": {"command": [command]}, "periodSeconds": 1, "timeoutSeconds": 30, "failureThreshold": 1});
     let container = json!({"name": "c", "image": "img:1", "command": ["stubborn"],
         "resources": {"requests": {"cpu": "10m", "memory": "10Mi"}},
         "livenessProbe": probe("unhealthy"), "readinessProbe": probe("unready")});

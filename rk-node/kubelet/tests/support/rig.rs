@@ -1,6 +1,6 @@
 //! The parts put together.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 use k8s_openapi::api::core::v1::{Event, Node, Pod, PodStatus};
@@ -10,6 +10,7 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::control::port;
 use super::{Control, FakeCri, eventually};
 
 /// A kubelet between a real control plane and a runtime in memory.
@@ -35,7 +36,7 @@ pub fn options(dir: &Path, control: &Control) -> Options {
     let mut options = Options::new("node-a", cluster);
     options.node_ips = vec![Ipv4Addr::LOCALHOST.into()];
     // The API server is told the port before it is bound, so it cannot be left to the kernel then.
-    let free = || std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+    let free = || SocketAddr::from((Ipv4Addr::LOCALHOST, port()));
     (options.listen, options.healthz) = (free(), free());
     options.dirs.pki = dir.join("pki");
     options.dirs.kubelet = dir.join("kubelet");
