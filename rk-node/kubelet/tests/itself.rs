@@ -111,25 +111,16 @@ async fn certificates_from_a_clock_that_was_ahead_are_replaced_by_token() {
     rig.status("web", "the pod is ready", 60, ready).await;
 }
 
-/// Waits until events of the node have all of these reasons.
-async fn tells(rig: &Rig, reasons: &[&str]) {
-    eventually(&reasons.join(" "), 60, || async {
-        let told = rig.reasons("node-a").await;
-        let all = reasons.iter().all(|wanted| told.iter().any(|reason| reason == wanted));
-        if all { Ok(()) } else { Err(told.join(" ")) }
-    })
-    .await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_tells_of_its_turns_by_events() {
     let rig = Rig::new().await;
-    tells(&rig, &["Starting", "NodeHasSufficientMemory", "NodeHasNoDiskPressure", "NodeHasSufficientPID"]).await;
+    rig.tells("node-a", &["Starting", "NodeHasSufficientMemory", "NodeHasNoDiskPressure", "NodeHasSufficientPID"])
+        .await;
     let nodes: Api<Node> = Api::all(rig.control.client.clone());
     for (cordoned, reason) in [(true, "NodeNotSchedulable"), (false, "NodeSchedulable")] {
         let patch = Patch::Merge(json!({"spec": {"unschedulable": cordoned}}));
         nodes.patch("node-a", &PatchParams::default(), &patch).await.unwrap();
-        tells(&rig, &[reason]).await;
+        rig.tells("node-a", &[reason]).await;
     }
 }
 

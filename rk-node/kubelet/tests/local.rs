@@ -189,12 +189,7 @@ async fn grows(rig: &Rig, driver: &FakeCsi) {
     assert!(told.conditions.unwrap_or_default().is_empty());
     assert_eq!((driver.calls(), driver.seen().size), (vec!["expand"], 2 << 30));
     for about in ["uses", "data"] {
-        eventually("an event tells of it", 30, || async {
-            let reasons = rig.reasons(about).await;
-            let told = reasons.iter().any(|reason| reason == "FileSystemResizeSuccessful");
-            if told { Ok(()) } else { Err(format!("{about}: {reasons:?}")) }
-        })
-        .await;
+        rig.tells(about, &["FileSystemResizeSuccessful"]).await;
     }
     let counted =
         "kubelet_volume_stats_capacity_bytes{namespace=\"default\",persistentvolumeclaim=\"data\"} 2147483648";
@@ -241,11 +236,7 @@ async fn volumes_of_a_csi_driver_are_staged_published_and_taken_away() {
     let beside = json!({"name": "part", "hostPath": {"path": part, "type": "Directory"}});
     uses["volumes"].as_array_mut().unwrap().push(beside);
     rig.create("uses", uses).await;
-    eventually("the driver's words are an event", 40, || async {
-        let reasons = rig.reasons("uses").await;
-        if reasons.iter().any(|r| r == "FailedMount") { Ok(()) } else { Err(format!("{reasons:?}")) }
-    })
-    .await;
+    rig.tells("uses", &["FailedMount"]).await;
     driver.seen().broken = None;
     rig.status("uses", "the pod is ready", 60, ready).await;
     assert_eq!(std::fs::read_to_string(mounted(&rig, "uses").join("of-driver")).unwrap(), "h1");
@@ -343,7 +334,7 @@ async fn a_pod_that_fills_its_empty_dir_beyond_the_limit_is_evicted_and_says_why
     let disrupted = status.conditions.iter().flatten().any(|c| c.type_ == "DisruptionTarget");
     assert!(!disrupted, "it went for what it did itself");
     assert!(rig.cri.running("fills").is_empty());
-    assert!(rig.reasons("fills").await.iter().any(|r| r == "Evicted"));
+    rig.tells("fills", &["Evicted"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

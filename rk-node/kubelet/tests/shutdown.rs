@@ -37,6 +37,7 @@ async fn pods_end_in_turn_with_the_machine_and_those_that_come_then_are_refused(
     assert_eq!(late.reason.as_deref(), Some("NodeShutdown"));
     assert_eq!(late.message.as_deref(), Some("Pod was rejected: Pod was rejected as the node is shutting down."));
     assert_eq!(rig.cri.running("critical").len(), 1, "it still waits");
+    rig.tells("node-a", &["NodeShutdown"]).await;
     rig.cri.exit("ordinary", "c", 137);
     let kubelet = rig.kubelet.take().unwrap();
     tokio::time::timeout(Duration::from_secs(240), kubelet).await.expect("the kubelet ends").unwrap();

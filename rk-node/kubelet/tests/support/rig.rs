@@ -124,6 +124,16 @@ impl Rig {
             .collect()
     }
 
+    /// Waits until events of an object have all of these reasons.
+    pub async fn tells(&self, name: &str, reasons: &[&str]) {
+        eventually(&reasons.join(" "), 60, || async {
+            let told = self.reasons(name).await;
+            let all = reasons.iter().all(|wanted| told.iter().any(|reason| reason == wanted));
+            if all { Ok(()) } else { Err(told.join(" ")) }
+        })
+        .await;
+    }
+
     /// Waits for a warning about a pod in these words.
     pub async fn warned(&self, name: &str, words: &str) {
         let events: Api<Event> = Api::namespaced(self.control.client.clone(), "default");
