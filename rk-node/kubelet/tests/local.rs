@@ -187,7 +187,10 @@ async fn grows(rig: &Rig, driver: &FakeCsi) {
     })
     .await;
     assert!(told.conditions.unwrap_or_default().is_empty());
-    assert_eq!((driver.calls(), driver.seen().size), (vec!["expand"], 2 << 30));
+    let mut calls = driver.calls();
+    // Where another writes to the claim meanwhile, the driver is asked again before the claim is.
+    calls.dedup();
+    assert_eq!((calls, driver.seen().size), (vec!["expand"], 2 << 30));
     for about in ["uses", "data"] {
         rig.tells(about, &["FileSystemResizeSuccessful"]).await;
     }
