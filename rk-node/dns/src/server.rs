@@ -122,7 +122,7 @@ mod tests {
                 "-p",
                 &port.to_string(),
                 "+tries=1",
-                "+time=5",
+                "+time=30",
                 "+noall",
                 "+comments",
                 "+answer",

@@ -87,11 +87,7 @@ async fn of_static_pods_of_one_name_one_runs_at_a_time() {
     let shown = rig.pods().get("one-node-a").await.unwrap();
     assert_eq!(shown.metadata.annotations.unwrap()["kubernetes.io/config.source"], "file");
     assert_eq!(rig.cri.running("one-node-a").len(), 1, "neither the other file's nor the address' runs beside it");
-    eventually("the other file's is told of", 30, || async {
-        let reasons = rig.reasons("one-node-a").await;
-        if reasons.iter().any(|reason| reason == "FailedValidation") { Ok(()) } else { Err(format!("{reasons:?}")) }
-    })
-    .await;
+    rig.tells("one-node-a", &["FailedValidation"]).await;
 
     for file in &files {
         std::fs::remove_file(file).unwrap();

@@ -18,7 +18,7 @@ fn turn_over(rig: &Rig) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_resize_that_is_told_of_while_a_container_is_stopped_is_judged_all_the_same() {
     let rig = Rig::new().await;
-    let probe = |command: &str| json!({"exec": {"command": [command]}, "periodSeconds": 1, "failureThreshold": 1});
+    let probe = |command: &str| json!({"exec": {"command": [command]}, "periodSeconds": 1, "timeoutSeconds": 30, "failureThreshold": 1});
     let container = json!({"name": "c", "image": "img:1", "command": ["stubborn"],
         "resources": {"requests": {"cpu": "10m", "memory": "10Mi"}},
         "livenessProbe": probe("unhealthy"), "readinessProbe": probe("unready")});
@@ -50,11 +50,7 @@ async fn a_resize_that_is_told_of_while_a_container_is_stopped_is_judged_all_the
     assert_eq!(rig.cri.running("busy").len(), 1, "ten minutes are not over");
     let pending = told.conditions.iter().flatten().find(|c| c.type_ == "PodResizePending").expect("the condition");
     assert_eq!(pending.reason.as_deref(), Some("Infeasible"));
-    eventually("an event tells it", 30, || async {
-        let reasons = rig.reasons("busy").await;
-        if reasons.iter().any(|reason| reason == "ResizeInfeasible") { Ok(()) } else { Err(format!("{reasons:?}")) }
-    })
-    .await;
+    rig.tells("busy", &["ResizeInfeasible"]).await;
     let of = told.container_statuses.unwrap().remove(0);
     assert_eq!(of.allocated_resources.unwrap()["cpu"].0, "10m", "what cannot be is not allocated");
     let soon = DeleteParams { grace_period_seconds: Some(1), ..Default::default() };

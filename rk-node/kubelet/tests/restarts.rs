@@ -13,7 +13,8 @@ async fn what_cannot_come_back_is_not_ended() {
     let maps: Api<ConfigMap> = Api::namespaced(rig.control.client.clone(), "default");
     let map: ConfigMap = serde_json::from_value(json!({"metadata": {"name": "conf"}, "data": {"a": "1"}})).unwrap();
     maps.create(&PostParams::default(), &map).await.unwrap();
-    let probe = json!({"exec": {"command": ["unhealthy"]}, "periodSeconds": 1, "failureThreshold": 1});
+    let probe =
+        json!({"exec": {"command": ["unhealthy"]}, "periodSeconds": 1, "timeoutSeconds": 30, "failureThreshold": 1});
     let container = json!({"name": "c", "image": "img:1", "command": ["run"], "livenessProbe": probe,
         "volumeMounts": [{"name": "v", "mountPath": "/v"}]});
     let volumes = json!([{"name": "v", "configMap": {"name": "conf"}}]);

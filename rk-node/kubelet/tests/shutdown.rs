@@ -11,7 +11,7 @@ use support::{Rig, eventually, ready};
 #[tokio::test(flavor = "multi_thread")]
 async fn pods_end_in_turn_with_the_machine_and_those_that_come_then_are_refused() {
     let mut rig = Rig::new().await;
-    rig.options.shutdown = ShutdownGrace { again: false, ..ShutdownGrace::of_machine(30) };
+    rig.options.shutdown = ShutdownGrace { again: false, ..ShutdownGrace::of_machine(180) };
     rig.kubelet = None;
     rig.start_kubelet();
     rig.node_ready().await;
@@ -19,7 +19,7 @@ async fn pods_end_in_turn_with_the_machine_and_those_that_come_then_are_refused(
         json!([{"name": "c", "image": "img:1", "command": [command],
             "lifecycle": {"preStop": {"exec": {"command": ["bye", command]}}}}])
     };
-    rig.create("ordinary", json!({"terminationGracePeriodSeconds": 12, "containers": container("stubborn")})).await;
+    rig.create("ordinary", json!({"terminationGracePeriodSeconds": 100, "containers": container("stubborn")})).await;
     let critical = json!({"priorityClassName": "system-node-critical", "containers": container("run")});
     rig.create("critical", critical).await;
     for name in ["ordinary", "critical"] {
@@ -33,12 +33,14 @@ async fn pods_end_in_turn_with_the_machine_and_those_that_come_then_are_refused(
     .await;
     assert_eq!(rig.cri.running("critical").len(), 1, "it waits for its turn");
     rig.create("late", json!({"containers": container("run")})).await;
-    let late = rig.status("late", "it is refused", 6, |s| s.phase.as_deref() == Some("Failed")).await;
+    let late = rig.status("late", "it is refused", 20, |s| s.phase.as_deref() == Some("Failed")).await;
     assert_eq!(late.reason.as_deref(), Some("NodeShutdown"));
     assert_eq!(late.message.as_deref(), Some("Pod was rejected: Pod was rejected as the node is shutting down."));
     assert_eq!(rig.cri.running("critical").len(), 1, "it still waits");
+    rig.tells("node-a", &["NodeShutdown"]).await;
+    rig.cri.exit("ordinary", "c", 137);
     let kubelet = rig.kubelet.take().unwrap();
-    tokio::time::timeout(Duration::from_secs(60), kubelet).await.expect("the kubelet ends").unwrap();
+    tokio::time::timeout(Duration::from_secs(240), kubelet).await.expect("the kubelet ends").unwrap();
     // What the API says now was written before the kubelet ended.
     for name in ["ordinary", "critical"] {
         let status = rig.pods().get(name).await.unwrap().status.unwrap();
@@ -76,7 +78,7 @@ async fn pods_rest_while_their_machine_is_off_and_begin_again_with_it() {
     })
     .await;
     let kubelet = rig.kubelet.take().unwrap();
-    tokio::time::timeout(Duration::from_secs(60), kubelet).await.expect("the kubelet ends").unwrap();
+    tokio::time::timeout(Duration::from_secs(240), kubelet).await.expect("the kubelet ends").unwrap();
     let plain = rig.pods().get("plain").await.unwrap();
     let status = plain.status.unwrap();
     assert_eq!((status.phase.as_deref(), status.reason.as_deref(), ready(&status)), (Some("Running"), None, false));
@@ -141,7 +143,8 @@ async fn a_container_that_a_probe_has_stopped_does_not_outstay_its_machine() {
     rig.kubelet = None;
     rig.start_kubelet();
     rig.node_ready().await;
-    let probe = json!({"exec": {"command": ["unhealthy"]}, "periodSeconds": 1, "failureThreshold": 1});
+    let probe =
+        json!({"exec": {"command": ["unhealthy"]}, "periodSeconds": 1, "timeoutSeconds": 30, "failureThreshold": 1});
     let container = json!({"name": "c", "image": "img:1", "command": ["stubborn"], "livenessProbe": probe});
     rig.create("ailing", json!({"terminationGracePeriodSeconds": 600, "containers": [container]})).await;
     rig.status("ailing", "the pod is ready", 60, ready).await;
@@ -153,7 +156,7 @@ async fn a_container_that_a_probe_has_stopped_does_not_outstay_its_machine() {
     .await;
     rig.stop.send_replace(true);
     let kubelet = rig.kubelet.take().unwrap();
-    tokio::time::timeout(Duration::from_secs(60), kubelet).await.expect("the kubelet ends").unwrap();
+    tokio::time::timeout(Duration::from_secs(240), kubelet).await.expect("the kubelet ends").unwrap();
     assert!(rig.cri.running("ailing").is_empty(), "ten minutes are not over, but those of the machine are");
     let status = rig.pods().get("ailing").await.unwrap().status.unwrap();
     assert_eq!((status.phase.as_deref(), status.reason.as_deref()), (Some("Failed"), Some("Terminated")));

@@ -62,6 +62,7 @@ mod tests {
 
     #[test]
     fn a_client_that_does_not_read_is_dropped_at_the_bound_and_a_gone_one_at_once() {
+        let _alone = crate::PROGRAMS.lock();
         let (read, write) = rustix::pipe::pipe().unwrap();
         let mut sink = Sink::new(write).unwrap();
         let chunk = [0u8; 4096];

@@ -42,6 +42,10 @@ mod worker;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+/// Held by a test that starts a program, which has every pipe of this process then, and by those that wait for the end of a pipe.
+#[cfg(test)]
+static PROGRAMS: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
 fn main() -> ExitCode {
     rk_panics::end_the_process();
     let mut args = std::env::args_os().skip(1);

@@ -84,6 +84,7 @@ mod tests {
 
     #[test]
     fn output_reaches_the_log_and_the_attached_client_and_ends_with_its_writer() {
+        let _alone = crate::PROGRAMS.lock();
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("0.log");
         let mut log = LogFile::open(&path).unwrap();

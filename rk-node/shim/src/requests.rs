@@ -350,6 +350,7 @@ mod tests {
 
     #[test]
     fn a_command_whose_client_went_while_it_was_started_is_killed() {
+        let _alone = crate::PROGRAMS.lock();
         let dir = tempfile::tempdir().unwrap();
         let mut supervisor = Supervisor::of_test(dir.path());
         let mut command = std::process::Command::new("sleep").arg("600").spawn().unwrap();

@@ -292,6 +292,7 @@ mod tests {
 
     #[test]
     fn what_a_killed_worker_left_goes_when_it_is_known_to_have_ended() {
+        let _alone = crate::PROGRAMS.lock();
         let dir = tempfile::tempdir().unwrap();
         let mut supervisor = Supervisor::of_test(dir.path());
         let left = scratch::make(dir.path(), "c").unwrap();

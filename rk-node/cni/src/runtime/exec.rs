@@ -248,7 +248,7 @@ mod tests {
             let entries = fs::read_dir(&store).expect("store").flatten();
             entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect::<Vec<_>>()
         };
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             let now = names();
             let was_added = now.iter().any(|name| name == "last_reserved_ip.0");

@@ -26,9 +26,13 @@ fn sh(line: &str) {
     assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Listens, within ten seconds: a program that another test is starting holds what listened here before, until it is executed.
+/// How long anything may take on a machine that has other things to do.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Listens, in time: a program that another test is starting holds what listened here before, until it is executed.
 async fn listen(address: &str) -> TcpListener {
-    for _ in 0..1000 {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while tokio::time::Instant::now() < deadline {
         match TcpListener::bind(address).await {
             Err(e) if e.kind() == std::io::ErrorKind::AddrInUse => tokio::time::sleep(Duration::from_millis(10)).await,
             bound => return bound.expect("bind"),
@@ -75,7 +79,7 @@ impl Netns {
             in_netns(&path, move || async move {
                 let listener = listen(&address).await;
                 ready.send(()).expect("ready");
-                let accepted = tokio::time::timeout(Duration::from_secs(10), listener.accept()).await;
+                let accepted = tokio::time::timeout(PATIENCE, listener.accept()).await;
                 if let Ok(Ok((mut stream, peer))) = accepted {
                     stream.write_all(peer.ip().to_string().as_bytes()).await.expect("write");
                 }
@@ -108,7 +112,7 @@ impl Netns {
                 stream.read_to_string(&mut told).await?;
                 Ok::<_, std::io::Error>(told)
             };
-            let done = tokio::time::timeout(Duration::from_secs(5), talk).await;
+            let done = tokio::time::timeout(PATIENCE, talk).await;
             done.map_err(|_| "timed out".to_owned())?.map_err(|e| e.to_string())
         })
         .expect("namespace")

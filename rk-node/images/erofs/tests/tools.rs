@@ -124,7 +124,8 @@ fn shown(write: impl FnOnce(&Path), look: fn(&Path)) {
         return;
     }
     let looked = std::panic::catch_unwind(|| look(&point));
-    let unmounted = Command::new("umount").arg(&point).status().expect("umount");
+    // Lazily: a program that another test is starting has what this one had open for a moment longer.
+    let unmounted = Command::new("umount").arg("-l").arg(&point).status().expect("umount");
     assert!(unmounted.success());
     looked.expect("what the kernel shows");
 }

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use rk_images::{Archive, Config, Error, ErrorKind, Images, Part, Reserve};
+use rk_images::{Archive, Config, Error, ErrorKind, Part, Reserve};
 
 use crate::registry::layer;
-use crate::{count, nothing_is_kept, open};
+use crate::{count, nothing_is_kept, open, opened};
 
 /// Writes a blob of a layout; answers its descriptor, with more members of it.
 fn put(root: &Path, bytes: &[u8], more: &str) -> String {
@@ -83,7 +83,7 @@ async fn an_archive_takes_no_more_than_an_image_of_a_registry_may() {
         let mut config = Config::new(&root);
         config.max_image_bytes = most;
         config.reserve = Reserve { bytes: vec![Part::Units(kept)], inodes: Vec::new() };
-        let images = Images::open(config).await.expect("open");
+        let images = opened(&config).await;
         let taken = images.import(Archive::Path(layout.clone())).await.expect("import");
         let told: Vec<Option<ErrorKind>> =
             taken.iter().map(|(_, result)| result.as_ref().err().map(Error::kind)).collect();

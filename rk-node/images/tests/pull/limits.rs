@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use rk_images::{Config, ErrorKind, Images, Mirror, Pace, Part, Reserve};
+use rk_images::{Config, ErrorKind, Mirror, Pace, Part, Reserve};
 
 use crate::registry::{Fault, Registry, layer};
-use crate::{chain, mirror, nothing_is_kept, open, pull};
+use crate::{chain, mirror, nothing_is_kept, open, opened, pull};
 
 /// A file system of so many bytes, gone with its owner.
 struct SmallDisk(tempfile::TempDir);
@@ -57,14 +57,14 @@ async fn a_bomb_is_given_up_while_what_must_stay_free_is_free() {
         config.reserve = Reserve { bytes: vec![Part::Share(5000)], inodes: vec![Part::Units(10)] };
         config
     };
-    let images = Images::open(config(128 << 30)).await.expect("open");
+    let images = opened(&config(128 << 30)).await;
     let error = pull(&images, "bomb.invalid/large:1").await.expect_err("40 MiB where 32 may be used");
     assert_eq!(error.kind(), ErrorKind::NoSpace, "{}", chain(&error));
     assert!(chain(&error).contains("must stay so"), "{}", chain(&error));
     nothing_is_kept(&images, disk.0.path()).await;
     pull(&images, "bomb.invalid/small:1").await.expect("what fits is pulled");
     drop(images);
-    let images = Images::open(config(8 << 20)).await.expect("open");
+    let images = opened(&config(8 << 20)).await;
     let error = pull(&images, "bomb.invalid/large:1").await.expect_err("40 MiB where an image may have 8");
     assert_eq!(error.kind(), ErrorKind::Corrupt, "{}", chain(&error));
     assert!(chain(&error).contains("more bytes than allowed"), "{}", chain(&error));
@@ -83,8 +83,8 @@ async fn a_registry_that_drips_is_given_up_and_keeps_nobody_from_pulling_elsewhe
     config.mirrors = vec![of(&slow, "slow.invalid"), of(&good, "good.invalid")];
     // The slow image has more layers than it may have slots, and leaves one.
     (config.parallel_layers, config.most_layers) = (3, 4);
-    config.floor = Pace { bytes: 1024, within: Duration::from_millis(600) };
-    let images = Images::open(config).await.expect("open");
+    config.floor = Pace { bytes: 1024, within: Duration::from_secs(5) };
+    let images = opened(&config).await;
     let timed = async |name: &str, after: u64| {
         tokio::time::sleep(Duration::from_millis(after)).await;
         (pull(&images, name).await, tokio::time::Instant::now())

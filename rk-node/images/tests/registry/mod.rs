@@ -35,8 +35,8 @@ pub enum Fault {
     },
     /// Layers have one bit flipped.
     Corrupt,
-    /// Manifests take 300 ms.
-    Slow,
+    /// Manifests come once this is no more so.
+    Late,
     /// Layers come at 50 bytes a second.
     Drip,
     /// Layers stop to come after so many bytes.
@@ -247,7 +247,11 @@ async fn answer(request: Request<Incoming>, me: SocketAddr, held: &Mutex<Held>, 
         );
     };
     match fault {
-        Fault::Slow if path.contains("/manifests/") => tokio::time::sleep(Duration::from_millis(300)).await,
+        Fault::Late if path.contains("/manifests/") => {
+            while held.lock().expect("lock").fault == Fault::Late {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
         Fault::Drip if is_layer => return drip(content),
         Fault::HoldAfter(bytes) if is_layer => return hold(content, bytes),
         Fault::NoParts(status) if is_layer && asked > 0 => return full(status, Bytes::new()),

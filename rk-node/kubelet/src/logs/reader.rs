@@ -293,7 +293,7 @@ mod tests {
         let (send, mut receive) = mpsc::channel(1000);
         let over = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
         let (flag, file) = (over.clone(), path.clone());
-        let options = LogOptions { follow: true, tail: Some(0), ..Default::default() };
+        let options = LogOptions { follow: true, tail: Some(2), ..Default::default() };
         let task = tokio::spawn(async move {
             stream(file, options, send, || std::future::ready(flag.load(std::sync::atomic::Ordering::SeqCst))).await
         });
@@ -302,8 +302,8 @@ mod tests {
             let mut file = std::fs::OpenOptions::new().create(true).append(true).open(&path).unwrap();
             writeln!(file, "2024-01-01T00:00:09.000000000Z stdout F {text}").unwrap();
         };
-        // Only after the reader has taken its start position does a new line count as new.
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        // The reader has taken its start position, and what comes from now on is new.
+        assert_eq!(receive.recv().await.unwrap(), "ee\n");
         append("four");
         assert_eq!(receive.recv().await.unwrap(), "four\n");
         std::fs::rename(&path, dir.path().join("0.log.1")).unwrap();

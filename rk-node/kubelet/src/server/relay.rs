@@ -69,7 +69,7 @@ mod tests {
         relaying.await.unwrap().unwrap();
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_stream_that_is_silent_for_long_ends() {
         let ((mut client, near), (far, mut runtime)) = (duplex(4096), duplex(4096));
         let relaying = tokio::spawn(relay(near, far, Duration::from_secs(1)));

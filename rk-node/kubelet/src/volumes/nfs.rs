@@ -217,7 +217,10 @@ mod tests {
     #[tokio::test]
     async fn a_server_that_is_not_there_is_named_at_once() {
         let dir = tempfile::tempdir().unwrap();
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        // Bound, so that it is nobody's, and not listened at.
+        let held = tokio::net::TcpSocket::new_v4().unwrap();
+        held.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let free = held.local_addr().unwrap().port();
         let export = Export {
             server: "127.0.0.1".into(),
             path: "/x".into(),

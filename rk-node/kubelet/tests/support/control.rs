@@ -1,11 +1,34 @@
 //! A real control plane: `rk-control` on loopback, ended with the test.
 
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 pub const TOKEN: &str = "abcdef.0123456789abcdef";
+
+/// How much longer everything may take on a machine that has other things to do.
+const SLOWNESS: u64 = 4;
+
+/// The ports that tests choose from, below those that the kernel gives to whoever leaves the choice to it.
+const PORTS: std::ops::Range<u16> = 20_000..32_000;
+
+/// A port of loopback for a server that binds it later, and perhaps once more: nobody else has it, or is given it meanwhile.
+pub fn port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let count = u32::from(PORTS.end - PORTS.start);
+    loop {
+        // Processes that run at the same time begin at different places.
+        let at = std::process::id().wrapping_mul(61).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed).into()) % count;
+        let port = PORTS.start + u16::try_from(at).unwrap();
+        // What listened here to find out would be held for a moment by a program that another test is starting.
+        if TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+            return port;
+        }
+    }
+}
 
 /// A running control plane.
 pub struct Control {
@@ -35,7 +58,7 @@ impl Control {
     /// Starts it in `dir` and waits until it answers.
     pub async fn start(dir: &Path) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = port();
         let log = std::fs::File::create(dir.join("control.log")).unwrap();
         let child = Command::new(binary())
             .arg("--data-dir")
@@ -47,7 +70,7 @@ impl Control {
             .expect("starting rk-control");
         let endpoint = format!("https://127.0.0.1:{port}");
         let kubeconfig = dir.join("admin.kubeconfig");
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_secs(60 * SLOWNESS);
         let client = loop {
             if let Ok(config) = kube::config::Kubeconfig::read_from(&kubeconfig)
                 && let Ok(config) = kube::Config::from_custom_kubeconfig(config, &Default::default()).await
@@ -89,19 +112,21 @@ fn pin(ca_pem: &str) -> String {
     format!("sha256:{}", hex::encode(Sha256::digest(cert.public_key().raw)))
 }
 
-/// Polls until `check` gives a value; panics after `seconds` with what was last seen.
+/// Polls until `check` gives a value; panics with what was last seen when that takes much longer than the `seconds` that it may take on a
+/// machine with nothing else to do.
 pub async fn eventually<T, F: Future<Output = Result<T, String>>>(
     what: &str,
     seconds: u64,
     check: impl Fn() -> F,
 ) -> T {
-    let deadline = Instant::now() + Duration::from_secs(seconds);
+    let patience = Duration::from_secs(seconds * SLOWNESS);
+    let deadline = Instant::now() + patience;
     loop {
         let seen = match check().await {
             Ok(value) => return value,
             Err(seen) => seen,
         };
-        assert!(Instant::now() < deadline, "{what}: not within {seconds}s; last seen: {seen}");
+        assert!(Instant::now() < deadline, "{what}: not within {patience:?}; last seen: {seen}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }

@@ -157,23 +157,21 @@ impl FakeCri {
         Ok(())
     }
 
+    /// Stops a container; one that ignores it is killed after `timeout` seconds, unless the test ends it before.
     pub async fn stop(&self, id: &str, timeout: i64) {
-        let wait = {
+        let ended = {
             let mut state = self.state();
             let Some(container) = state.containers.iter_mut().find(|c| c.id == id) else { return };
             if container.state != cri::ContainerState::ContainerRunning {
                 return;
             }
             match Program::of(&container.config.command) {
-                Program::Stubborn => Some(container.stopped.clone()),
-                _ => {
-                    finish(container, 0);
-                    None
-                }
+                Program::Stubborn => container.stopped.clone().notified_owned(),
+                _ => return finish(container, 0),
             }
         };
-        if wait.is_some() {
-            tokio::time::sleep(Duration::from_secs(timeout.max(0).unsigned_abs())).await;
+        let patience = Duration::from_secs(timeout.max(0).unsigned_abs());
+        if tokio::time::timeout(patience, ended).await.is_err() {
             let mut state = self.state();
             if let Some(container) = state.containers.iter_mut().find(|c| c.id == id) {
                 finish(container, 137);

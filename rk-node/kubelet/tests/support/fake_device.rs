@@ -13,6 +13,8 @@ use tokio_stream::StreamExt;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::{Request, Response, Status};
 
+use super::eventually;
+
 pub const RESOURCE: &str = "example.com/lamp";
 
 /// How often a plugin of this process was asked for devices.
@@ -25,6 +27,11 @@ struct Service;
 
 /// Serves a plugin in `dir` and registers it with the kubelet there. It goes with the handle.
 pub async fn start_device_plugin(dir: &Path) -> AbortOnDropHandle<()> {
+    // A kubelet that begins takes all other sockets here away before it makes its own.
+    eventually("the kubelet's socket for plugins", 30, || async {
+        tokio::net::UnixStream::connect(dir.join("kubelet.sock")).await.map_err(|e| e.to_string())
+    })
+    .await;
     let listener = tokio::net::UnixListener::bind(dir.join("lamp.sock")).unwrap();
     let incoming = tokio_stream::wrappers::UnixListenerStream::new(listener);
     let server =

@@ -1,6 +1,6 @@
 //! The parts put together.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 use k8s_openapi::api::core::v1::{Event, Node, Pod, PodStatus};
@@ -10,6 +10,7 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::control::port;
 use super::{Control, FakeCri, eventually};
 
 /// A kubelet between a real control plane and a runtime in memory.
@@ -35,7 +36,7 @@ pub fn options(dir: &Path, control: &Control) -> Options {
     let mut options = Options::new("node-a", cluster);
     options.node_ips = vec![Ipv4Addr::LOCALHOST.into()];
     // The API server is told the port before it is bound, so it cannot be left to the kernel then.
-    let free = || std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+    let free = || SocketAddr::from((Ipv4Addr::LOCALHOST, port()));
     (options.listen, options.healthz) = (free(), free());
     options.dirs.pki = dir.join("pki");
     options.dirs.kubelet = dir.join("kubelet");
@@ -121,6 +122,16 @@ impl Rig {
             .filter(|e| e.involved_object.name.as_deref() == Some(name))
             .filter_map(|e| e.reason)
             .collect()
+    }
+
+    /// Waits until events of an object have all of these reasons.
+    pub async fn tells(&self, name: &str, reasons: &[&str]) {
+        eventually(&reasons.join(" "), 60, || async {
+            let told = self.reasons(name).await;
+            let all = reasons.iter().all(|wanted| told.iter().any(|reason| reason == wanted));
+            if all { Ok(()) } else { Err(told.join(" ")) }
+        })
+        .await;
     }
 
     /// Waits for a warning about a pod in these words.

@@ -22,6 +22,11 @@ use rk_proxy::{
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
+/// How long an answer may take on a machine that has other things to do.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+/// How long the silence lasts after which nothing is taken to answer.
+const SILENCE: Duration = Duration::from_secs(3);
+
 pub struct Netns(pub String);
 
 impl Netns {
@@ -47,10 +52,19 @@ impl Netns {
     }
 
     pub fn ask(&self, address: &str) -> Result<String, std::io::ErrorKind> {
+        self.talk(address, PATIENCE)
+    }
+
+    /// Whether nothing, not even a refusal, comes back.
+    pub fn hears_nothing(&self, address: &str) -> bool {
+        self.talk(address, SILENCE) == Err(std::io::ErrorKind::TimedOut)
+    }
+
+    fn talk(&self, address: &str, patience: Duration) -> Result<String, std::io::ErrorKind> {
         let address: SocketAddr = address.parse().expect("address");
         let talk = move || {
-            let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(3)).map_err(|e| e.kind())?;
-            stream.set_read_timeout(Some(Duration::from_secs(2))).map_err(|e| e.kind())?;
+            let mut stream = TcpStream::connect_timeout(&address, patience).map_err(|e| e.kind())?;
+            stream.set_read_timeout(Some(PATIENCE)).map_err(|e| e.kind())?;
             let mut told = String::new();
             stream.read_to_string(&mut told).map_err(|e| e.kind())?;
             Ok(told)
