@@ -13,18 +13,6 @@ use std::process::{Command, Stdio};
 const IMAGE: &[&str] = &["rk-init", "rk", "rk-shim"];
 /// Programs that tests use on the host.
 const HOST: &[&str] = &["rk-control", "rkctl"];
-/// Of ours, what the workspace leaves unoptimised in `dev`: it takes longest to compile, and an emulated processor is slow.
-const OPTIMISED: [&str; 9] = [
-    "rk-api",
-    "rk-apiserver",
-    "rk-control",
-    "rk-controllers",
-    "rk-cri",
-    "rk-kubelet",
-    "rk-machine-api",
-    "rk-scheduler",
-    "rk-store",
-];
 /// Any test: with one of them, crates have the features that tests ask of them, and are those of the tests.
 const WITH_TESTS: [&str; 2] = ["--test", "conformance"];
 /// The one target; the profile and its flags are in the workspace.
@@ -37,7 +25,7 @@ const NO_TABLES: &str = "target.x86_64-unknown-linux-gnu.rustflags=['-Cforce-unw
 pub enum Profile {
     /// Quick to build anew: for clusters of somebody who edits.
     Release,
-    /// As the tests are, with the same crates of others below them (ADR 0298).
+    /// As the tests are, of the same crates (ADR 0298).
     Test,
     /// Small: for images that leave this machine, and for measuring.
     Image,
@@ -90,12 +78,7 @@ fn command(paths: &Paths, profile: Profile) -> Command {
     };
     command.args(["build", "--profile", profile.names().0, "--message-format", "json", "--target", TARGET]);
     match profile {
-        Profile::Test => {
-            command.args(run::ALL).arg("--bins").args(WITH_TESTS);
-            for name in OPTIMISED {
-                command.arg("--config").arg(format!("profile.dev.package.{name}.opt-level=1"));
-            }
-        }
+        Profile::Test => _ = command.args(run::ALL).arg("--bins").args(WITH_TESTS),
         Profile::Release => named(&mut command, &[IMAGE, HOST].concat()),
         Profile::Image => {
             named(&mut command, IMAGE);
@@ -159,17 +142,4 @@ pub fn build(paths: &Paths, step: &Step, profile: Profile) -> Result<(PathBuf, S
         strip(paths, &folder)?;
     }
     Ok((folder, note))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_the_workspace_leaves_unoptimised_is_optimised_for_guests() {
-        let workspace = include_str!("../../../../Cargo.toml");
-        let left: Vec<&str> = workspace.lines().filter_map(|line| line.strip_suffix(".opt-level = 0")).collect();
-        let of_hosts = ["rk-qemu", "rk-tests", "rkctl", "xtask"];
-        assert_eq!(left.into_iter().filter(|name| !of_hosts.contains(name)).collect::<Vec<_>>(), OPTIMISED);
-    }
 }
