@@ -93,7 +93,6 @@ async fn asked(reader: impl tokio::io::AsyncRead + Unpin) -> io::Result<Option<S
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::net::TcpSocket;
 
     fn runtime() -> tokio::runtime::Runtime {
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
@@ -119,10 +118,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let pid1 = Arc::new(Pid1::at(&dir.path().join("none")));
         runtime().block_on(async {
-            // It keeps the port from others, and does not listen.
-            let held = TcpSocket::new_v4().unwrap();
-            held.set_reuseaddr(true).unwrap();
-            held.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+            let held = super::super::hold("127.0.0.1:0".parse().unwrap());
             let free = held.local_addr().unwrap();
             tokio::spawn(serve(free, pid1));
             let connected = async {

@@ -131,10 +131,10 @@ async fn send(wire: &mut Wire, messages: &[Vec<u8>]) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::hold;
     use super::super::record::MOST_DATAGRAM;
     use super::*;
     use tokio::io::AsyncReadExt;
-    use tokio::net::TcpSocket;
 
     const QUICK: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(20));
 
@@ -142,14 +142,6 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let bounded = async { tokio::time::timeout(Duration::from_secs(120), work).await };
         runtime.block_on(bounded).expect("nothing came in two minutes")
-    }
-
-    /// A port that nobody else gets, and that nobody listens at until its holder does.
-    fn hold(address: SocketAddr) -> TcpSocket {
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.set_reuseaddr(true).unwrap();
-        socket.bind(address).unwrap();
-        socket
     }
 
     #[test]

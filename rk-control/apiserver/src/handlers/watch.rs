@@ -341,9 +341,7 @@ impl Watcher {
     /// Ends the watch, with the bookmark that has been due since before: whoever was not read for long, or came late to the clock, is told
     /// all the same how far it was.
     fn end(&mut self) {
-        if self.bookmark_at.take().is_some_and(|at| at <= Instant::now()) {
-            self.queue.extend(self.encoder.bookmark(self.position, false));
-        }
+        self.look_at_clock();
         self.ended = true;
     }
 

@@ -94,9 +94,7 @@ fn what_is_no_config_or_no_answer_is_told() {
     assert!(look(&Place::Url { url: base, sha256: None }).unwrap_err().contains("role"));
     let (base, _heads) = server(|_| (500, String::new()));
     assert!(look(&Place::Url { url: base, sha256: None }).unwrap_err().contains("500"));
-    // It keeps the port from others, and does not listen.
-    let closed = tokio::net::TcpSocket::new_v4().unwrap();
-    closed.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let closed = crate::telemetry::hold("127.0.0.1:0".parse().unwrap());
     let url = format!("http://{}/", closed.local_addr().unwrap());
     assert!(look(&Place::Url { url, sha256: None }).unwrap_err().contains("talking to"));
 }
