@@ -215,7 +215,9 @@ impl Controller {
             claim = self.claims.replace_status(&claim).await?;
         }
         if release.unprotect {
-            claim.metadata.finalizers.get_or_insert_default().retain(|own| own != FINALIZER);
+            let mut finalizers = claim.metadata.finalizers.take().unwrap_or_default();
+            finalizers.retain(|own| own != FINALIZER);
+            claim.metadata.finalizers = Some(finalizers).filter(|left| !left.is_empty());
             claim = self.claims.replace(&claim).await?;
         }
         if is_unused {
