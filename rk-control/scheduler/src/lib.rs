@@ -10,9 +10,12 @@
 
 mod attempt;
 mod bind;
+mod claims;
 mod decide;
+mod devices;
 mod diagnosis;
 mod filter;
+mod follow;
 mod model;
 mod preempt;
 mod queue;
@@ -21,7 +24,7 @@ mod runner;
 mod score;
 mod sync;
 
-pub use decide::{Decision, decide};
+pub use decide::{Decision, Placement, decide};
 pub use diagnosis::Diagnosis;
 pub use model::{Cluster, NodeInfo, PodInfo, Resources};
 pub use queue::SchedulingQueue;
