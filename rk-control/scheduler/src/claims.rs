@@ -129,9 +129,7 @@ async fn write(
     pod: &PodInfo,
     own: Option<&Allocation>,
 ) -> Result<kube::Result<()>, BindError> {
-    if let Err(why) = may_be_written(&claim, own) {
-        return Err(BindError::Devices(why));
-    }
+    may_be_written(&claim, own).map_err(BindError::Devices)?;
     if own.is_none() && is_reserved_for(&claim, &pod.uid) {
         return Ok(Ok(()));
     }
