@@ -19,8 +19,9 @@ impl Shared {
             return None;
         }
         let decision = decide(&mut cluster, pod);
-        if let Decision::Node(node) = &decision {
-            cluster.place(Arc::clone(pod), node);
+        if let Decision::Node(placement) = &decision {
+            cluster.devices.begin(&placement.allocations);
+            cluster.place(Arc::clone(pod), &placement.node);
         }
         Some(decision)
     }
@@ -77,7 +78,7 @@ mod tests {
         assert!(!shared.cluster().is_placed(&waiting.key), "so that a later one of its name is not taken for it");
         let later = popped(&shared, &Arc::new(PodInfo { uid: "later".into(), ..PodInfo::clone(&waiting) }));
         assert!(shared.decide(&waiting).is_none());
-        assert!(matches!(shared.decide(&later), Some(Decision::Node(node)) if node == "a"));
+        assert!(matches!(shared.decide(&later), Some(Decision::Node(placement)) if placement.node == "a"));
         assert!(shared.cluster().is_placed(&later.key));
     }
 

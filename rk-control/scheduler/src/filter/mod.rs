@@ -4,6 +4,7 @@
 //! from); [`Filters::check`] then answers for one node at a time. Reasons are worded as upstream's, users search for them.
 
 pub(crate) mod affinity;
+mod devices;
 mod node;
 mod resources;
 pub(crate) mod spread;
@@ -12,6 +13,7 @@ use std::borrow::Cow;
 
 use crate::model::{Cluster, NodeInfo, PodInfo};
 use affinity::AffinityState;
+use devices::DeviceState;
 use spread::SpreadState;
 
 /// Why a node does not serve.
@@ -21,17 +23,19 @@ pub(crate) struct Rejection {
     pub(crate) reasons: Vec<Cow<'static, str>>,
     /// Whether evicting pods from the node could help.
     pub(crate) evicting_helps: bool,
+    /// Whether the reason lies in the pod, so that no other node is to be asked.
+    pub(crate) everywhere: bool,
 }
 
 impl Rejection {
     /// A reason that lies in the node itself.
     fn final_(reason: &'static str) -> Self {
-        Self { reasons: vec![Cow::Borrowed(reason)], evicting_helps: false }
+        Self { reasons: vec![Cow::Borrowed(reason)], evicting_helps: false, everywhere: false }
     }
 
     /// A reason that lies in the pods on the node.
     fn crowded(reason: &'static str) -> Self {
-        Self { reasons: vec![Cow::Borrowed(reason)], evicting_helps: true }
+        Self { reasons: vec![Cow::Borrowed(reason)], evicting_helps: true, everywhere: false }
     }
 }
 
@@ -62,6 +66,7 @@ pub(crate) struct Filters<'a> {
     pod: &'a PodInfo,
     spread: SpreadState<'a>,
     affinity: AffinityState,
+    pub(crate) devices: DeviceState<'a>,
 }
 
 impl<'a> Filters<'a> {
@@ -72,11 +77,12 @@ impl<'a> Filters<'a> {
             pod,
             spread: SpreadState::new(view, pod),
             affinity: AffinityState::new(view, pod),
+            devices: DeviceState::new(view.cluster, pod),
         }
     }
 
     /// Checks one node, cheap filters first.
-    pub(crate) fn check(&self, node: &NodeInfo) -> Result<(), Rejection> {
+    pub(crate) fn check(&self, node: &'a NodeInfo) -> Result<(), Rejection> {
         node::unschedulable(self.pod, node)?;
         node::taints(self.pod, node)?;
         node::affinity(self.pod, node)?;
@@ -85,6 +91,7 @@ impl<'a> Filters<'a> {
         resources::fit(self.cluster, self.pod, node)?;
         node::volumes(self.cluster, self.pod, node)?;
         self.spread.check(node)?;
-        self.affinity.check(self.pod, node)
+        self.affinity.check(self.pod, node)?;
+        self.devices.check(node)
     }
 }
