@@ -78,11 +78,12 @@ impl Inner {
     /// Somebody is behind a plugin's socket, or nobody any more.
     fn seen(&self, driver: &str, endpoint: &Path, here: bool) {
         let mut state = self.state();
-        let instances = state.instances.get_mut(driver).into_iter().flatten();
-        for instance in instances.filter(|instance| instance.plugin.endpoint() == endpoint) {
+        let mut instances = state.instances.get_mut(driver).into_iter().flatten();
+        let found = instances.find(|instance| instance.plugin.endpoint() == endpoint && instance.here != here);
+        if let Some(instance) = found {
             instance.here = here;
+            self.settle(&mut state, driver);
         }
-        self.settle(&mut state, driver);
     }
 
     /// A plugin tells how its devices are, or nothing any more.

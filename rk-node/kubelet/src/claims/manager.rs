@@ -79,6 +79,22 @@ fn device(device: api::Device) -> Device {
     }
 }
 
+/// Notes that a pod has these claims; what is to be asked for those that are not prepared, and what names them.
+fn refer(table: &mut Table, pod: &str, wanted: Vec<Wanted>) -> Result<(Batches, BTreeSet<String>), String> {
+    let (mut batches, mut unprepared) = (Batches::new(), BTreeSet::new());
+    for Wanted { claim, plugins } in wanted {
+        let (key, request) = (claim.key(), asked(&claim));
+        if !table.refer(pod, claim)? {
+            continue;
+        }
+        unprepared.insert(key);
+        for (driver, plugin) in plugins {
+            batches.entry(driver).or_insert_with(|| (plugin, Vec::new())).1.push(request.clone());
+        }
+    }
+    Ok((batches, unprepared))
+}
+
 fn read(path: &Path) -> Table {
     let table = match read_optional(path) {
         Ok(Some(text)) => serde_json::from_slice(&text).map_err(|error| error.to_string()),
@@ -157,19 +173,7 @@ impl Claims {
         }
         let keys: BTreeSet<String> = wanted.iter().map(|wanted| wanted.claim.key()).collect();
         let _turns = self.turns(&keys).await;
-        let (batches, unprepared) = self.change(|table| {
-            let (mut batches, mut unprepared) = (Batches::new(), BTreeSet::new());
-            for Wanted { claim, plugins } in wanted {
-                let (key, request) = (claim.key(), asked(&claim));
-                if table.refer(spec::uid(pod), claim)? {
-                    unprepared.insert(key);
-                    for (driver, plugin) in plugins {
-                        batches.entry(driver).or_insert_with(|| (plugin, Vec::new())).1.push(request.clone());
-                    }
-                }
-            }
-            Ok((batches, unprepared))
-        })?;
+        let (batches, unprepared) = self.change(|table| refer(table, spec::uid(pod), wanted))?;
         let mut prepared = Vec::new();
         for (driver, (plugin, claims)) in batches {
             let mut answers = plugin.prepare(claims.clone()).await?;
