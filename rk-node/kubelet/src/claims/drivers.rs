@@ -183,11 +183,17 @@ impl Drivers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kube::client::Body;
+    use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
-    fn drivers() -> Drivers {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let config = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
-        Drivers::new(kube::Client::try_from(config).unwrap(), "n".to_owned(), Arc::default())
+    /// The drivers of node `n`, whose API notes what it is asked.
+    fn drivers(asked: UnboundedSender<String>) -> Drivers {
+        let api = tower::service_fn(move |request: http::Request<Body>| {
+            let _ = asked.send(format!("{} {}", request.method(), request.uri()));
+            let body = Body::from(br#"{"kind": "Status", "apiVersion": "v1", "status": "Success"}"#.to_vec());
+            std::future::ready(Ok::<_, tower::BoxError>(http::Response::new(body)))
+        });
+        Drivers::new(kube::Client::new(api, "default"), "n".to_owned(), Arc::default())
     }
 
     #[test]
@@ -205,7 +211,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_driver_that_is_replaced_is_registered_until_its_last_plugin_goes() {
-        let (drivers, services) = (drivers(), ["v1.DRAPlugin".to_owned()]);
+        let (drivers, services) = (drivers(unbounded_channel().0), ["v1.DRAPlugin".to_owned()]);
         let [old, new] = ["/nowhere/old", "/nowhere/new"].map(Path::new);
         let asked = |drivers: &Drivers| drivers.get("d").map(|plugin| plugin.endpoint().to_owned());
         assert_eq!(asked(&drivers), Err("DRA driver d is not registered".to_owned()));
@@ -227,7 +233,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_offers_of_a_driver_go_while_it_is_away_and_stay_while_it_is_here() {
-        let (drivers, at) = (drivers(), Path::new("/nowhere/d"));
+        let (drivers, at) = (drivers(unbounded_channel().0), Path::new("/nowhere/d"));
         let due = |drivers: &Drivers| drivers.0.state().wipes.contains_key("d");
         drivers.add("d", at, &["v1beta1.DRAPlugin".to_owned()]).unwrap();
         assert!(due(&drivers), "nobody has been seen behind its socket");
@@ -238,5 +244,18 @@ mod tests {
         drivers.0.seen("d", at, true);
         drivers.remove("d", at);
         assert!(due(&drivers));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_driver_offers_goes_half_a_minute_after_it_does() {
+        let (asked, mut heard) = unbounded_channel();
+        let drivers = drivers(asked);
+        let begun = tokio::time::Instant::now();
+        drivers.add("d", Path::new("/nowhere/d"), &["v1.DRAPlugin".to_owned()]).unwrap();
+        let asked = heard.recv().await.unwrap();
+        assert!(begun.elapsed() >= GRACE, "{:?}", begun.elapsed());
+        let of = |part: &str| asked.contains(part);
+        assert!(of("DELETE /apis/resource.k8s.io/v1/resourceslices?"), "{asked}");
+        assert!(of("fieldSelector=spec.driver%3Dd%2Cspec.nodeName%3Dn"), "{asked}");
     }
 }
