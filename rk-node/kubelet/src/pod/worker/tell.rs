@@ -24,7 +24,8 @@ impl Worker {
             let node = self.context.node.borrow();
             (node.host_ips.clone(), node.memory)
         };
-        let (probes, devices) = (self.probes.results(), self.context.devices.health(spec::uid(pod)));
+        let (probes, mut devices) = (self.probes.results(), self.context.devices.health(spec::uid(pod)));
+        self.context.claims.add_health(pod, &mut devices);
         let known = self.as_told(pod);
         let inputs = StatusInputs {
             pod: &known,
