@@ -23,6 +23,9 @@ use crate::disk::{read_optional, write_atomically};
 use crate::meters::Meters;
 use crate::pod::spec;
 
+#[cfg(test)]
+mod tests;
+
 /// Upstream's name of the checkpoint.
 const CHECKPOINT: &str = "dra_manager_state";
 /// Longest question about a claim.
@@ -236,6 +239,8 @@ impl Claims {
 
     async fn take_back(&self, pod: &str, keys: &BTreeSet<String>) -> Result<(), String> {
         let turns = self.turns(keys).await;
+        // Whoever shares one of them later has it prepared anew, if this fails halfway.
+        self.state().table.doubt_last_of(pod);
         let mut batches: BTreeMap<String, Vec<api::Claim>> = BTreeMap::new();
         for claim in self.state().table.last_of(pod) {
             for driver in claim.drivers.keys() {
@@ -259,10 +264,13 @@ impl Claims {
         Ok(())
     }
 
-    /// Whether this pod has all of its claims already.
+    /// Whether this pod has all of its claims already, and all of their devices are known.
     pub fn are_held(&self, pod: &Pod) -> bool {
-        let held = self.state().table.of_pod(spec::uid(pod));
-        let is_held = |named: &Named| held.contains(&key(spec::namespace(pod), &named.name));
+        let (state, uid) = (self.state(), spec::uid(pod));
+        let is_held = |named: &Named| {
+            let claim = state.table.get(spec::namespace(pod), &named.name);
+            claim.is_some_and(|claim| claim.whole && claim.pods.contains(uid))
+        };
         names::all(pod).is_ok_and(|named| named.iter().all(is_held))
     }
 
@@ -274,7 +282,7 @@ impl Claims {
         let namespace = spec::namespace(pod);
         for (name, requests) in names::used_by(pod, container)? {
             let state = self.state();
-            let claim = state.table.get(namespace, &name).ok_or_else(|| {
+            let claim = state.table.get(namespace, &name).filter(|claim| claim.whole).ok_or_else(|| {
                 format!("internal error: unable to get claim info for ResourceClaim {name} in namespace {namespace}")
             })?;
             let used = claim.devices().filter(|(_, device)| requests.iter().any(|request| device.is_for(request)));

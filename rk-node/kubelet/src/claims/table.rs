@@ -52,12 +52,19 @@ pub struct Claim {
     /// Whether all drivers have prepared it. A machine that starts anew has to have it prepared again, so that this is not kept.
     #[serde(skip)]
     pub prepared: bool,
+    /// Whether all of them ever have: before that, not all of its devices are known.
+    pub whole: bool,
 }
 
 impl Claim {
     /// What names it in the table.
     pub fn key(&self) -> String {
         key(&self.namespace, &self.name)
+    }
+
+    /// Whether nobody has it when this pod has gone.
+    fn is_last(&self, pod: &str) -> bool {
+        self.pods.len() == 1 && self.pods.contains(pod)
     }
 
     /// All devices, each with its driver.
@@ -120,14 +127,19 @@ impl Table {
     pub fn prepared<'a>(&mut self, keys: impl Iterator<Item = &'a String>) {
         for key in keys {
             if let Some(claim) = self.0.get_mut(key) {
-                claim.prepared = true;
+                (claim.prepared, claim.whole) = (true, true);
             }
         }
     }
 
     /// The claims that nobody has when this pod has gone.
     pub fn last_of(&self, pod: &str) -> impl Iterator<Item = &Claim> {
-        self.0.values().filter(move |claim| claim.pods.len() == 1 && claim.pods.contains(pod))
+        self.0.values().filter(move |claim| claim.is_last(pod))
+    }
+
+    /// Takes these for unprepared: drivers that are asked to take them back may have done so, whatever they answer.
+    pub fn doubt_last_of(&mut self, pod: &str) {
+        self.0.values_mut().filter(|claim| claim.is_last(pod)).for_each(|claim| claim.prepared = false);
     }
 
     /// Forgets a pod, and the claims that it was the last one to have.
@@ -171,6 +183,10 @@ mod tests {
         table.leave("p");
         assert_eq!((table.of_pod("p").len(), table.of_pod("q").len(), table.all().count()), (0, 1, 1));
         assert_eq!(table.last_of("q").count(), 1);
+        table.doubt_last_of("p");
+        assert_eq!(table.refer("q", claim("a", "1")), Ok(false), "only what a pod is the last one to have");
+        table.doubt_last_of("q");
+        assert_eq!(table.refer("q", claim("a", "1")), Ok(true), "it may have been taken back");
         table.leave("q");
         assert_eq!(table, Table::default());
     }
@@ -190,7 +206,8 @@ mod tests {
         table.prepared(["ns/a".to_owned()].iter());
         let text = serde_json::to_string(&table).unwrap();
         let mut read: Table = serde_json::from_str(&text).unwrap();
-        assert_eq!(read.get("ns", "a").unwrap().drivers, table.get("ns", "a").unwrap().drivers);
+        let known = read.get("ns", "a").unwrap();
+        assert_eq!((&known.drivers, known.whole), (&table.get("ns", "a").unwrap().drivers, true));
         assert_eq!(read.refer("p", claim("a", "1")), Ok(true));
     }
 
