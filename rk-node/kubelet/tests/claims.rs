@@ -144,6 +144,32 @@ async fn a_claim_is_prepared_once_for_its_pods_and_taken_back_after_the_last_of_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_is_done_is_told_so_once_its_driver_has_taken_back_what_it_claimed() {
+    let rig = Rig::new().await;
+    let driver = FakeDra::start(&rig.options.dirs.kubelet);
+    claim(&rig, "once").await;
+    let mut job = lit("once");
+    job["restartPolicy"] = json!("Never");
+    rig.create("job", job).await;
+    allocate(&rig, "once", &["job"]).await;
+    rig.status("job", "the pod is ready", 90, ready).await;
+    driver.seen().broken = Some("still warm".to_owned());
+    for container in ["main", "dark"] {
+        rig.cri.exit("job", container, 0);
+    }
+    let ended = |status: &PodStatus| {
+        let states = status.container_statuses.iter().flatten().map(|container| container.state.as_ref());
+        states.flatten().filter(|state| state.terminated.is_some()).count() == 2
+    };
+    let told = rig.status("job", "its containers have ended", 60, ended).await;
+    assert_ne!(told.phase.as_deref(), Some("Succeeded"), "its devices would be given to others");
+    driver.seen().broken = None;
+    let done = |status: &PodStatus| status.phase.as_deref() == Some("Succeeded");
+    rig.status("job", "the pod is done", 60, done).await;
+    assert_eq!(checkpoint(&rig), json!({}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_pod_claimed_is_taken_back_though_it_went_while_nobody_watched() {
     let mut rig = Rig::new().await;
     let driver = FakeDra::start(&rig.options.dirs.kubelet);

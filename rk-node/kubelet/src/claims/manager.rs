@@ -274,6 +274,11 @@ impl Claims {
         names::all(pod).is_ok_and(|named| named.iter().all(is_held))
     }
 
+    /// Whether drivers have yet to take something back of this pod.
+    pub fn has_any(&self, pod: &str) -> bool {
+        self.state().table.all().any(|claim| claim.pods.contains(pod))
+    }
+
     /// Adds to the configuration of a container the devices of the claims that it uses, as far as it uses them.
     ///
     /// # Errors
@@ -309,10 +314,10 @@ impl Claims {
 
     /// Adds how the devices of claims are that the containers of a pod use.
     pub fn add_health(&self, pod: &Pod, health: &mut DeviceHealth) {
-        let state = self.state();
-        if !state.table.all().any(|claim| claim.pods.contains(spec::uid(pod))) {
+        if !self.has_any(spec::uid(pod)) {
             return;
         }
+        let state = self.state();
         for container in spec::app_containers(pod) {
             let told = statuses(pod, container, &state.table, |driver, device| {
                 self.drivers.health(driver, &device.pool_name, &device.device_name)

@@ -53,6 +53,7 @@ async fn what_may_have_been_taken_back_is_prepared_anew_for_the_next_pod() {
     claims.change(prepare).unwrap();
     let problem = "unprepare dynamic resources: DRA driver d is not registered";
     assert_eq!(claims.unprepare("u").await, Err(problem.to_owned()));
+    assert!(claims.has_any("u") && !claims.has_any("other"), "it is not over for the pod");
     assert_eq!(claims.change(|table| table.refer("other", claim())), Ok(true));
     assert_eq!(claims.unprepare("u").await, Ok(()), "the other one has it");
     assert_eq!(claims.holders(), BTreeSet::from(["other".to_owned()]));
