@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::bind::{BindError, Binder, reference};
 use crate::decide::Placement;
-use crate::devices::{Allocation, allocation, has_conditions, is_idle, is_reserved_for, readiness};
+use crate::devices::{Allocation, allocation, deallocated, has_conditions, is_idle, is_reserved_for, readiness};
 use crate::model::PodInfo;
 
 /// Keeps a claim while it has devices.
@@ -154,7 +154,7 @@ fn may_be_written(claim: &ResourceClaim, own: Option<&Allocation>) -> Result<(),
     }
     match (own, allocation(claim)) {
         (Some(_), Some(_)) => Err(format!("claim {key} got allocated elsewhere in the meantime")),
-        (None, None) => Err(format!("claim {key} got deallocated elsewhere in the meantime")),
+        (None, None) => Err(deallocated(claim)),
         _ => Ok(()),
     }
 }

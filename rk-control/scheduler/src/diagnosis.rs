@@ -13,13 +13,15 @@ pub struct Diagnosis {
     /// Set when the pod fails before any node is looked at.
     whole: Option<String>,
     rejected: Vec<(String, Rejection)>,
-    /// What came of looking for claims whose devices could be freed; `None` when nobody looked.
+    /// What came of looking for claims whose devices could be freed; `None` when the pod failed before its claims were looked at.
     claims: Option<&'static str>,
     to_free: Option<ObjectKey>,
 }
 
 /// No claim of the pod has devices that stand in its way.
 const NO_CLAIMS: &str = "no new claims to deallocate";
+/// Upstream's word where the claims were not looked at yet; no pod is evicted then, and nothing is said of that.
+const NOT_LOOKED_AT: &str = "not found";
 
 impl Diagnosis {
     pub(crate) fn new(nodes: usize) -> Self {
@@ -78,7 +80,7 @@ impl Diagnosis {
         let after = match self.claims {
             _ if preemption.is_empty() => String::new(),
             Some(claims) => format!(" {claims}, preemption: {preemption}"),
-            None => format!(" preemption: {preemption}"),
+            None => format!(" {NOT_LOOKED_AT}"),
         };
         format!("0/{} nodes are available:{detail}{after}", self.nodes)
     }

@@ -176,8 +176,7 @@ impl Runner {
 
 async fn bind(binder: &Binder, shared: &Shared, pod: &PodInfo, placement: &Placement) {
     let outcome = binder.bind(pod, placement).await;
-    // Written or not: what is written, the informer tells of.
-    shared.cluster().devices.end(&placement.allocations);
+    shared.end_devices(&placement.allocations, outcome.is_ok());
     let Err(error) = outcome else { return };
     let node = placement.node.as_str();
     tracing::warn!(pod = %pod.key, node, %error, source = ?std::error::Error::source(&error), "a pod was not bound; it is tried again");

@@ -130,6 +130,13 @@ fn a_pod_whose_claims_are_not_there_says_so_once_for_all_nodes() {
 }
 
 #[test]
+fn a_pod_whose_volumes_are_missing_is_told_of_as_if_nobody_looked_for_devices() {
+    let volumes = json!({"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "data"}}]});
+    let told = world().decide(&[], volumes);
+    assert_eq!(told, Err("0/2 nodes are available: persistentvolumeclaim \"data\" not found. not found".into()));
+}
+
+#[test]
 fn a_pod_without_claims_is_told_of_in_the_same_words() {
     let said = world().decide(&[], json!({"nodeSelector": {"zone": "c"}})).expect_err("no such zone");
     assert_eq!(

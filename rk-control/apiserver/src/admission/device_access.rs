@@ -140,7 +140,8 @@ fn allocated_node(claim: &Value) -> Option<&str> {
     (is_name && !node.is_empty() && items(term, &["matchExpressions"]).is_empty()).then_some(node.as_str())
 }
 
-/// The drivers of whose devices a change tells something new, or nothing any more.
+/// The drivers of whose devices a change tells something new, or nothing any more. What goes with its allocation is not theirs: whoever
+/// may take devices back needs no right of their drivers.
 fn modified_drivers<'a>(new: &'a Value, old: &'a Value) -> BTreeSet<&'a str> {
     fn identity(device: &Value) -> [&str; 4] {
         ["driver", "pool", "device", "shareID"].map(|key| meta::text(device, &[key]))
@@ -154,8 +155,19 @@ fn modified_drivers<'a>(new: &'a Value, old: &'a Value) -> BTreeSet<&'a str> {
             modified.insert(identity[0]);
         }
     }
-    modified.extend(before.keys().map(|identity| identity[0]));
+    let (had, has) = (allocated(old), allocated(new));
+    let given_back = |[driver, pool, device, _]: &[&str; 4]| {
+        let device = [*driver, *pool, *device];
+        had.contains(&device) && !has.contains(&device)
+    };
+    modified.extend(before.keys().filter(|identity| !given_back(identity)).map(|identity| identity[0]));
     modified
+}
+
+/// Driver, pool and name of each device that a claim has.
+fn allocated(claim: &Value) -> BTreeSet<[&str; 3]> {
+    let results = items(claim, &["status", "allocation", "devices", "results"]).iter();
+    results.map(|result| ["driver", "pool", "device"].map(|key| meta::text(result, &[key]))).collect()
 }
 
 #[cfg(test)]
@@ -172,6 +184,14 @@ mod tests {
         let new = claim(json!([device("b", "x", json!(2)), device("c", "x", json!(1)), device("d", "x", json!(1))]));
         assert_eq!(modified_drivers(&new, &old).into_iter().collect::<Vec<_>>(), ["a", "b", "d"]);
         assert_eq!(modified_drivers(&Value::Null, &old).len(), 3);
+        let mut had = old.clone();
+        had["status"]["allocation"] =
+            json!({"devices": {"results": [device("a", "x", Value::Null), device("b", "y", Value::Null)]}});
+        let left: Vec<_> = modified_drivers(&Value::Null, &had).into_iter().collect();
+        assert_eq!(left, ["b", "c"], "the device of the first is given back");
+        let mut still = had.clone();
+        still["status"]["devices"].take();
+        assert_eq!(modified_drivers(&still, &had).len(), 3);
         assert!(!is_bound_anew(&new, &old));
         assert!(!is_bound_anew(&json!({"status": {"reservedFor": []}}), &Value::Null));
         assert!(is_bound_anew(&json!({"status": {"allocation": {}}}), &Value::Null));

@@ -99,4 +99,7 @@ async fn each_author_of_a_claim_s_status_writes_its_own_part() {
     let elsewhere = cluster.client(User::service_account("default", "driver", ""));
     let none = json!({"status": {"devices": null}});
     assert_eq!(elsewhere.patch(&path, MERGE, &none).await.code, 422);
+    // What is told of devices goes with them, for whoever may give them back.
+    let left = elsewhere.patch(&path, MERGE, &json!({"status": {"allocation": null}})).await.ok();
+    assert!(left["status"]["allocation"].is_null() && left["status"]["devices"].is_null(), "{left}");
 }

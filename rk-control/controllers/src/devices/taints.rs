@@ -57,13 +57,17 @@ impl Controller {
         let q = queue.clone();
         self.pods.on_change(move |change| {
             let pod = change.object();
+            // Nearly all pods.
+            if claim::keys(pod).next().is_none() {
+                return;
+            }
             let of = |pod: &Pod| {
                 let told = pod.status.as_ref().and_then(|status| status.resource_claim_statuses.clone());
                 (pod.metadata.uid.clone(), pods::node_name(pod).map(str::to_owned), told)
             };
             let is_same =
                 !matches!(change, Change::Deleted(_)) && change.previous().is_some_and(|old| of(old) == of(pod));
-            if !is_same && claim::keys(pod).next().is_some() {
+            if !is_same {
                 q.add(ObjectKey::of(pod.as_ref()));
             }
         });

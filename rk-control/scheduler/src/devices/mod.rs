@@ -80,9 +80,18 @@ impl Devices {
     /// Takes in a claim.
     pub(crate) fn set_claim(&mut self, claim: &Arc<ResourceClaim>) {
         let key = ObjectKey::of(claim.as_ref());
-        self.remove_claim(&key);
+        let replaced = self.take_claim(&key).filter(|old| uid(old) != uid(claim));
+        if let Some(other) = replaced {
+            self.overdue.remove(uid(&other));
+        }
         match allocation(claim) {
-            Some(allocation) => self.usage.add(allocation),
+            Some(allocation) => {
+                self.usage.add(allocation);
+                // Whoever wrote it, what was to be written is not on its way any more: nothing counts twice.
+                if let Some(pending) = self.pending.remove(uid(claim)) {
+                    self.usage.remove(&pending.result);
+                }
+            }
             None => {
                 self.overdue.remove(uid(claim));
             }
@@ -92,10 +101,18 @@ impl Devices {
 
     /// Forgets a claim.
     pub(crate) fn remove_claim(&mut self, key: &ObjectKey) {
-        let Some(old) = self.claims.remove(key) else { return };
+        if let Some(old) = self.take_claim(key) {
+            self.overdue.remove(uid(&old));
+        }
+    }
+
+    /// Takes out a claim and what it has.
+    fn take_claim(&mut self, key: &ObjectKey) -> Option<Arc<ResourceClaim>> {
+        let old = self.claims.remove(key)?;
         if let Some(allocation) = allocation(&old) {
             self.usage.remove(allocation);
         }
+        Some(old)
     }
 
     /// Notes that the devices of a claim were not made ready in time, until it is freed of them.
@@ -111,11 +128,13 @@ impl Devices {
         }
     }
 
-    /// Counts them out again: they are written, or will not be.
+    /// Counts them out again: they are written, or will not be. What was decided on for the same claims since stays.
     pub(crate) fn end(&mut self, allocations: &[Arc<Allocation>]) {
         for allocation in allocations {
-            if let Some(pending) = self.pending.remove(&allocation.uid) {
-                self.usage.remove(&pending.result);
+            let pending = self.pending.get(&allocation.uid);
+            if pending.is_some_and(|pending| Arc::ptr_eq(pending, allocation)) {
+                self.pending.remove(&allocation.uid);
+                self.usage.remove(&allocation.result);
             }
         }
     }
@@ -188,12 +207,17 @@ pub(crate) fn has_conditions(claim: &ResourceClaim) -> bool {
     results.any(|result| result.binding_conditions.as_ref().is_some_and(|own| !own.is_empty()))
 }
 
+/// Says that a claim that had devices has none any more.
+pub(crate) fn deallocated(claim: &ResourceClaim) -> String {
+    format!("claim {} got deallocated elsewhere in the meantime", ObjectKey::of(claim))
+}
+
 /// Whether the devices of a claim are ready for the pod to be bound.
 ///
 /// # Errors
-/// A driver says that one never will be, in upstream's words.
+/// A driver says that one never will be, in upstream's words; or the claim has none any more.
 pub(crate) fn readiness(claim: &ResourceClaim) -> Result<bool, String> {
-    let Some(own) = allocation(claim) else { return Ok(false) };
+    let Some(own) = allocation(claim) else { return Err(deallocated(claim)) };
     let results = own.devices.iter().flat_map(|devices| devices.results.iter().flatten());
     for result in results {
         let wanted = result.binding_conditions.as_deref().unwrap_or_default();

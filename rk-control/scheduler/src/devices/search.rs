@@ -231,7 +231,10 @@ impl<'a> Search<'_, 'a> {
                 self.budget.set(left);
                 Ok(())
             }
-            None => Err(Stop::Refused(Refusal::Here("timed out trying to allocate devices".to_owned()))),
+            None => {
+                self.budget.set(0);
+                Err(Stop::Refused(Refusal::Here("timed out trying to allocate devices".to_owned())))
+            }
         }
     }
 

@@ -13,7 +13,7 @@ use crate::devices::{Allocation, Found, Plan, Refusal, allocation, is_idle};
 use crate::model::{Cluster, NodeInfo, NodeTerms, PodInfo};
 
 /// Steps of all searches of one attempt: a second or two, during which nothing else is decided.
-const BUDGET: u64 = 2_000_000;
+pub(crate) const STEPS: u64 = 2_000_000;
 
 /// A claim that has its devices.
 struct Settled<'a> {
@@ -37,11 +37,11 @@ pub(crate) struct DeviceState<'a> {
 }
 
 impl<'a> DeviceState<'a> {
-    pub(super) fn new(cluster: &'a Cluster, pod: &PodInfo) -> Self {
+    pub(super) fn new(cluster: &'a Cluster, pod: &PodInfo, steps: u64) -> Self {
         let mut state = Self {
             settled: Vec::new(),
             plan: None,
-            budget: Cell::new(BUDGET),
+            budget: Cell::new(steps),
             found: RefCell::default(),
             in_the_way: RefCell::default(),
         };
@@ -89,6 +89,11 @@ impl<'a> DeviceState<'a> {
             Err(Refusal::Here(why)) => Err(refused(why, false)),
             Err(Refusal::Everywhere(why)) => Err(refused(why, true)),
         }
+    }
+
+    /// How many steps are left; none once a search was given up.
+    pub(crate) fn steps_left(&self) -> u64 {
+        self.budget.get()
     }
 
     /// Why no node has to be asked.

@@ -14,6 +14,7 @@ use std::borrow::Cow;
 use crate::model::{Cluster, NodeInfo, PodInfo};
 use affinity::AffinityState;
 use devices::DeviceState;
+pub(crate) use devices::STEPS;
 use spread::SpreadState;
 
 /// Why a node does not serve.
@@ -44,11 +45,13 @@ impl Rejection {
 pub(crate) struct View<'a> {
     pub(crate) cluster: &'a Cluster,
     pub(crate) replaced: Option<&'a NodeInfo>,
+    /// How many steps the search for devices may take.
+    pub(crate) steps: u64,
 }
 
 impl<'a> View<'a> {
     pub(crate) fn of(cluster: &'a Cluster) -> Self {
-        Self { cluster, replaced: None }
+        Self { cluster, replaced: None, steps: STEPS }
     }
 
     /// All known nodes.
@@ -77,7 +80,7 @@ impl<'a> Filters<'a> {
             pod,
             spread: SpreadState::new(view, pod),
             affinity: AffinityState::new(view, pod),
-            devices: DeviceState::new(view.cluster, pod),
+            devices: DeviceState::new(view.cluster, pod, view.steps),
         }
     }
 

@@ -46,6 +46,27 @@ fn what_claims_have_nobody_else_gets_until_it_is_given_back() {
 }
 
 #[test]
+fn what_is_written_is_not_on_its_way_any_more() {
+    let mut world = world(&[slice("p", "a", named(&["x"]))]);
+    let own = claim("c", &json!({"requests": count(1)}));
+    let decide = |world: &Devices| {
+        let found = search(world, &node("a"), std::slice::from_ref(&own), 1000).expect("no refusal");
+        found.expect("a device")
+    };
+    let first = decide(&world);
+    world.begin(&first);
+    holds(&mut world, "c", json!([result("x", json!({}))]));
+    world.set_claim(&Arc::new(own.clone()));
+    assert_eq!(got(&world, count(1), json!([])), "r=x", "written and given back, while the pod is still being bound");
+    let second = decide(&world);
+    world.begin(&second);
+    world.end(&first);
+    assert_eq!(got(&world, count(1), json!([])), "nothing", "it is for somebody else by now");
+    world.end(&second);
+    assert_eq!(got(&world, count(1), json!([])), "r=x");
+}
+
+#[test]
 fn administrators_see_devices_that_others_have_and_take_none() {
     let mut world = world(&[slice("p", "a", named(&["x", "y"]))]);
     holds(&mut world, "other", json!([result("x", json!({}))]));

@@ -175,6 +175,17 @@ fn devices_are_ready_when_their_driver_says_so() {
     assert!(devices.are_lost(&waiting));
     devices.set_claim(&stored(json!({}), json!({})));
     assert!(!devices.are_lost(&waiting), "it was freed since");
+    for replaced in [false, true] {
+        devices.set_overdue("u");
+        match replaced {
+            true => devices.set_claim(&stored(json!({"uid": "later"}), json!({"allocation": {}}))),
+            false => devices.remove_claim(&rk_client::ObjectKey::new("n", "c")),
+        }
+        assert!(!devices.are_lost(&waiting), "nothing is remembered of a claim that is gone");
+        devices.set_claim(&waiting);
+    }
+    let gone = readiness(&stored(json!({}), json!({}))).expect_err("it has no devices to wait for");
+    assert_eq!(gone, "claim n/c got deallocated elsewhere in the meantime");
     let users = json!([{"resource": "pods", "name": "p", "uid": "p"}]);
     let used = stored(json!({}), json!({"allocation": {}, "reservedFor": users}));
     assert!(is_idle(&plain, "p") && is_idle(&used, "p") && !is_idle(&used, "q"));
