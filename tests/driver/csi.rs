@@ -1,7 +1,8 @@
 //! A CSI driver for tests in guests: its volumes are files behind loop devices, with or without a file system. It works with busybox'
 //! programs, in a privileged container that shares `/var/lib/kubelet` with its node. With an argument it copies itself there.
 
-use std::path::Path;
+mod plugin;
+
 use std::process::Command;
 
 use rk_plugin_api::csi::node_server::{Node, NodeServer};
@@ -13,17 +14,15 @@ use rk_plugin_api::csi::{
     NodeStageVolumeResponse, NodeUnpublishVolumeRequest, NodeUnpublishVolumeResponse, NodeUnstageVolumeRequest,
     NodeUnstageVolumeResponse, VolumeCapability, volume_capability,
 };
-use rk_plugin_api::registration::registration_server::{Registration, RegistrationServer};
-use rk_plugin_api::registration::{InfoRequest, PluginInfo, RegistrationStatus, RegistrationStatusResponse};
-use tokio::net::UnixListener;
-use tokio_stream::wrappers::UnixListenerStream;
-use tonic::transport::Server;
+use rk_plugin_api::registration::PluginInfo;
+use tonic::service::Routes;
 use tonic::{Request, Response, Status};
+
+use plugin::Answer;
 
 const NAME: &str = "loops.csi.example";
 const HOME: &str = "/var/lib/kubelet/plugins/loops.csi.example";
 const ENDPOINT: &str = "/var/lib/kubelet/plugins/loops.csi.example/csi.sock";
-const REGISTRY: &str = "/var/lib/kubelet/plugins_registry/loops.csi.example-reg.sock";
 
 /// `$1` is the volume's file; beside it lie the name of its loop device and a mark that it has a file system. A new loop device is not
 /// among those that the container began with.
@@ -46,8 +45,6 @@ const UNPUBLISH: &str = r#"grep -q " $2 " /proc/mounts && umount "$2"
 if [ -d "$2" ]; then rmdir "$2"; else rm -f "$2"; fi"#;
 const EXPAND: &str = r#"truncate -s "$2" "$1"; losetup -c "$(cat "$1.dev")""#;
 
-type Answer<T> = Result<Response<T>, Status>;
-
 #[derive(Clone, Copy)]
 struct Driver;
 
@@ -63,27 +60,6 @@ fn run(script: &str, volume: &str, args: &[&str]) -> Result<(), Status> {
 fn is_block(capability: Option<&VolumeCapability>) -> bool {
     let kind = capability.and_then(|capability| capability.access_type.as_ref());
     matches!(kind, Some(volume_capability::AccessType::Block(_)))
-}
-
-#[tonic::async_trait]
-impl Registration for Driver {
-    async fn get_info(&self, _: Request<InfoRequest>) -> Answer<PluginInfo> {
-        Ok(Response::new(PluginInfo {
-            r#type: "CSIPlugin".into(),
-            name: NAME.into(),
-            endpoint: ENDPOINT.into(),
-            supported_versions: vec!["1.0.0".into()],
-        }))
-    }
-
-    async fn notify_registration_status(
-        &self,
-        request: Request<RegistrationStatus>,
-    ) -> Answer<RegistrationStatusResponse> {
-        let status = request.into_inner();
-        eprintln!("registered: {} {}", status.plugin_registered, status.error);
-        Ok(Response::new(RegistrationStatusResponse {}))
-    }
 }
 
 #[tonic::async_trait]
@@ -154,27 +130,13 @@ impl Node for Driver {
     }
 }
 
-/// A socket in the place of one that an earlier driver left.
-fn listen(path: &str) -> std::io::Result<UnixListenerStream> {
-    if Path::new(path).exists() {
-        std::fs::remove_file(path)?;
-    }
-    UnixListener::bind(path).map(UnixListenerStream::new)
-}
-
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    if let Some(place) = std::env::args().nth(1) {
-        std::fs::copy(std::env::current_exe()?, place)?;
-        return Ok(());
-    }
-    for dir in [HOME, "/var/lib/kubelet/plugins_registry"] {
-        std::fs::create_dir_all(dir)?;
-    }
-    let node = Server::builder().add_service(NodeServer::new(Driver)).serve_with_incoming(listen(ENDPOINT)?);
-    let node = tokio::spawn(node);
-    let registration = RegistrationServer::new(Driver);
-    Server::builder().add_service(registration).serve_with_incoming(listen(REGISTRY)?).await?;
-    node.await??;
-    Ok(())
+    let info = PluginInfo {
+        r#type: "CSIPlugin".into(),
+        name: NAME.into(),
+        endpoint: ENDPOINT.into(),
+        supported_versions: vec!["1.0.0".into()],
+    };
+    plugin::run(info, Routes::new(NodeServer::new(Driver))).await
 }

@@ -8,6 +8,10 @@ mod companions;
 mod consume;
 #[path = "node/csi.rs"]
 mod csi;
+#[path = "node/dra.rs"]
+mod dra;
+#[path = "node/driver.rs"]
+mod driver;
 #[path = "node/faults.rs"]
 mod faults;
 #[path = "node/lifecycle.rs"]

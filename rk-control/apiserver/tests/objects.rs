@@ -2,6 +2,8 @@
 
 #[path = "objects/deletion.rs"]
 mod deletion;
+#[path = "objects/device_access.rs"]
+mod device_access;
 #[path = "objects/devices.rs"]
 mod devices;
 #[path = "objects/identity.rs"]

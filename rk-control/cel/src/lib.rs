@@ -4,6 +4,9 @@
 //! finds what is wrong before anything runs, worded and placed as clients know it. A [`Context`] holds values and a budget and runs
 //! programs: `eval` walks the tree, `cost` tells beforehand what that costs at most, `registry` holds the functions of `lib`. Objects are borrowed ([`Value::Json`]), never copied.
 //!
+//! [`device`] is the one environment that two programs share: selectors of devices are refused where they are written and judged
+//! where pods are scheduled.
+//!
 //! Invariants: nothing panics on what a client wrote; length and depth of expressions are bounded when they are parsed, work by the
 //! budget when they run; nothing reads a clock or does IO. Answers of the authorizer are fetched by the caller: evaluation stops with
 //! [`Failure::Ask`] and is begun again with the answer ([`Context::set_answers`]).
@@ -11,6 +14,7 @@
 mod ast;
 mod check;
 mod cost;
+pub mod device;
 mod env;
 mod eval;
 mod issue;

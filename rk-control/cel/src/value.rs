@@ -55,6 +55,8 @@ pub enum Value<'a> {
     List(Arc<Vec<Value<'a>>>),
     /// A map that an expression made, in the order in which it was written.
     Map(Arc<Vec<(Value<'a>, Value<'a>)>>),
+    /// Maps by domain: a domain that is not there stands for an empty map.
+    Domains(Arc<Vec<(Value<'a>, Value<'a>)>>),
     /// A list or object of JSON, and the schema (OpenAPI) that says how its scalars are to be read.
     Json(&'a Json, Option<&'a Json>),
     /// An object that an expression made: the name of its type, and its fields.
@@ -83,6 +85,11 @@ pub enum Value<'a> {
 fn member<'a>(schema: Option<&'a Json>, key: &str) -> Option<&'a Json> {
     let schema = schema?;
     schema.get("properties").and_then(|all| all.get(key)).or_else(|| schema.get("additionalProperties"))
+}
+
+/// The value under a key of a map that was made.
+fn held<'a>(entries: &[(Value<'a>, Value<'a>)], key: &Value<'a>) -> Option<Value<'a>> {
+    entries.iter().find(|(own, _)| crate::eval::equal(own, key)).map(|(_, value)| value.clone())
 }
 
 /// Whether a value is a map to expressions; records are not.
@@ -164,7 +171,7 @@ impl<'a> Value<'a> {
     /// The entries of a map.
     pub(crate) fn entries(&self) -> Option<Vec<(Value<'a>, Value<'a>)>> {
         match self {
-            Value::Map(entries) => Some(entries.to_vec()),
+            Value::Map(entries) | Value::Domains(entries) => Some(entries.to_vec()),
             Value::Json(Json::Object(object), schema) => {
                 let entry = |(key, value): (&'a String, &'a Json)| {
                     (Value::Str(Text::Ref(key)), Value::typed(value, member(*schema, key)))
@@ -177,17 +184,24 @@ impl<'a> Value<'a> {
 
     /// Whether keys can be looked up in it.
     pub(crate) fn entries_known(&self) -> bool {
-        matches!(self, Value::Map(_) | Value::Json(Json::Object(_), _))
+        matches!(self, Value::Map(_) | Value::Domains(_) | Value::Json(Json::Object(_), _))
     }
 
     /// The value under a key of a map.
     pub(crate) fn get(&self, key: &Value<'a>) -> Option<Value<'a>> {
         match (self, key) {
-            (Value::Map(entries), key) => {
-                entries.iter().find(|(own, _)| crate::eval::equal(own, key)).map(|(_, value)| value.clone())
-            }
+            (Value::Map(entries), key) => held(entries, key),
+            (Value::Domains(entries), key) => held(entries, key).or_else(|| Some(Value::Map(Arc::default()))),
             (Value::Json(..), Value::Str(key)) => self.member(key.as_str()),
             _ => None,
+        }
+    }
+
+    /// Whether a map has a key.
+    pub(crate) fn has(&self, key: &Value<'a>) -> bool {
+        match self {
+            Value::Domains(entries) => held(entries, key).is_some(),
+            map => map.get(key).is_some(),
         }
     }
 
@@ -199,7 +213,7 @@ impl<'a> Value<'a> {
                 found.filter(|value| schema.is_none() || !matches!(value, Value::Null))
             }
             Value::Made(_, fields) => fields.iter().find(|(own, _)| *own == name).map(|(_, value)| value.clone()),
-            Value::Map(_) => self.get(&Value::Str(Text::Own(name.into()))),
+            Value::Map(_) | Value::Domains(_) => self.get(&Value::Str(Text::Own(name.into()))),
             _ => None,
         }
     }
@@ -208,7 +222,7 @@ impl<'a> Value<'a> {
     pub(crate) fn length(&self) -> Option<usize> {
         Some(match self {
             Value::List(items) => items.len(),
-            Value::Map(entries) => entries.len(),
+            Value::Map(entries) | Value::Domains(entries) => entries.len(),
             Value::Json(Json::Array(items), _) => items.len(),
             Value::Json(Json::Object(object), _) => object.len(),
             Value::Str(text) => text.as_str().chars().count(),
@@ -230,7 +244,7 @@ impl<'a> Value<'a> {
             Value::Time(_) => "google.protobuf.Timestamp",
             Value::Span(_) => "google.protobuf.Duration",
             Value::List(_) | Value::Json(Json::Array(_), _) => "list",
-            Value::Map(_) => "map",
+            Value::Map(_) | Value::Domains(_) => "map",
             Value::Json(_, schema) if is_open(*schema) => "map",
             Value::Json(..) => "object",
             Value::Made(name, _) => name,

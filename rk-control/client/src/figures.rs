@@ -14,6 +14,9 @@ const QUEUE: &[f64] = &[1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.1, 1.0, 10.0
 const SCHEDULING: &[f64] =
     &[0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048, 4.096, 8.192, 16.384];
 
+/// From a device's taint to the end of a pod that does not tolerate it; upstream's.
+const EVICTION: &[f64] = &[0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 10.0, 30.0, 60.0, 120.0, 180.0, 240.0];
+
 struct Family {
     name: &'static str,
     kind: &'static str,
@@ -26,6 +29,30 @@ const fn family(name: &'static str, kind: &'static str, help: &'static str, boun
 }
 
 static FAMILIES: &[Family] = &[
+    family(
+        "device_taint_eviction_controller_pod_deletion_duration_seconds",
+        "histogram",
+        "Time from when a pod was to be evicted for a device's taint to its deletion.",
+        EVICTION,
+    ),
+    family(
+        "device_taint_eviction_controller_pod_deletions_total",
+        "counter",
+        "Pods that were evicted for a device's taint.",
+        &[],
+    ),
+    family(
+        "resourceclaim_controller_creates_total",
+        "counter",
+        "Attempts to make ResourceClaims, by what came of it and admin access.",
+        &[],
+    ),
+    family(
+        "resourceclaim_controller_resource_claims",
+        "gauge",
+        "ResourceClaims, by allocation, admin access and source.",
+        &[],
+    ),
     family("rest_client_requests_total", "counter", "Requests of the components to the API, by method and code.", &[]),
     family("scheduler_pending_pods", "gauge", "Pods that wait to be scheduled, by queue.", &[]),
     family("scheduler_preemption_attempts_total", "counter", "Attempts to make room for a pod.", &[]),

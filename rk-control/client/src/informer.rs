@@ -295,6 +295,16 @@ impl<K: Object> Informer<K> {
         self.writer.patch_sub("status", key, patch).await.map(|o| self.observe(o))
     }
 
+    /// Applies a configuration of the status of an object as the field manager `manager`, who takes what others own of it.
+    pub async fn apply_status<B: Serialize>(
+        &self,
+        key: &ObjectKey,
+        manager: &str,
+        configuration: &B,
+    ) -> kube::Result<K> {
+        self.writer.apply_sub("status", key, manager, configuration).await.map(|o| self.observe(o))
+    }
+
     /// Deletes an object. The cache shows at once that it is gone, or that it is being deleted when a grace period or
     /// finalizers keep it.
     pub async fn delete(&self, key: &ObjectKey, how: &Deletion) -> kube::Result<()> {

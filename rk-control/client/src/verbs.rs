@@ -79,6 +79,14 @@ pub trait Verbs {
         key: &ObjectKey,
         patch: &Patch<P>,
     ) -> kube::Result<K>;
+    /// Applies a configuration of a subresource as the field manager `manager`, who takes what others own of it.
+    async fn apply_sub<K: Object, B: Serialize>(
+        &self,
+        subresource: &str,
+        key: &ObjectKey,
+        manager: &str,
+        configuration: &B,
+    ) -> kube::Result<K>;
     /// Posts to a subresource such as `binding` or `eviction`.
     async fn post_sub<K: Object, B: Serialize, A: DeserializeOwned>(
         &self,
@@ -158,6 +166,18 @@ impl Verbs for Client {
         patch: &Patch<P>,
     ) -> kube::Result<K> {
         let built = request::<K>(key.scope()).patch_subresource(subresource, &key.name, &PatchParams::default(), patch);
+        self.request(built.map_err(kube::Error::BuildRequest)?).await
+    }
+
+    async fn apply_sub<K: Object, B: Serialize>(
+        &self,
+        subresource: &str,
+        key: &ObjectKey,
+        manager: &str,
+        configuration: &B,
+    ) -> kube::Result<K> {
+        let (params, patch) = (PatchParams::apply(manager).force(), Patch::Apply(configuration));
+        let built = request::<K>(key.scope()).patch_subresource(subresource, &key.name, &params, &patch);
         self.request(built.map_err(kube::Error::BuildRequest)?).await
     }
 

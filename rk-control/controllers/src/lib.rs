@@ -14,6 +14,7 @@ mod cronjob;
 mod csr;
 mod daemonset;
 mod deployment;
+mod devices;
 mod discovery;
 mod disruption;
 mod endpoints;

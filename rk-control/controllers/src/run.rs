@@ -2,7 +2,7 @@
 
 use crate::context::{Config, Context};
 use crate::{
-    autoscale, cronjob, csr, daemonset, deployment, disruption, endpoints, endpointslice, gc, job, namespace,
+    autoscale, cronjob, csr, daemonset, deployment, devices, disruption, endpoints, endpointslice, gc, job, namespace,
     node_ipam, node_lifecycle, pod_gc, quota, replicas, role_aggregation, root_ca, serviceaccount, statefulset,
     taint_eviction, tokens, ttl, volumes,
 };
@@ -38,6 +38,7 @@ const CONTROLLERS: &[(&str, Register)] = &[
     ("pv-protection-controller", volumes::register_volumes),
     ("volumeattributesclass-protection-controller", volumes::register_attributes_classes),
     ("ephemeral-volume-controller", volumes::register_ephemeral),
+    ("resource-claim-controller", devices::register),
     ("horizontal-pod-autoscaler", autoscale::register),
     ("token-cleaner", tokens::register_cleaner),
     ("bootstrap-signer", tokens::register_signer),
@@ -49,6 +50,7 @@ const CONTROLLERS: &[(&str, Register)] = &[
     ("namespace-controller", namespace::register),
     ("node-controller", node_lifecycle::register),
     ("node-controller", taint_eviction::register),
+    ("device-taint-eviction-controller", devices::register_taints),
     ("pod-garbage-collector", pod_gc::register),
     ("generic-garbage-collector", gc::register),
 ];

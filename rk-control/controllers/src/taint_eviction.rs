@@ -160,16 +160,21 @@ impl Controller {
         let key = ObjectKey::of(pod);
         self.recorder.normal(pod, "TaintManagerEviction", format!("Marking for deletion Pod {key}"));
         tracing::info!(pod = %key, node = pods::node_name(pod), "evicting: the node has a taint that the pod does not tolerate");
-        let result = async {
-            mark_disrupted(&self.pods, pod, "DeletionByTaintManager", "Taint manager: deleting due to NoExecute taint")
-                .await?;
-            self.pods.delete(&key, &Deletion::of_uid(pod.metadata.uid.as_ref())).await
-        };
-        match result.await {
-            Ok(()) => Ok(Outcome::AwaitChange),
-            Err(error) if is_not_found(&error) => Ok(Outcome::AwaitChange),
-            Err(error) => Err(error.into()),
-        }
+        end_pod(&self.pods, pod, "DeletionByTaintManager", "Taint manager: deleting due to NoExecute taint").await?;
+        Ok(Outcome::AwaitChange)
+    }
+}
+
+/// Deletes a pod after it was marked as [`DISRUPTION_TARGET`]; answers whether it was still there.
+pub(crate) async fn end_pod(pods: &Informer<Pod>, pod: &Pod, reason: &str, message: &str) -> kube::Result<bool> {
+    let result = async {
+        mark_disrupted(pods, pod, reason, message).await?;
+        pods.delete(&ObjectKey::of(pod), &Deletion::of_uid(pod.metadata.uid.as_ref())).await
+    };
+    match result.await {
+        Ok(()) => Ok(true),
+        Err(error) if is_not_found(&error) => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use crate::decide::{Decision, decide};
+use crate::devices::Allocation;
 use crate::diagnosis::Diagnosis;
 use crate::model::PodInfo;
 use crate::preempt::{Budget, Eviction, preempt};
@@ -19,10 +20,23 @@ impl Shared {
             return None;
         }
         let decision = decide(&mut cluster, pod);
-        if let Decision::Node(node) = &decision {
-            cluster.place(Arc::clone(pod), node);
+        if let Decision::Node(placement) = &decision {
+            cluster.devices.begin(&placement.allocations);
+            cluster.place(Arc::clone(pod), &placement.node);
         }
         Some(decision)
+    }
+
+    /// Counts out what a pod was to get of devices once its binding is over: what is written, the informer tells of. Of what is not,
+    /// nobody else tells those who wait for it: the pod may be gone by now.
+    pub(crate) fn end_devices(&self, allocations: &[Arc<Allocation>], bound: bool) {
+        if allocations.is_empty() {
+            return;
+        }
+        self.cluster().devices.end(allocations);
+        if !bound {
+            self.cluster_changed();
+        }
     }
 
     /// Chooses whom to evict for a pod, and promises it the room. `None` when nobody is to be evicted, or the queue does not speak of
@@ -77,8 +91,26 @@ mod tests {
         assert!(!shared.cluster().is_placed(&waiting.key), "so that a later one of its name is not taken for it");
         let later = popped(&shared, &Arc::new(PodInfo { uid: "later".into(), ..PodInfo::clone(&waiting) }));
         assert!(shared.decide(&waiting).is_none());
-        assert!(matches!(shared.decide(&later), Some(Decision::Node(node)) if node == "a"));
+        assert!(matches!(shared.decide(&later), Some(Decision::Node(placement)) if placement.node == "a"));
         assert!(shared.cluster().is_placed(&later.key));
+    }
+
+    #[test]
+    fn devices_that_a_pod_does_not_get_are_told_of_though_it_is_gone() {
+        let allocation = json!({"devices": {"results": [{"request": "r", "driver": "d", "pool": "p", "device": "x"}]}});
+        let own = Allocation {
+            claim: rk_client::ObjectKey::new("n", "c"),
+            uid: "c".to_owned(),
+            result: serde_json::from_value(allocation).expect("an allocation"),
+        };
+        let (decided, none): (&[Arc<Allocation>], &[Arc<Allocation>]) = (&[Arc::new(own)], &[]);
+        for (allocations, bound, waits) in [(decided, false, 0), (decided, true, 1), (none, false, 1)] {
+            let shared = Shared::default();
+            let waiting = popped(&shared, &pod("p", 0));
+            shared.queue().failed(&waiting.key, Instant::now());
+            shared.end_devices(allocations, bound);
+            assert!(shared.queue().waiting().contains(&("unschedulable", waits)), "{bound} {}", allocations.len());
+        }
     }
 
     #[test]

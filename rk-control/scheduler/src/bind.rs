@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use k8s_openapi::api::core::v1::{ObjectReference, PersistentVolumeClaim, Pod};
 use kube::api::Patch;
 use kube::{Client, Resource as _};
-use rk_client::{Deletion, EventType, Informer, ObjectKey, Recorder, Verbs as _, is_conflict, is_not_found};
+use rk_client::{Deletion, EventType, Informer, Informers, ObjectKey, Recorder, Verbs as _, is_conflict, is_not_found};
 use serde_json::{Value, json};
 
+use crate::decide::Placement;
 use crate::model::{PodInfo, SELECTED_NODE};
 use crate::sync::Shared;
 
@@ -26,6 +27,10 @@ pub(crate) enum BindError {
     Request(#[from] http::Error),
     #[error("its volumes were not bound in time")]
     Claims,
+    #[error("claim {0} could not be written")]
+    DeviceClaim(ObjectKey, #[source] kube::Error),
+    #[error("{0}")]
+    Devices(String),
 }
 
 /// The scheduler's hands.
@@ -33,14 +38,17 @@ pub(crate) enum BindError {
 pub(crate) struct Binder {
     pub(crate) client: Client,
     pub(crate) pods: Informer<Pod>,
+    pub(crate) informers: Informers,
     pub(crate) recorder: Recorder,
     pub(crate) shared: Arc<Shared>,
 }
 
 impl Binder {
-    /// Binds a pod: first its late-binding claims, then itself.
-    pub(crate) async fn bind(&self, pod: &PodInfo, node: &str) -> Result<(), BindError> {
+    /// Binds a pod: first its late-binding claims and those of devices, then itself.
+    pub(crate) async fn bind(&self, pod: &PodInfo, placement: &Placement) -> Result<(), BindError> {
+        let node = placement.node.as_str();
         self.bind_claims(pod, node).await?;
+        self.bind_device_claims(pod, placement).await?;
         let ObjectKey { namespace, name } = &pod.key;
         let binding = json!({
             "apiVersion": "v1",
@@ -159,7 +167,7 @@ fn refusal(current: &Pod, message: &str, nominated: Option<&str>) -> Option<Valu
     Some(patch)
 }
 
-fn reference(pod: &PodInfo) -> ObjectReference {
+pub(crate) fn reference(pod: &PodInfo) -> ObjectReference {
     ObjectReference {
         api_version: Some(Pod::api_version(&()).into_owned()),
         kind: Some(Pod::kind(&()).into_owned()),

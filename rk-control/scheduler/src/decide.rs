@@ -1,7 +1,10 @@
 //! One decision: filter, score, choose.
 
+use std::sync::Arc;
+
 use rand::RngExt as _;
 
+use crate::devices::Allocation;
 use crate::diagnosis::Diagnosis;
 use crate::filter::{Filters, View};
 use crate::model::{Cluster, NodeInfo, PodInfo};
@@ -10,11 +13,20 @@ use crate::score::rank;
 /// Clusters up to this size are always searched whole.
 const MIN_FEASIBLE: usize = 100;
 
+/// A node, and what a pod gets there.
+#[derive(Debug, Clone)]
+pub struct Placement {
+    /// The node's name.
+    pub node: String,
+    /// The devices of its claims that had none.
+    pub(crate) allocations: Vec<Arc<Allocation>>,
+}
+
 /// Where a pod goes.
 #[derive(Debug, Clone)]
 pub enum Decision {
-    /// To this node.
-    Node(String),
+    /// There.
+    Node(Placement),
     /// Nowhere yet.
     Unschedulable(Diagnosis),
 }
@@ -25,25 +37,43 @@ pub fn decide(cluster: &mut Cluster, pod: &PodInfo) -> Decision {
     if let Some(problem) = cluster.volume_problem(pod) {
         return Decision::Unschedulable(Diagnosis::whole(total, problem.message()));
     }
+    if let Some(problem) = cluster.devices.problem(pod) {
+        return Decision::Unschedulable(Diagnosis::without_claims(total, problem));
+    }
     let mut diagnosis = Diagnosis::new(total);
     let (choice, looked_at) = {
         let cluster = &*cluster;
-        let (feasible, looked_at) = search(cluster, pod, &mut diagnosis);
-        (best(cluster, pod, &feasible).map(|node| node.name.clone()), looked_at)
+        let filters = Filters::prepare(View::of(cluster), pod);
+        if let Some(problem) = filters.devices.problem() {
+            return Decision::Unschedulable(Diagnosis::without_claims(total, problem.to_owned()));
+        }
+        let (feasible, looked_at) = search(cluster, pod, &filters, &mut diagnosis);
+        if filters.devices.has_claims() {
+            diagnosis.with_claims(filters.devices.to_free(pod));
+        }
+        let place = |node: &NodeInfo| Placement {
+            node: node.name.clone(),
+            allocations: filters.devices.allocations(&node.name),
+        };
+        (best(cluster, pod, &filters, &feasible).map(place), looked_at)
     };
     cluster.cursor = cluster.cursor.wrapping_add(looked_at);
     match choice {
-        Some(node) => Decision::Node(node),
+        Some(placement) => Decision::Node(placement),
         None => Decision::Unschedulable(diagnosis),
     }
 }
 
 /// As many nodes that can take the pod as are enough, and how many were looked at from the cursor on to find them.
-fn search<'a>(cluster: &'a Cluster, pod: &PodInfo, diagnosis: &mut Diagnosis) -> (Vec<&'a NodeInfo>, usize) {
-    let filters = Filters::prepare(View::of(cluster), pod);
+fn search<'a>(
+    cluster: &'a Cluster,
+    pod: &PodInfo,
+    filters: &Filters<'a>,
+    diagnosis: &mut Diagnosis,
+) -> (Vec<&'a NodeInfo>, usize) {
     // A node that was emptied for this pod is asked first.
     let nominated = pod.nominated.as_deref().and_then(|name| cluster.node(name)).filter(|node| node.known);
-    if let Some(node) = nominated.filter(|node| filters.check(node).is_ok()) {
+    if let Some(node) = nominated.filter(|&node| filters.check(node).is_ok()) {
         return (vec![node], 0);
     }
     let wanted = feasible_wanted(cluster.node_count());
@@ -52,6 +82,10 @@ fn search<'a>(cluster: &'a Cluster, pod: &PodInfo, diagnosis: &mut Diagnosis) ->
         looked_at += 1;
         match filters.check(node) {
             Ok(()) => feasible.push(node),
+            Err(rejection) if rejection.everywhere => {
+                diagnosis.reject_everywhere(&rejection);
+                return (Vec::new(), looked_at);
+            }
             Err(rejection) => diagnosis.reject(&node.name, rejection),
         }
         if feasible.len() >= wanted {
@@ -67,11 +101,16 @@ fn feasible_wanted(total: usize) -> usize {
     (total * percent / 100).max(MIN_FEASIBLE)
 }
 
-fn best<'a>(cluster: &Cluster, pod: &PodInfo, feasible: &[&'a NodeInfo]) -> Option<&'a NodeInfo> {
+fn best<'a>(
+    cluster: &Cluster,
+    pod: &PodInfo,
+    filters: &Filters<'_>,
+    feasible: &[&'a NodeInfo],
+) -> Option<&'a NodeInfo> {
     if let &[only] = feasible {
         return Some(only);
     }
-    let scores = rank(cluster, pod, feasible);
+    let scores = rank(cluster, pod, feasible, filters.devices.wishes(feasible));
     let top = *scores.iter().max()?;
     let winners: Vec<_> =
         feasible.iter().zip(&scores).filter(|(_, score)| **score == top).map(|(node, _)| *node).collect();

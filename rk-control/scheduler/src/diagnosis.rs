@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use rk_client::ObjectKey;
+
 use crate::filter::Rejection;
 
 /// What stood in the way, per node or for the pod as a whole.
@@ -11,16 +13,49 @@ pub struct Diagnosis {
     /// Set when the pod fails before any node is looked at.
     whole: Option<String>,
     rejected: Vec<(String, Rejection)>,
+    /// What came of looking for claims whose devices could be freed; `None` when the pod failed before its claims were looked at.
+    claims: Option<&'static str>,
+    to_free: Option<ObjectKey>,
 }
+
+/// No claim of the pod has devices that stand in its way.
+const NO_CLAIMS: &str = "no new claims to deallocate";
+/// Upstream's word where the claims were not looked at yet; no pod is evicted then, and nothing is said of that.
+const NOT_LOOKED_AT: &str = "not found";
 
 impl Diagnosis {
     pub(crate) fn new(nodes: usize) -> Self {
-        Self { nodes, ..Self::default() }
+        Self { nodes, claims: Some(NO_CLAIMS), ..Self::default() }
     }
 
     /// The pod fails whatever the node.
     pub(crate) fn whole(nodes: usize, reason: String) -> Self {
-        Self { nodes, whole: Some(reason), rejected: Vec::new() }
+        Self { nodes, whole: Some(reason), ..Self::default() }
+    }
+
+    /// The pod fails whatever the node, because its claims of devices are not there or cannot be met.
+    pub(crate) fn without_claims(nodes: usize, reason: String) -> Self {
+        Self { claims: Some(NO_CLAIMS), ..Self::whole(nodes, reason) }
+    }
+
+    /// The pod has claims of devices, of which `to_free` may be freed of its own.
+    pub(crate) fn with_claims(&mut self, to_free: Option<ObjectKey>) {
+        self.claims = Some(match to_free {
+            Some(_) => "deallocation of ResourceClaim completed",
+            None => "still not schedulable",
+        });
+        self.to_free = to_free;
+    }
+
+    /// The claim that is to be freed of its devices, which keep the pod off nodes.
+    pub(crate) fn to_free(&self) -> Option<&ObjectKey> {
+        self.to_free.as_ref()
+    }
+
+    /// A node was asked and tells that none has to be.
+    pub(crate) fn reject_everywhere(&mut self, rejection: &Rejection) {
+        self.rejected.clear();
+        self.whole = Some(rejection.reasons.join(", "));
     }
 
     pub(crate) fn reject(&mut self, node: &str, rejection: Rejection) {
@@ -42,8 +77,12 @@ impl Diagnosis {
             Some(reason) => format!(" {reason}."),
             None => self.histogram().map_or_else(String::new, |text| format!(" {text}.")),
         };
-        let preemption = if preemption.is_empty() { String::new() } else { format!(" preemption: {preemption}") };
-        format!("0/{} nodes are available:{detail}{preemption}", self.nodes)
+        let after = match self.claims {
+            _ if preemption.is_empty() => String::new(),
+            Some(claims) => format!(" {claims}, preemption: {preemption}"),
+            None => format!(" {NOT_LOOKED_AT}"),
+        };
+        format!("0/{} nodes are available:{detail}{after}", self.nodes)
     }
 
     /// What preemption could not do: the text that follows `preemption:`.

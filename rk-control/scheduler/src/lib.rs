@@ -4,15 +4,21 @@
 //! there is none; `preempt` answers whom to evict. The order of work follows upstream's framework: filters leave the feasible
 //! nodes, scores rank them, the best wins, ties are broken at random.
 //!
+//! `devices` is the part of it that knows what drivers publish and what claims have of it: which devices a pod's claims would get on a
+//! node is the last filter. `follow` keeps it current, from the first pod on that claims any; `claims` writes what was decided.
+//!
 //! [`run`] is the thin loop: informers keep the cluster and the queue current, one task takes pods in order of priority, assumes
 //! the decision in the cluster at once and binds in the background, so that a slow API never slows decisions. Everything can be
 //! rebuilt from the API; a lost event costs at most the five minutes after which waiting pods are tried again.
 
 mod attempt;
 mod bind;
+mod claims;
 mod decide;
+mod devices;
 mod diagnosis;
 mod filter;
+mod follow;
 mod model;
 mod preempt;
 mod queue;
@@ -21,7 +27,7 @@ mod runner;
 mod score;
 mod sync;
 
-pub use decide::{Decision, decide};
+pub use decide::{Decision, Placement, decide};
 pub use diagnosis::Diagnosis;
 pub use model::{Cluster, NodeInfo, PodInfo, Resources};
 pub use queue::SchedulingQueue;

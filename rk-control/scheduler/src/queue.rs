@@ -24,7 +24,7 @@ enum Place {
     Active,
     BackingOff(Instant),
     Waiting(Instant),
-    /// Held back by its scheduling gates (KEP-3521).
+    /// Held back by its scheduling gates (KEP-3521), or by claims that are still to be made for it.
     Gated,
     /// Being decided or bound.
     Out,

@@ -12,8 +12,9 @@ use rk_client::{Informer, Informers, Recorders, TokenBucket};
 use tokio::sync::Semaphore;
 
 use crate::bind::Binder;
-use crate::decide::Decision;
+use crate::decide::{Decision, Placement};
 use crate::diagnosis::Diagnosis;
+use crate::follow::devices;
 use crate::model::PodInfo;
 use crate::preempt::Budget;
 use crate::reports::{BURST, RATE, Report};
@@ -51,10 +52,11 @@ pub async fn run(client: Client, informers: &Informers, recorders: &Recorders, c
     informers.of::<StorageClass>().synced().await;
     tracing::info!(scheduler = config.scheduler_name, "scheduling");
     let recorder = recorders.of("default-scheduler");
-    let binder = Binder { client, pods, recorder, shared: Arc::clone(&shared) };
-    let runner =
-        Runner { shared, binder, budgets, calls: Arc::new(Semaphore::new(CALLS)), profile: config.scheduler_name };
-    tokio::join!(runner.run(), runner.tell());
+    let binder = Binder { client, pods, informers: informers.clone(), recorder, shared: Arc::clone(&shared) };
+    let devices = devices(Arc::clone(&shared), informers, &config.scheduler_name);
+    let profile = config.scheduler_name.clone();
+    let runner = Runner { shared, binder, budgets, calls: Arc::new(Semaphore::new(CALLS)), profile };
+    tokio::join!(runner.run(), runner.tell(), devices);
 }
 
 struct Runner {
@@ -123,11 +125,11 @@ impl Runner {
         rk_client::count("scheduler_schedule_attempts_total", &labels);
         rk_client::observe("scheduler_scheduling_attempt_duration_seconds", &labels, begun.elapsed());
         match decision {
-            Decision::Node(node) => {
+            Decision::Node(placement) => {
                 let (binder, shared) = (self.binder.clone(), Arc::clone(&self.shared));
                 tokio::spawn(async move {
                     let _permit = permit;
-                    bind(&binder, &shared, &pod, &node).await;
+                    bind(&binder, &shared, &pod, &placement).await;
                 });
             }
             Decision::Unschedulable(diagnosis) => self.make_room(&pod, &diagnosis, permit),
@@ -144,15 +146,23 @@ impl Runner {
             None => diagnosis.no_victims(),
         };
         let message = diagnosis.message(&outcome);
-        let Some(eviction) = eviction else {
-            self.shared.reports().put(Report { pod: Arc::clone(pod), message });
+        let to_free = diagnosis.to_free().cloned();
+        if eviction.is_none() {
+            self.shared.reports().put(Report { pod: Arc::clone(pod), message: message.clone() });
             self.shared.reported.notify_one();
+        } else {
+            self.shared.reports().forget(&pod.key);
+        }
+        if eviction.is_none() && to_free.is_none() {
             return self.shared.queue().failed(&pod.key, Instant::now());
-        };
-        self.shared.reports().forget(&pod.key);
+        }
         let (binder, shared, pod) = (self.binder.clone(), Arc::clone(&self.shared), Arc::clone(pod));
         tokio::spawn(async move {
             let _permit = permit;
+            if let Some(claim) = to_free {
+                binder.free(&pod, &claim).await;
+            }
+            let Some(eviction) = eviction else { return shared.give_back(&pod, true) };
             binder.unschedulable(&pod, &message, Some(&eviction.node)).await;
             let mut all = true;
             for victim in &eviction.victims {
@@ -164,12 +174,16 @@ impl Runner {
     }
 }
 
-async fn bind(binder: &Binder, shared: &Shared, pod: &PodInfo, node: &str) {
-    let Err(error) = binder.bind(pod, node).await else { return };
+async fn bind(binder: &Binder, shared: &Shared, pod: &PodInfo, placement: &Placement) {
+    let outcome = binder.bind(pod, placement).await;
+    shared.end_devices(&placement.allocations, outcome.is_ok());
+    let Err(error) = outcome else { return };
+    let node = placement.node.as_str();
     tracing::warn!(pod = %pod.key, node, %error, source = ?std::error::Error::source(&error), "a pod was not bound; it is tried again");
     // The binding may have happened although its answer was lost: then the informer has the pod on its node.
     let bound = binder.pods.get(&pod.key).is_some_and(|p| p.spec.as_ref().is_some_and(|spec| spec.node_name.is_some()));
     if !bound {
+        binder.unreserve(pod).await;
         if shared.cluster().unassume(pod) {
             shared.cluster_changed();
         }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use k8s_openapi::api::core::v1::{Namespace, Node, NodeStatus, PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{
+    Namespace, Node, NodeStatus, PersistentVolume, PersistentVolumeClaim, Pod, PodResourceClaimStatus,
+};
 use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use rk_client::{Change, Informers, ObjectKey};
@@ -24,6 +26,8 @@ pub(crate) struct Shared {
     pub(crate) wake: Notify,
     /// Wakes who tells the API of pods that fit nowhere.
     pub(crate) reported: Notify,
+    /// Tells that a pod is there which claims devices.
+    pub(crate) devices_wanted: Notify,
 }
 
 impl Shared {
@@ -72,7 +76,15 @@ impl Shared {
 /// Subscribes to everything that decisions depend on.
 pub(crate) fn connect(shared: &Arc<Shared>, informers: &Informers, scheduler: &str) {
     let (own, name) = (Arc::clone(shared), scheduler.to_owned());
-    informers.of::<Pod>().on_change(move |change| on_pod(&own, &name, change));
+    informers.of::<Pod>().on_change(move |change| {
+        if !needs_devices(change, &name) {
+            return on_pod(&own, &name, change);
+        }
+        if change.previous().is_some_and(|old| old.metadata.uid != change.object().metadata.uid) {
+            gone(&own, &ObjectKey::of(change.object().as_ref()));
+        }
+        own.devices_wanted.notify_one();
+    });
     let own = Arc::clone(shared);
     informers.of::<Node>().on_change(move |change| on_node(&own, change));
     let own = Arc::clone(shared);
@@ -106,7 +118,18 @@ pub(crate) fn connect(shared: &Arc<Shared>, informers: &Informers, scheduler: &s
     });
 }
 
-fn on_pod(shared: &Shared, scheduler: &str, change: &Change<Pod>) {
+/// Whether a pod can be decided on only with what is known of devices; see `follow`.
+pub(crate) fn needs_devices(change: &Change<Pod>, scheduler: &str) -> bool {
+    let pod = change.object();
+    let claims = pod.spec.as_ref().and_then(|spec| spec.resource_claims.as_deref()).unwrap_or_default();
+    !claims.is_empty()
+        && !matches!(change, Change::Deleted(_))
+        && !is_over(pod)
+        && !is_placed(pod)
+        && is_ours(pod, scheduler)
+}
+
+pub(crate) fn on_pod(shared: &Shared, scheduler: &str, change: &Change<Pod>) {
     let pod = change.object();
     let key = ObjectKey::of(pod.as_ref());
     if matches!(change, Change::Deleted(_)) || is_over(pod) {
@@ -196,6 +219,12 @@ fn only_status_changed(old: &Pod, new: &Pod) -> bool {
         && old.spec == new.spec
         && old.metadata.labels == new.metadata.labels
         && old.metadata.deletion_timestamp == new.metadata.deletion_timestamp
+        && made_claims(old) == made_claims(new)
+}
+
+/// The claims of devices that were made for a pod.
+fn made_claims(pod: &Pod) -> Option<&[PodResourceClaimStatus]> {
+    pod.status.as_ref().and_then(|status| status.resource_claim_statuses.as_deref())
 }
 
 fn on_node(shared: &Shared, change: &Change<Node>) {

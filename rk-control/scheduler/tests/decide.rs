@@ -52,7 +52,7 @@ impl World {
 
     fn decide(&mut self, pod: Value) -> Result<String, String> {
         match decide(&mut self.0, &info(pod)) {
-            Decision::Node(node) => Ok(node),
+            Decision::Node(placement) => Ok(placement.node),
             Decision::Unschedulable(diagnosis) => Err(diagnosis.message("")),
         }
     }

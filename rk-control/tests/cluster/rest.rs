@@ -34,6 +34,7 @@ impl Rest {
             "deployments" | "replicasets" | "statefulsets" | "daemonsets" | "controllerrevisions" => "/apis/apps/v1",
             "jobs" | "cronjobs" => "/apis/batch/v1",
             "endpointslices" => "/apis/discovery.k8s.io/v1",
+            "resourceclaims" | "resourceclaimtemplates" => "/apis/resource.k8s.io/v1",
             "poddisruptionbudgets" => "/apis/policy/v1",
             "roles" | "rolebindings" => "/apis/rbac.authorization.k8s.io/v1",
             _ => "/api/v1",

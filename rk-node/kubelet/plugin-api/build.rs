@@ -4,7 +4,15 @@ use std::error::Error;
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
-    for file in ["csi.proto", "registration.proto", "device.proto", "podresources.proto"] {
+    // What a file imports is compiled with it.
+    for file in [
+        "csi.proto",
+        "registration.proto",
+        "device.proto",
+        "podresources.proto",
+        "dra_v1beta1.proto",
+        "dra_health.proto",
+    ] {
         let descriptors = protox::compile([file], ["proto"])?;
         tonic_prost_build::configure()
             .emit_rerun_if_changed(false)

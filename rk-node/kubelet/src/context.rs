@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use crate::Options;
 use crate::admission::{Refusal, unexpected};
 use crate::cgroups::Cgroups;
+use crate::claims::Claims;
 use crate::cpus::Cpus;
 use crate::devices::Devices;
 use crate::events::{PodRef, Recorder};
@@ -85,6 +86,8 @@ pub struct Context {
     pub services: Services,
     /// Devices of plugins.
     pub devices: Devices,
+    /// Claims of devices that DRA drivers bring.
+    pub claims: Claims,
     /// CPUs of containers.
     pub cpus: Cpus,
     /// Memory of containers.

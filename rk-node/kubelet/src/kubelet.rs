@@ -8,6 +8,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::cgroups::Cgroups;
+use crate::claims::{Claims, wipe};
 use crate::context::{Context, NodeFacts};
 use crate::cpus::Cpus;
 use crate::devices::Devices;
@@ -23,6 +24,7 @@ use crate::node::{
     Machine, NodeLoop, Shortages, Sources, kept_memory, lease_loop, machine, most_tasks, node_ips, pods_together,
 };
 use crate::numa::{Numa, TopologyRules};
+use crate::plugins::Takers;
 use crate::pod::given::Withheld;
 use crate::probes::ProbePace;
 use crate::resources::page_size;
@@ -166,11 +168,12 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
         recorder.normal(&PodRef::node(&options.node_name), "NodeAllocatableEnforced", message);
     }
     let sync_loop = Heartbeat::default();
+    let claims = claims(&mut tasks, &options, &client, &runtime);
     let context = Arc::new(Context {
         client: client.clone(),
         runtime: runtime.clone(),
         recorder: recorder.clone(),
-        volumes: volumes(&mut tasks, &options, &client),
+        volumes: volumes(&mut tasks, &options, &client, &claims),
         images: Images::new(
             runtime,
             recorder,
@@ -183,6 +186,7 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
         status,
         services,
         devices,
+        claims,
         cpus: Cpus::open(&options.dirs.kubelet, Path::new("/sys/devices/system/cpu"), &options.cpu_policy),
         memory,
         numa,
@@ -226,12 +230,19 @@ fn collect_images(
     (records, lack)
 }
 
-/// What makes the pods' volumes, with the plugins that register for that from now on.
-fn volumes(tasks: &mut JoinSet<()>, options: &Options, client: &kube::Client) -> VolumeManager {
+/// The claims of pods. Until their drivers have registered, this node offers nothing.
+fn claims(tasks: &mut JoinSet<()>, options: &Options, client: &kube::Client, runtime: &Runtime) -> Claims {
+    tasks.spawn(wipe(client.clone(), options.node_name.clone(), None));
+    Claims::open(&options.dirs.kubelet, client.clone(), &options.node_name, runtime.meters.clone())
+}
+
+/// What makes the pods' volumes, with the plugins that register for that, and for claims, from now on.
+fn volumes(tasks: &mut JoinSet<()>, options: &Options, client: &kube::Client, claims: &Claims) -> VolumeManager {
     let (kubelet, node) = (&options.dirs.kubelet, &options.node_name);
     let (objects, drivers) = (Objects::new(client.clone()), Drivers::default());
     let object = NodeObject::new(client.clone(), node.clone(), drivers.clone());
-    tasks.spawn(plugins::register_loop(kubelet.clone(), drivers.clone(), object));
+    let takers = Takers { volumes: drivers.clone(), object, claims: claims.drivers().clone() };
+    tasks.spawn(plugins::register_loop(kubelet.clone(), takers));
     let csi = Csi::new(kubelet, node.clone(), objects.clone(), drivers);
     VolumeManager::new(kubelet, objects, csi, options.secrets_in_memory)
 }

@@ -15,6 +15,7 @@
 mod admission;
 mod api_error;
 mod cgroups;
+mod claims;
 mod cleanup;
 mod clock;
 mod configuration;

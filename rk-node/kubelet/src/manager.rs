@@ -102,6 +102,8 @@ pub struct Manager {
     views: watch::Sender<View>,
     /// Ends all pods, once the machine goes down.
     leaving: Option<AbortOnDropHandle<()>>,
+    /// Takes back what pods claimed that are gone.
+    releasing: Option<AbortOnDropHandle<()>>,
 }
 
 impl Manager {
@@ -127,6 +129,7 @@ impl Manager {
             shown,
             views,
             leaving: None,
+            releasing: None,
         }
     }
 
@@ -134,7 +137,7 @@ impl Manager {
     pub async fn run(mut self, mut changes: mpsc::Receiver<Change>, mut stop: watch::Receiver<bool>) {
         let own = Selection::fields(format!("spec.nodeName={}", self.context.options.node_name));
         let mut events = follow::<Pod>(self.context.client.clone(), own);
-        let devices = self.context.devices.turned();
+        let (devices, claims) = (self.context.devices.turned(), self.context.claims.turned());
         let mut fresh = Fresh::default();
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
         self.on_statics();
@@ -157,6 +160,10 @@ impl Manager {
                 Some(change) = changes.recv() => self.on_change(change).await,
                 Ok(()) = self.statics.changed() => self.on_statics(),
                 () = devices.notified() => self.wake_holders(),
+                () = claims.notified() => {
+                    self.wake_holders();
+                    self.release_claims();
+                }
                 // What waited for the end of a pod has its turn.
                 Some(ended) = self.tasks.join_next() => {
                     if let Err(error) = ended {
@@ -314,6 +321,7 @@ impl Manager {
             self.on_change(Change { uid, states: None }).await;
         }
         self.take_back();
+        self.release_claims();
         self.weigh();
         for uid in self.context.volumes.known_pods() {
             if !self.workers.contains_key(&uid) {

@@ -1,28 +1,12 @@
 //! Volumes of a CSI driver that runs in a pod: trees with a group, raw devices, and their growth, as containers see them.
 
-use super::{folder, single};
-use rk_qemu::oci::{Archive, Entry, ImageConfig, ImageName, push, write_layout};
-use rk_tests::{Kubectl, Shared, eventually, limit};
+use super::driver::{push_driver, sh, wait_ready};
+use super::single;
+use rk_tests::{Kubectl, eventually, limit};
 
 const OBJECTS: &str = include_str!("../../fixtures/csi.yaml");
 /// Bytes of a volume at first, and when it has grown.
 const SIZES: [&str; 2] = ["67108864", "134217728"];
-
-/// Puts the driver, which is one static program, into the cluster's registry.
-fn push_driver(shared: &Shared) {
-    let layout = folder("csi").join("image");
-    let name: ImageName = "rk.local/csi-driver:test".parse().expect("name");
-    let program = std::fs::read(env!("CARGO_BIN_EXE_csi-driver")).expect("the driver");
-    let config = ImageConfig { entrypoint: vec!["/csi-driver".into()], ..ImageConfig::default() };
-    write_layout(&layout, &name, &[Entry::file("csi-driver", 0o755, program)], &config).expect("layout");
-    let archive = Archive::open(&layout, None).expect("archive");
-    push(&shared.cluster.registry().client(), &archive).expect("push");
-}
-
-fn wait_ready(kubectl: &Kubectl, pod: &str) {
-    let timeout = format!("--timeout={}s", limit(120).as_secs());
-    kubectl.ok(&["wait", "--for=condition=Ready", &format!("pod/{pod}"), &timeout]);
-}
 
 fn user(kubectl: &Kubectl, name: &str) {
     kubectl.apply(&format!(
@@ -35,15 +19,10 @@ fn user(kubectl: &Kubectl, name: &str) {
     wait_ready(kubectl, name);
 }
 
-fn sh(kubectl: &Kubectl, pod: &str, script: &str) -> Result<String, String> {
-    let answer = kubectl.run(&["exec", pod, "--", "sh", "-c", script]);
-    if answer.success { Ok(answer.out.trim().to_owned()) } else { Err(format!("{}{}", answer.out, answer.err)) }
-}
-
 #[test]
 fn volumes_of_a_driver_in_a_pod_are_trees_and_devices_that_grow_and_last() {
     let shared = single();
-    push_driver(&shared);
+    push_driver(&shared, "csi-driver", env!("CARGO_BIN_EXE_csi-driver"));
     shared.kubectl.run(&["delete", "pv", "csi-files", "csi-block", "--ignore-not-found", "--wait=false"]);
     let kubectl = shared.kubectl.new_namespace("csi");
     kubectl.apply(OBJECTS);

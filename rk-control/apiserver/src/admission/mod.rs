@@ -6,6 +6,7 @@
 mod certificates;
 mod default_class;
 mod default_tolerations;
+pub(crate) mod device_access;
 mod escalation;
 pub(crate) mod expression;
 mod limit_ranger;

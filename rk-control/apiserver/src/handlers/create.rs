@@ -171,7 +171,8 @@ async fn store(call: &mut Call, mut object: Value, options: &WriteOptions) -> Re
     }
     name_owners_once(&mut object, AFTER_ADMISSION, &mut call.warnings);
     let reservation = call.core.services.reserve(&call.core, &call.hub, &mut object, None, options.dry_run).await?;
-    let mut errors = strategy::validate_create(&call.hub, &object);
+    let mut errors = admission::device_access::check(&request, &call.verb, &object).await?;
+    errors.extend(strategy::validate_create(&call.hub, &object));
     strategy::validate_requested(&call.resource, &object, None, &mut errors);
     admission::expression::check(&call.hub, &object, &mut errors);
     admission::signing_request::check(&call.hub, &object, &mut errors);

@@ -161,7 +161,9 @@ async fn attempt(
         None => call.core.services.reserve(&call.core, &call.hub, &mut new, Some(&old), options.dry_run).await?,
         Some(_) => Reservation::default(),
     };
-    refuse_invalid(call, &new, &errors_of(call, part, &new, &old))?;
+    let mut errors = admission::device_access::check(&request, &call.verb, &new).await?;
+    errors.extend(errors_of(call, part, &new, &old));
+    refuse_invalid(call, &new, &errors)?;
     // Who is refused by admission is warned as well, and who breaks a rule is not.
     call.warnings.extend(strategy::warnings(&call.hub, part, &new, Some(&old)));
     let _held = admission::validate(&request, Some(&new), &mut call.warnings).await?;

@@ -63,7 +63,7 @@ pub(super) fn weigh(value: &Value<'_>, cost: &mut u64, most: u64) {
                 weigh(item, cost, most);
             }
         }
-        Value::Map(entries) => {
+        Value::Map(entries) | Value::Domains(entries) => {
             for (key, value) in entries.iter() {
                 *cost = cost.saturating_add(1);
                 if *cost > most {
@@ -125,7 +125,7 @@ fn fits(ty: &Type, value: &Value<'_>) -> bool {
         | (Type::Timestamp, Value::Time(_))
         | (Type::Duration, Value::Span(_))
         | (Type::List(_), Value::List(_) | Value::Json(Json::Array(_), _))
-        | (Type::Map(..), Value::Map(_))
+        | (Type::Map(..), Value::Map(_) | Value::Domains(_))
         | (Type::Optional(_), Value::Optional(_))
         | (Type::Type(_), Value::Type(_)) => true,
         (Type::Map(..), Value::Json(Json::Object(_), schema)) => is_open(*schema),

@@ -244,7 +244,7 @@ impl<'a> Context<'a> {
                 let name = if schema.is_some() { without_escapes(field) } else { field.into() };
                 Ok(value.member(&name).or_else(|| value.member(field)))
             }
-            Value::Map(_) | Value::Made(..) => Ok(value.member(field)),
+            Value::Map(_) | Value::Domains(_) | Value::Made(..) => Ok(value.member(field)),
             Value::Authz(question) => Ok(question.member(field)),
             other => Err(Failure::new(format!("no such overload: {}.{field}", other.type_name()))),
         }

@@ -31,7 +31,7 @@ impl Value<'_> {
             Value::Cidr(net) => Json::from(net.to_string()),
             Value::Json(json, _) => (*json).clone(),
             Value::List(items) => items.iter().map(Value::to_json).collect::<Result<Json, Failure>>()?,
-            Value::Map(entries) => {
+            Value::Map(entries) | Value::Domains(entries) => {
                 let mut object = Map::new();
                 for (key, value) in entries.iter() {
                     let key = match key {

@@ -58,7 +58,7 @@ pub(super) const TABLE: &[Row] = &[
         _ => no_overload(),
     }),
     Row("@in", "aMab>B", |_, a| match a {
-        [wanted, map] => Ok(Value::Bool(map.get(wanted).is_some())),
+        [wanted, map] => Ok(Value::Bool(map.has(wanted))),
         _ => no_overload(),
     }),
     Row("_[_]", "LaI>a", |_, a| at(a)),

@@ -54,7 +54,7 @@ fn compare<'a>(args: &[Value<'a>], of: fn(Ordering) -> Value<'static>) -> Made<'
 
 impl Semver {
     /// `lenient` takes a leading `v`, missing parts and leading zeros.
-    fn parse(text: &str, lenient: bool) -> Option<Self> {
+    pub(crate) fn parse(text: &str, lenient: bool) -> Option<Self> {
         let text = if lenient { text.trim_start_matches('v') } else { text };
         let (text, build) = text.split_once('+').map_or((text, None), |(text, build)| (text, Some(build)));
         let (core, before) = text.split_once('-').map_or((text, None), |(core, before)| (core, Some(before)));

@@ -115,7 +115,7 @@ fn show(value: &Value<'_>) -> Result<String, Failure> {
             let items = value.items().unwrap_or_default();
             all(items.iter().map(show).collect::<Result<_, _>>()?, "[", "]")
         }
-        Value::Map(_) | Value::Json(..) => {
+        Value::Map(_) | Value::Domains(_) | Value::Json(..) => {
             let entries = value.entries().unwrap_or_default();
             let entry = |(key, value): &(Value<'_>, Value<'_>)| Ok(format!("{}: {}", show(key)?, show(value)?));
             let mut entries = entries.iter().map(entry).collect::<Result<Vec<_>, Failure>>()?;

@@ -4,6 +4,7 @@
 //! from); [`Filters::check`] then answers for one node at a time. Reasons are worded as upstream's, users search for them.
 
 pub(crate) mod affinity;
+mod devices;
 mod node;
 mod resources;
 pub(crate) mod spread;
@@ -12,6 +13,8 @@ use std::borrow::Cow;
 
 use crate::model::{Cluster, NodeInfo, PodInfo};
 use affinity::AffinityState;
+use devices::DeviceState;
+pub(crate) use devices::STEPS;
 use spread::SpreadState;
 
 /// Why a node does not serve.
@@ -21,17 +24,19 @@ pub(crate) struct Rejection {
     pub(crate) reasons: Vec<Cow<'static, str>>,
     /// Whether evicting pods from the node could help.
     pub(crate) evicting_helps: bool,
+    /// Whether the reason lies in the pod, so that no other node is to be asked.
+    pub(crate) everywhere: bool,
 }
 
 impl Rejection {
     /// A reason that lies in the node itself.
     fn final_(reason: &'static str) -> Self {
-        Self { reasons: vec![Cow::Borrowed(reason)], evicting_helps: false }
+        Self { reasons: vec![Cow::Borrowed(reason)], evicting_helps: false, everywhere: false }
     }
 
     /// A reason that lies in the pods on the node.
     fn crowded(reason: &'static str) -> Self {
-        Self { reasons: vec![Cow::Borrowed(reason)], evicting_helps: true }
+        Self { reasons: vec![Cow::Borrowed(reason)], evicting_helps: true, everywhere: false }
     }
 }
 
@@ -40,11 +45,13 @@ impl Rejection {
 pub(crate) struct View<'a> {
     pub(crate) cluster: &'a Cluster,
     pub(crate) replaced: Option<&'a NodeInfo>,
+    /// How many steps the search for devices may take.
+    pub(crate) steps: u64,
 }
 
 impl<'a> View<'a> {
     pub(crate) fn of(cluster: &'a Cluster) -> Self {
-        Self { cluster, replaced: None }
+        Self { cluster, replaced: None, steps: STEPS }
     }
 
     /// All known nodes.
@@ -62,6 +69,7 @@ pub(crate) struct Filters<'a> {
     pod: &'a PodInfo,
     spread: SpreadState<'a>,
     affinity: AffinityState,
+    pub(crate) devices: DeviceState<'a>,
 }
 
 impl<'a> Filters<'a> {
@@ -72,11 +80,12 @@ impl<'a> Filters<'a> {
             pod,
             spread: SpreadState::new(view, pod),
             affinity: AffinityState::new(view, pod),
+            devices: DeviceState::new(view.cluster, pod, view.steps),
         }
     }
 
     /// Checks one node, cheap filters first.
-    pub(crate) fn check(&self, node: &NodeInfo) -> Result<(), Rejection> {
+    pub(crate) fn check(&self, node: &'a NodeInfo) -> Result<(), Rejection> {
         node::unschedulable(self.pod, node)?;
         node::taints(self.pod, node)?;
         node::affinity(self.pod, node)?;
@@ -85,6 +94,7 @@ impl<'a> Filters<'a> {
         resources::fit(self.cluster, self.pod, node)?;
         node::volumes(self.cluster, self.pod, node)?;
         self.spread.check(node)?;
-        self.affinity.check(self.pod, node)
+        self.affinity.check(self.pod, node)?;
+        self.devices.check(node)
     }
 }

@@ -43,5 +43,5 @@ fn fit_in(pod: &PodInfo, node: &NodeInfo, used: &crate::model::Resources, pods: 
     if reasons.is_empty() {
         return Ok(());
     }
-    Err(Rejection { reasons, evicting_helps: !too_large })
+    Err(Rejection { reasons, evicting_helps: !too_large, everywhere: false })
 }

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim};
+use k8s_openapi::api::resource::v1::{DeviceClass, ResourceClaim, ResourceSlice};
 use k8s_openapi::api::storage::v1::StorageClass;
 use rk_client::{Labels, ObjectKey};
 
@@ -11,6 +12,7 @@ use super::affinity::NodeTerms;
 use super::node::NodeInfo;
 use super::pod::PodInfo;
 use super::volume::{Claim, VolumeProblem, reach};
+use crate::devices::Devices;
 
 /// The scheduler's memory of nodes, the pods on them, and what restricts placement. A plain value: events change it, decisions
 /// read it, assumed pods are in it like bound ones.
@@ -27,6 +29,8 @@ pub struct Cluster {
     late_classes: HashSet<String>,
     /// Pods that have made room on a node and wait for it.
     nominated: HashMap<ObjectKey, (String, Arc<PodInfo>)>,
+    /// What there is of devices, and who has it.
+    pub(crate) devices: Devices,
     /// Where the next search for feasible nodes starts, so that all nodes get their turn.
     pub(crate) cursor: usize,
 }
@@ -191,6 +195,21 @@ impl Cluster {
     /// Forgets a storage class.
     pub fn remove_class(&mut self, name: &str) {
         self.late_classes.remove(name);
+    }
+
+    /// Takes over a claim of devices.
+    pub fn set_device_claim(&mut self, claim: &Arc<ResourceClaim>) {
+        self.devices.set_claim(claim);
+    }
+
+    /// Takes over devices that a driver publishes.
+    pub fn set_device_slice(&mut self, slice: &Arc<ResourceSlice>) {
+        self.devices.set_slice(slice);
+    }
+
+    /// Takes over a class of devices.
+    pub fn set_device_class(&mut self, class: &Arc<DeviceClass>) {
+        self.devices.set_class(class);
     }
 
     /// What keeps the pod's volumes from being anywhere.

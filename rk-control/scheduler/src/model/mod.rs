@@ -14,7 +14,7 @@ pub use node::NodeInfo;
 pub use pod::PodInfo;
 pub use resources::Resources;
 
-pub(crate) use affinity::PodTerm;
+pub(crate) use affinity::{NodeTerms, PodTerm};
 pub(crate) use node::{Effect, Taint};
 pub(crate) use pod::Preemption;
 pub(crate) use resources::pod_request;

@@ -1,6 +1,8 @@
 //! A pod, compiled once and asked about often.
 
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Toleration};
+use std::collections::HashSet;
+
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, PodStatus, Toleration};
 use rk_client::{Labels, ObjectKey, SelectorError, controller_of};
 
 use super::affinity::{NodeAffinity, PodAffinity};
@@ -36,6 +38,14 @@ pub(crate) enum Preemption {
     Never,
 }
 
+/// A claim of devices that a pod uses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DeviceClaim {
+    pub(crate) name: String,
+    /// Whether it was made for this pod from a template, and is of no use when it belongs to another.
+    pub(crate) made_for_pod: bool,
+}
+
 /// A pod as the scheduler sees it.
 #[derive(Debug, Clone)]
 pub struct PodInfo {
@@ -61,8 +71,11 @@ pub struct PodInfo {
     pub(crate) images: Vec<String>,
     pub(crate) containers: usize,
     pub(crate) claims: Vec<String>,
+    /// The claims of devices that it names, or that were made for it.
+    pub(crate) device_claims: Vec<DeviceClaim>,
     /// Uid of the controller that made it; pods of one controller spread by default.
     pub(crate) owner: Option<String>,
+    /// What holds it back before it is decided on: its gates, and claims of devices that are still to be made for it.
     pub(crate) gates: Vec<String>,
     /// What its node must declare that it can do.
     pub(crate) features: Vec<&'static str>,
@@ -83,6 +96,7 @@ impl PodInfo {
         let status = pod.status.as_ref();
         let namespace = meta.namespace.clone().unwrap_or_default();
         let labels = meta.labels.clone().unwrap_or_default();
+        let (device_claims, unmade) = device_claims(spec, status);
         Ok(Self {
             key: ObjectKey::of(pod),
             uid: meta.uid.clone().unwrap_or_default(),
@@ -102,14 +116,22 @@ impl PodInfo {
             images: containers(spec).filter_map(|c| c.image.clone()).collect(),
             containers: containers(spec).count(),
             claims: claims(&meta.name.clone().unwrap_or_default(), spec),
+            device_claims,
             owner: controller_of(meta).map(|owner| owner.uid.clone()),
-            gates: spec.scheduling_gates.iter().flatten().map(|gate| gate.name.clone()).collect(),
+            gates: spec.scheduling_gates.iter().flatten().map(|gate| gate.name.clone()).chain(unmade).collect(),
             features: features(spec),
             nominated: status.and_then(|s| s.nominated_node_name.clone()).filter(|name| !name.is_empty()),
             started: status.and_then(|s| s.start_time.as_ref()).map(|time| time.0),
             deleting: meta.deletion_timestamp.is_some(),
             labels,
         })
+    }
+
+    /// The claims of devices that it uses, each once.
+    pub(crate) fn device_claim_keys(&self) -> Vec<ObjectKey> {
+        let mut seen = HashSet::new();
+        let names = self.device_claims.iter().map(|own| own.name.as_str()).filter(|name| seen.insert(*name));
+        names.map(|name| ObjectKey::new(&self.key.namespace, name)).collect()
     }
 
     /// Whether it has terms about other pods.
@@ -156,9 +178,47 @@ fn claims(pod: &str, spec: &PodSpec) -> Vec<String> {
         .collect()
 }
 
+/// The claims of devices that are there for the pod, and the names of those that a controller is still to make from a template. One
+/// that a controller found to be needless has no name.
+fn device_claims(spec: &PodSpec, status: Option<&PodStatus>) -> (Vec<DeviceClaim>, Vec<String>) {
+    let (mut there, mut unmade) = (Vec::new(), Vec::new());
+    let made = |name: &str| {
+        let mut all = status.into_iter().flat_map(|status| status.resource_claim_statuses.iter().flatten());
+        all.find(|own| own.name == name)
+    };
+    for own in spec.resource_claims.iter().flatten() {
+        match (&own.resource_claim_name, made(&own.name)) {
+            (Some(name), _) => there.push(DeviceClaim { name: name.clone(), made_for_pod: false }),
+            (None, Some(made)) => {
+                let name = made.resource_claim_name.clone();
+                there.extend(name.map(|name| DeviceClaim { name, made_for_pod: true }));
+            }
+            (None, None) => unmade.push(own.name.clone()),
+        }
+    }
+    (there, unmade)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_pod_waits_until_its_claims_are_made() {
+        let spec = json!({"containers": [], "resourceClaims": [{"name": "own", "resourceClaimName": "shared"},
+            {"name": "gpu", "resourceClaimTemplateName": "t"}, {"name": "nic", "resourceClaimTemplateName": "u"}]});
+        let pod = |statuses: serde_json::Value| {
+            let pod = json!({"metadata": {"name": "p"}, "spec": spec, "status": {"resourceClaimStatuses": statuses}});
+            PodInfo::new(&serde_json::from_value(pod).expect("a pod")).expect("a pod to schedule")
+        };
+        let waits = pod(json!([{"name": "gpu", "resourceClaimName": "p-gpu-x"}]));
+        assert_eq!(waits.gates, ["nic"]);
+        let ready = pod(json!([{"name": "gpu", "resourceClaimName": "p-gpu-x"}, {"name": "nic"}]));
+        assert_eq!(ready.gates, Vec::<String>::new(), "the second is needless");
+        let claims: Vec<_> = ready.device_claims.iter().map(|own| (own.name.as_str(), own.made_for_pod)).collect();
+        assert_eq!(claims, [("shared", false), ("p-gpu-x", true)]);
+    }
 
     #[test]
     fn host_ports_conflict_by_address_protocol_and_port() {

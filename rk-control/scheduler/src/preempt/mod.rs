@@ -8,6 +8,7 @@ mod budget;
 #[cfg(test)]
 mod tests;
 
+use std::cell::Cell;
 use std::cmp::Reverse;
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ pub(crate) use budget::Budget;
 use budget::Budgets;
 
 use crate::diagnosis::Diagnosis;
-use crate::filter::{Filters, View};
+use crate::filter::{Filters, STEPS, View};
 use crate::model::{Cluster, NodeInfo, PodInfo, Preemption};
 
 /// How many nodes are tried at most; upstream tries a tenth of the cluster, at least this many.
@@ -34,6 +35,17 @@ pub(crate) struct Eviction {
 
 /// Finds the cheapest eviction that makes room for `pod`.
 pub(crate) fn preempt(cluster: &Cluster, pod: &PodInfo, diagnosis: &Diagnosis, budgets: &[Budget]) -> Option<Eviction> {
+    preempt_within(&Cell::new(STEPS), cluster, pod, diagnosis, budgets)
+}
+
+/// The same, with so many steps of the search for devices on all nodes together.
+fn preempt_within(
+    steps: &Cell<u64>,
+    cluster: &Cluster,
+    pod: &PodInfo,
+    diagnosis: &Diagnosis,
+    budgets: &[Budget],
+) -> Option<Eviction> {
     if pod.preemption == Preemption::Never || waits_for_victims(cluster, pod, diagnosis) {
         return None;
     }
@@ -41,7 +53,7 @@ pub(crate) fn preempt(cluster: &Cluster, pod: &PodInfo, diagnosis: &Diagnosis, b
     diagnosis
         .candidates()
         .filter_map(|name| cluster.node(name))
-        .filter_map(|node| on_node(cluster, pod, node, budgets))
+        .filter_map(|node| on_node(steps, cluster, pod, node, budgets))
         .take(tries)
         .min_by_key(cost)
 }
@@ -53,7 +65,13 @@ fn waits_for_victims(cluster: &Cluster, pod: &PodInfo, diagnosis: &Diagnosis) ->
     node.is_some_and(|node| node.pods.values().any(|other| other.deleting && other.priority < pod.priority))
 }
 
-fn on_node(cluster: &Cluster, pod: &PodInfo, node: &NodeInfo, budgets: &[Budget]) -> Option<Eviction> {
+fn on_node(
+    steps: &Cell<u64>,
+    cluster: &Cluster,
+    pod: &PodInfo,
+    node: &NodeInfo,
+    budgets: &[Budget],
+) -> Option<Eviction> {
     let mut trial = node.clone();
     let mut lesser: Vec<Arc<PodInfo>> =
         node.pods.values().filter(|other| other.priority < pod.priority).cloned().collect();
@@ -63,7 +81,7 @@ fn on_node(cluster: &Cluster, pod: &PodInfo, node: &NodeInfo, budgets: &[Budget]
     for other in &lesser {
         trial.remove_pod(&other.key);
     }
-    if !fits(cluster, pod, &trial) {
+    if !fits(steps, cluster, pod, &trial) {
         return None;
     }
     // The most important, and among equals the longest-running, has the best chance to stay.
@@ -74,18 +92,25 @@ fn on_node(cluster: &Cluster, pod: &PodInfo, node: &NodeInfo, budgets: &[Budget]
     let mut victims: Vec<Arc<PodInfo>> = Vec::new();
     for other in protected.into_iter().chain(free) {
         trial.add_pod(Arc::clone(&other));
-        if !fits(cluster, pod, &trial) {
+        if !fits(steps, cluster, pod, &trial) {
             trial.remove_pod(&other.key);
             victims.push(other);
         }
+    }
+    // Nobody leaves only because it was not found out whether he may stay.
+    if steps.get() == 0 {
+        return None;
     }
     victims.sort_by_key(|other| (Reverse(other.priority), other.started));
     let violations = victims.iter().filter(|other| protected_keys.contains(&other.key)).count();
     (!victims.is_empty()).then(|| Eviction { node: node.name.clone(), victims, violations })
 }
 
-fn fits(cluster: &Cluster, pod: &PodInfo, trial: &NodeInfo) -> bool {
-    Filters::prepare(View { cluster, replaced: Some(trial) }, pod).check(trial).is_ok()
+fn fits(steps: &Cell<u64>, cluster: &Cluster, pod: &PodInfo, trial: &NodeInfo) -> bool {
+    let filters = Filters::prepare(View { cluster, replaced: Some(trial), steps: steps.get() }, pod);
+    let fits = filters.check(trial).is_ok();
+    steps.set(filters.devices.steps_left());
+    fits
 }
 
 /// Upstream's order: budgets broken, then the importance of the most important victim, their sum, their number, and last the

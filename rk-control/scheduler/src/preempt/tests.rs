@@ -78,3 +78,29 @@ fn who_waits_for_victims_evicts_no_others_unless_the_node_is_lost_to_it() {
     cluster.set_node(&serde_json::from_value(cordoned).unwrap());
     assert_eq!(evict(&mut cluster, &new, &[]), Some(("b".into(), vec!["b1".into()])));
 }
+
+#[test]
+fn all_nodes_share_the_steps_of_the_search_for_devices() {
+    let mut cluster = cluster(&[("a", &[("a1", 2, "4")]), ("b", &[("b1", 1, "4")])]);
+    let class = json!({"metadata": {"name": "any"}, "spec": {}});
+    cluster.set_device_class(&Arc::new(serde_json::from_value(class).unwrap()));
+    for node in ["a", "b"] {
+        let pool = json!({"name": node, "generation": 1, "resourceSliceCount": 1});
+        let slice = json!({"metadata": {"name": node},
+            "spec": {"driver": "d", "nodeName": node, "pool": pool, "devices": [{"name": "x"}]}});
+        cluster.set_device_slice(&Arc::new(serde_json::from_value(slice).unwrap()));
+    }
+    let request = json!({"name": "r", "exactly": {"deviceClassName": "any"}});
+    let claim =
+        json!({"metadata": {"name": "c", "namespace": "n", "uid": "c"}, "spec": {"devices": {"requests": [request]}}});
+    cluster.set_device_claim(&Arc::new(serde_json::from_value(claim).unwrap()));
+    let new = json!({"metadata": {"name": "new", "namespace": "n", "uid": "new"}, "spec": {"priority": 10,
+        "resourceClaims": [{"name": "r", "resourceClaimName": "c"}],
+        "containers": [{"name": "c", "resources": {"requests": {"cpu": "2"}}}]}});
+    let new = PodInfo::new(&serde_json::from_value(new).unwrap()).unwrap();
+    let Decision::Unschedulable(diagnosis) = decide(&mut cluster, &new) else { panic!("both are full") };
+    let chosen = |steps: u64| preempt_within(&Cell::new(steps), &cluster, &new, &diagnosis, &[]).map(|own| own.node);
+    assert_eq!(chosen(100).as_deref(), Some("b"), "its pod is the least important");
+    assert_eq!(chosen(2).as_deref(), Some("a"), "the first takes one, and the last is one too few to be sure");
+    assert_eq!(chosen(1), None);
+}

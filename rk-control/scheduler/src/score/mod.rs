@@ -25,9 +25,12 @@ const SCORES: &[(i64, Score)] = &[
     (3, node::taints),
 ];
 
-/// The weighted sum of all scores for each node.
-pub(crate) fn rank(cluster: &Cluster, pod: &PodInfo, nodes: &[&NodeInfo]) -> Vec<i64> {
-    let mut totals = vec![0; nodes.len()];
+/// How much it counts that nodes have what claims of devices wish for most.
+const DEVICES: i64 = 2;
+
+/// The weighted sum of all scores for each node; `devices` are the points that it has for its devices.
+pub(crate) fn rank(cluster: &Cluster, pod: &PodInfo, nodes: &[&NodeInfo], devices: Vec<i64>) -> Vec<i64> {
+    let mut totals: Vec<i64> = more_is_better(devices).into_iter().map(|points| DEVICES * points).collect();
     for (weight, score) in SCORES {
         for (total, points) in totals.iter_mut().zip(score(cluster, pod, nodes)) {
             *total += weight * points;

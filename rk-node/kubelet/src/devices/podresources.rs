@@ -8,6 +8,7 @@ use rk_plugin_api::podresources::pod_resources_lister_server::PodResourcesLister
 use tonic::{Request, Response, Status};
 
 use super::table::Held;
+use crate::claims::Told;
 use crate::context::Shared;
 use crate::cpus::CpuSet;
 use crate::memory::Block;
@@ -35,6 +36,22 @@ fn memory(blocks: Vec<Block>) -> Vec<api::ContainerMemory> {
         size: block.size,
     };
     blocks.into_iter().map(of).collect()
+}
+
+fn claim(told: Told) -> api::DynamicResource {
+    let names = |ids: Vec<String>| ids.into_iter().map(|name| api::CdiDevice { name }).collect();
+    let resources = told.devices.into_iter().map(|(driver_name, device)| api::ClaimResource {
+        cdi_devices: names(device.cdi_ids),
+        driver_name,
+        pool_name: device.pool_name,
+        device_name: device.device_name,
+        share_id: device.share,
+    });
+    api::DynamicResource {
+        claim_name: told.name,
+        claim_namespace: told.namespace,
+        claim_resources: resources.collect(),
+    }
 }
 
 impl Lister {
@@ -68,6 +85,7 @@ impl Lister {
             devices: self.devices(held.get(&c.name)),
             cpu_ids: cpu_ids(self.context.cpus.exclusive(spec::uid(pod), &c.name)),
             memory: memory(self.context.memory.blocks(spec::uid(pod), &c.name)),
+            dynamic_resources: self.context.claims.told(pod, c).into_iter().map(claim).collect(),
         });
         api::PodResources {
             name: spec::name(pod).into(),

@@ -70,8 +70,8 @@ pub fn is_kept(pod: &Pod) -> bool {
     !spec::terminal_phase(pod.status.as_ref().and_then(|status| status.phase.as_deref()))
 }
 
-/// What is kept of a pod: what it asks for, or what it was given while it waits for that, and that it was admitted. Without the API nobody
-/// knows what it was given otherwise, and it would have at once what the node cannot give.
+/// What is kept of a pod: what it asks for, or what it was given while it waits for that, which claims were made for it, and that it was
+/// admitted. Without the API nobody knows what it was given otherwise, and it would have at once what the node cannot give.
 pub fn record(pod: &Pod) -> Pod {
     let mut pod = if given::waits(pod) { Arc::unwrap_or_clone(given::as_given(pod)) } else { pod.clone() };
     pod.metadata.managed_fields = None;
@@ -79,6 +79,8 @@ pub fn record(pod: &Pod) -> Pod {
         phase: status.phase,
         start_time: status.start_time,
         qos_class: status.qos_class,
+        resource_claim_statuses: status.resource_claim_statuses,
+        extended_resource_claim_status: status.extended_resource_claim_status,
         ..PodStatus::default()
     });
     pod
@@ -231,6 +233,14 @@ mod tests {
             assert_eq!(container.resources.unwrap().requests.unwrap()["cpu"].0, want);
             assert_eq!(kept.status.unwrap().conditions, None);
         }
+    }
+
+    #[test]
+    fn a_pod_is_kept_with_the_claims_that_were_made_for_it() {
+        let made = json!({"resourceClaimStatuses": [{"name": "a", "resourceClaimName": "p-a-x"}],
+            "extendedResourceClaimStatus": {"resourceClaimName": "p-extended", "requestMappings": []}});
+        let kept = record(&serde_json::from_value(json!({"metadata": {"uid": "u"}, "status": made})).unwrap());
+        assert_eq!(serde_json::to_value(kept.status).unwrap(), made);
     }
 
     #[test]

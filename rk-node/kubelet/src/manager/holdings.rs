@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{Handle, Manager};
 use crate::admission::{Refusal, unexpected};
+use crate::context::Shared;
 use crate::numa::TopologyPolicy;
 use crate::pod::spec;
 
@@ -18,6 +20,15 @@ fn with_comers(
 ) -> BTreeSet<String> {
     let comers = asked.keys().filter(|uid| !is_here(uid.as_str()));
     holders.iter().chain(comers).cloned().collect()
+}
+
+/// Has drivers take back what a pod without a worker claimed, unless something of it runs.
+async fn release(context: &Shared, uid: &str) {
+    if context.runtime.pod(uid).await.is_ok_and(|pod| !pod.anything_running())
+        && let Err(problem) = context.claims.unprepare(uid).await
+    {
+        tracing::info!(uid, "what a pod claimed that is gone stays for now: {problem}");
+    }
 }
 
 impl Manager {
@@ -72,9 +83,30 @@ impl Manager {
         }
     }
 
+    /// Has drivers take back what pods claimed that went while nobody watched.
+    pub(super) fn release_claims(&mut self) {
+        // Before all pods are known, one without a worker may run.
+        if !self.knows_all() || self.releasing.as_ref().is_some_and(|task| !task.is_finished()) {
+            return;
+        }
+        let holders = self.context.claims.holders();
+        let gone: Vec<String> = holders.into_iter().filter(|uid| !self.workers.contains_key(uid)).collect();
+        if gone.is_empty() {
+            return;
+        }
+        let context = self.context.clone();
+        // Drivers may take their time, which is nobody else's.
+        self.releasing = Some(AbortOnDropHandle::new(tokio::spawn(async move {
+            for uid in gone {
+                release(&context, &uid).await;
+            }
+        })));
+    }
+
     /// Has the pods look at themselves that hold devices: some have begun or ceased to work.
     pub(super) fn wake_holders(&self) {
-        let holds = |uid: &str| !self.context.devices.of_pod(uid).is_empty();
+        let claimants = self.context.claims.holders();
+        let holds = |uid: &str| claimants.contains(uid) || !self.context.devices.of_pod(uid).is_empty();
         let holders = self.workers.iter().filter(|(uid, _)| holds(uid));
         holders.for_each(|(_, handle)| handle.wake.notify_one());
     }

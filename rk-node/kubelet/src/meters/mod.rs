@@ -1,6 +1,7 @@
 //! What the kubelet counts of its own work, under the names that dashboards know (`pkg/kubelet/metrics/metrics.go`). It goes along with the
 //! handle of the runtime, which all have who work.
 
+mod claims;
 mod counter;
 mod entry;
 mod managers;
@@ -10,6 +11,7 @@ mod timing;
 
 use std::time::Duration;
 
+use claims::ClaimMeters;
 pub use counter::Counter;
 use entry::Entry;
 use managers::Managers;
@@ -105,6 +107,8 @@ pub struct Meters {
     pub entry: Entry,
     /// What pods ask of the managers of CPUs, memory and topology.
     pub managers: Managers,
+    /// Claims of devices.
+    pub claims: ClaimMeters,
     /// Resizes of pods.
     pub resizes: Resizes,
     /// Starts of pods, as who watches the API sees them.
@@ -223,6 +227,7 @@ impl Default for Meters {
             ),
             entry: Entry::default(),
             managers: Managers::default(),
+            claims: ClaimMeters::default(),
             resizes: Resizes::default(),
             starts: Starts::default(),
         }
@@ -283,7 +288,7 @@ impl Meters {
             &self.request_durations,
         ];
         let parts = [self.entry.timing(), self.managers.timing(), self.resizes.timing()];
-        parts.into_iter().chain(self.starts.timings()).chain(own)
+        parts.into_iter().chain(self.starts.timings()).chain(self.claims.timings()).chain(own)
     }
 }
 

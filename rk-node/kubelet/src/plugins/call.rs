@@ -4,17 +4,31 @@ use std::time::Duration;
 
 use tonic::{Response, Status};
 
+/// A call with a deadline.
+///
+/// # Errors
+/// What the plugin answered, or that it did not.
+pub async fn bounded<T>(
+    what: &str,
+    call: impl Future<Output = Result<Response<T>, Status>>,
+    limit: Duration,
+) -> Result<T, Status> {
+    let late = |_| Status::deadline_exceeded(format!("{what} took longer than {limit:?}"));
+    tokio::time::timeout(limit, call).await.map_err(late)?.map(Response::into_inner)
+}
+
+/// A failed call in gRPC's words.
+pub fn words(status: &Status) -> String {
+    format!("rpc error: code = {:?} desc = {}", status.code(), status.message())
+}
+
 /// A call with a deadline; the error is a text in gRPC's words.
 pub async fn timed<T>(
     what: &str,
     call: impl Future<Output = Result<Response<T>, Status>>,
     limit: Duration,
 ) -> Result<T, String> {
-    match tokio::time::timeout(limit, call).await {
-        Ok(Ok(answer)) => Ok(answer.into_inner()),
-        Ok(Err(status)) => Err(format!("rpc error: code = {:?} desc = {}", status.code(), status.message())),
-        Err(_) => Err(format!("rpc error: code = DeadlineExceeded desc = {what} took longer than {limit:?}")),
-    }
+    bounded(what, call, limit).await.map_err(|status| words(&status))
 }
 
 #[cfg(test)]

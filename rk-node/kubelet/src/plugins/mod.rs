@@ -5,5 +5,5 @@ mod call;
 mod registry;
 mod watch;
 
-pub use call::timed;
-pub use registry::register_loop;
+pub use call::{bounded, timed, words};
+pub use registry::{Takers, register_loop};

@@ -10,6 +10,7 @@ use tokio::time::{Instant, interval, timeout};
 use tonic::transport::Channel;
 
 use super::watch::{Sockets, changes, sockets};
+use crate::claims;
 use crate::volumes::{Driver, Drivers, NodeObject};
 
 /// How often the directory is read: one syscall or two.
@@ -19,14 +20,74 @@ const AGAIN: Duration = Duration::from_secs(10);
 /// Longest answer of a plugin.
 const ASK: Duration = Duration::from_secs(10);
 
+/// Who takes plugins on, by what these are for.
+pub struct Takers {
+    /// CSI drivers.
+    pub volumes: Drivers,
+    /// The object that tells which of these there are.
+    pub object: NodeObject,
+    /// DRA drivers.
+    pub claims: claims::Drivers,
+}
+
+/// A plugin that was taken on.
+#[derive(Debug)]
+enum Plugin {
+    /// A CSI driver, by its name.
+    Volumes(String),
+    /// One of a DRA driver's, by the driver's name and its own socket.
+    Claims(String, PathBuf),
+}
+
+impl Takers {
+    /// A plugin has gone; true when that makes the object wrong.
+    fn forget(&self, plugin: &Plugin) -> bool {
+        match plugin {
+            Plugin::Volumes(driver) => {
+                tracing::info!(%driver, "a CSI driver has gone");
+                self.volumes.remove(driver);
+                true
+            }
+            Plugin::Claims(driver, endpoint) => {
+                tracing::info!(%driver, endpoint = %endpoint.display(), "a plugin of a DRA driver has gone");
+                self.claims.remove(driver, endpoint);
+                false
+            }
+        }
+    }
+
+    async fn admit(&self, socket: &Path, info: PluginInfo) -> Result<Plugin, String> {
+        let endpoint = if info.endpoint.is_empty() { socket.to_owned() } else { PathBuf::from(&info.endpoint) };
+        match info.r#type.as_str() {
+            "CSIPlugin" => self.admit_volumes(info, endpoint).await,
+            "DRAPlugin" => {
+                self.claims.add(&info.name, &endpoint, &info.supported_versions)?;
+                tracing::info!(driver = %info.name, endpoint = %endpoint.display(), "a plugin of a DRA driver has registered");
+                Ok(Plugin::Claims(info.name, endpoint))
+            }
+            other => Err(format!("plugins of type {other:?} are not supported by this node")),
+        }
+    }
+
+    async fn admit_volumes(&self, info: PluginInfo, endpoint: PathBuf) -> Result<Plugin, String> {
+        if !info.supported_versions.iter().any(|v| v.trim_start_matches('v').starts_with("1.")) {
+            return Err(format!("none of its versions {:?} is supported: CSI 1.x is", info.supported_versions));
+        }
+        self.volumes.add(Driver::ask(&info.name, endpoint).await?);
+        self.object.write().await.inspect_err(|_| self.volumes.remove(&info.name))?;
+        tracing::info!(driver = %info.name, "a CSI driver has registered");
+        Ok(Plugin::Volumes(info.name))
+    }
+}
+
 /// Registers plugins for ever. `kubelet` is the kubelet's directory.
-pub async fn register_loop(kubelet: PathBuf, drivers: Drivers, object: NodeObject) {
+pub async fn register_loop(kubelet: PathBuf, takers: Takers) {
     let dir = kubelet.join("plugins_registry");
     if let Err(error) = std::fs::create_dir_all(&dir) {
         tracing::error!(dir = %dir.display(), "plugins cannot register: {error}");
     }
     let mut seen = Sockets::new();
-    let mut names: BTreeMap<PathBuf, String> = BTreeMap::new();
+    let mut taken: BTreeMap<PathBuf, Plugin> = BTreeMap::new();
     let mut again: BTreeMap<PathBuf, Instant> = BTreeMap::new();
     // The object is written once at the start, so that it names no driver that is not there.
     let mut unwritten = true;
@@ -37,21 +98,19 @@ pub async fn register_loop(kubelet: PathBuf, drivers: Drivers, object: NodeObjec
         let (gone, mut new) = changes(&seen, &now);
         for path in gone {
             again.remove(&path);
-            if let Some(name) = names.remove(&path) {
-                tracing::info!(driver = %name, "a CSI driver has gone");
-                drivers.remove(&name);
-                unwritten = true;
+            if let Some(plugin) = taken.remove(&path) {
+                unwritten |= takers.forget(&plugin);
             }
         }
         let due: Vec<_> = again.iter().filter(|(_, at)| **at <= Instant::now()).map(|(path, _)| path.clone()).collect();
         new.extend(due);
         for path in new {
             again.remove(&path);
-            match register(&path, &drivers, &object).await {
-                Ok(name) => {
-                    tracing::info!(driver = %name, "a CSI driver has registered");
-                    names.insert(path, name);
-                    unwritten = false;
+            match register(&path, &takers).await {
+                Ok(plugin) => {
+                    // Who takes a CSI driver on has written the object.
+                    unwritten &= matches!(plugin, Plugin::Claims(..));
+                    taken.insert(path, plugin);
                 }
                 Err(problem) => {
                     tracing::warn!(socket = %path.display(), "a plugin is not registered: {problem}");
@@ -61,7 +120,7 @@ pub async fn register_loop(kubelet: PathBuf, drivers: Drivers, object: NodeObjec
         }
         seen = now;
         if unwritten {
-            match object.write().await {
+            match takers.object.write().await {
                 Ok(()) => unwritten = false,
                 Err(problem) => tracing::debug!("{problem}"),
             }
@@ -69,29 +128,17 @@ pub async fn register_loop(kubelet: PathBuf, drivers: Drivers, object: NodeObjec
     }
 }
 
-/// Registers the plugin behind a socket and answers its name.
-async fn register(socket: &Path, drivers: &Drivers, object: &NodeObject) -> Result<String, String> {
+/// Registers the plugin behind a socket.
+async fn register(socket: &Path, takers: &Takers) -> Result<Plugin, String> {
     let mut client = RegistrationClient::new(rk_cri_api::connect(socket));
     let info = match timeout(ASK, client.get_info(InfoRequest {})).await {
         Ok(Ok(answer)) => answer.into_inner(),
         Ok(Err(status)) => return Err(format!("GetInfo: {}", status.message())),
         Err(_) => return Err(format!("GetInfo took longer than {ASK:?}")),
     };
-    let outcome = admit(socket, &info, drivers, object).await;
-    tell(&mut client, outcome.clone().err()).await;
-    outcome.map(|()| info.name)
-}
-
-async fn admit(socket: &Path, info: &PluginInfo, drivers: &Drivers, object: &NodeObject) -> Result<(), String> {
-    if info.r#type != "CSIPlugin" {
-        return Err(format!("plugins of type {:?} are not supported by this node", info.r#type));
-    }
-    if !info.supported_versions.iter().any(|v| v.trim_start_matches('v').starts_with("1.")) {
-        return Err(format!("none of its versions {:?} is supported: CSI 1.x is", info.supported_versions));
-    }
-    let endpoint = if info.endpoint.is_empty() { socket.to_owned() } else { PathBuf::from(&info.endpoint) };
-    drivers.add(Driver::ask(&info.name, endpoint).await?);
-    object.write().await.inspect_err(|_| drivers.remove(&info.name))
+    let outcome = takers.admit(socket, info).await;
+    tell(&mut client, outcome.as_ref().err().cloned()).await;
+    outcome
 }
 
 /// Tells the plugin how it went. A plugin that does not listen learns it by its missing calls.

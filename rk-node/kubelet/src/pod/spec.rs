@@ -170,18 +170,6 @@ pub fn may_restart(pod: &Pod, kind: Kind, container: &Container, exit_code: i32)
     }
 }
 
-/// What keeps a pod from beginning that claims devices of DRA drivers: nobody on this node prepares them, and without them it would be
-/// another pod. A claim of which the status says that none had to be made is none.
-pub fn unprepared(pod: &Pod) -> Option<String> {
-    let claims = pod.spec.as_ref().and_then(|s| s.resource_claims.as_deref()).unwrap_or_default();
-    let statuses = pod.status.as_ref().and_then(|s| s.resource_claim_statuses.as_deref()).unwrap_or_default();
-    let idle = |name: &str| statuses.iter().any(|claim| claim.name == name && claim.resource_claim_name.is_none());
-    let made = claims.iter().filter(|claim| claim.resource_claim_template_name.is_none() || !idle(&claim.name));
-    let names: Vec<&str> = made.map(|claim| claim.name.as_str()).collect();
-    let told = || format!("resource claims are not supported by this node: {}", names.join(", "));
-    (!names.is_empty()).then(told)
-}
-
 /// Whether the pod uses the host's network.
 pub fn host_network(pod: &Pod) -> bool {
     pod.spec.as_ref().and_then(|s| s.host_network).unwrap_or(false)
@@ -244,24 +232,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-
-    #[test]
-    fn a_pod_that_claims_devices_is_not_begun_without_them() {
-        let of = |claims: serde_json::Value| {
-            let spec = json!({"containers": [], "resourceClaims": claims});
-            unprepared(&serde_json::from_value(json!({"spec": spec})).unwrap())
-        };
-        assert_eq!(of(json!([])), None);
-        let told = of(json!([{"name": "gpu", "resourceClaimName": "c"}, {"name": "nic"}]));
-        assert_eq!(told.as_deref(), Some("resource claims are not supported by this node: gpu, nic"));
-        let claimed = |made: serde_json::Value| {
-            let claims = json!([{"name": "gpu", "resourceClaimTemplateName": "t"}]);
-            let pod = json!({"spec": {"containers": [], "resourceClaims": claims}, "status": {"resourceClaimStatuses": made}});
-            unprepared(&serde_json::from_value(pod).unwrap()).is_some()
-        };
-        assert!(claimed(json!([])) && claimed(json!([{"name": "gpu", "resourceClaimName": "c"}])));
-        assert!(!claimed(json!([{"name": "gpu"}])), "none had to be made");
-    }
 
     #[test]
     fn only_a_status_and_its_traces_do_not_make_another_pod() {

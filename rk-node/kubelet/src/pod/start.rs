@@ -248,6 +248,7 @@ impl Launch<'_> {
             self.add_limits(container, resources);
         }
         self.context.devices.provide(self.pod, container, &mut container_config).await.map_err(wrong)?;
+        self.context.claims.provide(self.pod, container, &mut container_config).map_err(wrong)?;
         // Last: every mount, whoever asked for it, shows the pod's ids.
         give_container_users(&mut container_config, users);
         let logs = log_directory(&self.context.options.dirs.pod_logs, self.pod).join(&container.name);

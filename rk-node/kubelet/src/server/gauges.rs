@@ -1,5 +1,7 @@
 //! Where resizes of pods and the CPUs of the node stand now.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::PodStatus;
 
 use super::metrics::Text;
@@ -54,8 +56,21 @@ fn tell(text: &mut Text, resizing: &Resizing, pool: Option<Pool>) {
     }
 }
 
+fn tell_claims(text: &mut Text, in_use: &BTreeMap<String, usize>) {
+    let name = "dra_resource_claims_in_use";
+    text.head(
+        name,
+        "Number of ResourceClaims that pods of the node have, by driver, and under <any> altogether.",
+        "gauge",
+    );
+    for (driver, count) in in_use {
+        text.sample(name, &[("driver_name", driver.as_str())], *count as f64);
+    }
+}
+
 /// Writes all of them.
 pub(super) fn write(text: &mut Text, state: &State) {
+    tell_claims(text, &state.context.claims.in_use());
     let status = |pod: &k8s_openapi::api::core::v1::Pod| {
         state.context.status.latest(spec::uid(pod)).or_else(|| pod.status.clone()).unwrap_or_default()
     };
@@ -94,6 +109,9 @@ mod tests {
         ] {
             assert!(text.as_str().lines().any(|told| told == line), "{line}: {}", text.as_str());
         }
+        let mut text = Text::default();
+        tell_claims(&mut text, &BTreeMap::from([("<any>".to_owned(), 2), ("d.example".to_owned(), 1)]));
+        assert!(text.as_str().contains("dra_resource_claims_in_use{driver_name=\"<any>\"} 2\n"), "{}", text.as_str());
         let mut text = Text::default();
         tell(&mut text, &found, None);
         assert!(!text.as_str().contains("cpu_manager"));

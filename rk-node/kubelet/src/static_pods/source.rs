@@ -84,6 +84,9 @@ pub fn parse(text: &str, path: &Path, source: &str, node: &str) -> Result<Pod, S
     if spec.service_account_name.as_ref().is_some_and(|n| !n.is_empty()) {
         return Err("static pods may not use a service account".into());
     }
+    if spec.resource_claims.as_ref().is_some_and(|claims| !claims.is_empty()) {
+        return Err("static pods may not reference resourceclaims".into());
+    }
     spec.node_name = Some(node.to_owned());
     // What the API server fills in for all others.
     spec.termination_grace_period_seconds.get_or_insert(DEFAULT_GRACE);
@@ -312,6 +315,8 @@ mod tests {
         write("torn.yaml", "apiVersion: v1\nkind: Pod\nmeta");
         write("empty.json", r#"{"metadata": {"name": "e"}, "spec": {"containers": []}}"#);
         write("account.yaml", &good.replace("{containers", "{serviceAccountName: a, containers"));
+        let claiming = "{resourceClaims: [{name: a, resourceClaimName: b}], containers";
+        write("claims.yaml", &good.replace("{containers", claiming));
         let of_address = watch::Sender::new(Fetched { heard: true, pods: Vec::new() });
         let mut manifests = Manifests {
             dir: dir.path().to_owned(),

@@ -45,7 +45,8 @@ struct Service {
     endpoint: PathBuf,
 }
 
-fn serve(socket: &Path, service: tonic::service::Routes) -> AbortOnDropHandle<()> {
+/// Serves behind a socket until the handle goes.
+pub fn serve(socket: &Path, service: tonic::service::Routes) -> AbortOnDropHandle<()> {
     std::fs::create_dir_all(socket.parent().unwrap()).unwrap();
     let listener = tokio::net::UnixListener::bind(socket).unwrap();
     let incoming = tokio_stream::wrappers::UnixListenerStream::new(listener);

@@ -78,7 +78,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("rk-openapi", &["rk-api"]),
     ("rk-zpages", &[]),
     ("rk-apiserver", &["rk-api", "rk-quota", "rk-cel", "rk-store", "rk-openapi", "rk-resolve", "rk-zpages"]),
-    ("rk-scheduler", &["rk-client", "rk-lenient", "rk-api"]),
+    ("rk-scheduler", &["rk-client", "rk-lenient", "rk-api", "rk-cel"]),
     ("rk-controllers", &["rk-client", "rk-watch", "rk-lenient", "rk-api", "rk-quota"]),
     (
         "rk-control",

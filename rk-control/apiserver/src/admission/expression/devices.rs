@@ -2,26 +2,8 @@
 
 use rk_api::meta::at;
 use rk_api::status::{FieldErrors, Path};
-use rk_cel::{Env, Fields, Type};
+use rk_cel::device::{LONGEST, compile};
 use serde_json::Value;
-
-/// Longest expression, in bytes; upstream's figure.
-const LONGEST: usize = 10 * 1024;
-
-/// What selectors may refer to.
-fn env() -> Env {
-    let by_domain = |values: Type| Type::map(Type::String, Type::map(Type::String, values));
-    let device = Fields::record(
-        "kubernetes.DRADevice",
-        vec![
-            ("driver", Type::String),
-            ("attributes", by_domain(Type::Dyn)),
-            ("capacity", by_domain(rk_cel::quantity())),
-            ("allowMultipleAllocations", Type::Bool),
-        ],
-    );
-    Env::new().with("device", device)
-}
 
 fn list<'a>(holder: &'a Value, key: &str) -> &'a [Value] {
     at(holder, &[key]).as_array().map(Vec::as_slice).unwrap_or_default()
@@ -31,7 +13,7 @@ fn list<'a>(holder: &'a Value, key: &str) -> &'a [Value] {
 pub(super) fn check(kind: &str, new: &Value, errors: &mut FieldErrors) {
     let (spec, path) = (at(new, &["spec"]), Path::new("spec"));
     match kind {
-        "DeviceClass" => selectors(spec, &env(), &path, errors),
+        "DeviceClass" => selectors(spec, &path, errors),
         "ResourceClaim" => claim(spec, &path, errors),
         "ResourceClaimTemplate" => claim(at(spec, &["spec"]), &path.child("spec"), errors),
         _ => {}
@@ -39,20 +21,19 @@ pub(super) fn check(kind: &str, new: &Value, errors: &mut FieldErrors) {
 }
 
 fn claim(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
-    let env = env();
     let all = path.child("devices");
     let all = all.child("requests");
     for (index, request) in list(at(spec, &["devices"]), "requests").iter().enumerate() {
         let path = all.index(index);
-        selectors(at(request, &["exactly"]), &env, &path.child("exactly"), errors);
+        selectors(at(request, &["exactly"]), &path.child("exactly"), errors);
         let alternatives = path.child("firstAvailable");
         for (index, alternative) in list(request, "firstAvailable").iter().enumerate() {
-            selectors(alternative, &env, &alternatives.index(index), errors);
+            selectors(alternative, &alternatives.index(index), errors);
         }
     }
 }
 
-fn selectors(holder: &Value, env: &Env, path: &Path<'_>, errors: &mut FieldErrors) {
+fn selectors(holder: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     let all = path.child("selectors");
     for (index, selector) in list(holder, "selectors").iter().enumerate() {
         // A selector without an expression is told of elsewhere.
@@ -64,13 +45,8 @@ fn selectors(holder: &Value, env: &Env, path: &Path<'_>, errors: &mut FieldError
             errors.too_long(&path, LONGEST);
             continue;
         }
-        match env.compile(written) {
-            Ok(program) if matches!(program.output(), Type::Bool) || program.output().is_dyn() => {}
-            Ok(program) => {
-                let why = format!("must evaluate to bool or the unknown type, not {}", program.output());
-                errors.invalid(&path, written, why);
-            }
-            Err(error) => errors.invalid(&path, written, error.to_string()),
+        if let Err(why) = compile(written) {
+            errors.invalid(&path, written, why);
         }
     }
 }

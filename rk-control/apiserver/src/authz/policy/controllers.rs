@@ -68,6 +68,15 @@ pub(super) const ROLES: &[RoleRow] = &[
         ],
     ),
     role(
+        "system:controller:device-taint-eviction-controller",
+        &[
+            "delete,get,list,watch core pods",
+            "patch,update core pods/status",
+            "get,list,watch resource.k8s.io deviceclasses,resourceclaims,resourceslices",
+            EVENTS,
+        ],
+    ),
+    role(
         "system:controller:disruption-controller",
         &[
             "get,list,watch apps,extensions deployments",
@@ -223,8 +232,8 @@ pub(super) const ROLES: &[RoleRow] = &[
             "get,list,watch core pods",
             "update core pods/finalizers",
             "create,delete,get,list,watch resource.k8s.io resourceclaims",
-            "patch,update resource.k8s.io resourceclaims,resourceclaims/status",
-            "update core pods/status",
+            "patch,update resource.k8s.io resourceclaims,resourceclaims/binding,resourceclaims/status",
+            "patch,update core pods/status",
             EVENTS,
         ],
     ),

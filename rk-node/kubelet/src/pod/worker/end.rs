@@ -107,6 +107,11 @@ impl Worker {
             self.stage = Stage::Resting;
             return Ok(Duration::ZERO);
         }
+        // Nothing of it runs any more, and nobody is told so before: whoever hears it may give its devices to others.
+        if let Err(problem) = self.context.claims.unprepare(spec::uid(&pod)).await {
+            tracing::warn!(pod = %spec::describe(&pod), "{problem}");
+            return Ok(RETRY);
+        }
         self.publish(&pod, &runtime, true, false);
         if let Err(problem) = self.context.volumes.tear_down(spec::uid(&pod)).await {
             tracing::warn!(pod = %spec::describe(&pod), "taking volumes down: {problem}");

@@ -48,21 +48,30 @@ impl Worker {
         !self.refused
     }
 
-    /// The pod's cgroup and volumes.
+    /// The pod's cgroup, volumes and claims.
     pub(super) async fn prepare(&mut self, pod: &Pod, ip: &str, runtime: &RuntimePod) -> Result<(), String> {
-        let warn = |reason: &str, what: &str, problem: &str| {
-            self.context.recorder.warning(&PodRef::of(pod), reason, format!("{what}: {problem}"));
-        };
         if let Err(error) = self.of_cgroup("create", |cgroups| cgroups.ensure_pod(pod)) {
-            let problem = error.to_string();
-            warn("FailedCreatePodContainer", "unable to ensure pod container exists", &problem);
-            return Err(problem);
+            let told = format!("unable to ensure pod container exists: {error}");
+            self.context.recorder.warning(&PodRef::of(pod), "FailedCreatePodContainer", told);
+            return Err(error.to_string());
         }
-        if let Some(problem) = spec::unprepared(pod) {
-            warn("FailedPrepareDynamicResources", "Failed to prepare dynamic resources", &problem);
-            return Err(problem);
+        self.mount(pod, ip, runtime).await?;
+        self.claim(pod, runtime).await
+    }
+
+    /// Has the pod's claims prepared, unless it goes on with what was.
+    async fn claim(&self, pod: &Pod, runtime: &RuntimePod) -> Result<(), String> {
+        let (context, desired) = (&self.context, &self.desired);
+        if runtime.active_sandbox().is_some() && context.claims.are_held(pod) {
+            return Ok(());
         }
-        self.mount(pod, ip, runtime).await
+        match unless_called(&context.evictions, pod, desired, context.claims.prepare(pod)).await {
+            Some(prepared) => prepared.inspect_err(|problem| {
+                let told = format!("Failed to prepare dynamic resources: {problem}");
+                context.recorder.warning(&PodRef::of(pod), "FailedPrepareDynamicResources", told);
+            }),
+            None => Err("it is to end".to_owned()),
+        }
     }
 
     /// The pod's volumes: those that are known, unless something was wrong.

@@ -24,7 +24,8 @@ impl Worker {
             let node = self.context.node.borrow();
             (node.host_ips.clone(), node.memory)
         };
-        let (probes, devices) = (self.probes.results(), self.context.devices.health(spec::uid(pod)));
+        let (probes, mut devices) = (self.probes.results(), self.context.devices.health(spec::uid(pod)));
+        self.context.claims.add_health(pod, &mut devices);
         let known = self.as_told(pod);
         let inputs = StatusInputs {
             pod: &known,
@@ -47,8 +48,9 @@ impl Worker {
         let computed = pod_status(&inputs);
         self.note_resized(pod, &computed);
         let mut shown = computed.clone();
-        if spec::terminal_phase(shown.phase.as_deref()) && runtime.anything_running() {
-            // A final phase promises that nothing runs any more (KEP-3329): until then the last one is kept.
+        let lasts = runtime.anything_running() || self.context.claims.has_any(spec::uid(pod));
+        if spec::terminal_phase(shown.phase.as_deref()) && lasts {
+            // A final phase promises that nothing runs any more (KEP-3329), and that devices are free: until then the last one is kept.
             let before = pod.status.as_ref().and_then(|s| s.phase.clone());
             shown.phase = before.or_else(|| Some("Running".into()));
         }
