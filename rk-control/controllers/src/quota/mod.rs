@@ -102,11 +102,13 @@ pub(crate) fn register(ctx: &Context) {
 }
 
 /// Whether a change of a quota asks for a count. Admission raises `used` before the object that it admits is stored: a count right
-/// then would miss that object and take the raise back, and too many would be let in.
+/// then would miss that object and take the raise back, and too many would be let in. What this loop wrote itself asks for none,
+/// either: admission charges a new quota as soon as it has a status. Limits in the status that are not those of the spec do.
 fn matters(change: &Change<ResourceQuota>) -> bool {
-    let hard = |quota: &ResourceQuota| quota.status.as_ref().and_then(|s| s.hard.clone());
+    let asked = |quota: &ResourceQuota| quota.spec.as_ref().and_then(|spec| spec.hard.clone()).unwrap_or_default();
+    let told = |quota: &ResourceQuota| quota.status.as_ref().and_then(|status| status.hard.clone()).unwrap_or_default();
     match change {
-        Change::Updated { old, new } => old.spec != new.spec || hard(old) != hard(new),
+        Change::Updated { old, new } => old.spec != new.spec || !same(&told(new), &asked(new)),
         Change::Added(_) | Change::Deleted(_) => true,
     }
 }
@@ -264,21 +266,20 @@ fn after(status: Option<&ResourceQuotaStatus>, used: &Usage) -> Outcome {
 }
 
 /// Compares amounts, not texts: the server may write them differently.
+fn same(a: &BTreeMap<String, Quantity>, b: &BTreeMap<String, Quantity>) -> bool {
+    let equal = |v: &Quantity, w: &Quantity| v.0 == w.0 || v.0.parse::<Amount>() == w.0.parse::<Amount>();
+    a.len() == b.len() && a.iter().all(|(name, v)| b.get(name).is_some_and(|w| equal(v, w)))
+}
+
+/// Whether a status says something else.
 fn differs(
     status: Option<&ResourceQuotaStatus>,
     hard: &BTreeMap<String, Quantity>,
     used: &BTreeMap<String, Quantity>,
 ) -> bool {
     let Some(status) = status else { return true };
-    let same = |a: Option<&BTreeMap<String, Quantity>>, b: &BTreeMap<String, Quantity>| {
-        a.is_some_and(|a| {
-            a.len() == b.len()
-                && a.iter().all(|(k, v)| {
-                    b.get(k).is_some_and(|w| v.0 == w.0 || v.0.parse::<Amount>() == w.0.parse::<Amount>())
-                })
-        })
-    };
-    !same(status.hard.as_ref(), hard) || !same(status.used.as_ref(), used)
+    let is = |told: Option<&BTreeMap<String, Quantity>>, counted| told.is_some_and(|told| same(told, counted));
+    !is(status.hard.as_ref(), hard) || !is(status.used.as_ref(), used)
 }
 
 #[cfg(test)]
@@ -299,7 +300,13 @@ mod tests {
         assert!(!to(quota("2", "2", "1")), "admission charged something");
         assert!(to(quota("3", "2", "0")), "the limit changed");
         assert!(to(quota("2", "9", "0")), "somebody wrote another limit into the status");
-        assert!(matters(&Change::Added(from)));
+        assert!(matters(&Change::Added(Arc::clone(&from))));
+        let fresh = Arc::new(ResourceQuota { status: None, ..(*from).clone() });
+        let first = Change::Updated { old: Arc::clone(&fresh), new: from };
+        assert!(!matters(&first), "the first count was written: admission charges from now on");
+        let repaired = Change::Updated { old: quota("2", "9", "0"), new: quota("2", "2", "0") };
+        assert!(!matters(&repaired), "the right limit is in the status again");
+        assert!(matters(&Change::Updated { old: Arc::clone(&fresh), new: fresh }), "nothing was counted yet");
     }
 
     #[test]
