@@ -309,11 +309,17 @@ async fn the_newer_events_and_the_older_ones_are_the_same_objects() {
     let older = admin.get("/api/v1/namespaces/default/events/e").await.ok();
     assert_eq!((&older["message"], &older["involvedObject"]["name"]), (&json!("it was tested"), &json!("p")));
     let patch = json!({"series": {"count": 2, "lastObservedTime": "2030-01-01T00:00:01.000000Z"}});
-    let patched = admin.patch(&format!("{newer}/e"), "application/merge-patch+json", &patch).await.ok();
+    let patched = admin.patch(&format!("{newer}/e"), "application/strategic-merge-patch+json", &patch).await.ok();
     assert_eq!(patched["series"]["count"], 2);
     let mut changed = admin.get(&format!("{newer}/e")).await.ok();
     changed["series"]["count"] = json!(100);
-    assert_eq!(admin.put(&format!("{newer}/e"), &changed).await.ok()["series"]["count"], 100);
+    changed["metadata"]["resourceVersion"] = json!("");
+    assert_eq!(admin.put(&format!("{newer}/e"), &changed).await.ok()["series"]["count"], 100, "whatever its version");
+    for (events, reporter) in [("/api/v1/namespaces/default/events", "source"), (newer, "reportingController")] {
+        let of = |name: &str| format!("{events}?fieldSelector={reporter}%3Dexample.com%2F{name}");
+        assert_eq!(admin.get(&of("test")).await.ok()["items"].as_array().map(Vec::len), Some(1), "{reporter}");
+        assert_eq!(admin.get(&of("other")).await.ok()["items"].as_array().map(Vec::len), Some(0), "{reporter}");
+    }
     assert_eq!(
         admin.get(&format!("{newer}?labelSelector=round%3Dtwo")).await.ok()["items"].as_array().unwrap().len(),
         1
