@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::Stream;
 use rk_plugin_api::device::device_plugin_server::{DevicePlugin, DevicePluginServer};
@@ -11,45 +11,61 @@ use rk_plugin_api::device::registration_client::RegistrationClient;
 use rk_plugin_api::device::*;
 use tokio_stream::StreamExt;
 use tokio_util::task::AbortOnDropHandle;
+use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
 use super::eventually;
+use super::fake_csi::serve;
 
 pub const RESOURCE: &str = "example.com/lamp";
 
-/// How often a plugin of this process was asked for devices.
-pub static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+type Answer<T> = Result<Response<T>, Status>;
 
-/// Whether plugins of this process give nothing away.
-pub static REFUSES: AtomicBool = AtomicBool::new(false);
-
-struct Service;
-
-/// Serves a plugin in `dir` and registers it with the kubelet there. It goes with the handle.
-pub async fn start_device_plugin(dir: &Path) -> AbortOnDropHandle<()> {
-    // A kubelet that begins takes all other sockets here away before it makes its own.
-    eventually("the kubelet's socket for plugins", 30, || async {
-        tokio::net::UnixStream::connect(dir.join("kubelet.sock")).await.map_err(|e| e.to_string())
-    })
-    .await;
-    let listener = tokio::net::UnixListener::bind(dir.join("lamp.sock")).unwrap();
-    let incoming = tokio_stream::wrappers::UnixListenerStream::new(listener);
-    let server =
-        tonic::transport::Server::builder().add_service(DevicePluginServer::new(Service)).serve_with_incoming(incoming);
-    let task = AbortOnDropHandle::new(tokio::spawn(async move { server.await.unwrap() }));
-    let mut kubelet = RegistrationClient::new(rk_cri_api::connect(dir.join("kubelet.sock")));
-    let wish = |resource: &str| RegisterRequest {
-        version: "v1beta1".into(),
-        endpoint: "lamp.sock".into(),
-        resource_name: resource.into(),
-        options: Some(DevicePluginOptions { pre_start_required: true, get_preferred_allocation_available: true }),
-    };
-    kubelet.register(wish("lamp")).await.expect_err("a resource of the project's own is nobody's to bring");
-    kubelet.register(wish(RESOURCE)).await.unwrap();
-    task
+#[derive(Default)]
+pub struct Seen {
+    /// How often devices were asked for.
+    pub allocations: usize,
+    /// None are given away, for this reason.
+    pub broken: Option<String>,
 }
 
-type Answer<T> = Result<Response<T>, Status>;
+/// The plugin; it goes with it.
+pub struct FakeDevice {
+    seen: Arc<Mutex<Seen>>,
+    _task: AbortOnDropHandle<()>,
+}
+
+struct Service {
+    seen: Arc<Mutex<Seen>>,
+}
+
+impl FakeDevice {
+    /// Serves the plugin in `dir` and registers it with the kubelet there.
+    pub async fn start(dir: &Path) -> Self {
+        // A kubelet that begins takes all other sockets here away before it makes its own.
+        eventually("the kubelet's socket for plugins", 30, || async {
+            tokio::net::UnixStream::connect(dir.join("kubelet.sock")).await.map_err(|e| e.to_string())
+        })
+        .await;
+        let seen = Arc::<Mutex<Seen>>::default();
+        let service = Service { seen: seen.clone() };
+        let task = serve(&dir.join("lamp.sock"), Routes::new(DevicePluginServer::new(service)));
+        let mut kubelet = RegistrationClient::new(rk_cri_api::connect(dir.join("kubelet.sock")));
+        let wish = |resource: &str| RegisterRequest {
+            version: "v1beta1".into(),
+            endpoint: "lamp.sock".into(),
+            resource_name: resource.into(),
+            options: Some(DevicePluginOptions { pre_start_required: true, get_preferred_allocation_available: true }),
+        };
+        kubelet.register(wish("lamp")).await.expect_err("a resource of the project's own is nobody's to bring");
+        kubelet.register(wish(RESOURCE)).await.unwrap();
+        Self { seen, _task: task }
+    }
+
+    pub fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 #[tonic::async_trait]
 impl DevicePlugin for Service {
@@ -75,9 +91,10 @@ impl DevicePlugin for Service {
     }
 
     async fn allocate(&self, request: Request<AllocateRequest>) -> Answer<AllocateResponse> {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        if REFUSES.load(Ordering::Relaxed) {
-            return Err(Status::unknown("no power"));
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.allocations += 1;
+        if let Some(problem) = &seen.broken {
+            return Err(Status::unknown(problem.clone()));
         }
         let ids = request.into_inner().container_requests.remove(0).devices_ids.join(",");
         Ok(Response::new(AllocateResponse {

@@ -1,10 +1,9 @@
 //! Restarts of all containers of a pod, as seen through a real control plane, and over restarts of the kubelet.
 
-mod support;
-
 use k8s_openapi::api::core::v1::PodStatus;
 use serde_json::json;
-use support::{Rig, ready};
+
+use crate::support::{Rig, ready};
 
 /// Whether every container of a pod that is ready restarted so often.
 fn restarted(status: &PodStatus, count: i32) -> bool {

@@ -1,14 +1,13 @@
 //! The kubelet between a real control plane and a runtime in memory: joining, pods and their ends, as seen through the API.
 
-mod support;
-
 use std::path::Path;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Node, PodStatus};
 use kube::api::{Api, DeleteParams, LogParams, PostParams};
 use serde_json::json;
-use support::{Rig, eventually, options, ready, waiting};
+
+use crate::support::{Rig, eventually, options, ready, waiting};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pod_runs_survives_a_restart_of_the_kubelet_and_ends_gracefully() {

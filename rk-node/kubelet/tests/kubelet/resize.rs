@@ -1,11 +1,10 @@
 //! Resizes that come while a pod's worker is at something else, through a real control plane.
 
-mod support;
-
 use k8s_openapi::api::core::v1::{Node, Pod, PodStatus};
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use serde_json::json;
-use support::{Rig, eventually, ready};
+
+use crate::support::{Rig, eventually, ready};
 
 /// Turns the readiness of what is probed by `unready` over; its worker tells of that, whatever it is at.
 fn turn_over(rig: &Rig) {

@@ -1,7 +1,5 @@
 //! What a node renews and tells of itself: certificates by the cluster's own signer, events.
 
-mod support;
-
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -12,8 +10,9 @@ use rcgen::{CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpos
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use serde_json::json;
-use support::{Rig, eventually, ready};
 use x509_parser::prelude::{FromDer, X509Certificate};
+
+use crate::support::{Rig, eventually, ready};
 
 /// The life of the certificates; four fifths of it have passed twelve seconds after the start of a test.
 const LIFE: Duration = Duration::from_secs(165);

@@ -1,12 +1,11 @@
 //! What the node adds of its own to pods of the API: static pods, and volumes of plugins, as seen through a real control plane.
 
-mod support;
-
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod, PodStatus};
 use k8s_openapi::api::storage::v1::{CSIDriver, CSINode};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
-use support::{FakeCsi, Rig, eventually, ready};
+
+use crate::support::{DRIVER, FakeCsi, Rig, eventually, ready};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_static_pod_runs_is_shown_and_goes_with_its_manifest() {
@@ -227,7 +226,7 @@ async fn volumes_of_a_csi_driver_are_staged_published_and_taken_away() {
         driver.seen().registered.clone().filter(|(good, _)| *good).ok_or_else(|| "nothing heard".to_owned())
     })
     .await;
-    let name = support::DRIVER;
+    let name = DRIVER;
     let object = json!({"metadata": {"name": name}, "spec": {"attachRequired": false, "podInfoOnMount": true,
         "volumeLifecycleModes": ["Persistent", "Ephemeral"]}});
     create::<CSIDriver>(&rig, object).await;

@@ -1,12 +1,11 @@
 //! Volumes that cannot be had, and such that are images, through a real control plane.
 
-mod support;
-
 use std::time::Duration;
 
 use rk_kubelet::ImageGc;
 use serde_json::json;
-use support::{Rig, eventually, ready};
+
+use crate::support::{Rig, eventually, ready};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_volume_that_cannot_be_had_keeps_no_other_from_its_place() {

@@ -1,7 +1,5 @@
 //! Static pods from an address, as seen through a real control plane.
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,10 +8,11 @@ use k8s_openapi::api::core::v1::Node;
 use kube::api::Api;
 use rk_kubelet::PodUrl;
 use serde_json::{Value, json};
-use support::{RESOURCE, Rig, eventually, ready};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
+
+use crate::support::{FakeDevice, RESOURCE, Rig, eventually, ready};
 
 /// A server that answers every request alike.
 struct Server {
@@ -165,7 +164,7 @@ async fn a_pod_of_an_address_that_answers_late_keeps_its_devices_and_runs_on() {
         tokio::net::UnixStream::connect(plugins.join("kubelet.sock")).await.map_err(|e| e.to_string())
     })
     .await;
-    let _plugin = support::start_device_plugin(&plugins).await;
+    let _plugin = FakeDevice::start(&plugins).await;
     let nodes: Api<Node> = Api::all(rig.control.client.clone());
     eventually("the node counts the devices", 60, || async {
         let status = nodes.get("node-a").await.map_err(|e| e.to_string())?.status.unwrap_or_default();

@@ -1,21 +1,18 @@
 //! Devices of plugins in pods, through a real control plane.
 
-mod support;
-
-use std::sync::atomic::Ordering;
-
 use k8s_openapi::api::core::v1::{Node, PodStatus};
 use kube::api::Api;
 use rk_plugin_api::podresources::ListPodResourcesRequest;
 use rk_plugin_api::podresources::pod_resources_lister_client::PodResourcesListerClient;
 use serde_json::json;
-use support::{ALLOCATIONS, REFUSES, RESOURCE, Rig, eventually, ready};
+
+use crate::support::{FakeDevice, RESOURCE, Rig, eventually, ready};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn devices_of_a_plugin_are_counted_given_once_and_told_of() {
     let mut rig = Rig::new().await;
     let kubelet = rig.options.dirs.kubelet.clone();
-    let plugin = support::start_device_plugin(&kubelet.join("device-plugins")).await;
+    let plugin = FakeDevice::start(&kubelet.join("device-plugins")).await;
     let nodes: Api<Node> = Api::all(rig.control.client.clone());
     let amounts = async |all: &str, good: &str| {
         eventually("the node counts the devices", 60, || async {
@@ -51,7 +48,7 @@ async fn devices_of_a_plugin_are_counted_given_once_and_told_of() {
     rig.cri.exit("one", "c", 1);
     let again = |s: &PodStatus| ready(s) && s.container_statuses.as_ref().is_some_and(|c| c[0].restart_count == 1);
     rig.status("one", "its container runs again", 60, again).await;
-    assert_eq!(ALLOCATIONS.load(Ordering::Relaxed), 1, "the plugin is asked once");
+    assert_eq!(plugin.seen().allocations, 1, "the plugin is asked once");
     // The allocation outlives the kubelet: another pod cannot have the device.
     rig.kubelet = None;
     drop(plugin);
@@ -69,7 +66,7 @@ async fn devices_of_a_plugin_are_counted_given_once_and_told_of() {
         tokio::net::UnixStream::connect(kubelet.join("device-plugins/kubelet.sock")).await.map_err(|e| e.to_string())
     })
     .await;
-    let _plugin = support::start_device_plugin(&kubelet.join("device-plugins")).await;
+    let plugin = FakeDevice::start(&kubelet.join("device-plugins")).await;
     amounts("3", "2").await;
     let mut lister = PodResourcesListerClient::new(rk_cri_api::connect(kubelet.join("pod-resources/kubelet.sock")));
     let told = eventually("the pod's devices are told", 30, || {
@@ -90,7 +87,7 @@ async fn devices_of_a_plugin_are_counted_given_once_and_told_of() {
     drop(lister.list(ListPodResourcesRequest {}).await);
     // A plugin that gives nothing away fails the pod before anything of it begins; what it held is another's afterwards.
     let over = |s: &PodStatus| s.phase.as_deref() == Some("Failed");
-    REFUSES.store(true, Ordering::Relaxed);
+    plugin.seen().broken = Some("no power".into());
     rig.create("three", wants("1")).await;
     let refused = rig.status("three", "the pod is not taken", 60, over).await;
     let why = "Allocate failed due to rpc error: code = Unknown desc = no power, which is unexpected";
@@ -98,7 +95,7 @@ async fn devices_of_a_plugin_are_counted_given_once_and_told_of() {
     assert_eq!(refused.message, Some(format!("Pod was rejected: {why}")));
     assert!(!rig.cri.state().containers.iter().any(|c| c.config.labels["io.kubernetes.pod.name"] == "three"));
     rig.warned("three", why).await;
-    REFUSES.store(false, Ordering::Relaxed);
+    plugin.seen().broken = None;
     rig.create("four", wants("1")).await;
     rig.status("four", "the pod has the device", 60, ready).await;
 }

@@ -1,7 +1,5 @@
 //! Claims of a DRA driver's devices in pods, through a real control plane; the test allocates, as some scheduler would.
 
-mod support;
-
 use k8s_openapi::api::core::v1::{PodStatus, ResourceHealth};
 use k8s_openapi::api::resource::v1::{ResourceClaim, ResourceSlice};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
@@ -9,7 +7,8 @@ use rk_plugin_api::dra_health::HealthStatus;
 use rk_plugin_api::podresources::ListPodResourcesRequest;
 use rk_plugin_api::podresources::pod_resources_lister_client::PodResourcesListerClient;
 use serde_json::{Value, json};
-use support::{FakeDra, LAMPS, Rig, eventually, ready};
+
+use crate::support::{FakeDra, LAMPS, Rig, eventually, ready};
 
 /// Makes a claim of a lamp and answers with its UID.
 async fn claim(rig: &Rig, name: &str) -> String {

@@ -1,12 +1,11 @@
 //! A machine that goes off, and one whose API is away when it comes back: what its pods do then.
 
-mod support;
-
 use std::time::Duration;
 
 use rk_kubelet::ShutdownGrace;
 use serde_json::json;
-use support::{Rig, eventually, ready};
+
+use crate::support::{Rig, eventually, ready};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pods_end_in_turn_with_the_machine_and_those_that_come_then_are_refused() {

@@ -1,16 +1,15 @@
 //! Pods that go in favour of others, through a real control plane.
 
-mod support;
-
 use k8s_openapi::api::core::v1::Node;
 use kube::api::Api;
 use serde_json::json;
-use support::{RESOURCE, Rig, eventually, ready};
+
+use crate::support::{FakeDevice, RESOURCE, Rig, eventually, ready};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn devices_of_a_pod_that_goes_in_favour_of_another_are_its_own_until_it_has_ended() {
     let rig = Rig::new().await;
-    let _plugin = support::start_device_plugin(&rig.options.dirs.kubelet.join("device-plugins")).await;
+    let _plugin = FakeDevice::start(&rig.options.dirs.kubelet.join("device-plugins")).await;
     let nodes: Api<Node> = Api::all(rig.control.client.clone());
     let cpu = eventually("the node counts the devices", 60, || async {
         let status = nodes.get("node-a").await.map_err(|e| e.to_string())?.status.unwrap_or_default();

@@ -22,8 +22,6 @@ pub struct Seen {
     pub calls: Vec<(&'static str, String)>,
     /// The last publication's context.
     pub context: HashMap<String, String>,
-    /// The last publication's secrets.
-    pub secrets: HashMap<String, String>,
     /// What the kubelet said of the registration.
     pub registered: Option<(bool, String)>,
     /// Publishing fails with this.
@@ -138,7 +136,6 @@ impl Node for Service {
             return Err(Status::internal(problem.clone()));
         }
         seen.context = request.volume_context;
-        seen.secrets = request.secrets;
         std::fs::create_dir_all(&request.target_path)?;
         std::fs::write(Path::new(&request.target_path).join("of-driver"), request.volume_id)?;
         Ok(Response::new(NodePublishVolumeResponse {}))

@@ -1,11 +1,10 @@
 //! Containers that are to begin anew and cannot, through a real control plane.
 
-mod support;
-
 use k8s_openapi::api::core::v1::{ConfigMap, PodStatus};
 use kube::api::{Api, DeleteParams, PostParams};
 use serde_json::json;
-use support::{Rig, eventually, ready};
+
+use crate::support::{Rig, eventually, ready};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_come_back_is_not_ended() {
