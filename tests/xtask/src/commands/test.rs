@@ -164,6 +164,7 @@ fn failures(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::ffi::OsStr;
     use std::path::PathBuf;
 
     const LOG: &str = "running 2 tests\ntest a ... ok\ntest b ... FAILED\n\nfailures:\n\n---- b stdout ----\nboom\n\nfailures:\n    b\n\n\
@@ -181,15 +182,36 @@ mod tests {
         assert!(told.contains("boom") && !told.contains("test a"), "{told}");
     }
 
-    /// The files `tests/*.rs` of all crates below `dir`.
+    /// The name of the test program whose root a file is, as cargo finds it.
+    fn program(path: &Path) -> Option<&OsStr> {
+        let root = if path.ends_with("main.rs") { path.parent()? } else { path };
+        let found = path.extension()? == "rs" && root.parent()?.ends_with("tests");
+        if found { root.file_stem() } else { None }
+    }
+
+    /// The roots of the test programs of all crates below `dir`.
     fn test_files(dir: &Path, into: &mut Vec<PathBuf>) {
         for entry in std::fs::read_dir(dir).unwrap().map(Result::unwrap) {
             let (path, name) = (entry.path(), entry.file_name());
             if entry.file_type().unwrap().is_dir() && name != "target" && !name.to_string_lossy().starts_with('.') {
                 test_files(&path, into);
-            } else if path.extension().is_some_and(|e| e == "rs") && dir.ends_with("tests") {
+            } else if program(&path).is_some() {
                 into.push(path);
             }
+        }
+    }
+
+    #[test]
+    fn programs_are_found_where_cargo_finds_them() {
+        let cases = [
+            ("a/tests/boot.rs", Some("boot")),
+            ("a/tests/boot/main.rs", Some("boot")),
+            ("a/tests/boot/mod.rs", None),
+            ("a/tests/boot.py", None),
+            ("a/src/main.rs", None),
+        ];
+        for (path, name) in cases {
+            assert_eq!(program(Path::new(path)), name.map(OsStr::new), "{path}");
         }
     }
 
@@ -200,7 +222,7 @@ mod tests {
         test_files(root, &mut files);
         let ours = root.join("tests/tests");
         for tier in TIERS {
-            let mut named = files.iter().filter(|path| path.file_stem().is_some_and(|stem| stem == tier));
+            let mut named = files.iter().filter(|path| program(path).is_some_and(|name| name == tier));
             assert!(
                 named.all(|path| path.starts_with(&ours)),
                 "another crate has a test {tier}, and the tier runs it, too"

@@ -1,0 +1,52 @@
+//! A client that is refused its answer takes it that nothing was done.
+
+use serde_json::json;
+
+use crate::support::{Client, Cluster, MAPS, PODS, config_map, pod};
+
+const MERGE: &str = "application/merge-patch+json";
+const APPLY: &str = "application/apply-patch+yaml";
+
+/// Objects as they are, with their revisions.
+async fn present(admin: &Client, places: &[String]) -> Vec<serde_json::Value> {
+    let mut found = Vec::new();
+    for place in places {
+        found.push(admin.get(place).await.ok());
+    }
+    found
+}
+
+#[tokio::test]
+async fn what_cannot_be_answered_is_not_done() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    admin.create(MAPS, &config_map("kept", json!({"k": "v"}))).await.ok();
+    admin.create(PODS, &pod("kept")).await.ok();
+    let places = [format!("{MAPS}/kept"), format!("{PODS}/kept")];
+    let [map, own] = &places;
+    let before = present(&admin, &places).await;
+
+    let unknown = cluster.admin().with("accept", "application/unknown");
+    let (new, changed) = (config_map("new", json!({})), config_map("kept", json!({"k": "w"})));
+    let labels = json!({"metadata": {"labels": {"a": "b"}}});
+    let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "kept"}});
+    let binding = json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "kept"}, "target": {"kind": "Node", "name": "n"}});
+    for answer in [
+        unknown.create(MAPS, &new).await,
+        unknown.patch(&format!("{MAPS}/new?fieldManager=m"), APPLY, &new).await,
+        unknown.put(map, &changed).await,
+        unknown.patch(map, MERGE, &labels).await,
+        unknown.delete(map).await,
+        unknown.delete(MAPS).await,
+        unknown.patch(&format!("{own}/status"), MERGE, &json!({"status": {"reason": "r"}})).await,
+        unknown.create(&format!("{own}/eviction"), &eviction).await,
+        unknown.create(&format!("{own}/binding"), &binding).await,
+    ] {
+        assert_eq!(answer.failure().0, 406);
+    }
+    let rows = cluster.admin().with("accept", "application/json;as=Table;v=v1;g=meta.k8s.io");
+    assert_eq!(rows.create(&format!("{MAPS}?includeObject=Everything"), &new).await.failure().0, 400);
+    assert_eq!(present(&admin, &places).await, before);
+    assert_eq!(admin.get(&format!("{MAPS}/new")).await.failure().0, 404);
+    assert_eq!(rows.create(MAPS, &new).await.ok()["kind"], "Table", "what can be answered is done");
+}

@@ -1,0 +1,17 @@
+//! The control plane as a process of its own, as its clients and kubectl see it.
+//!
+//! One program, since each would be linked with a client of every kind.
+
+mod behaviours;
+mod claims_bound;
+mod clock;
+mod cluster;
+mod devices;
+mod encryption;
+mod lifecycle;
+mod lives;
+mod ordered;
+mod places;
+mod replicas;
+mod two_planes;
+mod workloads;

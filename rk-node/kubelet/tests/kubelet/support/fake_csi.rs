@@ -1,0 +1,192 @@
+//! A small CSI driver that keeps volumes in directories, with its registration, behind the real stubs.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rk_plugin_api::csi::node_server::{Node, NodeServer};
+use rk_plugin_api::csi::node_service_capability::{Rpc, Type, rpc};
+use rk_plugin_api::csi::*;
+use rk_plugin_api::registration::registration_server::{Registration, RegistrationServer};
+use rk_plugin_api::registration::{InfoRequest, PluginInfo, RegistrationStatus, RegistrationStatusResponse};
+use tokio_util::task::AbortOnDropHandle;
+use tonic::{Request, Response, Status};
+
+pub const DRIVER: &str = "directories.csi.example";
+
+type Answer<T> = Result<Response<T>, Status>;
+
+#[derive(Default)]
+pub struct Seen {
+    /// Names of calls that change something, in order, with the volume.
+    pub calls: Vec<(&'static str, String)>,
+    /// The last publication's context.
+    pub context: HashMap<String, String>,
+    /// What the kubelet said of the registration.
+    pub registered: Option<(bool, String)>,
+    /// Publishing fails with this.
+    pub broken: Option<String>,
+    /// Bytes of every volume.
+    pub size: i64,
+}
+
+/// The driver; it and its sockets go with it.
+pub struct FakeCsi {
+    seen: Arc<Mutex<Seen>>,
+    sockets: [PathBuf; 2],
+    _tasks: [AbortOnDropHandle<()>; 2],
+}
+
+#[derive(Clone)]
+struct Service {
+    seen: Arc<Mutex<Seen>>,
+    endpoint: PathBuf,
+}
+
+/// Serves behind a socket until the handle goes.
+pub fn serve(socket: &Path, service: tonic::service::Routes) -> AbortOnDropHandle<()> {
+    std::fs::create_dir_all(socket.parent().unwrap()).unwrap();
+    let listener = tokio::net::UnixListener::bind(socket).unwrap();
+    let incoming = tokio_stream::wrappers::UnixListenerStream::new(listener);
+    let server = tonic::transport::Server::builder().add_routes(service).serve_with_incoming(incoming);
+    AbortOnDropHandle::new(tokio::spawn(async move { server.await.unwrap() }))
+}
+
+impl FakeCsi {
+    /// Starts the driver below the kubelet's directory.
+    pub fn start(kubelet: &Path) -> Self {
+        let seen = Arc::<Mutex<Seen>>::default();
+        let endpoint = kubelet.join("plugins").join(DRIVER).join("csi.sock");
+        let registry = kubelet.join("plugins_registry").join(format!("{DRIVER}-reg.sock"));
+        let service = Service { seen: seen.clone(), endpoint: endpoint.clone() };
+        let node = serve(&endpoint, tonic::service::Routes::new(NodeServer::new(service.clone())));
+        let registration = serve(&registry, tonic::service::Routes::new(RegistrationServer::new(service)));
+        Self { seen, sockets: [registry, endpoint], _tasks: [registration, node] }
+    }
+
+    pub fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn calls(&self) -> Vec<&'static str> {
+        self.seen().calls.iter().map(|(name, _)| *name).collect()
+    }
+}
+
+impl Drop for FakeCsi {
+    fn drop(&mut self) {
+        self.sockets.iter().for_each(|socket| drop(std::fs::remove_file(socket)));
+    }
+}
+
+impl Service {
+    fn note(&self, call: &'static str, volume: &str) -> MutexGuard<'_, Seen> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.calls.push((call, volume.to_owned()));
+        seen
+    }
+}
+
+#[tonic::async_trait]
+impl Registration for Service {
+    async fn get_info(&self, _: Request<InfoRequest>) -> Answer<PluginInfo> {
+        Ok(Response::new(PluginInfo {
+            r#type: "CSIPlugin".into(),
+            name: DRIVER.into(),
+            endpoint: self.endpoint.to_string_lossy().into_owned(),
+            supported_versions: vec!["1.0.0".into()],
+        }))
+    }
+
+    async fn notify_registration_status(
+        &self,
+        request: Request<RegistrationStatus>,
+    ) -> Answer<RegistrationStatusResponse> {
+        let status = request.into_inner();
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).registered =
+            Some((status.plugin_registered, status.error));
+        Ok(Response::new(RegistrationStatusResponse {}))
+    }
+}
+
+#[tonic::async_trait]
+impl Node for Service {
+    async fn node_stage_volume(&self, request: Request<NodeStageVolumeRequest>) -> Answer<NodeStageVolumeResponse> {
+        let request = request.into_inner();
+        assert!(Path::new(&request.staging_target_path).is_dir(), "the staging path is made by the kubelet");
+        drop(self.note("stage", &request.volume_id));
+        Ok(Response::new(NodeStageVolumeResponse {}))
+    }
+
+    async fn node_unstage_volume(
+        &self,
+        request: Request<NodeUnstageVolumeRequest>,
+    ) -> Answer<NodeUnstageVolumeResponse> {
+        drop(self.note("unstage", &request.into_inner().volume_id));
+        Ok(Response::new(NodeUnstageVolumeResponse {}))
+    }
+
+    async fn node_publish_volume(
+        &self,
+        request: Request<NodePublishVolumeRequest>,
+    ) -> Answer<NodePublishVolumeResponse> {
+        let request = request.into_inner();
+        let mut seen = self.note("publish", &request.volume_id);
+        if let Some(problem) = &seen.broken {
+            return Err(Status::internal(problem.clone()));
+        }
+        seen.context = request.volume_context;
+        std::fs::create_dir_all(&request.target_path)?;
+        std::fs::write(Path::new(&request.target_path).join("of-driver"), request.volume_id)?;
+        Ok(Response::new(NodePublishVolumeResponse {}))
+    }
+
+    async fn node_unpublish_volume(
+        &self,
+        request: Request<NodeUnpublishVolumeRequest>,
+    ) -> Answer<NodeUnpublishVolumeResponse> {
+        let request = request.into_inner();
+        drop(self.note("unpublish", &request.volume_id));
+        std::fs::remove_dir_all(&request.target_path)?;
+        Ok(Response::new(NodeUnpublishVolumeResponse {}))
+    }
+
+    async fn node_get_volume_stats(
+        &self,
+        request: Request<NodeGetVolumeStatsRequest>,
+    ) -> Answer<NodeGetVolumeStatsResponse> {
+        let known = Path::new(&request.into_inner().volume_path).join("of-driver").exists();
+        let total = self.seen.lock().unwrap_or_else(PoisonError::into_inner).size;
+        let bytes = VolumeUsage { total, available: total - 100, used: 100, unit: volume_usage::Unit::Bytes as i32 };
+        if !known {
+            return Err(Status::not_found("no such volume"));
+        }
+        Ok(Response::new(NodeGetVolumeStatsResponse { usage: vec![bytes], volume_condition: None }))
+    }
+
+    async fn node_expand_volume(&self, request: Request<NodeExpandVolumeRequest>) -> Answer<NodeExpandVolumeResponse> {
+        let request = request.into_inner();
+        let wanted = request.capacity_range.unwrap_or_default().required_bytes;
+        assert!(Path::new(&request.volume_path).join("of-driver").exists(), "what grows is published");
+        self.note("expand", &request.volume_id).size = wanted;
+        Ok(Response::new(NodeExpandVolumeResponse { capacity_bytes: wanted }))
+    }
+
+    async fn node_get_capabilities(
+        &self,
+        _: Request<NodeGetCapabilitiesRequest>,
+    ) -> Answer<NodeGetCapabilitiesResponse> {
+        let can = [rpc::Type::StageUnstageVolume, rpc::Type::ExpandVolume, rpc::Type::GetVolumeStats];
+        let capability = |can: rpc::Type| NodeServiceCapability { r#type: Some(Type::Rpc(Rpc { r#type: can as i32 })) };
+        Ok(Response::new(NodeGetCapabilitiesResponse { capabilities: can.map(capability).to_vec() }))
+    }
+
+    async fn node_get_info(&self, _: Request<NodeGetInfoRequest>) -> Answer<NodeGetInfoResponse> {
+        let segments = HashMap::from([("topology.csi.example/rack".to_owned(), "r1".to_owned())]);
+        Ok(Response::new(NodeGetInfoResponse {
+            node_id: "node-a-of-driver".into(),
+            max_volumes_per_node: 7,
+            accessible_topology: Some(Topology { segments }),
+        }))
+    }
+}

@@ -1,0 +1,44 @@
+//! Volumes that cannot be had, and such that are images, through a real control plane.
+
+use std::time::Duration;
+
+use rk_kubelet::ImageGc;
+use serde_json::json;
+
+use crate::support::{Rig, eventually, ready};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_volume_that_cannot_be_had_keeps_no_other_from_its_place() {
+    let rig = Rig::new().await;
+    let volumes = json!([{"name": "conf", "configMap": {"name": "none"}}, {"name": "room", "emptyDir": {}}]);
+    let container = json!({"name": "c", "image": "img:1", "command": ["run"]});
+    rig.create("waits", json!({"containers": [container], "volumes": volumes})).await;
+    let uid = rig.pods().get("waits").await.unwrap().metadata.uid.unwrap();
+    let place = rig.options.dirs.kubelet.join("pods").join(uid).join("volumes/kubernetes.io~empty-dir/room");
+    eventually("the other volume is there", 30, || async {
+        if place.is_dir() { Ok(()) } else { Err(format!("no {}", place.display())) }
+    })
+    .await;
+    assert!(rig.cri.running("waits").is_empty(), "a volume is missing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_that_a_volume_shows_is_used_when_its_kubelet_begins_anew() {
+    let mut rig = Rig::new().await;
+    let container =
+        json!({"name": "c", "image": "img:1", "command": ["run"], "volumeMounts": [{"name": "v", "mountPath": "/v"}]});
+    let volumes = json!([{"name": "v", "image": {"reference": "data:1"}}]);
+    rig.create("shows", json!({"containers": [container], "volumes": volumes})).await;
+    rig.status("shows", "the pod is ready", 60, ready).await;
+    rig.kubelet = None;
+    rig.cri.state().images.push("unused:1".to_owned());
+    // Whatever nobody uses goes at once.
+    rig.options.image_gc = ImageGc { high: 0, low: 0, youngest: Duration::ZERO, oldest: Duration::ZERO };
+    rig.start_kubelet();
+    let removed = eventually("what nobody uses is removed", 60, || async {
+        let removed = rig.cri.state().removed_images.clone();
+        if removed.iter().any(|image| image == "unused:1") { Ok(removed) } else { Err(format!("{removed:?}")) }
+    })
+    .await;
+    assert!(!removed.iter().any(|image| image == "data:1"), "{removed:?}");
+}
