@@ -235,7 +235,8 @@ impl Controller {
             .collect();
         let new: Vec<Pod> = plan.create.iter().take(BURST).filter_map(|node| new_pod(set, node, hash)).collect();
         let failed = crate::replicas::delete_pods(set, &self.pods, &self.recorder, &victims).await;
-        crate::replicas::create_in_batches(set, &self.pods, &self.recorder, new).await.or(failed)
+        let made = crate::replicas::create_in_batches(set, &self.sets, &self.pods, &self.recorder, new).await;
+        made.err().or(failed)
     }
 }
 

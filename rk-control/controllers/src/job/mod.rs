@@ -196,12 +196,13 @@ impl Controller {
 
     async fn grow(&self, job: &Job, tally: &Tally, count: usize, status: &mut JobStatus) -> Option<kube::Error> {
         let new = pod::build(job, tally, count.min(BURST), Timestamp::now());
-        let made = new.len();
-        let error = crate::replicas::create_in_batches(job, &self.pods, &self.recorder, new).await;
-        if error.is_none() {
-            status.active = Some(status.active.unwrap_or(0) + made as i32).filter(|n| *n > 0);
+        match crate::replicas::create_in_batches(job, &self.jobs, &self.pods, &self.recorder, new).await {
+            Ok(made) => {
+                status.active = Some(status.active.unwrap_or(0) + made as i32).filter(|n| *n > 0);
+                None
+            }
+            Err(error) => Some(error),
         }
-        error
     }
 
     async fn shrink(&self, job: &Job, tally: &Tally, count: usize, status: &mut JobStatus) -> Option<kube::Error> {

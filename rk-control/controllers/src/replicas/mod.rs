@@ -80,7 +80,8 @@ impl<K: Replicated> Controller<K> {
                     rk_client::controller_ref(set.as_ref()),
                 );
                 let pods = vec![pod; count.min(BURST)];
-                let error = create_in_batches(set.as_ref(), &self.pods, &self.recorder, pods).await?;
+                let made = create_in_batches(set.as_ref(), &self.sets, &self.pods, &self.recorder, pods).await;
+                let error = made.err()?;
                 Some(Failure { reason: "FailedCreate", error })
             }
             plan::Step::Delete(count) => {
