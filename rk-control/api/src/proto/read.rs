@@ -13,6 +13,9 @@ use crate::schema::{Schema, Ty, Union, WireRow};
 
 type Result<T> = std::result::Result<T, DecodeError>;
 
+/// The first second of the year 1, which is Go's zero time, since the epoch.
+const GO_ZERO: i64 = -62_135_596_800;
+
 /// Decodes a message of a named type. Fields that the table does not know are skipped, as protobuf wants it.
 pub(super) fn message(schema: &Schema, bytes: &[u8], depth: usize) -> Result<Map<String, Value>> {
     let mut object = Map::new();
@@ -163,8 +166,8 @@ fn time(bytes: &[u8], format: fn(Timestamp) -> String) -> Result<Value> {
             _ => {}
         }
     }
-    // Go's zero time, which JSON writes as null.
-    if (seconds, nanos) == (0, 0) || seconds == -62_135_596_800 {
+    // Go's zero time, which JSON writes as null, has no bytes; the epoch has, and so has what follows the zero time within its second.
+    if bytes.is_empty() || (seconds, nanos) == (GO_ZERO, 0) {
         return Ok(Value::Null);
     }
     let time = Timestamp::new(seconds, nanos).map_err(|error| DecodeError::Proto(format!("proto: {error}")))?;

@@ -33,6 +33,29 @@ fn the_zero_values_that_go_always_writes_vanish() {
 }
 
 #[test]
+fn times_are_told_apart_from_the_time_that_go_leaves_out() {
+    let lease = |time: &str| {
+        let head = "6b387300 0a1f 0a16636f6f7264696e6174696f6e2e6b38732e696f2f7631 12054c65617365";
+        let length = wire(time).len();
+        decode(&wire(&format!("{head} 12{:02x} 12{length:02x} {time}", length + 2)), None, Limits::default()).unwrap()
+    };
+    // renewTime{seconds, nanos}: negative seconds take ten bytes.
+    for (time, text) in [
+        ("2200", None),
+        // Go's zero time by its number, then two seconds and half a second later, and the epoch.
+        ("220d 088092b8c398feffffff01 1000", None),
+        ("220d 088292b8c398feffffff01 1000", Some("0001-01-01T00:00:02.000000Z")),
+        ("2211 088092b8c398feffffff01 1080cab5ee01", Some("0001-01-01T00:00:00.500000Z")),
+        ("2204 0800 1000", Some("1970-01-01T00:00:00.000000Z")),
+    ] {
+        let decoded = lease(time);
+        assert_eq!(decoded["spec"].get("renewTime").and_then(Value::as_str), text, "{time}");
+        let again = decode(&encode(&decoded).unwrap(), None, Limits::default()).unwrap();
+        assert_eq!(again["spec"], decoded["spec"], "{time}");
+    }
+}
+
+#[test]
 fn an_eviction_of_the_version_of_old_is_read() {
     let old = json!({
         "apiVersion": "policy/v1beta1", "kind": "Eviction", "metadata": {"name": "p"},
