@@ -245,6 +245,11 @@ mod tests {
         assert_eq!(names(&list(&[])), owned(&[]));
         for (wrong, word) in [
             (list(&[pod("a", "i"), json!({"kind": "Pod", "metadata": {"name": "b"}})]), "invalid pod: spec is missing"),
+            (
+                json!({"kind": "Pod", "metadata": {"name": "a"}, "spec": {"containers": [{"name": "c"}], "volumes": [{"secret": {"secretName": "s"}}]}})
+                    .to_string(),
+                "invalid pod: static pods may not reference secrets: spec.volumes[0].secret.secretName names \"s\"",
+            ),
             (json!({"kind": "Job"}).to_string(), "couldn't parse as single or multiple pods"),
             ("[".to_owned(), ""),
             ("{}".to_owned(), "couldn't parse"),
