@@ -332,6 +332,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_answer_without_a_length_ends_though_its_server_hangs_up_without_a_word() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let answering = async {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut stream = acceptor().accept(stream).await.unwrap();
+            assert!(stream.read(&mut [0; 1024]).await.unwrap() > 0);
+            stream.write_all(b"HTTP/1.0 200 OK\r\n\r\nfine").await.unwrap();
+            // TLS would be told of the end by a shutdown.
+            stream.flush().await.unwrap();
+        };
+        let ((), got) = tokio::join!(answering, ask("HTTPS", "/", port));
+        assert_eq!(got.unwrap().body.as_deref(), Ok("fine"));
+    }
+
+    #[tokio::test]
     async fn only_an_answer_in_http_says_that_a_server_knows_no_tls() {
         for (says, plain) in [("HTTP/1.1 400 Bad Request\r\n\r\n", true), ("SSH-2.0-other\r\n", false), ("", false)] {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
