@@ -5,6 +5,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use serde::de::DeserializeOwned;
+
 /// Replaces `path` with `data` and `mode` in one step. The parent directory is made when absent.
 pub fn write_atomically(path: &Path, data: &[u8], mode: u32) -> io::Result<()> {
     let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -35,6 +37,12 @@ pub fn read_optional(path: &Path) -> io::Result<Option<Vec<u8>>> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(e),
     }
+}
+
+/// Reads what a file has in JSON, with `None` for an absent one. What is no such value is an error.
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
+    let text = read_optional(path)?;
+    text.map(|text| serde_json::from_slice(&text)).transpose().map_err(io::Error::other)
 }
 
 /// Whether a file says this and nothing else. Others may write into it: no more of it is read than it takes to tell.

@@ -12,8 +12,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 
 use crate::Body;
+use crate::inlet::ByteReader;
 use crate::negotiate::{Negotiated, Transport, negotiate};
-use crate::pipe::{ByteReader, ByteWriter};
+use crate::pipe::ByteWriter;
 use crate::status::ExecOutcome;
 use crate::{spdy, websocket};
 

@@ -9,10 +9,12 @@
 //! Protocols: remotecommand `v1`–`v4` over SPDY and `v1`, `v4`, `v5` (binary and base64) over WebSocket; `portforward.k8s.io` over
 //! SPDY, the same tunnelled through WebSocket (KEP-4006), and the older channel protocol with the port in the first message.
 //!
-//! Back-pressure is the transport's: each stream buffers a few chunks, then the connection stops reading. Every wait for a client
+//! Back-pressure is the transport's: a connection reads ahead of its handlers, so that pings are answered while they are slow, and stops
+//! reading at a bound for all of its streams; output waits in a few chunks of each stream. Every wait for a client
 //! has a deadline, every frame, header block and stream count has a limit.
 
 mod exec;
+mod inlet;
 mod negotiate;
 mod pipe;
 mod portforward;
@@ -21,8 +23,9 @@ mod status;
 mod websocket;
 
 pub use exec::{ExecOptions, ExecStreams, TerminalSize, serve_exec};
+pub use inlet::ByteReader;
 pub use negotiate::{Negotiated, Refusal, Transport};
-pub use pipe::{ByteReader, ByteWriter};
+pub use pipe::ByteWriter;
 pub use portforward::{Connect, Duplex, serve_port_forward};
 pub use status::ExecOutcome;
 

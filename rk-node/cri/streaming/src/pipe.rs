@@ -1,50 +1,22 @@
-//! The two ends that a handler sees of one stream.
+//! What handlers send, on its way to the client.
 
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf as _, Bytes};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use bytes::Bytes;
+use tokio::io::AsyncWrite;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::PollSender;
 
-/// How many chunks one stream buffers in each direction before its sender waits.
+/// How many chunks one stream buffers towards the client before its sender waits.
 pub(crate) const CHUNKS: usize = 16;
 /// Largest piece of data that one frame or message carries.
 pub(crate) const CHUNK_BYTES: usize = 32 * 1024;
 /// How long a client may take to hang up after a session ended, and the last bytes to leave once it has.
 const LINGER: Duration = Duration::from_secs(10);
-
-/// What the client sent on one stream, in order; ends when the client closed its side or went away.
-#[derive(Debug)]
-pub struct ByteReader {
-    chunks: mpsc::Receiver<Bytes>,
-    rest: Bytes,
-}
-
-impl ByteReader {
-    pub(crate) fn new(chunks: mpsc::Receiver<Bytes>) -> Self {
-        Self { chunks, rest: Bytes::new() }
-    }
-}
-
-impl AsyncRead for ByteReader {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        while self.rest.is_empty() {
-            match ready!(self.chunks.poll_recv(cx)) {
-                Some(chunk) => self.rest = chunk,
-                None => return Poll::Ready(Ok(())),
-            }
-        }
-        let count = out.remaining().min(self.rest.len());
-        out.put_slice(&self.rest[..count]);
-        self.rest.advance(count);
-        Poll::Ready(Ok(()))
-    }
-}
 
 /// A piece of output on its way to the connection's writer.
 #[derive(Debug)]
@@ -53,6 +25,8 @@ pub(crate) enum Output {
     Data(u32, Bytes),
     /// No more bytes will follow on this stream.
     End(u32),
+    /// A sign of life, where the protocol has one.
+    Alive,
 }
 
 /// Carries bytes to the client on one stream; `shutdown` half-closes it.

@@ -14,8 +14,9 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::task::JoinSet;
 
 use crate::Body;
+use crate::inlet::ByteReader;
 use crate::negotiate::{Negotiated, Transport, negotiate};
-use crate::pipe::{ByteReader, ByteWriter};
+use crate::pipe::ByteWriter;
 use crate::{spdy, websocket};
 
 const SPDY_VERSIONS: &[&str] = &["portforward.k8s.io"];

@@ -1,6 +1,7 @@
 //! WebSocket messages as channels: the first byte (or, in the base64 forms, digit) of each message names its channel.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -15,12 +16,15 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
-use crate::pipe::{ByteReader, ByteWriter, CHUNKS, Output, see_off};
+use crate::inlet::{ByteReader, Inlet, Room};
+use crate::pipe::{ByteWriter, CHUNKS, Output, see_off};
 
 /// Largest message that is accepted; kubectl sends at most 32 KiB of stdin at a time.
 const MESSAGE_LIMIT: usize = 4 * 1024 * 1024;
 /// In version 5, a message on this channel names a channel that the client has closed.
 const CLOSE_CHANNEL: u8 = 255;
+/// How often a client hears that it is not forgotten while nothing is read from it; kubectl gives up after 61 s without a pong.
+const STANDSTILL: Duration = Duration::from_secs(15);
 
 /// How messages carry bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,19 +88,17 @@ impl Connection {
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let (sink, source) = accept(io).await.split();
-        let mut senders = HashMap::new();
+        let room = Room::new();
+        let mut inlets = HashMap::new();
         let mut readers = HashMap::new();
         for channel in inputs {
-            let (sender, chunks) = mpsc::channel(CHUNKS);
-            senders.insert(*channel, sender);
-            readers.insert(*channel, ByteReader::new(chunks));
+            let (inlet, reader) = room.stream();
+            inlets.insert(*channel, inlet);
+            readers.insert(*channel, reader);
         }
         let (outputs, queue) = mpsc::channel(2 * CHUNKS);
-        let connection = Self {
-            outputs,
-            reader: tokio::spawn(read_loop(source, encoding, senders)),
-            writer: tokio::spawn(write_loop(sink, encoding, queue)),
-        };
+        let reader = tokio::spawn(read_loop(source, encoding, inlets, outputs.downgrade()));
+        let connection = Self { outputs, reader, writer: tokio::spawn(write_loop(sink, encoding, queue)) };
         (connection, readers)
     }
 
@@ -128,7 +130,8 @@ impl Connection {
 async fn read_loop<I>(
     mut source: SplitStream<WebSocketStream<I>>,
     encoding: Encoding,
-    mut channels: HashMap<u8, mpsc::Sender<Bytes>>,
+    mut channels: HashMap<u8, Inlet>,
+    outputs: mpsc::WeakSender<Output>,
 ) where
     I: AsyncRead + AsyncWrite + Unpin + Send,
 {
@@ -140,10 +143,24 @@ async fn read_loop<I>(
             }
             continue;
         }
-        let Some(sender) = channels.get(&channel) else { continue };
-        if !data.is_empty() && sender.send(data).await.is_err() {
+        let Some(inlet) = channels.get(&channel) else { continue };
+        if !beating(inlet.put(data), &outputs).await {
             // The handler stopped reading; what still comes is discarded.
             channels.remove(&channel);
+        }
+    }
+}
+
+/// Waits until there is room for more; meanwhile pings go unread, and the client hears that the connection lives all the same.
+async fn beating(put: impl Future<Output = bool>, outputs: &mpsc::WeakSender<Output>) -> bool {
+    let mut put = std::pin::pin!(put);
+    loop {
+        if let Ok(read) = tokio::time::timeout(STANDSTILL, &mut put).await {
+            return read;
+        }
+        if let Some(outputs) = outputs.upgrade() {
+            // Where output waits, the client does not read.
+            let _ = outputs.try_send(Output::Alive);
         }
     }
 }
@@ -156,10 +173,14 @@ async fn write_loop<I>(
     I: AsyncRead + AsyncWrite + Unpin + Send,
 {
     while let Some(output) = outputs.recv().await {
-        // Channels have no end of their own towards the client: the close message ends them all.
-        let Output::Data(stream, data) = output else { continue };
-        let channel = u8::try_from(stream).unwrap_or(CLOSE_CHANNEL);
-        if sink.send(encoding.encode(channel, &data)).await.is_err() {
+        let message = match output {
+            Output::Data(stream, data) => encoding.encode(u8::try_from(stream).unwrap_or(CLOSE_CHANNEL), &data),
+            // A pong that nobody asked for (RFC 6455, 5.5.3).
+            Output::Alive => Message::Pong(Bytes::new()),
+            // Channels have no end of their own towards the client: the close message ends them all.
+            Output::End(_) => continue,
+        };
+        if sink.send(message).await.is_err() {
             return;
         }
     }
@@ -207,6 +228,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inlet::READ_AHEAD;
 
     #[test]
     fn messages_name_their_channel_in_both_encodings() {
@@ -219,5 +241,52 @@ mod tests {
         }
         assert_eq!(Encoding::Base64.decode(&Message::Text("1***".into())), None);
         assert_eq!(Encoding::Binary.decode(&Message::Binary(Bytes::new())), None);
+    }
+
+    /// A client with a session of which nobody reads the input.
+    async fn stalled() -> (WebSocketStream<DuplexStream>, Connection, ByteReader) {
+        let (client, server) = tokio::io::duplex(64 * 1024);
+        let (connection, mut readers) = Connection::start(server, Encoding::Binary, &[0]).await;
+        let client = WebSocketStream::from_raw_socket(client, Role::Client, None).await;
+        (client, connection, readers.remove(&0).unwrap())
+    }
+
+    /// One message on channel 0.
+    fn input() -> Message {
+        Message::Binary(Bytes::from(vec![0; 32 * 1024]))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_ping_is_answered_while_input_waits_for_its_reader() {
+        let (mut client, _connection, _unread) = stalled().await;
+        let asked = Message::Ping(Bytes::from_static(b"there?"));
+        let asking = async {
+            for message in std::iter::repeat_with(input).take(READ_AHEAD / (34 * 1024)).chain([asked]) {
+                client.send(message).await.unwrap();
+            }
+            client.next().await.unwrap().unwrap()
+        };
+        let answer = tokio::time::timeout(STANDSTILL, asking).await.expect("nothing is read any more");
+        assert_eq!(answer, Message::Pong(Bytes::from_static(b"there?")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_hears_that_it_is_not_forgotten_while_nothing_is_read_from_it() {
+        let (client, _connection, mut reader) = stalled().await;
+        let (mut sink, mut source) = client.split();
+        let messages = 2 * READ_AHEAD / (32 * 1024);
+        let sending = tokio::spawn(async move {
+            for message in std::iter::repeat_with(input).take(messages) {
+                sink.send(message).await.unwrap();
+            }
+            sink
+        });
+        for _ in 0..3 {
+            assert_eq!(source.next().await.unwrap().unwrap(), Message::Pong(Bytes::new()));
+        }
+        assert!(!sending.is_finished());
+        let mut all = vec![0; messages * (32 * 1024 - 1)];
+        reader.read_exact(&mut all).await.unwrap();
+        sending.await.unwrap();
     }
 }

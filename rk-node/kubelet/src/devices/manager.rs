@@ -11,19 +11,23 @@ use rk_cri_api::v1 as cri;
 use rk_plugin_api::device as api;
 use tokio::sync::Notify;
 
+use super::answers::{self, Answer, Answers};
 use super::draft::DeviceDraft;
 use super::health::{DeviceHealth, of_containers};
 use super::plugin::Plugin;
-use super::state::{State, wants};
+use super::state::{State, holder, wants};
 use super::table::{Held, Table, none_healthy, passing};
-use crate::disk::{read_optional, write_atomically};
+use crate::disk::{read_json, write_atomically};
+use crate::node::boot_id;
 use crate::numa::NodeMask;
 use crate::pod::spec;
 
 /// Where allocations are kept, beside the plugins' sockets.
-const CHECKPOINT: &str = "rk_allocations.json";
+pub(super) const CHECKPOINT: &str = "rk_allocations.json";
 /// Which resources plugins have brought before: until they are back, nobody can have one.
-const RESOURCES: &str = "rk_resources.json";
+pub(super) const RESOURCES: &str = "rk_resources.json";
+/// What plugins have answered for containers.
+pub(super) const ANSWERS: &str = "rk_answers.json";
 
 /// All devices; clones share them.
 #[derive(Clone)]
@@ -45,20 +49,14 @@ impl Devices {
     /// The devices of the plugins below `kubelet`, with the allocations of before.
     pub fn open(kubelet: &Path) -> Self {
         let dir = kubelet.join("device-plugins");
-        let table = match read_optional(&dir.join(CHECKPOINT)) {
-            Ok(Some(text)) => serde_json::from_slice(&text).unwrap_or_else(|error| {
-                tracing::warn!("the allocations of devices cannot be read, plugins are asked anew: {error}");
-                Table::default()
-            }),
-            Ok(None) => Table::default(),
-            Err(error) => {
-                tracing::warn!("the allocations of devices cannot be read: {error}");
-                Table::default()
-            }
-        };
-        let known = read_optional(&dir.join(RESOURCES)).ok().flatten();
-        let known = known.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
-        let state = State { table, known, begun: Some(Instant::now()), ..Default::default() };
+        let table = read_json(&dir.join(CHECKPOINT)).unwrap_or_else(|error| {
+            tracing::warn!("the allocations of devices cannot be read, plugins are asked anew: {error}");
+            None
+        });
+        let table = table.unwrap_or_default();
+        let known = read_json(&dir.join(RESOURCES)).ok().flatten().unwrap_or_default();
+        let answers = answers::read(&dir.join(ANSWERS), &boot_id());
+        let state = State { table, known, answers, begun: Some(Instant::now()), ..Default::default() };
         Self { dir, state: Arc::new(Mutex::new(state)), turned: Arc::default() }
     }
 
@@ -158,10 +156,11 @@ impl Devices {
         self.state().plugins.iter().map(|(name, plugin)| (name.clone(), plugin.healthy())).collect()
     }
 
-    /// The memory nodes that a device belongs to; none when its plugin does not tell.
+    /// The memory nodes that a device belongs to; none when its plugin does not tell, or is away and the device nobody's.
     pub fn place(&self, resource: &str, id: &str) -> NodeMask {
         let state = self.state();
-        state.plugins.get(resource).and_then(|p| p.places.get(id)).copied().unwrap_or_default()
+        let told = state.plugins.get(resource).and_then(|plugin| plugin.places.get(id)).copied();
+        told.or_else(|| answers::place(&state.answers, resource, id)).unwrap_or_default()
     }
 
     /// What a pod is to get of the devices that have a place, to be thought over.
@@ -224,13 +223,20 @@ impl Devices {
         config: &mut cri::ContainerConfig,
     ) -> Result<(), String> {
         for (resource, wanted) in wants(container) {
-            let Some(plugin) = self.plugin(resource)? else { continue };
+            let plugin = match self.plugin(resource) {
+                Err(away) => {
+                    self.kept(pod, container, resource).ok_or(away)?.add_to(config);
+                    continue;
+                }
+                Ok(None) => continue,
+                Ok(Some(plugin)) => plugin,
+            };
             let ids = self.hold(pod, container, resource, &plugin, wanted).await?;
             let of_plugin = |problem: String| format!("device plugin of {resource}: {problem}");
             let answer = self.answer((pod, container, resource), &plugin, &ids).await.map_err(of_plugin)?;
             let failed = |problem: String| format!("device plugin PreStartContainer rpc failed with err: {problem}");
             plugin.pre_start(&ids).await.map_err(failed)?;
-            add(config, answer);
+            answer.add_to(config);
         }
         Ok(())
     }
@@ -246,21 +252,31 @@ impl Devices {
         }
     }
 
-    /// What a container needs to use its devices: asked of the plugin once, however often the container begins.
+    /// What a container needs to use its devices: asked of the plugin once, however often the container or the kubelet begins.
     async fn answer(
         &self,
         (pod, container, resource): (&Pod, &Container, &str),
         plugin: &Plugin,
         ids: &BTreeSet<String>,
-    ) -> Result<api::ContainerAllocateResponse, String> {
-        let holder = (spec::uid(pod).to_owned(), container.name.clone(), resource.to_owned());
-        let known = self.state().answers.get(&holder).filter(|(of, _)| of == ids).map(|(_, answer)| answer.clone());
+    ) -> Result<Answer, String> {
+        let holder = holder(pod, container, resource);
+        let known = self.state().answers.get(&holder).filter(|known| known.ids == *ids).cloned();
         if let Some(answer) = known {
             return Ok(answer);
         }
-        let answer = plugin.allocate(ids).await?;
-        self.state().answers.insert(holder, (ids.clone(), answer.clone()));
+        let answer = Answer::of(plugin, ids, plugin.allocate(ids).await?);
+        let mut state = self.state();
+        state.answers.insert(holder, answer.clone());
+        self.save_answers(&state.answers);
         Ok(answer)
+    }
+
+    /// What is known of what a container needs while its plugin is away; nothing when that is to hear of each beginning.
+    fn kept(&self, pod: &Pod, container: &Container, resource: &str) -> Option<Answer> {
+        let state = self.state();
+        let known = state.answers.get(&holder(pod, container, resource)).filter(|known| !known.heard)?;
+        let held = state.table.of(spec::uid(pod), &container.name, resource)?;
+        (known.ids == *held).then(|| known.clone())
     }
 
     async fn hold(
@@ -276,7 +292,7 @@ impl Devices {
         let uid = spec::uid(pod);
         let (held, unasked, again) = {
             let mut state = self.state();
-            let key = (uid.to_owned(), container.name.clone(), resource.to_owned());
+            let key = holder(pod, container, resource);
             let again = state.table.reusable(uid, &container.name, resource, &passing(pod));
             (state.table.of(uid, &container.name, resource).cloned(), state.unasked.remove(&key), again)
         };
@@ -318,7 +334,11 @@ impl Devices {
     /// Takes the devices of all other pods back.
     pub fn keep(&self, pods: &BTreeSet<String>) {
         let mut state = self.state();
+        let before = state.answers.len();
         state.answers.retain(|(pod, ..), _| pods.contains(pod));
+        if state.answers.len() != before {
+            self.save_answers(&state.answers);
+        }
         state.unasked.retain(|(pod, ..)| pods.contains(pod));
         if state.table.keep(pods)
             && let Err(problem) = self.save(&state.table)
@@ -332,24 +352,13 @@ impl Devices {
         write_atomically(&self.dir.join(CHECKPOINT), &text, 0o600)
             .map_err(|e| format!("writing the allocations of devices: {e}"))
     }
-}
 
-/// Adds what a plugin wants to a container's configuration.
-fn add(config: &mut cri::ContainerConfig, answer: api::ContainerAllocateResponse) {
-    config.envs.extend(answer.envs.into_iter().map(|(key, value)| cri::KeyValue { key, value }));
-    config.annotations.extend(answer.annotations);
-    config.mounts.extend(answer.mounts.into_iter().map(|m| cri::Mount {
-        container_path: m.container_path,
-        host_path: m.host_path,
-        readonly: m.read_only,
-        ..Default::default()
-    }));
-    config.devices.extend(answer.devices.into_iter().map(|d| cri::Device {
-        container_path: d.container_path,
-        host_path: d.host_path,
-        permissions: d.permissions,
-    }));
-    config.cdi_devices.extend(answer.cdi_devices.into_iter().map(|d| cri::CdiDevice { name: d.name }));
+    /// Without what is on disk a plugin is asked again when the kubelet begins anew, no more.
+    fn save_answers(&self, answers: &Answers) {
+        if let Err(error) = answers::write(&self.dir.join(ANSWERS), &boot_id(), answers) {
+            tracing::warn!("the answers of device plugins are not noted: {error}");
+        }
+    }
 }
 
 #[cfg(test)]

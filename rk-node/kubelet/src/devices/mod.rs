@@ -1,7 +1,9 @@
 //! Devices of plugins (`v1beta1`): which there are, who holds which, and the servers that plugins and monitors talk to.
 //!
-//! Allocations are on disk before the plugin is asked, so that no device is ever given to two containers.
+//! Allocations are on disk before the plugin is asked, so that no device is ever given to two containers, and what it answered afterwards, so
+//! that it is asked once.
 
+mod answers;
 mod draft;
 mod health;
 mod manager;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{Container, Pod};
-use rk_plugin_api::device as api;
 
+use super::answers::Answers;
 use super::draft::wanted;
 use super::manager::is_extended;
 use super::plugin::Plugin;
@@ -18,6 +18,11 @@ const GRACE: Duration = Duration::from_secs(5 * 60);
 
 /// Who holds devices of a resource: pod, container, resource.
 pub(super) type Holder = (String, String, String);
+
+/// The holder that a container is of a resource.
+pub(super) fn holder(pod: &Pod, container: &Container, resource: &str) -> Holder {
+    (spec::uid(pod).to_owned(), container.name.clone(), resource.to_owned())
+}
 
 /// Plugins and what is held of them.
 #[derive(Default)]
@@ -33,8 +38,8 @@ pub(super) struct State {
     pub(super) turns: BTreeMap<String, Arc<tokio::sync::Mutex<()>>>,
     /// Held when the pod was admitted, before the plugin was asked which it prefers.
     pub(super) unasked: BTreeSet<Holder>,
-    /// What plugins have answered for containers, which begin again by it: the devices that it is about, and the answer.
-    pub(super) answers: BTreeMap<Holder, (BTreeSet<String>, api::ContainerAllocateResponse)>,
+    /// What plugins have answered for containers, which begin again by it.
+    pub(super) answers: Answers,
 }
 
 /// What a container asks for that plugins may bring, and how much of it.
@@ -117,6 +122,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rk_plugin_api::device as api;
     use serde_json::json;
 
     const LAMP: &str = "example.com/lamp";

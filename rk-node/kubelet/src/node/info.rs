@@ -27,6 +27,11 @@ fn read(path: &str) -> String {
     fs::read_to_string(path).map(|t| t.trim().to_owned()).unwrap_or_default()
 }
 
+/// What tells this boot of the machine from others.
+pub fn boot_id() -> String {
+    read("/proc/sys/kernel/random/boot_id")
+}
+
 /// A field of `/proc/meminfo` in bytes.
 pub fn meminfo(text: &str, field: &str) -> Option<u64> {
     let line = text.lines().find(|l| l.strip_prefix(field).is_some_and(|rest| rest.starts_with(':')))?;
@@ -78,7 +83,7 @@ fn huge_pages() -> Vec<(u64, u64)> {
 
 /// `status.nodeInfo`. `runtime` is the runtime's `name://version`.
 pub fn system_info(runtime: String, machine: &Machine) -> NodeSystemInfo {
-    let boot_id = read("/proc/sys/kernel/random/boot_id");
+    let boot_id = boot_id();
     let machine_id =
         Some(read("/etc/machine-id")).filter(|id| !id.is_empty()).or_else(|| Some(read("/var/lib/rk/machine-id")));
     let machine_id = machine_id.filter(|id| !id.is_empty()).unwrap_or_else(|| boot_id.replace('-', ""));

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{Container, HTTPGetAction, LifecycleHandler, Pro
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::exec::ExecError;
-use super::{exec, grpc, http, tcp};
+use super::{exec, grpc, http, target, tcp};
 use crate::runtime::Runtime;
 
 /// The reason of the event about a hook that was asked for with TLS, and went without.
@@ -63,10 +63,21 @@ pub enum Finding {
     Odd(String),
     /// Bad, in the words of the Unhealthy event.
     Bad(String),
-    /// It could not be done, which says nothing about the container.
-    Unknown(String),
+    /// It could not be done, or not be told by what came, which says nothing about the container.
+    Errored {
+        /// What upstream calls that.
+        state: &'static str,
+        /// Why.
+        error: String,
+    },
     /// The container does not run any more.
     Gone,
+}
+
+impl Finding {
+    fn unknown(error: String) -> Self {
+        Self::Errored { state: "unknown", error }
+    }
 }
 
 impl From<Result<(), String>> for Finding {
@@ -78,13 +89,23 @@ impl From<Result<(), String>> for Finding {
     }
 }
 
-/// Probes once.
+/// How often in a row a probe is tried that cannot be done.
+const ATTEMPTS: usize = 3;
+
+/// Probes once; what says nothing is tried again at once, as upstream does.
 pub async fn probe_once(context: &HandlerContext, probe: &Probe) -> Finding {
-    match network_or_exec(context, probe).await {
-        Ok(finding) => finding,
-        // Without a port or a handler there is nothing to judge by.
-        Err(message) => Finding::Unknown(message),
+    for _ in 1..ATTEMPTS {
+        match attempt(context, probe).await {
+            Finding::Errored { .. } => {}
+            finding => return finding,
+        }
     }
+    attempt(context, probe).await
+}
+
+async fn attempt(context: &HandlerContext, probe: &Probe) -> Finding {
+    // Without a port or a handler there is nothing to judge by.
+    network_or_exec(context, probe).await.unwrap_or_else(Finding::unknown)
 }
 
 async fn network_or_exec(context: &HandlerContext, probe: &Probe) -> Result<Finding, String> {
@@ -94,7 +115,7 @@ async fn network_or_exec(context: &HandlerContext, probe: &Probe) -> Result<Find
         return Ok(match exec::run(&context.runtime, &context.container_id, &command, timeout).await {
             Ok(()) => Finding::Good,
             Err(ExecError::Failed { error, output }) => Finding::Bad(if output.is_empty() { error } else { output }),
-            Err(ExecError::Errored(message)) => Finding::Unknown(message),
+            Err(ExecError::Errored(message)) => Finding::unknown(message),
             Err(ExecError::Gone) => Finding::Gone,
         });
     }
@@ -119,11 +140,16 @@ async fn network_or_exec(context: &HandlerContext, probe: &Probe) -> Result<Find
     Err("missing probe handler".into())
 }
 
-/// What an answer says of a container. A redirect that ended the probe leads to another host, of which it says nothing.
+/// What an answer says of a container: nothing, whatever its status, when its body broke off. A redirect that ended the probe leads to
+/// another host, of which it says nothing.
 fn judged(answer: &http::Answer) -> Finding {
+    let body = match &answer.body {
+        Ok(body) => body,
+        Err(error) => return Finding::Errored { state: "failure", error: error.clone() },
+    };
     match answer.status {
         200..=299 => Finding::Good,
-        300..=399 => Finding::Odd(format!("Probe terminated redirects, Response body: {}", answer.body)),
+        300..=399 => Finding::Odd(format!("Probe terminated redirects, Response body: {body}")),
         status => Finding::Bad(format!("HTTP probe failed with statuscode: {status}")),
     }
 }
@@ -163,13 +189,15 @@ async fn ask(action: &HTTPGetAction, host: &str, port: u16) -> Result<Option<Str
     let (answer, told) = match http::get(action, host, port, limit, AGENT).await {
         Err(error) if error.ends_with(http::PLAIN) => {
             let answer = http::get(&http::plain(action), host, port, limit, AGENT).await.map_err(|_| error)?;
-            let at = http::authority(host, port);
+            let at = target::authority(host, port);
             let told = format!("request to HTTPS lifecycle hook {at} got HTTP response, retry with HTTP succeeded");
             (answer, Some(told))
         }
         other => (other?, None),
     };
-    tracing::debug!(status = answer.status, "lifecycle hook answered {:.200}", answer.body);
+    // It was heard: a hook asks for no more.
+    let body = answer.body.unwrap_or_default();
+    tracing::debug!(status = answer.status, "lifecycle hook answered {body:.200}");
     Ok(told)
 }
 
@@ -240,13 +268,45 @@ mod tests {
 
     #[test]
     fn an_answer_is_good_bad_or_odd() {
-        let told = |status: u16| match judged(&super::http::Answer { status, body: "<a>".into() }) {
-            Finding::Good => "good".to_owned(),
-            Finding::Odd(message) | Finding::Bad(message) => message,
-            other => format!("{other:?}"),
+        let told = |status: u16, body: Result<&str, &str>| {
+            let body = body.map(str::to_owned).map_err(str::to_owned);
+            match judged(&super::http::Answer { status, body }) {
+                Finding::Good => "good".to_owned(),
+                Finding::Odd(message) | Finding::Bad(message) => message,
+                Finding::Errored { state, error } => format!("{state}: {error}"),
+                Finding::Gone => "gone".to_owned(),
+            }
         };
-        assert_eq!([told(200), told(204)], ["good", "good"]);
-        assert_eq!(told(302), "Probe terminated redirects, Response body: <a>");
-        assert_eq!([199, 404].map(told), [199, 404].map(|code| format!("HTTP probe failed with statuscode: {code}")));
+        assert_eq!([told(200, Ok("")), told(204, Ok(""))], ["good", "good"]);
+        assert_eq!(told(302, Ok("<a>")), "Probe terminated redirects, Response body: <a>");
+        let failed = [199, 404].map(|code| format!("HTTP probe failed with statuscode: {code}"));
+        assert_eq!([199, 404].map(|status| told(status, Ok(""))), failed);
+        assert_eq!([200, 302, 500].map(|status| told(status, Err("torn"))), ["failure: torn"; 3]);
+    }
+
+    #[tokio::test]
+    async fn a_probe_whose_answer_breaks_off_is_tried_three_times() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        const TORN: &str = "HTTP/1.1 500 Internal Server Error\r\ncontent-length: 9\r\n\r\nx";
+        const WHOLE: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+        for (answers, want) in [
+            ([TORN, TORN, WHOLE], "Good"),
+            ([TORN, TORN, TORN], "Errored { state: \"failure\", error: \"unexpected EOF\" }"),
+        ] {
+            let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let action =
+                serde_json::json!({"httpGet": {"port": server.local_addr().unwrap().port()}, "timeoutSeconds": 60});
+            let probe: Probe = serde_json::from_value(action).unwrap();
+            let context = context();
+            let answering = async {
+                for answer in answers {
+                    let (mut stream, _) = server.accept().await.unwrap();
+                    assert!(stream.read(&mut [0; 1024]).await.unwrap() > 0);
+                    stream.write_all(answer.as_bytes()).await.unwrap();
+                }
+            };
+            let (finding, ()) = tokio::join!(probe_once(&context, &probe), answering);
+            assert_eq!(format!("{finding:?}"), want);
+        }
     }
 }

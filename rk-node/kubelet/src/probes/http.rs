@@ -5,19 +5,28 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
-use hyper::{Request, StatusCode};
+use hyper::header::{CONTENT_LENGTH, LOCATION, TRANSFER_ENCODING};
+use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::HTTPGetAction;
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::opening::Opening;
+use super::target::{Target, is_redirect};
+use super::tcp::os_text;
 
-/// A body says little beyond this in an event.
+/// No more of a body is read, as upstream does.
 const MAX_BODY: usize = 10 * 1024;
 /// Redirects within the pod are followed this often.
 const MAX_REDIRECTS: usize = 10;
+/// What is said of a server that does not answer in time.
+const LATE: &str = "context deadline exceeded (Client.Timeout exceeded while awaiting headers)";
+/// What is said of one that begins to.
+const LATE_BODY: &str = "context deadline exceeded (Client.Timeout or context cancellation while reading body)";
 
 /// What a server says that was asked for TLS and knows none.
 pub const PLAIN: &str = "http: server gave HTTP response to HTTPS client";
@@ -26,88 +35,8 @@ pub const PLAIN: &str = "http: server gave HTTP response to HTTPS client";
 pub struct Answer {
     /// Status code.
     pub status: u16,
-    /// Start of the body.
-    pub body: String,
-}
-
-/// Where on its host a request goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Target {
-    tls: bool,
-    port: u16,
-    path: String,
-}
-
-impl Target {
-    fn authority(&self, host: &str) -> String {
-        authority(host, self.port)
-    }
-
-    fn scheme(&self) -> &'static str {
-        if self.tls { "https" } else { "http" }
-    }
-
-    /// Where a redirect leads that stays on this host. Others end the probe with the redirect itself.
-    fn follow(&self, location: &str, host: &str) -> Option<Self> {
-        let location = location.split('#').next().unwrap_or_default();
-        if let Some(rest) = location.strip_prefix("//") {
-            return Self::parse(&format!("{}://{rest}", self.scheme()), host);
-        }
-        if location.split_once(':').is_some_and(|(scheme, _)| !scheme.contains(['/', '?'])) {
-            return Self::parse(location, host);
-        }
-        let base = self.path.split('?').next().unwrap_or_default();
-        let dir = base.rsplit_once('/').map_or("", |(dir, _)| dir);
-        let path = match location.chars().next() {
-            Some('/') => location.to_owned(),
-            Some('?') => format!("{base}{location}"),
-            Some(_) => format!("{dir}/{location}"),
-            None => self.path.clone(),
-        };
-        Some(Self { path: resolved(&path), ..self.clone() })
-    }
-
-    fn parse(url: &str, host: &str) -> Option<Self> {
-        let uri: hyper::Uri = url.parse().ok()?;
-        let tls = match uri.scheme_str()? {
-            "https" => true,
-            "http" => false,
-            _ => return None,
-        };
-        let stays = uri.host()?.trim_start_matches('[').trim_end_matches(']').eq_ignore_ascii_case(host);
-        let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
-        let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
-        stays.then_some(Self { tls, port, path })
-    }
-}
-
-/// Answers that lead elsewhere by what they name; others of their class are answers in themselves.
-fn is_redirect(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
-}
-
-/// A path without `.` and `..` (RFC 3986, 5.2.4).
-fn resolved(path: &str) -> String {
-    let (path, query) = path.find('?').map_or((path, ""), |at| path.split_at(at));
-    let mut kept = Vec::new();
-    for part in path.split('/').skip(1) {
-        match part {
-            "." => {}
-            ".." => {
-                kept.pop();
-            }
-            _ => kept.push(part),
-        }
-    }
-    if path.ends_with("/.") || path.ends_with("/..") {
-        kept.push("");
-    }
-    format!("/{}{query}", kept.join("/"))
-}
-
-/// A host with a port, as URLs have it.
-pub fn authority(host: &str, port: u16) -> String {
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    /// Start of the body, or why that did not come.
+    pub body: Result<String, String>,
 }
 
 /// The same request without TLS, and without what nobody on the way may read.
@@ -131,31 +60,33 @@ pub async fn get(
     }
     let mut target = Target { tls: action.scheme.as_deref() == Some("HTTPS"), port, path };
     let url = format!("{}://{}{}", target.scheme(), target.authority(host), target.path);
-    let exchange = async {
-        for _ in 0..MAX_REDIRECTS {
-            let (answer, location) = once(action, host, &target, user_agent).await?;
-            match location.as_deref().and_then(|location| target.follow(location, host)) {
-                Some(next) => target = next,
-                None => return Ok(answer),
-            }
-        }
-        Err(format!("stopped after {MAX_REDIRECTS} redirects"))
-    };
-    match tokio::time::timeout(timeout, exchange).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error)) => Err(format!("Get \"{url}\": {error}")),
-        Err(_) => {
-            Err(format!("Get \"{url}\": context deadline exceeded (Client.Timeout exceeded while awaiting headers)"))
+    let failed = |error: String| format!("Get \"{url}\": {error}");
+    let deadline = Instant::now() + timeout;
+    for _ in 0..MAX_REDIRECTS {
+        let asked = timeout_at(deadline, once(action, host, &target, user_agent)).await;
+        let (response, _connection) = asked.map_err(|_| failed(LATE.to_owned()))?.map_err(failed)?;
+        let next = location(&response).and_then(|location| target.follow(location, host));
+        let status = response.status().as_u16();
+        // That of a redirect is read, too, whatever comes of it.
+        let body = start_of(response, deadline).await;
+        match next {
+            Some(next) => target = next,
+            None => return Ok(Answer { status, body }),
         }
     }
+    Err(failed(format!("stopped after {MAX_REDIRECTS} redirects")))
 }
 
-async fn once(
-    action: &HTTPGetAction,
-    host: &str,
-    target: &Target,
-    user_agent: &str,
-) -> Result<(Answer, Option<String>), String> {
+/// Where an answer leads.
+fn location(response: &Response<Incoming>) -> Option<&str> {
+    let named = response.headers().get(LOCATION).and_then(|location| location.to_str().ok());
+    named.filter(|location| is_redirect(response.status()) && !location.is_empty())
+}
+
+/// An answer of which the head is here, and the connection that brings the body for as long as this is held.
+type Begun = (Response<Incoming>, AbortOnDropHandle<hyper::Result<()>>);
+
+async fn once(action: &HTTPGetAction, host: &str, target: &Target, user_agent: &str) -> Result<Begun, String> {
     let stream = super::tcp::connect(host, target.port).await?;
     let authority = target.authority(host);
     if target.tls {
@@ -182,10 +113,10 @@ async fn exchange<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     authority: &str,
     path: &str,
     user_agent: &str,
-) -> Result<(Answer, Option<String>), String> {
+) -> Result<Begun, String> {
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| e.to_string())?;
-    let _driver = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(connection));
+    let driver = AbortOnDropHandle::new(tokio::spawn(connection));
     let mut request = Request::get(path);
     let mut has = (false, false, false);
     for header in action.http_headers.iter().flatten() {
@@ -210,23 +141,45 @@ async fn exchange<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     let request =
         request.header("Connection", "close").body(Empty::<bytes::Bytes>::new()).map_err(|e| e.to_string())?;
     let response = sender.send_request(request).await.map_err(|e| e.to_string())?;
-    let status = response.status();
-    let named = response.headers().get("location").and_then(|location| location.to_str().ok());
-    let location = named.filter(|location| is_redirect(status) && !location.is_empty()).map(str::to_owned);
-    let body = start_of(response.into_body()).await;
-    Ok((Answer { status: status.as_u16(), body }, location))
+    Ok((response, driver))
 }
 
-/// The start of a body, at most [`MAX_BODY`] bytes: what follows is not waited for, and one that breaks off before was that short.
-async fn start_of(mut body: Incoming) -> String {
+/// The start of a body, at most [`MAX_BODY`] bytes: what follows is not waited for. An error when it breaks off before, or does not come
+/// until `deadline`.
+async fn start_of(response: Response<Incoming>, deadline: Instant) -> Result<String, String> {
+    let has = |name| response.headers().contains_key(name);
+    // It ends with its connection then, and few servers that speak TLS say so before they hang up.
+    let ends_anyhow = !has(CONTENT_LENGTH) && !has(TRANSFER_ENCODING);
+    let mut body = response.into_body();
     let mut read = Vec::new();
-    while read.len() < MAX_BODY
-        && let Some(Ok(frame)) = body.frame().await
-    {
-        read.extend_from_slice(&frame.into_data().unwrap_or_default());
+    while read.len() < MAX_BODY {
+        match timeout_at(deadline, body.frame()).await.map_err(|_| LATE_BODY.to_owned())? {
+            Some(Ok(frame)) => read.extend_from_slice(&frame.into_data().unwrap_or_default()),
+            Some(Err(error)) if !(ends_anyhow && is_end(&error)) => return Err(broken(&error)),
+            Some(Err(_)) | None => break,
+        }
     }
     read.truncate(MAX_BODY);
-    String::from_utf8_lossy(&read).into_owned()
+    Ok(String::from_utf8_lossy(&read).into_owned())
+}
+
+fn of_connection(error: &hyper::Error) -> Option<&std::io::Error> {
+    std::error::Error::source(error)?.downcast_ref()
+}
+
+/// Whether the peer hung up.
+fn is_end(error: &hyper::Error) -> bool {
+    let ended = |error: &std::io::Error| error.kind() == std::io::ErrorKind::UnexpectedEof;
+    error.is_incomplete_message() || of_connection(error).is_some_and(ended)
+}
+
+/// Why a body broke off.
+fn broken(error: &hyper::Error) -> String {
+    match of_connection(error) {
+        _ if is_end(error) => "unexpected EOF".to_owned(),
+        Some(problem) => format!("read: {}", os_text(problem)),
+        None => error.to_string(),
+    }
 }
 
 #[cfg(test)]
@@ -267,36 +220,6 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_redirect_is_followed_as_long_as_it_stays_on_its_host() {
-        let at = |tls: bool, port: u16, path: &str| Target { tls, port, path: path.to_owned() };
-        let here = at(false, 8080, "/a/b?c=d");
-        for (location, want) in [
-            ("/healthz", Some(at(false, 8080, "/healthz"))),
-            ("/x?to=http://other/", Some(at(false, 8080, "/x?to=http://other/"))),
-            ("e", Some(at(false, 8080, "/a/e"))),
-            ("../e/./f?g=../h", Some(at(false, 8080, "/e/f?g=../h"))),
-            ("/x/..", Some(at(false, 8080, "/"))),
-            ("/../x/.", Some(at(false, 8080, "/x/"))),
-            ("#top", Some(at(false, 8080, "/a/b?c=d"))),
-            ("?e=f", Some(at(false, 8080, "/a/b?e=f"))),
-            ("http://10.0.0.1:8080/x#y", Some(at(false, 8080, "/x"))),
-            ("https://10.0.0.1/x?y=z", Some(at(true, 443, "/x?y=z"))),
-            ("//10.0.0.1:81", Some(at(false, 81, "/"))),
-            ("http://0.0.0.0/", None),
-            ("http://10.0.0.1.example/", None),
-            ("ftp://10.0.0.1/", None),
-            ("http://", None),
-        ] {
-            assert_eq!(here.follow(location, "10.0.0.1"), want, "{location}");
-        }
-        let leads = |code: u16| is_redirect(StatusCode::from_u16(code).unwrap());
-        assert!([301, 302, 303, 307, 308].into_iter().all(leads) && ![200, 300, 304].into_iter().any(leads));
-        let six = at(true, 443, "/");
-        assert_eq!(six.follow("https://[fd00::1]:8443/x", "fd00::1"), Some(at(true, 8443, "/x")));
-        assert_eq!(six.authority("fd00::1"), "[fd00::1]:443");
-    }
-
     /// The head of the request that a probe with these headers sends.
     async fn sent(headers: serde_json::Value) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -334,22 +257,60 @@ mod tests {
         assert!(!bare.contains("user-agent") && !bare.contains("accept"), "{bare}");
     }
 
+    /// Takes a request and answers it with this; the connection stays open while the answer is held.
+    async fn answered(listener: &TcpListener, answer: &[u8]) -> tokio::net::TcpStream {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        assert!(stream.read(&mut [0; 1024]).await.unwrap() > 0);
+        stream.write_all(answer).await.unwrap();
+        stream
+    }
+
     #[tokio::test]
     async fn of_a_long_body_the_start_is_shown_and_its_end_not_waited_for() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        for (promised, sent, shown) in [(3 * MAX_BODY, 2 * MAX_BODY, MAX_BODY), (100, 40, 40), (7, 7, 7)] {
+        let torn = || Err("unexpected EOF".to_owned());
+        for (promised, sent, shown) in [
+            (Some(3 * MAX_BODY), 2 * MAX_BODY, Ok(MAX_BODY)),
+            (Some(MAX_BODY + 1), MAX_BODY, Ok(MAX_BODY)),
+            (Some(MAX_BODY), MAX_BODY - 1, torn()),
+            (Some(100), 40, torn()),
+            (Some(7), 7, Ok(7)),
+            (None, 40, Ok(40)),
+        ] {
             let answer = async {
-                let (mut stream, _) = listener.accept().await.unwrap();
-                assert!(stream.read(&mut [0; 1024]).await.unwrap() > 0);
-                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {promised}\r\n\r\n");
-                stream.write_all(&[head.as_bytes(), vec![b'x'; sent].as_slice()].concat()).await.unwrap();
+                let length = promised.map(|bytes| format!("content-length: {bytes}\r\n")).unwrap_or_default();
+                let head = format!("HTTP/1.1 200 OK\r\n{length}\r\n");
+                let stream = answered(&listener, &[head.as_bytes(), vec![b'x'; sent].as_slice()].concat()).await;
                 // What is not sent never comes; only one that is short ends by that.
                 Some(stream).filter(|_| sent > MAX_BODY)
             };
             let (_open, got) = tokio::join!(answer, ask("HTTP", "/", port));
-            assert_eq!(got.map(|answer| answer.body.len()), Ok(shown), "{sent} of {promised}");
+            assert_eq!(got.unwrap().body.map(|body| body.len()), shown, "{sent} of {promised:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_does_not_come_in_time_is_told_apart_from_a_server_that_does_not_answer() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let target = Target { tls: false, port: listener.local_addr().unwrap().port(), path: "/".to_owned() };
+        let (action, answer) = (HTTPGetAction::default(), b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nx");
+        let (_open, begun) =
+            tokio::join!(answered(&listener, answer), once(&action, "127.0.0.1", &target, "kube-probe/1.36"));
+        let (response, _connection) = begun.unwrap();
+        assert_eq!(start_of(response, Instant::now()).await, Err(LATE_BODY.to_owned()));
+    }
+
+    #[tokio::test]
+    async fn a_redirect_is_followed_though_its_body_breaks_off() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let answers = async {
+            answered(&listener, b"HTTP/1.1 302 Found\r\nlocation: /next\r\ncontent-length: 9\r\n\r\nx").await;
+            answered(&listener, b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nfine").await;
+        };
+        let ((), got) = tokio::join!(answers, ask("HTTP", "/", port));
+        assert_eq!(got.map(|answer| (answer.status, answer.body)), Ok((200, Ok("fine".to_owned()))));
     }
 
     async fn ask(scheme: &str, path: &str, port: u16) -> Result<Answer, String> {
@@ -364,10 +325,26 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         let _server = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(serve(listener, acceptor())));
         let good = ask("HTTPS", "/healthz", port).await.unwrap();
-        assert_eq!((good.status, good.body.as_str()), (200, "fine"));
+        assert_eq!((good.status, good.body.as_deref()), (200, Ok("fine")));
         assert_eq!(ask("HTTPS", "/other", port).await.unwrap().status, 503);
         let plain = ask("HTTP", "/healthz", port).await.err().expect("the server speaks TLS alone");
         assert!(plain.starts_with(&format!("Get \"http://127.0.0.1:{port}/healthz\": ")), "{plain}");
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_a_length_ends_though_its_server_hangs_up_without_a_word() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let answering = async {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut stream = acceptor().accept(stream).await.unwrap();
+            assert!(stream.read(&mut [0; 1024]).await.unwrap() > 0);
+            stream.write_all(b"HTTP/1.0 200 OK\r\n\r\nfine").await.unwrap();
+            // TLS would be told of the end by a shutdown.
+            stream.flush().await.unwrap();
+        };
+        let ((), got) = tokio::join!(answering, ask("HTTPS", "/", port));
+        assert_eq!(got.unwrap().body.as_deref(), Ok("fine"));
     }
 
     #[tokio::test]

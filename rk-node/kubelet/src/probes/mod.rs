@@ -7,6 +7,7 @@ mod http;
 mod opening;
 mod pace;
 mod state;
+mod target;
 mod tasks;
 mod tcp;
 

@@ -185,7 +185,7 @@ impl ProbeTask {
         let result = match &finding {
             Finding::Good | Finding::Odd(_) => "successful",
             Finding::Bad(_) => "failed",
-            Finding::Unknown(_) => "unknown",
+            Finding::Errored { .. } => "unknown",
             Finding::Gone => return finding,
         };
         let ([namespace, pod, uid], meters) = (self.pod.identity(), &self.context.runtime.meters);
@@ -225,8 +225,8 @@ impl ProbeTask {
                     (true, None)
                 }
                 Finding::Bad(message) => (false, Some(format!("{} probe failed: {message}", self.kind.as_str()))),
-                Finding::Unknown(message) => {
-                    let text = format!("{} probe errored and resulted in unknown state: {message}", self.kind.as_str());
+                Finding::Errored { state, error } => {
+                    let text = format!("{} probe errored and resulted in {state} state: {error}", self.kind.as_str());
                     self.recorder.warning(&self.pod, "Unhealthy", text);
                     continue;
                 }

@@ -22,7 +22,8 @@ pub async fn connect(host: &str, port: u16) -> Result<TcpStream, String> {
     Err(last)
 }
 
-fn os_text(error: &std::io::Error) -> String {
+/// What an error of a socket says, in the words of its peers.
+pub fn os_text(error: &std::io::Error) -> String {
     match error.raw_os_error() {
         Some(code) => nix::errno::Errno::from_raw(code).desc().to_lowercase(),
         None => error.to_string(),

@@ -243,8 +243,14 @@ mod tests {
         );
         assert_eq!(names(&list(&[pod("a", "i"), pod("b", "i")])), owned(&["a-node-1", "b-node-1"]));
         assert_eq!(names(&list(&[])), owned(&[]));
+        let mut secretive = pod("a", "i");
+        secretive["spec"]["imagePullSecrets"] = json!([{"name": "s"}]);
         for (wrong, word) in [
             (list(&[pod("a", "i"), json!({"kind": "Pod", "metadata": {"name": "b"}})]), "invalid pod: spec is missing"),
+            (
+                secretive.to_string(),
+                "invalid pod: static pods may not reference secrets: spec.imagePullSecrets[0].name names \"s\"",
+            ),
             (json!({"kind": "Job"}).to_string(), "couldn't parse as single or multiple pods"),
             ("[".to_owned(), ""),
             ("{}".to_owned(), "couldn't parse"),

@@ -3,6 +3,7 @@
 
 mod fetch;
 mod mirror;
+mod references;
 mod removals;
 mod source;
 

@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
 use super::fetch::Fetched;
+use super::references;
 use super::removals::Removals;
 use crate::events::{PodRef, Recorder};
 use crate::pod::spec::{self, DEFAULT_GRACE};
@@ -79,13 +80,10 @@ pub fn parse(text: &str, path: &Path, source: &str, node: &str) -> Result<Pod, S
         return Err("spec.containers is empty".into());
     }
     if spec.ephemeral_containers.as_ref().is_some_and(|l| !l.is_empty()) {
-        return Err("static pods have no ephemeral containers".into());
+        return Err("spec.ephemeralContainers: Forbidden: cannot be set on create".into());
     }
-    if spec.service_account_name.as_ref().is_some_and(|n| !n.is_empty()) {
-        return Err("static pods may not use a service account".into());
-    }
-    if spec.resource_claims.as_ref().is_some_and(|claims| !claims.is_empty()) {
-        return Err("static pods may not reference resourceclaims".into());
+    if let Some(problem) = references::refused(&manifest) {
+        return Err(problem);
     }
     spec.node_name = Some(node.to_owned());
     // What the API server fills in for all others.
@@ -317,6 +315,7 @@ mod tests {
         write("account.yaml", &good.replace("{containers", "{serviceAccountName: a, containers"));
         let claiming = "{resourceClaims: [{name: a, resourceClaimName: b}], containers";
         write("claims.yaml", &good.replace("{containers", claiming));
+        write("debugged.yaml", &good.replace("{containers", "{ephemeralContainers: [{name: e}], containers"));
         let of_address = watch::Sender::new(Fetched { heard: true, pods: Vec::new() });
         let mut manifests = Manifests {
             dir: dir.path().to_owned(),

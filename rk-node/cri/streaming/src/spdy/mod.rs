@@ -1,6 +1,6 @@
 //! A SPDY/3.1 server connection, as far as Kubernetes' streaming needs it: streams that the client opens, data both ways.
 //!
-//! Two tasks own the connection. The reader turns frames into stream events and waits when a stream's buffer is full; the writer
+//! Two tasks own the connection. The reader turns frames into stream events and waits when too much was not taken yet; the writer
 //! takes replies and output and is the only one that touches the header compressor. Flow-control windows are not used: no client
 //! of these protocols sends or expects window updates for its data.
 
@@ -16,7 +16,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Re
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::pipe::{ByteReader, ByteWriter, CHUNKS, Output, see_off};
+use crate::inlet::{ByteReader, Inlet, Room};
+use crate::pipe::{ByteWriter, CHUNKS, Output, see_off};
 use frame::Frame;
 use headers::{Decoder, Encoder};
 
@@ -68,6 +69,7 @@ impl Connection {
             opened: opened_sender,
             outputs: outputs.downgrade(),
             replies,
+            room: Room::new(),
             streams: HashMap::new(),
             decoder: Decoder::new(),
         };
@@ -116,7 +118,8 @@ struct Reader {
     opened: mpsc::Sender<Opened>,
     outputs: mpsc::WeakSender<Output>,
     replies: mpsc::Sender<Frame>,
-    streams: HashMap<u32, mpsc::Sender<Bytes>>,
+    room: Room,
+    streams: HashMap<u32, Inlet>,
     decoder: Decoder,
 }
 
@@ -169,8 +172,8 @@ impl Reader {
     }
 
     async fn data(&mut self, stream: u32, data: Bytes) {
-        let Some(sender) = self.streams.get(&stream) else { return };
-        if !data.is_empty() && sender.send(data).await.is_err() {
+        let Some(inlet) = self.streams.get(&stream) else { return };
+        if !inlet.put(data).await {
             // The handler stopped reading; what still comes is discarded.
             self.streams.remove(&stream);
         }
@@ -182,13 +185,12 @@ impl Reader {
         if self.streams.len() >= STREAMS || self.streams.contains_key(&stream) {
             return self.reply(Frame::RstStream { stream }).await;
         }
-        let (sender, chunks) = mpsc::channel(CHUNKS);
+        let (inlet, reader) = self.room.stream();
         if !fin {
-            self.streams.insert(stream, sender);
+            self.streams.insert(stream, inlet);
         }
         self.reply(Frame::SynReply { stream, block: Bytes::new() }).await?;
-        let opened =
-            Opened { id: stream, headers, reader: ByteReader::new(chunks), writer: ByteWriter::new(stream, outputs) };
+        let opened = Opened { id: stream, headers, reader, writer: ByteWriter::new(stream, outputs) };
         // A session that has all its streams does not ask for more; they stay open and unused.
         let _ = self.opened.send(opened).await;
         Ok(())
@@ -229,4 +231,41 @@ where
     }
     // The client may have hung up first.
     let _ = io.shutdown().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::inlet::READ_AHEAD;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_ping_is_answered_while_input_waits_for_its_reader() {
+        let (mut client, server) = tokio::io::duplex(64 * 1024);
+        let mut connection = Connection::start(server);
+        let mut wire = BytesMut::new();
+        let block = Encoder::new().encode(&[("streamtype", "stdin")]);
+        frame::encode(&Frame::SynStream { stream: 1, fin: false, block }, &mut wire);
+        let input = Frame::Data { stream: 1, fin: false, data: Bytes::from(vec![7; 32 * 1024]) };
+        for _ in 0..READ_AHEAD / (34 * 1024) {
+            frame::encode(&input, &mut wire);
+        }
+        frame::encode(&Frame::Ping { id: 3 }, &mut wire);
+        let asking = async {
+            client.write_all(&wire).await.unwrap();
+            let mut heard = BytesMut::new();
+            loop {
+                match frame::parse(&mut heard).unwrap() {
+                    Some(Frame::Ping { id }) => return id,
+                    Some(_) => {}
+                    None => assert!(client.read_buf(&mut heard).await.unwrap() > 0),
+                }
+            }
+        };
+        let answer = tokio::time::timeout(Duration::from_secs(60), asking).await;
+        assert_eq!(answer.expect("nothing is read any more"), 3);
+        let unread = connection.next().await.unwrap();
+        assert_eq!(unread.header("streamtype"), Some("stdin"));
+    }
 }
