@@ -48,8 +48,9 @@ pub(crate) struct Inlet {
 }
 
 impl Inlet {
-    /// Passes a piece on once there is room for it; false when the handler has stopped reading.
-    pub(crate) async fn put(&self, data: Bytes) -> bool {
+    /// Passes a piece on once there is room for it; false when the handler has stopped reading. What is held is a copy: a piece of a
+    /// buffer would keep all of that.
+    pub(crate) async fn put(&self, data: &[u8]) -> bool {
         if data.is_empty() {
             return true;
         }
@@ -59,7 +60,7 @@ impl Inlet {
             () = self.pieces.closed() => return false,
             room = Arc::clone(&self.room.0).acquire_many_owned(size) => room,
         };
-        room.is_ok_and(|room| self.pieces.send(Piece { data, _room: room }).is_ok())
+        room.is_ok_and(|room| self.pieces.send(Piece { data: Bytes::copy_from_slice(data), _room: room }).is_ok())
     }
 }
 
@@ -105,15 +106,15 @@ mod tests {
     async fn streams_of_a_connection_share_what_is_held_and_a_handler_that_stops_gives_it_back() {
         let room = Room::new();
         let ((one, mut reader), (other, unread)) = (room.stream(), room.stream());
-        let half = || Bytes::from(vec![7; READ_AHEAD / 2 - PIECE]);
-        assert_eq!(soon(one.put(half())).await, Some(true));
-        assert_eq!(soon(other.put(half())).await, Some(true));
-        assert_eq!(soon(one.put(half())).await, None, "there is no room");
+        let half = vec![7; READ_AHEAD / 2 - PIECE];
+        assert_eq!(soon(one.put(&half)).await, Some(true));
+        assert_eq!(soon(other.put(&half)).await, Some(true));
+        assert_eq!(soon(one.put(&half)).await, None, "there is no room");
         reader.read_exact(&mut vec![0; READ_AHEAD / 2 - PIECE]).await.unwrap();
-        assert_eq!(soon(one.put(half())).await, Some(true), "what was taken has made room");
+        assert_eq!(soon(one.put(&half)).await, Some(true), "what was taken has made room");
         drop(unread);
-        assert_eq!(soon(other.put(half())).await, Some(false), "its handler has stopped");
-        assert_eq!(soon(one.put(half())).await, Some(true), "what nobody will read takes none");
+        assert_eq!(soon(other.put(&half)).await, Some(false), "its handler has stopped");
+        assert_eq!(soon(one.put(&half)).await, Some(true), "what nobody will read takes none");
         drop(one);
         let mut rest = Vec::new();
         assert_eq!(reader.read_to_end(&mut rest).await.unwrap(), READ_AHEAD - 2 * PIECE);
@@ -123,10 +124,10 @@ mod tests {
     async fn small_pieces_are_counted_and_one_that_is_larger_than_all_room_passes() {
         let room = Room::new();
         let (inlet, mut reader) = room.stream();
-        assert!(inlet.put(Bytes::from(vec![7; 2 * READ_AHEAD])).await);
+        assert!(inlet.put(&vec![7; 2 * READ_AHEAD]).await);
         reader.read_exact(&mut vec![0; 2 * READ_AHEAD]).await.unwrap();
         let mut pieces = 0;
-        while soon(inlet.put(Bytes::from_static(b"x"))).await == Some(true) {
+        while soon(inlet.put(b"x")).await == Some(true) {
             pieces += 1;
         }
         assert_eq!(pieces, READ_AHEAD / (PIECE + 1));

@@ -129,7 +129,8 @@ async fn forward(mut reader: ByteReader, mut writer: ByteWriter, port: u16, conn
     let outcome = match connect(port).await {
         Ok(connection) => {
             let (mut from_pod, mut to_pod) = tokio::io::split(connection);
-            let upload = async {
+            // What cannot be passed on is not held, either: other connections have the same room.
+            let upload = async move {
                 tokio::io::copy(&mut reader, &mut to_pod).await?;
                 to_pod.shutdown().await
             };
@@ -147,12 +148,17 @@ async fn forward(mut reader: ByteReader, mut writer: ByteWriter, port: u16, conn
     outcome
 }
 
-async fn over_channels(io: TokioIo<Upgraded>, protocol: &str, ports: &[u16], connect: Connect) {
+async fn over_channels<I>(io: I, protocol: &str, ports: &[u16], connect: Connect)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     // Channel numbers are bytes and each port takes two.
     let ports = &ports[..ports.len().min(100)];
     let channels: Vec<u8> = (0..ports.len() as u8 * 2).collect();
     let encoding = websocket::Encoding::of(protocol);
-    let (mut connection, mut readers) = websocket::Connection::start(io, encoding, &channels).await;
+    // Errors go one way.
+    let inputs: Vec<u8> = channels.iter().copied().step_by(2).collect();
+    let (mut connection, mut readers) = websocket::Connection::start(io, encoding, &inputs).await;
     let mut forwards = JoinSet::new();
     for (port, pair) in ports.iter().zip(channels.chunks_exact(2)) {
         let &[data, error] = pair else { continue };
@@ -173,4 +179,59 @@ async fn over_channels(io: TokioIo<Upgraded>, protocol: &str, ports: &[u16], con
     }
     drop(forwards);
     connection.finish().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use futures::{FutureExt as _, SinkExt as _};
+    use tokio::io::AsyncReadExt as _;
+    use tokio::sync::mpsc;
+    use tokio_tungstenite::WebSocketStream;
+    use tokio_tungstenite::tungstenite::Message;
+    use tokio_tungstenite::tungstenite::protocol::Role;
+
+    use super::*;
+    use crate::inlet::{READ_AHEAD, Room};
+
+    /// Connects once, to this.
+    fn to(pod: impl Duplex + 'static) -> Connect {
+        let pod = Mutex::new(Some(Box::new(pod) as Box<dyn Duplex>));
+        Arc::new(move |_: u16| {
+            let pod = pod.lock().unwrap().take().ok_or_else(|| io::Error::other("only once"));
+            async move { pod }.boxed()
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_pod_does_not_take_is_not_held_while_it_sends() {
+        let (inlet, reader) = Room::new().stream();
+        let (outputs, _queue) = mpsc::channel(1);
+        let ((from_pod, _silent), (to_pod, closed)) = (tokio::io::duplex(64), tokio::io::duplex(64));
+        drop(closed);
+        let pod = to(tokio::io::join(from_pod, to_pod));
+        tokio::spawn(forward(reader, ByteWriter::new(0, outputs), 80, pod));
+        let sending = async { while inlet.put(&[7; 1024]).await {} };
+        tokio::time::timeout(Duration::from_secs(60), sending).await.expect("it is held");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_on_a_channel_of_errors_keeps_no_other_waiting() {
+        let (client, server) = tokio::io::duplex(64 * 1024);
+        let (near, mut pod) = tokio::io::duplex(64);
+        tokio::spawn(over_channels(server, "v4.channel.k8s.io", &[80], to(near)));
+        let mut client = WebSocketStream::from_raw_socket(client, Role::Client, None).await;
+        let asking = async {
+            for _ in 0..2 * READ_AHEAD / (32 * 1024) {
+                client.send(Message::Binary(vec![1; 32 * 1024].into())).await.unwrap();
+            }
+            client.send(Message::Binary(Bytes::from_static(b"\0hi"))).await.unwrap();
+            let mut heard = [0; 2];
+            pod.read_exact(&mut heard).await.unwrap();
+            heard
+        };
+        let heard = tokio::time::timeout(Duration::from_secs(60), asking).await;
+        assert_eq!(heard.expect("nothing is read any more"), *b"hi");
+    }
 }

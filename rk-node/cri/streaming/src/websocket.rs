@@ -1,5 +1,6 @@
 //! WebSocket messages as channels: the first byte (or, in the base64 forms, digit) of each message names its channel.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt as _, StreamExt as _};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream};
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::JoinHandle;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -39,7 +41,7 @@ impl Encoding {
         if protocol.contains("base64") { Self::Base64 } else { Self::Binary }
     }
 
-    fn decode(self, message: &Message) -> Option<(u8, Bytes)> {
+    fn decode(self, message: &Message) -> Option<(u8, Cow<'_, [u8]>)> {
         let raw: &[u8] = match message {
             Message::Binary(data) => data,
             Message::Text(text) => text.as_bytes(),
@@ -47,8 +49,8 @@ impl Encoding {
         };
         let (channel, data) = raw.split_first()?;
         match self {
-            Self::Binary => Some((*channel, Bytes::copy_from_slice(data))),
-            Self::Base64 => Some((channel.checked_sub(b'0')?, STANDARD.decode(data).ok()?.into())),
+            Self::Binary => Some((*channel, Cow::Borrowed(data))),
+            Self::Base64 => Some((channel.checked_sub(b'0')?, Cow::Owned(STANDARD.decode(data).ok()?))),
         }
     }
 
@@ -144,23 +146,28 @@ async fn read_loop<I>(
             continue;
         }
         let Some(inlet) = channels.get(&channel) else { continue };
-        if !beating(inlet.put(data), &outputs).await {
+        let read = beating(inlet.put(&data), &outputs).await;
+        match read {
+            Some(true) => {}
             // The handler stopped reading; what still comes is discarded.
-            channels.remove(&channel);
+            Some(false) => drop(channels.remove(&channel)),
+            None => return,
         }
     }
 }
 
-/// Waits until there is room for more; meanwhile pings go unread, and the client hears that the connection lives all the same.
-async fn beating(put: impl Future<Output = bool>, outputs: &mpsc::WeakSender<Output>) -> bool {
+/// Waits until there is room for more; meanwhile pings go unread, and the client hears that the connection lives all the same. Nothing
+/// when it hears no more: its end stands behind what is not read.
+async fn beating(put: impl Future<Output = bool>, outputs: &mpsc::WeakSender<Output>) -> Option<bool> {
     let mut put = std::pin::pin!(put);
     loop {
         if let Ok(read) = tokio::time::timeout(STANDSTILL, &mut put).await {
-            return read;
+            return Some(read);
         }
-        if let Some(outputs) = outputs.upgrade() {
-            // Where output waits, the client does not read.
-            let _ = outputs.try_send(Output::Alive);
+        // Where output waits, the client does not read.
+        let told = outputs.upgrade().map(|outputs| outputs.try_send(Output::Alive));
+        if let Some(Err(TrySendError::Closed(_))) = told {
+            return None;
         }
     }
 }
@@ -237,7 +244,7 @@ mod tests {
             (Encoding::Base64, Message::Text("1aGk=".into())),
         ] {
             assert_eq!(encoding.encode(1, b"hi"), wire);
-            assert_eq!(encoding.decode(&wire), Some((1, Bytes::from_static(b"hi"))));
+            assert_eq!(encoding.decode(&wire), Some((1, Cow::Borrowed(&b"hi"[..]))));
         }
         assert_eq!(Encoding::Base64.decode(&Message::Text("1***".into())), None);
         assert_eq!(Encoding::Binary.decode(&Message::Binary(Bytes::new())), None);
@@ -287,6 +294,15 @@ mod tests {
         assert!(!sending.is_finished());
         let mut all = vec![0; messages * (32 * 1024 - 1)];
         reader.read_exact(&mut all).await.unwrap();
-        sending.await.unwrap();
+        drop(sending.await.unwrap());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_leaves_while_nothing_is_read_from_it_is_missed() {
+        let (mut client, mut connection, _unread) = stalled().await;
+        let filling = async { while client.send(input()).await.is_ok() {} };
+        tokio::time::timeout(Duration::from_secs(1), filling).await.expect_err("there is always room");
+        drop(client);
+        tokio::time::timeout(4 * STANDSTILL, connection.closed()).await.expect("it is waited for");
     }
 }

@@ -173,7 +173,7 @@ impl Reader {
 
     async fn data(&mut self, stream: u32, data: Bytes) {
         let Some(inlet) = self.streams.get(&stream) else { return };
-        if !inlet.put(data).await {
+        if !inlet.put(&data).await {
             // The handler stopped reading; what still comes is discarded.
             self.streams.remove(&stream);
         }
