@@ -2,14 +2,21 @@
 
 use crate::context::Context;
 use crate::pods;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod, PodCondition, Taint, Toleration};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::Patch;
 use rk_client::{BoxError, Change, Deletion, Informer, ObjectKey, Outcome, Queue, Recorder, is_not_found};
 use serde_json::json;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Ten years: nobody sees the end of a longer wait, and no clock has room for the longest that may be written.
+const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
+/// The reason of the Events that tell of evictions.
+const EVICTION: &str = "TaintManagerEviction";
 
 /// The condition of a pod that the cluster ends, not its workload.
 pub(crate) const DISRUPTION_TARGET: &str = "DisruptionTarget";
@@ -18,9 +25,8 @@ struct Controller {
     nodes: Informer<Node>,
     pods: Informer<Pod>,
     recorder: Recorder,
-    /// Since when pods wait on a tainted node, with their UID: most taints do not say when they came. Each has a turn to come that
-    /// ends or removes it.
-    waiting: Mutex<HashMap<ObjectKey, (Option<String>, Timestamp)>>,
+    /// Each has a turn to come that ends or removes it.
+    dues: Mutex<Dues>,
 }
 
 /// Starts the loop.
@@ -29,7 +35,7 @@ pub(crate) fn register(ctx: &Context) {
         nodes: ctx.informers.of(),
         pods: ctx.informers.of(),
         recorder: ctx.recorders.of("taint-eviction-controller"),
-        waiting: Mutex::default(),
+        dues: Mutex::default(),
     });
     pods::index_by_node(&controller.pods);
     let queue: Queue<ObjectKey> = Queue::default();
@@ -80,39 +86,47 @@ pub(crate) fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
     effect && key && value
 }
 
-/// When the pod has to go.
+/// How long a pod bears the taints of its node.
 #[derive(Debug, PartialEq, Eq)]
-enum Deadline {
-    Never,
-    Now,
-    At(Timestamp),
+enum Patience {
+    Endless,
+    /// One of them it does not tolerate at all.
+    Intolerant,
+    For(Duration),
 }
 
-/// `first` is when the pod was first seen on a tainted node.
-fn deadline<'a>(
-    taints: impl Iterator<Item = &'a Taint>,
-    tolerations: &[Toleration],
-    first: Timestamp,
-    now: Timestamp,
-) -> Deadline {
-    let mut earliest: Option<Timestamp> = None;
+/// As upstream, of several tolerations of a taint the first counts, and of several taints the one that is tolerated for the shortest
+/// time. When a taint came is no matter: that is told by the clock of whoever wrote it, and the pod may have come later.
+fn patience<'a>(taints: impl Iterator<Item = &'a Taint>, tolerations: &[Toleration]) -> Patience {
+    let mut shortest: Option<Duration> = None;
     for taint in taints {
-        let matching: Vec<&Toleration> = tolerations.iter().filter(|t| tolerates(t, taint)).collect();
-        if matching.is_empty() {
-            return Deadline::Now;
-        }
-        let Some(seconds) = matching.iter().filter_map(|t| t.toleration_seconds).min() else { continue };
-        if seconds <= 0 {
-            return Deadline::Now;
-        }
-        let since = taint.time_added.as_ref().map_or(first, |t| t.0);
-        let until = since.saturating_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX);
-        earliest = Some(earliest.map_or(until, |e| e.min(until)));
+        let Some(toleration) = tolerations.iter().find(|own| tolerates(own, taint)) else {
+            return Patience::Intolerant;
+        };
+        let Some(seconds) = toleration.toleration_seconds else { continue };
+        let wait = Duration::from_secs(u64::try_from(seconds).unwrap_or(0)).min(LONGEST);
+        shortest = Some(shortest.map_or(wait, |known| known.min(wait)));
     }
-    match earliest {
-        None => Deadline::Never,
-        Some(at) if at <= now => Deadline::Now,
-        Some(at) => Deadline::At(at),
+    shortest.map_or(Patience::Endless, Patience::For)
+}
+
+/// When pods have to go that wait on a tainted node, with their UID.
+#[derive(Default)]
+struct Dues(HashMap<ObjectKey, (Option<String>, Instant)>);
+
+impl Dues {
+    /// When the pod has to go: as was said first, until it is forgotten, whatever becomes of the taints meanwhile (upstream's rule).
+    fn of(&mut self, key: &ObjectKey, uid: Option<&String>, due: Instant) -> Instant {
+        let entry = self.0.entry(key.clone()).or_insert_with(|| (uid.cloned(), due));
+        if entry.0.as_ref() != uid {
+            *entry = (uid.cloned(), due);
+        }
+        entry.1
+    }
+
+    /// The pod waits no more. Answers whether it did.
+    fn forget(&mut self, key: &ObjectKey) -> bool {
+        self.0.remove(key).is_some()
     }
 }
 
@@ -120,47 +134,43 @@ impl Controller {
     async fn sync(&self, key: &ObjectKey) -> Result<Outcome, BoxError> {
         let pod = self.pods.get(key).filter(|pod| !pods::is_terminating(pod));
         let Some(pod) = pod else {
-            self.waits_no_more(key);
+            self.forget(key);
             return Ok(Outcome::AwaitChange);
         };
         let Some(node) = pods::node_name(&pod).and_then(|name| self.nodes.get(&ObjectKey::cluster(name))) else {
-            self.waits_no_more(key);
+            self.forget(key);
             return Ok(Outcome::AwaitChange);
         };
-        let now = Timestamp::now();
-        let first = self.waits_since(key, &pod, now);
-        match deadline(no_execute(&node), tolerations(&pod).map_or(&[], Vec::as_slice), first, now) {
-            Deadline::Never => {
-                self.waits_no_more(key);
+        match patience(no_execute(&node), tolerations(&pod).map_or(&[], Vec::as_slice)) {
+            Patience::Endless => {
+                if self.forget(key) {
+                    self.recorder.normal(pod.as_ref(), EVICTION, format!("Cancelling deletion of Pod {key}"));
+                }
                 Ok(Outcome::AwaitChange)
             }
-            Deadline::At(at) => Ok(Outcome::RequeueAfter(at.duration_since(now).unsigned_abs())),
-            Deadline::Now => {
-                let outcome = self.evict(&pod).await?;
-                self.waits_no_more(key);
-                Ok(outcome)
+            Patience::Intolerant => self.evict(key, &pod).await,
+            Patience::For(wait) => {
+                let now = Instant::now();
+                let due = self.dues().of(key, pod.metadata.uid.as_ref(), now + wait);
+                let left = due.saturating_duration_since(now);
+                if left.is_zero() { self.evict(key, &pod).await } else { Ok(Outcome::RequeueAfter(left)) }
             }
         }
     }
 
-    fn waits_since(&self, key: &ObjectKey, pod: &Pod, now: Timestamp) -> Timestamp {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = waiting.entry(key.clone()).or_insert_with(|| (pod.metadata.uid.clone(), now));
-        if entry.0 != pod.metadata.uid {
-            *entry = (pod.metadata.uid.clone(), now);
-        }
-        entry.1
+    fn dues(&self) -> MutexGuard<'_, Dues> {
+        self.dues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn waits_no_more(&self, key: &ObjectKey) {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    fn forget(&self, key: &ObjectKey) -> bool {
+        self.dues().forget(key)
     }
 
-    async fn evict(&self, pod: &Pod) -> Result<Outcome, BoxError> {
-        let key = ObjectKey::of(pod);
-        self.recorder.normal(pod, "TaintManagerEviction", format!("Marking for deletion Pod {key}"));
+    async fn evict(&self, key: &ObjectKey, pod: &Pod) -> Result<Outcome, BoxError> {
+        self.recorder.normal(pod, EVICTION, format!("Marking for deletion Pod {key}"));
         tracing::info!(pod = %key, node = pods::node_name(pod), "evicting: the node has a taint that the pod does not tolerate");
         end_pod(&self.pods, pod, "DeletionByTaintManager", "Taint manager: deleting due to NoExecute taint").await?;
+        self.forget(key);
         Ok(Outcome::AwaitChange)
     }
 }
@@ -210,34 +220,59 @@ mod tests {
         serde_json::from_value(value).expect("valid")
     }
 
+    fn taint(key: &str, added: Value) -> Taint {
+        let taint = json!({"key": key, "value": "v", "effect": "NoExecute", "timeAdded": added});
+        serde_json::from_value(taint).expect("valid")
+    }
+
+    fn seconds(seconds: u64) -> Patience {
+        Patience::For(Duration::from_secs(seconds))
+    }
+
     #[test]
     fn a_pod_stays_as_long_as_it_tolerates_every_taint() {
-        let now: Timestamp = "2026-01-01T00:01:00Z".parse().expect("time");
-        let taint: Taint = serde_json::from_value(
-            json!({"key": "k", "value": "v", "effect": "NoExecute", "timeAdded": "2026-01-01T00:00:00Z"}),
-        )
-        .expect("valid");
+        let bears = |more: Value| {
+            let mut toleration = json!({"key": "k", "operator": "Exists"});
+            json_patch::merge(&mut toleration, &more);
+            toleration
+        };
         let cases = [
-            (json!([]), Deadline::Now),
-            (json!([{"operator": "Exists"}]), Deadline::Never),
-            (json!([{"key": "k", "value": "v"}]), Deadline::Never),
-            (json!([{"key": "k", "value": "other"}]), Deadline::Now),
-            (json!([{"key": "k", "operator": "Exists", "effect": "NoSchedule"}]), Deadline::Now),
-            (
-                json!([{"key": "k", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}]),
-                Deadline::At("2026-01-01T00:05:00Z".parse().expect("time")),
-            ),
-            (json!([{"key": "k", "operator": "Exists", "tolerationSeconds": 30}]), Deadline::Now),
+            (json!([]), Patience::Intolerant),
+            (json!([{"operator": "Exists"}]), Patience::Endless),
+            (json!([{"key": "k", "value": "v"}]), Patience::Endless),
+            (json!([{"key": "k", "value": "other"}]), Patience::Intolerant),
+            (json!([bears(json!({"effect": "NoSchedule"}))]), Patience::Intolerant),
+            (json!([bears(json!({"effect": "NoExecute", "tolerationSeconds": 300}))]), seconds(300)),
+            (json!([bears(json!({"tolerationSeconds": 0}))]), seconds(0)),
+            (json!([bears(json!({"tolerationSeconds": -5}))]), seconds(0)),
+            (json!([bears(json!({"tolerationSeconds": i64::MAX}))]), Patience::For(LONGEST)),
+            (json!([bears(json!({})), bears(json!({"tolerationSeconds": 30}))]), Patience::Endless),
         ];
+        let own = taint("k", Value::Null);
         for (value, expected) in cases {
-            assert_eq!(deadline([&taint].into_iter(), &tolerations_of(value.clone()), now, now), expected, "{value}");
+            assert_eq!(patience([&own].into_iter(), &tolerations_of(value.clone())), expected, "{value}");
         }
-        assert_eq!(deadline(std::iter::empty(), &[], now, now), Deadline::Never);
-        // A taint that does not say since when counts from when it was first seen.
-        let taint: Taint = serde_json::from_value(json!({"key": "k", "effect": "NoExecute"})).expect("valid");
+        assert_eq!(patience(std::iter::empty(), &[]), Patience::Endless);
+        let both = tolerations_of(json!([{"key": "k", "operator": "Exists", "tolerationSeconds": 300},
+            {"key": "l", "operator": "Exists", "tolerationSeconds": 30}]));
+        assert_eq!(patience([&own, &taint("l", Value::Null)].into_iter(), &both), seconds(30));
+    }
+
+    #[test]
+    fn a_taint_is_tolerated_since_it_was_seen_whenever_it_says_that_it_came() {
         let patient = tolerations_of(json!([{"key": "k", "operator": "Exists", "tolerationSeconds": 30}]));
-        let after = |seconds| now.saturating_add(SignedDuration::from_secs(seconds)).expect("time");
-        assert_eq!(deadline([&taint].into_iter(), &patient, now, after(10)), Deadline::At(after(30)));
-        assert_eq!(deadline([&taint].into_iter(), &patient, now, after(30)), Deadline::Now);
+        // Long before the pod came, or by a clock that is ahead.
+        for added in [Value::Null, json!("2020-01-01T00:00:00Z"), json!("2100-01-01T00:00:00Z")] {
+            assert_eq!(patience([&taint("k", added.clone())].into_iter(), &patient), seconds(30), "{added}");
+        }
+        let (mut dues, key, now) = (Dues::default(), ObjectKey::new("ns", "pod"), Instant::now());
+        let (one, other) = ("1".to_owned(), "2".to_owned());
+        let at = |seconds| now + Duration::from_secs(seconds);
+        assert_eq!(dues.of(&key, Some(&one), at(30)), at(30));
+        assert_eq!(dues.of(&key, Some(&one), at(40)), at(30), "a later turn does not put it off");
+        assert_eq!(dues.of(&key, Some(&one), at(5)), at(30), "nor does a harder taint hurry it");
+        assert_eq!(dues.of(&key, Some(&other), at(50)), at(50), "another pod of the name");
+        assert!(dues.forget(&key) && !dues.forget(&key));
+        assert_eq!(dues.of(&key, Some(&other), at(60)), at(60), "the taint was gone meanwhile");
     }
 }

@@ -16,27 +16,33 @@ pub(super) async fn validate(request: &Request<'_>, object: Option<&Value>) -> R
         return Ok(());
     }
     let plural = &*request.resource.plural;
-    let grant = match plural {
-        "roles" | "clusterroles" if same(request, object, ["rules", "aggregationRule"]) => return Ok(()),
-        "roles" | "clusterroles" => Grant { verb: "escalate", plural, name: request.name, rules: given(object) },
-        _ if same(request, object, ["subjects", "roleRef"]) => return Ok(()),
-        _ => bound(request, object).await?,
+    let is_role = matches!(plural, "roles" | "clusterroles");
+    let unchanged: &[&str] = if is_role { &["rules", "aggregationRule"] } else { &["subjects", "roleRef"] };
+    if same(request, object, unchanged) {
+        return Ok(());
+    }
+    let (verb, resource, name) = if is_role {
+        ("escalate", plural, request.name)
+    } else {
+        let (resource, name) = referred(object);
+        ("bind", resource, name)
     };
     let attributes = Attributes {
-        verb: grant.verb.to_owned(),
+        verb: verb.to_owned(),
         group: GROUP.to_owned(),
         version: "v1".to_owned(),
-        resource: grant.plural.to_owned(),
+        resource: resource.to_owned(),
         namespace: request.namespace.to_owned(),
-        name: grant.name.to_owned(),
+        name: name.to_owned(),
         ..Attributes::default()
     };
     if matches!(request.core.authorizer.allowed(request.core, request.user, &attributes).await?, Verdict::Allowed(_)) {
         return Ok(());
     }
+    let granted = if is_role { given(object) } else { bound(request, resource, name).await? };
     let own = request.core.authorizer.rbac().rules_of(request.core, request.user, request.namespace).await?;
     let missing: Vec<String> =
-        grant.rules.iter().filter(|rule| !covered(rule, &own)).map(|rule| rule.to_json().to_string()).collect();
+        granted.iter().filter(|rule| !covered(rule, &own)).map(|rule| rule.to_json().to_string()).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -48,17 +54,8 @@ pub(super) async fn validate(request: &Request<'_>, object: Option<&Value>) -> R
     )))
 }
 
-/// What a change grants.
-struct Grant<'a> {
-    /// By this verb, on this role, the change is allowed to who does not hold the rules.
-    verb: &'static str,
-    plural: &'a str,
-    name: &'a str,
-    rules: Vec<Rule>,
-}
-
 /// Whether these fields are as they were.
-fn same(request: &Request<'_>, object: &Value, fields: [&str; 2]) -> bool {
+fn same(request: &Request<'_>, object: &Value, fields: &[&str]) -> bool {
     request.old.is_some_and(|old| fields.iter().all(|field| old.get(*field) == object.get(*field)))
 }
 
@@ -72,17 +69,23 @@ fn given(role: &Value) -> Vec<Rule> {
     rules
 }
 
-/// What a binding grants: the rules of its role, which must be there, since one that comes later may be anything.
-async fn bound<'a>(request: &Request<'a>, binding: &'a Value) -> Result<Grant<'a>, Status> {
-    let name = meta::text(binding, &["roleRef", "name"]);
-    let (plural, namespace) = match meta::text(binding, &["roleRef", "kind"]) {
-        "ClusterRole" => ("clusterroles", ""),
-        _ => ("roles", request.namespace),
+/// The role that a binding refers to: its resource and its name.
+fn referred(binding: &Value) -> (&'static str, &str) {
+    let resource = match meta::text(binding, &["roleRef", "kind"]) {
+        "ClusterRole" => "clusterroles",
+        _ => "roles",
     };
-    let Some(role) = request.core.object(GROUP, "v1", plural, namespace, name).await? else {
-        return Err(Status::not_found(&*request.core.resource(GROUP, "v1", plural)?, name));
+    (resource, meta::text(binding, &["roleRef", "name"]))
+}
+
+/// What a binding grants to who may not bind whatever the role holds: its rules, and it must be there, since one that comes later may be
+/// anything.
+async fn bound(request: &Request<'_>, resource: &str, name: &str) -> Result<Vec<Rule>, Status> {
+    let namespace = if resource == "clusterroles" { "" } else { request.namespace };
+    let Some(role) = request.core.object(GROUP, "v1", resource, namespace, name).await? else {
+        return Err(Status::not_found(&*request.core.resource(GROUP, "v1", resource)?, name));
     };
-    Ok(Grant { verb: "bind", plural, name, rules: rules_of(&role) })
+    Ok(rules_of(&role))
 }
 
 fn rules_of(role: &Value) -> Vec<Rule> {

@@ -72,6 +72,27 @@ async fn nobody_can_bind_or_write_more_than_they_hold() {
 }
 
 #[tokio::test]
+async fn who_may_bind_anything_binds_a_role_that_comes_later() {
+    let cluster = Cluster::start().await;
+    let binding = |name: &str, role: &str, user: &str| {
+        json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": name},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}]})
+    };
+    let (path, admin) = (format!("{RBAC}/clusterrolebindings"), cluster.admin());
+    let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "binder"},
+        "rules": [{"apiGroups": ["rbac.authorization.k8s.io"], "resources": ["clusterrolebindings"], "verbs": ["create"]}]});
+    admin.create(&format!("{RBAC}/clusterroles"), &role).await.ok();
+    for (user, role) in [("jane", "cluster-admin"), ("john", "binder")] {
+        admin.create(&path, &binding(user, role, user)).await.ok();
+    }
+    let of = |user: &str| cluster.client(User::new(user, []));
+    of("jane").create(&path, &binding("early", "later", "sam")).await.ok();
+    let (code, message) = of("john").create(&path, &binding("other", "later", "sam")).await.failure();
+    assert_eq!((code, &*message), (404, "clusterroles.rbac.authorization.k8s.io \"later\" not found"));
+}
+
+#[tokio::test]
 async fn a_review_has_no_table() {
     let cluster = Cluster::start().await;
     let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": {"nonResourceAttributes": {"path": "/", "verb": "get"}}});

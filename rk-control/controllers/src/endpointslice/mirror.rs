@@ -1,7 +1,7 @@
 //! Mirrors Endpoints that someone wrote by hand into EndpointSlices, for readers that know only those.
 
 use super::endpoint::family_of;
-use super::{SERVICE_NAME, TRIGGER_TIME, selector_of};
+use super::{SERVICE_NAME, TRIGGER_TIME};
 use crate::context::Context;
 use crate::pods;
 use k8s_openapi::api::core::v1::{EndpointAddress, EndpointPort as OldPort, EndpointSubset, Endpoints, Service};
@@ -60,6 +60,12 @@ fn is_mirrored(endpoints: &Endpoints) -> bool {
     !skipped && !meta.annotations.as_ref().is_some_and(|a| a.contains_key(LEADER))
 }
 
+/// Whether somebody else keeps the Endpoints of a Service: it has no selector. One that has, and is but a name now, has those of before,
+/// with slices of their own.
+fn is_kept_by_hand(service: &Service) -> bool {
+    service.spec.as_ref().is_some_and(|spec| spec.selector.as_ref().is_none_or(BTreeMap::is_empty))
+}
+
 /// The slices that stand for the subsets: one per subset and address family.
 fn wanted(subsets: &[EndpointSubset]) -> Vec<(&'static str, Vec<EndpointPort>, Vec<Endpoint>)> {
     let mut slices = Vec::new();
@@ -109,8 +115,7 @@ impl Controller {
             .map(|s| EndpointSlice::clone(s))
             .collect();
         let endpoints = self.endpoints.get(key).filter(|e| is_mirrored(e));
-        // Services with a selector have slices of their own.
-        let service = self.services.get(key).filter(|s| s.spec.is_some() && selector_of(s).is_none());
+        let service = self.services.get(key).filter(|s| is_kept_by_hand(s));
         let new = match (&endpoints, &service) {
             (Some(endpoints), Some(_)) => slices(endpoints),
             _ => Vec::new(),
@@ -236,6 +241,21 @@ mod tests {
         let ready: Vec<Option<bool>> =
             slices.iter().flat_map(|s| &s.2).map(|e| e.conditions.as_ref().and_then(|c| c.ready)).collect();
         assert_eq!(ready, [Some(true), Some(false), Some(true)]);
+    }
+
+    #[test]
+    fn endpoints_of_services_with_a_selector_are_not_mirrored() {
+        for (spec, by_hand) in [
+            (json!({}), true),
+            (json!({"selector": {}}), true),
+            (json!({"type": "ExternalName", "externalName": "a.example"}), true),
+            (json!({"selector": {"app": "a"}}), false),
+            (json!({"type": "ExternalName", "externalName": "a.example", "selector": {"app": "a"}}), false),
+        ] {
+            let service: Service =
+                serde_json::from_value(json!({"metadata": {"name": "s"}, "spec": spec})).expect("valid");
+            assert_eq!(is_kept_by_hand(&service), by_hand, "{spec}");
+        }
     }
 
     #[test]

@@ -90,17 +90,24 @@ impl Binder {
     ) -> kube::Result<()> {
         let latest = self.volumes.get(&ObjectKey::of(volume)).filter(|v| v.metadata.uid == volume.metadata.uid);
         let volume = latest.as_deref().unwrap_or(volume);
-        let status = volume.status.clone().unwrap_or_default();
-        if status.phase.as_deref() == Some(wanted) && status.message == message {
-            return Ok(());
+        match in_phase(volume, wanted, message) {
+            Some(changed) => self.volumes.replace_status(&changed).await.map(|_| ()),
+            None => Ok(()),
         }
-        let mut changed = volume.clone();
-        let status = changed.status.get_or_insert_default();
-        status.phase = Some(wanted.to_owned());
-        status.message = message;
-        status.last_phase_transition_time = Some(Time(Timestamp::now()));
-        self.volumes.replace_status(&changed).await.map(|_| ())
     }
+}
+
+/// The volume in another phase, with why it is in it. `None` when it is in that phase: what others have told in its status since stays.
+fn in_phase(volume: &PersistentVolume, wanted: &str, message: Option<String>) -> Option<PersistentVolume> {
+    if volume.status.as_ref().and_then(|s| s.phase.as_deref()) == Some(wanted) {
+        return None;
+    }
+    let mut changed = volume.clone();
+    let status = changed.status.get_or_insert_default();
+    status.phase = Some(wanted.to_owned());
+    status.message = message;
+    status.last_phase_transition_time = Some(Time(Timestamp::now()));
+    Some(changed)
 }
 
 /// Whether a volume points to the claim of this key.
@@ -113,4 +120,24 @@ pub(super) fn claim_key(volume: &PersistentVolume) -> Option<ObjectKey> {
 pub(super) fn may_suit(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> bool {
     let pending = claim.status.as_ref().and_then(|s| s.phase.as_deref()) != Some("Bound");
     pending && matching::mismatch(volume, claim).is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn what_others_tell_in_the_status_of_a_volume_stays_while_its_phase_does() {
+        let volume = |status: Value| -> PersistentVolume {
+            serde_json::from_value(json!({"metadata": {"name": "v"}, "status": status})).expect("valid")
+        };
+        let told = volume(json!({"phase": "Bound", "message": "by hand", "reason": "Hand"}));
+        assert_eq!(in_phase(&told, "Bound", None), None);
+        let status = in_phase(&told, "Released", None).and_then(|v| v.status).expect("another phase");
+        assert_eq!((status.phase.as_deref(), status.message), (Some("Released"), None));
+        assert!(status.last_phase_transition_time.is_some());
+        let status = in_phase(&volume(Value::Null), "Failed", Some("why".to_owned())).and_then(|v| v.status);
+        assert_eq!(status.and_then(|s| s.message).as_deref(), Some("why"), "a volume that has none yet gets one");
+    }
 }

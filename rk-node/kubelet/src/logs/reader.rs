@@ -95,11 +95,12 @@ pub async fn stream<F: Future<Output = bool>>(
         if due {
             asked = Some(Instant::now());
         }
-        let grown = reader.get_ref().metadata().await?.len() > reader.stream_position().await?;
-        if grown {
+        // The next file is looked for before the last look: once it is there, nothing is added to the old one any more.
+        let next = rotated(&path, inode).await;
+        if reader.get_ref().metadata().await?.len() > reader.stream_position().await? {
             continue;
         }
-        if let Some((fresh, number)) = rotated(&path, inode).await {
+        if let Some((fresh, number)) = next {
             reader = BufReader::new(fresh);
             inode = number;
             pending.clear();

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 
 use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, Pod};
@@ -17,6 +17,8 @@ use crate::resources::{all_limited, pod_total};
 const HUGE_PAGES: &str = "HugePages";
 /// What a resource of huge pages begins with.
 const RESOURCE: &str = "hugepages-";
+/// Mode of the volume: everybody's, as upstream's. With a group, what is made in it is the group's as well.
+const OPEN: u32 = 0o777;
 
 /// Makes the volume at `path`. Safe to repeat.
 pub fn place(pod: &Pod, empty: &EmptyDirVolumeSource, path: &Path) -> Result<(), String> {
@@ -25,23 +27,34 @@ pub fn place(pod: &Pod, empty: &EmptyDirVolumeSource, path: &Path) -> Result<(),
         true => Some(page_size(pod, medium)?),
         false => None,
     };
-    let context = pod.spec.as_ref().and_then(|s| s.security_context.clone()).unwrap_or_default();
-    let fresh = !path.exists();
-    let work = || -> io::Result<()> {
-        fs::create_dir_all(path)?;
-        match (medium, huge) {
-            ("", _) => {}
-            ("Memory", _) => tmpfs::ensure_tmpfs(path, memory_size(pod, empty), 0o777)?,
-            (_, Some(page)) => tmpfs::ensure_hugetlbfs(path, page, 0o777)?,
-            (other, None) => return Err(io::Error::other(format!("unknown storage medium {other:?}"))),
-        }
-        if fresh {
-            fs::set_permissions(path, fs::Permissions::from_mode(0o777))?;
-        }
-        let on_mismatch = !fresh || context.fs_group_change_policy.as_deref() == Some("OnRootMismatch");
-        ownership::apply(path, context.fs_group, false, on_mismatch)
+    let context = pod.spec.as_ref().and_then(|s| s.security_context.as_ref());
+    let group = context.and_then(|c| c.fs_group).and_then(|group| u32::try_from(group).ok());
+    let mode = group.map_or(OPEN, |_| OPEN | ownership::SET_GID);
+    let placed = match (medium, huge) {
+        ("", _) => on_disk(path, mode, group),
+        ("Memory", _) => tmpfs::ensure_tmpfs(path, memory_size(pod, empty), mode, group),
+        (_, Some(page)) => tmpfs::ensure_hugetlbfs(path, page, mode, group),
+        (other, None) => Err(io::Error::other(format!("unknown storage medium {other:?}"))),
     };
-    work().map_err(|e| format!("{}: {e}", path.display()))
+    placed.map_err(|e| format!("{}: {e}", path.display()))
+}
+
+/// Makes the directory, as it is to be or not at all. One that is there is its pod's: the mode and the owner that a container gave it stay.
+fn on_disk(path: &Path, mode: u32, group: Option<u32>) -> io::Result<()> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the path has no parent"));
+    };
+    if fs::symlink_metadata(path).is_ok() {
+        return Ok(());
+    }
+    // No volume has a name that begins with a dot.
+    let half = parent.join(format!(".{}", name.to_string_lossy()));
+    fs::create_dir_all(&half)?;
+    if group.is_some() {
+        chown(&half, None, group)?;
+    }
+    fs::set_permissions(&half, fs::Permissions::from_mode(mode))?;
+    fs::rename(&half, path)
 }
 
 /// Most bytes of a volume in memory: its own limit or the pod's, whichever is less; the kernel's default without both.
@@ -137,6 +150,32 @@ mod tests {
                 serde_json::from_value(json!({"medium": "Memory", "sizeLimit": limit})).unwrap();
             assert_eq!(memory_size(&pod(spec.clone()), &empty), want, "{limit:?}");
         }
+    }
+
+    #[test]
+    fn a_volume_is_its_groups_from_the_start_and_stays_as_its_containers_make_it() {
+        use std::os::unix::fs::MetadataExt;
+        let dir = tempfile::tempdir().unwrap();
+        // One's own group is the one that everybody may give.
+        let group = fs::metadata(dir.path()).unwrap().gid();
+        let empty = EmptyDirVolumeSource::default();
+        for (context, want) in [(json!({}), 0o777), (json!({"fsGroup": group}), 0o2777)] {
+            let pod = pod(json!({"containers": [], "securityContext": context}));
+            let path = dir.path().join(format!("volumes/{want:o}"));
+            let mode = || fs::metadata(&path).unwrap().mode() & 0o7777;
+            // What a kubelet left that died half way is in nobody's way.
+            fs::create_dir_all(path.with_file_name(format!(".{want:o}"))).unwrap();
+            place(&pod, &empty, &path).unwrap();
+            assert_eq!((mode(), fs::metadata(&path).unwrap().gid()), (want, group));
+            let file = path.join("file");
+            fs::write(&file, "").unwrap();
+            for own in [&path, &file] {
+                fs::set_permissions(own, fs::Permissions::from_mode(0o700)).unwrap();
+            }
+            place(&pod, &empty, &path).unwrap();
+            assert_eq!((mode(), fs::metadata(&file).unwrap().mode() & 0o7777), (0o700, 0o700));
+        }
+        assert_eq!(fs::read_dir(dir.path().join("volumes")).unwrap().count(), 2);
     }
 
     #[test]

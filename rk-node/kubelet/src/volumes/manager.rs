@@ -288,7 +288,7 @@ fn publish_at(path: &Path, files: &Payload, memory: bool, fs_group: Option<i64>)
     let work = || -> std::io::Result<()> {
         fs::create_dir_all(path)?;
         if memory {
-            tmpfs::ensure_tmpfs(path, None, 0o755)?;
+            tmpfs::ensure_tmpfs(path, None, 0o755, None)?;
         }
         fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
         publish(path, files, |fresh| ownership::apply(fresh, fs_group, true, false))?;

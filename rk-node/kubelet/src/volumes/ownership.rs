@@ -8,9 +8,10 @@ use std::path::Path;
 /// Read and write for the group, or only read.
 const READ_WRITE: u32 = 0o660;
 const READ_ONLY: u32 = 0o440;
-/// Directories must be entered; new files in them belong to the group.
+/// Directories must be entered.
 const DIRECTORY: u32 = 0o110;
-const SET_GID: u32 = 0o2000;
+/// New files in directories belong to the group.
+pub const SET_GID: u32 = 0o2000;
 
 /// Gives everything below `root` to `group`. `on_root_mismatch`: skip the walk when the root already fits.
 pub fn apply(root: &Path, group: Option<i64>, read_only: bool, on_root_mismatch: bool) -> io::Result<()> {

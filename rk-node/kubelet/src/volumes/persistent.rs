@@ -52,11 +52,14 @@ fn bound(pod_dir: &Path, name: &str, source: &Path, group: Option<i64>) -> Resul
     let target = pod_dir.join(LOCAL_VOLUMES).join(name);
     let work = || -> std::io::Result<()> {
         fs::create_dir_all(&target)?;
-        if !tmpfs::is_mount_point(&target)? {
-            let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
-            mount(Some(source), &target, None::<&str>, flags, None::<&str>)?;
+        if tmpfs::is_mount_point(&target)? {
+            return Ok(());
         }
-        ownership::apply(&target, group, false, true)
+        // Once, before the pod has it: what its containers make of it stays.
+        ownership::apply(&fs::canonicalize(source)?, group, false, true)?;
+        let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
+        mount(Some(source), &target, None::<&str>, flags, None::<&str>)?;
+        Ok(())
     };
     work().map_err(|e| format!("mounting {} on {}: {e}", source.display(), target.display()))?;
     Ok(target)
@@ -64,6 +67,8 @@ fn bound(pod_dir: &Path, name: &str, source: &Path, group: Option<i64>) -> Resul
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
     use super::*;
     use serde_json::json;
 
@@ -78,10 +83,14 @@ mod tests {
         fs::create_dir(&data).unwrap();
         fs::write(data.join("kept"), "x").unwrap();
         let local = volume(json!({"local": {"path": data}}));
-        for _ in 0..2 {
-            let placed = place(&pod, &local, None).unwrap();
-            assert_eq!(placed, Placed::Tree(pod.join("volumes/kubernetes.io~local-volume/pv")));
-        }
+        let group = Some(i64::from(fs::metadata(&data).unwrap().gid()));
+        let mode = || fs::metadata(&data).unwrap().mode() & 0o7777;
+        let placed = || place(&pod, &local, group).unwrap();
+        let there = Placed::Tree(pod.join("volumes/kubernetes.io~local-volume/pv"));
+        fs::set_permissions(&data, fs::Permissions::from_mode(0o700)).unwrap();
+        assert_eq!((placed(), mode()), (there.clone(), 0o2770));
+        fs::set_permissions(&data, fs::Permissions::from_mode(0o700)).unwrap();
+        assert_eq!((placed(), mode()), (there, 0o700), "what its containers make of it stays");
         assert!(pod.join("volumes/kubernetes.io~local-volume/pv/kept").is_file());
         tmpfs::remove_tree(&pod).unwrap();
         assert!(!pod.exists() && data.join("kept").is_file());

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -21,14 +21,14 @@ pub fn is_mount_point(path: &Path) -> io::Result<bool> {
     Ok(mounts_below(&fs::read_to_string("/proc/self/mountinfo")?, &path).contains(&path))
 }
 
-/// Mounts a tmpfs here unless one is there. `size` in bytes, the kernel's default (half of the memory) without. Nothing of it is ever
-/// swapped out where the kernel can promise that (6.4 and later): swap is a disk.
-pub fn ensure_tmpfs(path: &Path, size: Option<u64>, mode: u32) -> io::Result<()> {
+/// Mounts a tmpfs of this mode and group here unless one is there. `size` in bytes, the kernel's default (half of the memory) without.
+/// Nothing of it is ever swapped out where the kernel can promise that (6.4 and later): swap is a disk.
+pub fn ensure_tmpfs(path: &Path, size: Option<u64>, mode: u32, group: Option<u32>) -> io::Result<()> {
     fs::create_dir_all(path)?;
     if is_other_device(path)? {
         return Ok(());
     }
-    let mut options = format!("mode={mode:o}");
+    let mut options = open_to(mode, group);
     if let Some(size) = size {
         options.push_str(&format!(",size={size}"));
     }
@@ -40,14 +40,23 @@ pub fn ensure_tmpfs(path: &Path, size: Option<u64>, mode: u32) -> io::Result<()>
         .map_err(|e| io::Error::other(format!("mounting tmpfs on {}: {e}", path.display())))
 }
 
-/// Mounts huge pages of this size (bytes) here unless something is mounted.
-pub fn ensure_hugetlbfs(path: &Path, page_size: u64, mode: u32) -> io::Result<()> {
+/// Mounts huge pages of this size (bytes), mode and group here unless something is mounted.
+pub fn ensure_hugetlbfs(path: &Path, page_size: u64, mode: u32, group: Option<u32>) -> io::Result<()> {
+    fs::create_dir_all(path)?;
     if is_other_device(path)? {
         return Ok(());
     }
-    let options = format!("pagesize={page_size},mode={mode:o}");
+    let options = format!("pagesize={page_size},{}", open_to(mode, group));
     mount(Some("hugetlbfs"), path, Some("hugetlbfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some(options.as_str()))
-        .map_err(|e| io::Error::other(format!("mounting hugetlbfs on {}: {e}", path.display())))
+        .map_err(|e| io::Error::other(format!("mounting hugetlbfs on {}: {e}", path.display())))?;
+    // This file system leaves the set-group-ID bit out of the mode that it is mounted with.
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+}
+
+/// Mount options of file systems in memory: who may use the root.
+fn open_to(mode: u32, group: Option<u32>) -> String {
+    let group = group.map_or_else(String::new, |group| format!(",gid={group}"));
+    format!("mode={mode:o}{group}")
 }
 
 /// Mount points below `root` in `/proc/self/mountinfo`, deepest last as they were made.
@@ -110,6 +119,12 @@ pub fn remove_tree(root: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_root_of_a_file_system_in_memory_is_its_groups_from_the_start() {
+        assert_eq!(open_to(0o755, None), "mode=755");
+        assert_eq!(open_to(0o2777, Some(1001)), "mode=2777,gid=1001");
+    }
 
     #[test]
     fn mount_points_below_a_root_are_found_and_unescaped() {
