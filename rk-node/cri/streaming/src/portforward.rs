@@ -109,6 +109,8 @@ async fn forward_pair(first: spdy::Opened, second: spdy::Opened, connect: Connec
     };
     let port = data.header("port").and_then(|port| port.parse::<u16>().ok()).filter(|port| *port > 0);
     let mut error_writer = error.writer;
+    // Errors go one way.
+    drop(error.reader);
     let outcome = match port {
         Some(port) => forward(data.reader, data.writer, port, connect).await,
         None => Err(io::Error::new(io::ErrorKind::InvalidInput, "the port header is missing or not a port")),
@@ -214,6 +216,25 @@ mod tests {
         tokio::spawn(forward(reader, ByteWriter::new(0, outputs), 80, pod));
         let sending = async { while inlet.put(&[7; 1024]).await {} };
         tokio::time::timeout(Duration::from_secs(60), sending).await.expect("it is held");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_on_a_stream_of_errors_keeps_no_other_waiting() {
+        let (mut client, server) = tokio::io::duplex(64 * 1024);
+        let (near, mut pod) = tokio::io::duplex(64);
+        tokio::spawn(over_spdy(spdy::Connection::start(server), to(near)));
+        let error = [("streamtype", "error"), ("port", "80"), ("requestid", "0")];
+        let data = [("streamtype", "data"), ("port", "80"), ("requestid", "0")];
+        let vain = std::iter::repeat_n((1, Bytes::from(vec![1; 32 * 1024])), 2 * READ_AHEAD / (32 * 1024));
+        let wire = spdy::tests::sent(&[(1, &error), (3, &data)], vain.chain([(3, Bytes::from_static(b"hi"))]));
+        let asking = async {
+            client.write_all(&wire).await.unwrap();
+            let mut heard = [0; 2];
+            pod.read_exact(&mut heard).await.unwrap();
+            heard
+        };
+        let heard = tokio::time::timeout(Duration::from_secs(60), asking).await;
+        assert_eq!(heard.expect("nothing is read any more"), *b"hi");
     }
 
     #[tokio::test(start_paused = true)]

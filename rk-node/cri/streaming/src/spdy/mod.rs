@@ -234,23 +234,31 @@ where
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::time::Duration;
 
     use super::*;
     use crate::inlet::READ_AHEAD;
 
+    /// What a client sends that opens streams with these headers, and then says this on them.
+    pub(crate) fn sent(streams: &[(u32, &[(&str, &str)])], said: impl IntoIterator<Item = (u32, Bytes)>) -> BytesMut {
+        let (mut wire, mut encoder) = (BytesMut::new(), Encoder::new());
+        for (stream, headers) in streams {
+            let block = encoder.encode(headers);
+            frame::encode(&Frame::SynStream { stream: *stream, fin: false, block }, &mut wire);
+        }
+        for (stream, data) in said {
+            frame::encode(&Frame::Data { stream, fin: false, data }, &mut wire);
+        }
+        wire
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_ping_is_answered_while_input_waits_for_its_reader() {
         let (mut client, server) = tokio::io::duplex(64 * 1024);
         let mut connection = Connection::start(server);
-        let mut wire = BytesMut::new();
-        let block = Encoder::new().encode(&[("streamtype", "stdin")]);
-        frame::encode(&Frame::SynStream { stream: 1, fin: false, block }, &mut wire);
-        let input = Frame::Data { stream: 1, fin: false, data: Bytes::from(vec![7; 32 * 1024]) };
-        for _ in 0..READ_AHEAD / (34 * 1024) {
-            frame::encode(&input, &mut wire);
-        }
+        let input = std::iter::repeat_n((1, Bytes::from(vec![7; 32 * 1024])), READ_AHEAD / (34 * 1024));
+        let mut wire = sent(&[(1, &[("streamtype", "stdin")])], input);
         frame::encode(&Frame::Ping { id: 3 }, &mut wire);
         let asking = async {
             client.write_all(&wire).await.unwrap();
