@@ -99,9 +99,11 @@ fn quantity(value: &Value) -> String {
 
 fn time(text: &str) -> Vec<u8> {
     let Some(time) = parse_time(text) else { return Vec::new() };
+    // Of a time before 1970, too, the rest is what comes after the second that it is in.
+    let rest = time.subsec_nanosecond();
     only(|message| {
-        message.integer(1, time.as_second());
-        message.integer(2, time.subsec_nanosecond().into());
+        message.integer(1, time.as_second() - i64::from(rest < 0));
+        message.integer(2, rest.rem_euclid(1_000_000_000).into());
     })
 }
 
