@@ -117,8 +117,8 @@ fn change(of: &ObjectMeta, owners: &[OwnerReference], finalizers: Option<Vec<Str
     json!({"metadata": metadata})
 }
 
-/// `None` when the object changed or went away meanwhile: the change will bring us back.
-async fn apply<K: Object>(informer: &Informer<K>, object: &K, change: Value) -> kube::Result<Option<K>> {
+/// Merges a change into an object; `None` when it changed or went away meanwhile: the change will bring us back.
+pub(crate) async fn apply<K: Object>(informer: &Informer<K>, object: &K, change: Value) -> kube::Result<Option<K>> {
     match informer.patch(&ObjectKey::of(object), &Patch::Merge(change)).await {
         Ok(changed) => Ok(Some(changed)),
         Err(error) if is_not_found(&error) || is_conflict(&error) => Ok(None),

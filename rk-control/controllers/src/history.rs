@@ -15,6 +15,11 @@ pub(crate) const HASH_LABEL: &str = "controller-revision-hash";
 /// Label of a StatefulSet's revision.
 pub(crate) const REVISION_HASH: &str = "controller.kubernetes.io/hash";
 
+/// The hash of a DaemonSet's revision, or of the revision that a pod was made from.
+pub(crate) fn hash_of(meta: &ObjectMeta) -> Option<&str> {
+    meta.labels.as_ref()?.get(HASH_LABEL).map(String::as_str)
+}
+
 /// The patch that brings a template back, which is what a revision stores.
 pub(crate) fn data_of(template: &PodTemplateSpec) -> Value {
     let mut template = serde_json::to_value(template).unwrap_or_default();
@@ -38,6 +43,18 @@ fn same_data(revision: &ControllerRevision, data: &Value) -> bool {
         serde_json::from_value::<PodTemplateSpec>(t).ok()
     });
     wanted.is_some() && template_of(revision) == wanted
+}
+
+/// The others among `revisions` that store the same template as `kept`.
+pub(crate) fn doubles<'a>(
+    revisions: &'a [ControllerRevision],
+    kept: &ControllerRevision,
+) -> Vec<&'a ControllerRevision> {
+    let Some(template) = template_of(kept) else { return Vec::new() };
+    let is_double = |other: &&ControllerRevision| {
+        other.metadata.name != kept.metadata.name && template_of(other).as_ref() == Some(&template)
+    };
+    revisions.iter().filter(is_double).collect()
 }
 
 /// Finds the revision of a template among `revisions`, or makes it with its hash under `label`. `collisions` counts names that were taken by other
@@ -104,10 +121,15 @@ pub(crate) async fn truncate(
     revisions.sort_by_key(|r| r.revision);
     let excess = revisions.len().saturating_sub(limit);
     for revision in revisions.iter().take(excess) {
-        let result = informer.delete(&ObjectKey::of(revision), &Deletion::of_uid(revision.metadata.uid.as_ref())).await;
-        result.or_else(|e| if is_not_found(&e) { Ok(()) } else { Err(e) })?;
+        remove(informer, revision).await?;
     }
     Ok(())
+}
+
+/// Deletes a revision, which may be gone already.
+pub(crate) async fn remove(informer: &Informer<ControllerRevision>, revision: &ControllerRevision) -> kube::Result<()> {
+    let result = informer.delete(&ObjectKey::of(revision), &Deletion::of_uid(revision.metadata.uid.as_ref())).await;
+    result.or_else(|e| if is_not_found(&e) { Ok(()) } else { Err(e) })
 }
 
 #[cfg(test)]

@@ -257,6 +257,32 @@ async fn daemons_return_where_they_fail_and_follow_their_nodes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn daemons_go_on_when_their_template_has_a_second_revision() {
+    let (plane, _nodes) = start(&["n1", "n2"]).await;
+    let rest = Rest::new(plane.client().await, "doubles").await;
+    rest.create("daemonsets", &workload("apps/v1", "DaemonSet", "agent", json!({}), json!({}))).await;
+    rest.until("daemonsets/agent", |set| set["status"]["numberReady"] == 2).await;
+    let who = |pods: &[Value]| pods.iter().map(|pod| pod["metadata"]["uid"].clone()).collect::<Vec<_>>();
+    let before = rest.items("pods?labelSelector=app=agent").await;
+    let revisions = "controllerrevisions?labelSelector=app=agent";
+    let first = rest.count(revisions, 1).await.remove(0);
+    // Nobody's, and without a hash; the newest of all is kept.
+    for (double, number, kept) in [("newer", 7, "newer"), ("older", 3, "newer")] {
+        let metadata = json!({"name": double, "labels": {"app": "agent"}});
+        let revision = json!({"apiVersion": "apps/v1", "kind": "ControllerRevision", "metadata": metadata,
+            "data": first["data"], "revision": number});
+        rest.create("controllerrevisions", &revision).await;
+        let alone = |list: &Value| list["items"].as_array().is_some_and(|all| all.len() == 1 && name(&all[0]) == kept);
+        let list = rest.until(revisions, alone).await;
+        assert_eq!(list["items"][0]["metadata"]["labels"]["controller-revision-hash"], kept);
+        let bearers = format!("pods?labelSelector=controller-revision-hash={kept}");
+        assert_eq!(who(&rest.items(&bearers).await), who(&before), "{double}");
+    }
+    rest.until("daemonsets/agent", |set| set["status"]["updatedNumberScheduled"] == 2).await;
+    assert_eq!(who(&rest.items("pods?labelSelector=app=agent").await), who(&before));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_namespace_loses_its_pods_before_what_they_need() {
     let (plane, _) = start(&[]).await;
     let rest = Rest::new(plane.client().await, "ordered").await;

@@ -10,7 +10,7 @@ use rk_api::status::{Reason, Status};
 use serde_json::Value;
 
 use super::dial::{connect, is_forbidden};
-use super::endpoints::ready_endpoints;
+use super::endpoints::pod_endpoint;
 use super::forward::{forward, is_upgrade};
 use super::rewrite::rewrite;
 use super::{kubelet, tls};
@@ -136,11 +136,9 @@ fn first_container_port(pod: &Value) -> Option<u16> {
 /// One ready endpoint of a Service, by port name or number.
 async fn service(call: &Call, target: &Target<'_>) -> Result<Backend, Status> {
     let service = object(call, target.name).await?;
-    let addresses = ready_endpoints(&call.core, &service, target.port).await?;
-    let index = if addresses.is_empty() { 0 } else { rand::random_range(0..addresses.len()) };
     let none =
         || Status::new(Reason::ServiceUnavailable, format!("no endpoints available for service {:?}", call.path.name));
-    let address = addresses.get(index).copied().ok_or_else(none)?;
+    let address = pod_endpoint(&call.core, &service, target.port).await?.ok_or_else(none)?;
     Ok(Backend { address, tls: tls_of(target.scheme)? })
 }
 

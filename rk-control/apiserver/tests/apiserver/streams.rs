@@ -267,6 +267,40 @@ async fn nobody_reaches_the_servers_own_host_through_a_pod() {
     }
 }
 
+#[tokio::test]
+async fn a_service_leads_to_addresses_of_its_own_pods_alone() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    // Groups of listeners: slices may have them, and who is led to one is told so before anything is sent.
+    let (own, stray) = ("224.0.1.1", "224.0.1.2");
+    admin.create(PODS, &pod("p")).await.ok();
+    let status = json!({"status": {"phase": "Running", "podIP": own, "podIPs": [{"ip": own}]}});
+    admin.patch(&format!("{PODS}/p/status"), "application/merge-patch+json", &status).await.ok();
+    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"},
+        "spec": {"ports": [{"port": 80}]}});
+    admin.create("/api/v1/namespaces/default/services", &service).await.ok();
+    let slices = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
+    let of = |address: &str, namespace: &str, name: &str| json!({"addresses": [address], "targetRef": {"kind": "Pod", "namespace": namespace, "name": name}});
+    let led = || (400, "address not allowed".to_owned());
+    let lost = || (503, "no endpoints available for service \"s:80\"".to_owned());
+    for (endpoints, answer) in [
+        (json!([of(own, "default", "p")]), led()),
+        (json!([of(stray, "default", "p"), of(own, "default", "none"), of(own, "default", "p")]), led()),
+        (json!([of(stray, "default", "p")]), lost()),
+        (json!([of(own, "default", "none")]), lost()),
+        (json!([of(own, "kube-system", "p")]), lost()),
+        (json!([{"addresses": [own]}]), lost()),
+    ] {
+        let slice = json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+            "metadata": {"name": "s", "labels": {"kubernetes.io/service-name": "s"}},
+            "ports": [{"name": "", "port": 80, "protocol": "TCP"}], "endpoints": endpoints});
+        admin.create(slices, &slice).await.ok();
+        let told = admin.get("/api/v1/namespaces/default/services/s:80/proxy/").await.failure();
+        assert_eq!(told, answer, "{}", slice["endpoints"]);
+        admin.delete(&format!("{slices}/s")).await.ok();
+    }
+}
+
 /// Reads a watch until it tells of an object.
 async fn tells(watch: &mut Incoming, name: &str) {
     let (mut text, wanted) = (Vec::new(), format!(r#""name":"{name}""#));

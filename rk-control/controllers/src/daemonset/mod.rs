@@ -3,6 +3,7 @@
 mod failures;
 mod placement;
 mod plan;
+mod revisions;
 mod status;
 mod update;
 
@@ -15,8 +16,8 @@ use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, DaemonSetSpec};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use plan::{Plan, Seat, Terms};
-use rk_client::{BoxError, Informer, LabelMatcher, ObjectKey, Outcome, Queue, Recorder, controller_ref, owner_key};
-use std::collections::{BTreeMap, BTreeSet};
+use rk_client::{BoxError, Informer, LabelMatcher, ObjectKey, Outcome, Queue, Recorder, controller_ref};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use update::Fences;
@@ -53,12 +54,7 @@ pub(crate) fn register(ctx: &Context) {
     let q = queue.clone();
     controller.sets.on_change(move |change| q.add(ObjectKey::of(change.object().as_ref())));
     pods::wake_owners(&controller.pods, &controller.sets, &queue, selector_of);
-    let q = queue.clone();
-    controller.revisions.on_change(move |change| {
-        if let Some(key) = owner_key::<DaemonSet>(&change.object().metadata) {
-            q.add(key);
-        }
-    });
+    pods::wake_owners(&controller.revisions, &controller.sets, &queue, selector_of);
     let (q, sets) = (queue.clone(), controller.sets.clone());
     controller.nodes.on_change(move |change| {
         let facts = |n: &Node| (n.metadata.labels.clone(), n.spec.as_ref().and_then(|s| s.taints.clone()));
@@ -118,8 +114,8 @@ impl Controller {
             &mut collisions,
         )
         .await?;
-        let hash =
-            current.metadata.labels.as_ref().and_then(|l| l.get(history::HASH_LABEL)).cloned().unwrap_or_default();
+        let hash = history::hash_of(&current.metadata).unwrap_or_default().to_owned();
+        self.merge_doubles(&set, &known, &current).await?;
 
         let seats = self.seats(&set).await?;
         let terms = Terms { hash: &hash, min_ready: spec.min_ready_seconds.unwrap_or(0), now: Timestamp::now() };
@@ -166,32 +162,6 @@ impl Controller {
         plan.delete.retain(|name| !held.contains_key(name));
         plan.failed.retain(|name| !held.contains_key(name));
         held.into_values().min()
-    }
-
-    async fn revisions_of(&self, set: &DaemonSet) -> kube::Result<Vec<ControllerRevision>> {
-        let uid = set.metadata.uid.as_deref().unwrap_or_default();
-        let mut candidates = self.revisions.by_index(pods::BY_OWNER, uid);
-        candidates.extend(
-            self.revisions
-                .by_index(pods::BY_OWNER, &pods::orphans_of(set.metadata.namespace.as_deref().unwrap_or_default())),
-        );
-        let owned = claim_all(&self.client, set, &selector_of(set), &self.revisions, candidates).await?;
-        Ok(owned.iter().map(|r| ControllerRevision::clone(r)).collect())
-    }
-
-    async fn truncate(&self, set: &DaemonSet, hash: &str) -> kube::Result<()> {
-        let uid = set.metadata.uid.as_deref().unwrap_or_default();
-        let mut live: BTreeSet<String> = BTreeSet::from([hash.to_owned()]);
-        for pod in self.pods.by_index(pods::BY_OWNER, uid) {
-            live.extend(pod.metadata.labels.as_ref().and_then(|l| l.get(history::HASH_LABEL)).cloned());
-        }
-        let all: Vec<ControllerRevision> =
-            self.revisions.by_index(pods::BY_OWNER, uid).iter().map(|r| ControllerRevision::clone(r)).collect();
-        let in_use = |r: &&ControllerRevision| {
-            r.metadata.labels.as_ref().and_then(|l| l.get(history::HASH_LABEL)).is_some_and(|h| live.contains(h))
-        };
-        let live: Vec<String> = all.iter().filter(in_use).filter_map(|r| r.metadata.name.clone()).collect();
-        history::truncate(&self.revisions, all, &live, set.spec.as_ref().and_then(|s| s.revision_history_limit)).await
     }
 
     /// All nodes, and nodes that are gone but still named by pods.

@@ -46,7 +46,7 @@ impl Terms<'_> {
 
 /// Whether a pod was made from the template with this hash.
 pub(super) fn is_current(pod: &Pod, hash: &str) -> bool {
-    pod.metadata.labels.as_ref().and_then(|l| l.get(crate::history::HASH_LABEL)).is_some_and(|h| h == hash)
+    crate::history::hash_of(&pod.metadata) == Some(hash)
 }
 
 pub(super) fn name(pod: &Pod) -> String {

@@ -55,7 +55,7 @@ pub(super) fn health(pod: &Pod, min_ready: i32, now: Timestamp) -> Health {
 }
 
 pub(super) fn revision_of(pod: &Pod) -> Option<String> {
-    pod.metadata.labels.as_ref()?.get(history::HASH_LABEL).cloned()
+    history::hash_of(&pod.metadata).map(str::to_owned)
 }
 
 pub(super) fn spec_of(set: &StatefulSet) -> StatefulSetSpec {

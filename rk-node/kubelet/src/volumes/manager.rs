@@ -15,6 +15,7 @@ use super::csi::{Csi, CsiVolume, Placed, VolumeStats, growth};
 use super::held::{Held, Holdings, Which};
 use super::objects::Objects;
 use super::payload::downward;
+use super::settled::Settled;
 use super::source::Collector;
 use super::token::Tokens;
 use super::{empty_dir, host_path, nfs, ownership, persistent, tmpfs};
@@ -67,14 +68,15 @@ pub struct VolumeManager {
     tokens: Tokens,
     csi: Csi,
     held: Holdings,
+    settled: Settled,
     secrets_in_memory: bool,
 }
 
 impl VolumeManager {
     /// A manager over `<kubelet>/pods`. `secrets_in_memory`: files that must not reach a disk are kept on tmpfs.
     pub fn new(kubelet: &Path, objects: Objects, csi: Csi, secrets_in_memory: bool) -> Self {
-        let (pods, held) = (kubelet.join("pods"), Holdings::default());
-        Self { pods, objects, tokens: Tokens::default(), csi, held, secrets_in_memory }
+        let (pods, held, settled) = (kubelet.join("pods"), Holdings::default(), Settled::default());
+        Self { pods, objects, tokens: Tokens::default(), csi, held, settled, secrets_in_memory }
     }
 
     /// A pod's directory.
@@ -118,7 +120,7 @@ impl VolumeManager {
         self.each(pod, fields, max_age, grown).await
     }
 
-    /// Brings what changed in the API into a running pod's volumes; as [`Self::set_up`].
+    /// Brings what changed in the API into a running pod's volumes; as [`Self::set_up`]. Paths of the node are not looked at again.
     pub async fn refresh(
         &self,
         pod: &Pod,
@@ -145,12 +147,7 @@ impl VolumeManager {
                 continue;
             }
             let begun = Instant::now();
-            let placed = match self.of_others(pod, volume, grown).await {
-                Ok(Some(placed)) => Ok(placed),
-                Ok(None) => self.one(pod, volume, &collector).await.map(Placed::Tree),
-                Err(reason) => Err(reason),
-            };
-            let placed = match placed {
+            let placed = match self.place(pod, volume, &collector, grown).await {
                 Ok(placed) => placed,
                 // The others go on: a token is made anew though a ConfigMap is gone.
                 Err(reason) => {
@@ -175,6 +172,23 @@ impl VolumeManager {
         }
         self.held.set(spec::uid(pod), held);
         Ok(volumes)
+    }
+
+    /// Brings a volume to its pod, or what is new into one that the pod has.
+    async fn place(
+        &self,
+        pod: &Pod,
+        volume: &Volume,
+        collector: &Collector<'_>,
+        grown: &mut Vec<Grown>,
+    ) -> Result<Placed, String> {
+        if let Some(placed) = self.settled.get(spec::uid(pod), &volume.name) {
+            return Ok(placed);
+        }
+        match self.of_others(pod, volume, grown).await? {
+            Some(placed) => Ok(placed),
+            None => self.one(pod, volume, collector).await.map(Placed::Tree),
+        }
     }
 
     /// A volume that others provide: a persistent one behind a claim, or one of a CSI driver. `None` for all other kinds.
@@ -210,7 +224,9 @@ impl VolumeManager {
             return nfs::place(&pod_dir, name, &export).await.map(|path| Some(Placed::Tree(path)));
         }
         let group = pod.spec.as_ref().and_then(|s| s.security_context.as_ref()).and_then(|c| c.fs_group);
-        blocking(move || persistent::place(&pod_dir, &persistent, group)).await.map(Some)
+        let placed = blocking(move || persistent::place(&pod_dir, &persistent, group)).await?;
+        self.settled.note(spec::uid(pod), &volume.name, &placed);
+        Ok(Some(placed))
     }
 
     async fn one(&self, pod: &Pod, volume: &Volume, collector: &Collector<'_>) -> Result<PathBuf, String> {
@@ -218,6 +234,7 @@ impl VolumeManager {
         if let Some(host) = &volume.host_path {
             let path = PathBuf::from(&host.path);
             host_path::prepare(&path, host.type_.as_deref().unwrap_or_default())?;
+            self.settled.note(spec::uid(pod), &volume.name, &Placed::Tree(path.clone()));
             return Ok(path);
         }
         if let Some(empty) = &volume.empty_dir {
@@ -256,6 +273,7 @@ impl VolumeManager {
     pub async fn tear_down(&self, uid: &str) -> Result<(), String> {
         self.tokens.forget(uid);
         self.held.forget(uid);
+        self.settled.forget(uid);
         self.csi.tear_down(uid).await?;
         let volumes = [self.pod_dir(uid).join("volume-subpaths"), self.pod_dir(uid).join("volumes")];
         blocking(move || volumes.iter().try_for_each(|dir| tmpfs::remove_tree(dir).map_err(|e| e.to_string()))).await

@@ -168,10 +168,13 @@ fn mounted(rig: &Rig, pod: &str) -> std::path::PathBuf {
 }
 
 /// Grows the volume of the running pod `uses` as an external resizer does, up to the part of the node. Another volume of the pod cannot
-/// be had meanwhile, which keeps nobody from telling of it.
+/// be had meanwhile, for something else lies in its place, which keeps nobody from telling of it.
 async fn grows(rig: &Rig, driver: &FakeCsi) {
     driver.seen().calls.clear();
-    std::fs::remove_dir(rig.dir.path().join("part")).unwrap();
+    let uid = rig.pods().get("uses").await.unwrap().metadata.uid.unwrap();
+    let place = rig.options.dirs.kubelet.join("pods").join(uid).join("volumes/kubernetes.io~empty-dir");
+    std::fs::remove_dir_all(&place).unwrap();
+    std::fs::write(&place, "").unwrap();
     let volumes: Api<PersistentVolume> = Api::all(rig.control.client.clone());
     let claims: Api<PersistentVolumeClaim> = Api::namespaced(rig.control.client.clone(), "default");
     let params = PatchParams::default();
@@ -232,10 +235,8 @@ async fn volumes_of_a_csi_driver_are_staged_published_and_taken_away() {
     create::<CSIDriver>(&rig, object).await;
     claim(&rig, "data", json!({"csi": {"driver": name, "volumeHandle": "h1", "volumeAttributes": {"k": "v"}}})).await;
     driver.seen().broken = Some("the disk is on fire".into());
-    let part = rig.dir.path().join("part");
-    std::fs::create_dir(&part).unwrap();
     let mut uses = pod_with(json!({"name": "v", "persistentVolumeClaim": {"claimName": "data"}}));
-    let beside = json!({"name": "part", "hostPath": {"path": part, "type": "Directory"}});
+    let beside = json!({"name": "part", "emptyDir": {}});
     uses["volumes"].as_array_mut().unwrap().push(beside);
     rig.create("uses", uses).await;
     rig.tells("uses", &["FailedMount"]).await;

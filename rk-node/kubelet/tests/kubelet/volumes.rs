@@ -1,7 +1,8 @@
-//! Volumes that cannot be had, and such that are images, through a real control plane.
+//! Volumes that cannot be had or go away, and such that are images, through a real control plane.
 
 use std::time::Duration;
 
+use kube::api::{Patch, PatchParams};
 use rk_kubelet::ImageGc;
 use serde_json::json;
 
@@ -20,6 +21,37 @@ async fn a_volume_that_cannot_be_had_keeps_no_other_from_its_place() {
     })
     .await;
     assert!(rig.cri.running("waits").is_empty(), "a volume is missing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn paths_of_the_node_are_looked_at_when_a_pod_gets_them_and_not_again() {
+    let rig = Rig::new().await;
+    let (made, found) = (rig.dir.path().join("made"), rig.dir.path().join("found"));
+    std::fs::create_dir(&found).unwrap();
+    let facts = json!({"items": [{"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}}]});
+    let volumes = json!([
+        {"name": "made", "hostPath": {"path": made, "type": "DirectoryOrCreate"}},
+        {"name": "found", "hostPath": {"path": found, "type": "Directory"}},
+        {"name": "facts", "downwardAPI": facts},
+    ]);
+    let container = json!({"name": "c", "image": "img:1", "command": ["run"]});
+    rig.create("has", json!({"containers": [container], "volumes": volumes})).await;
+    rig.status("has", "the pod is ready", 60, ready).await;
+    std::fs::remove_dir(&made).unwrap();
+    std::fs::remove_dir(&found).unwrap();
+    let label = json!({"metadata": {"labels": {"edition": "second"}}});
+    let pod = rig.pods().patch("has", &PatchParams::default(), &Patch::Merge(label)).await.unwrap();
+    let own = rig.options.dirs.kubelet.join("pods").join(pod.metadata.uid.unwrap());
+    let facts = own.join("volumes/kubernetes.io~downward-api/facts/labels");
+    // The volumes come in their order: the paths' turn was before.
+    eventually("the volumes are refreshed", 60, || async {
+        let text = std::fs::read_to_string(&facts).map_err(|e| e.to_string())?;
+        if text.contains("second") { Ok(()) } else { Err(text) }
+    })
+    .await;
+    assert!(!made.exists(), "the path was made again");
+    let told = rig.reasons("has").await;
+    assert!(!told.iter().any(|reason| reason == "FailedMount"), "{told:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
