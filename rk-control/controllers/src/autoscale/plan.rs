@@ -1,4 +1,4 @@
-//! From measured use to a number of replicas.
+//! From what metrics say to a number of replicas.
 
 /// What a metric is to come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +55,7 @@ impl Group {
     }
 }
 
-/// One metric over the pods of a target.
+/// One metric of each pod of a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Measured {
     pub(super) goal: Goal,
@@ -93,6 +93,38 @@ pub(super) fn by_metric(current: i32, measured: &Measured, tolerates: impl Fn(f6
     if turns { current } else { wanted }
 }
 
+/// One metric of all together, as an object or something outside of the cluster has it; in thousandths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Whole {
+    pub(super) value: i64,
+    /// What it is to come to, of which each pod may have a part.
+    pub(super) goal: i64,
+}
+
+impl Whole {
+    /// The wanted number where the goal is of all pods together, which those do that are `ready`; without any pods it is as if one were.
+    pub(super) fn by_ready(
+        self,
+        current: i32,
+        tolerates: impl Fn(f64) -> bool,
+        ready: impl FnOnce() -> Result<i64, String>,
+    ) -> Result<i32, String> {
+        let ratio = self.value as f64 / self.goal.max(1) as f64;
+        match current {
+            0 => Ok(pods(ratio)),
+            _ if tolerates(ratio) => Ok(current),
+            _ => Ok(pods(ratio * ready()? as f64)),
+        }
+    }
+
+    /// The wanted number where the goal is of each pod, and the part that each of those `present` has.
+    pub(super) fn by_part(self, present: i32, tolerates: impl Fn(f64) -> bool) -> (i32, i64) {
+        let (value, goal, number) = (self.value as f64, self.goal.max(1) as f64, f64::from(present));
+        let wanted = if tolerates(value / (goal * number)) { present } else { pods(value / goal) };
+        (wanted, (value / number).ceil() as i64)
+    }
+}
+
 /// That many pods, rounded up.
 fn pods(number: f64) -> i32 {
     number.ceil() as i32
@@ -126,5 +158,38 @@ mod tests {
         assert_eq!(each(4, group(2, 1000, 0), group(2, 0, 0), none), 3);
         assert_eq!(each(4, group(3, 6000, 0), group(3, 0, 0), none), 4, "near enough with the silent ones");
         assert_eq!(each(12, group(3, 9000, 0), none, group(1, 0, 0)), 12, "growing does not end in fewer");
+    }
+
+    #[test]
+    fn one_number_of_all_is_shared_by_those_who_are_ready_or_by_each() {
+        let near = |ratio: f64| (0.9..=1.1).contains(&ratio);
+        let ready = |value, current, ready: Result<i64, &str>| {
+            let ready = ready.map_err(str::to_owned);
+            Whole { value, goal: 1000 }.by_ready(current, near, || ready)
+        };
+        for (value, current, pods, expected) in [
+            (2000, 3, Ok(3), Ok(6)),
+            (2000, 3, Ok(2), Ok(4)),
+            (1100, 3, Ok(1), Ok(3)),
+            (400, 5, Ok(5), Ok(2)),
+            (2500, 0, Err("nobody"), Ok(3)),
+            (0, 0, Err("nobody"), Ok(0)),
+            (1000, 3, Err("nobody"), Ok(3)),
+            (2000, 3, Err("nobody"), Err("nobody".to_owned())),
+            (i64::MAX, 3, Ok(3), Ok(i32::MAX)),
+        ] {
+            assert_eq!(ready(value, current, pods), expected, "{value} {current} {pods:?}");
+        }
+        for (value, present, expected) in [
+            (8000, 4, (8, 2000)),
+            (4100, 4, (4, 1025)),
+            (4001, 3, (5, 1334)),
+            (100, 4, (1, 25)),
+            (0, 4, (0, 0)),
+            (0, 0, (0, 0)),
+            (2500, 0, (3, i64::MAX)),
+        ] {
+            assert_eq!(Whole { value, goal: 1000 }.by_part(present, near), expected, "{value} {present}");
+        }
     }
 }
