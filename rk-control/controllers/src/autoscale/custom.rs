@@ -24,7 +24,7 @@ pub(super) async fn of_pods(apis: &Apis<'_>, target: &Target<'_>, own: &PodsMetr
         chain: format!("failed to get pods metric value: {error}"),
         error,
     })?;
-    let status = PodsMetricStatus { current: average(measured.reporting.average()), metric: own.metric.clone() };
+    let status = PodsMetricStatus { current: average(measured.counted().average()), metric: own.metric.clone() };
     Ok(Told {
         wanted: by_metric(target.current, &measured, |ratio| target.pace.tolerates(ratio)),
         status: MetricStatus { type_: "Pods".to_owned(), pods: Some(status), ..MetricStatus::default() },

@@ -4,7 +4,7 @@ use super::plan::{Goal, Group, Measured};
 use crate::pods;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// What a pod uses of the processor says nothing for this long after its start, unless it is ready.
@@ -65,7 +65,8 @@ pub(super) fn grouped(
         return Err(NO_PODS.to_owned());
     }
     let places: Vec<Place> = pods.iter().map(|pod| place(pod, samples, &tells)).collect();
-    if !places.iter().any(|place| matches!(place, Place::Reporting(_))) {
+    let strangers = strangers(pods, samples);
+    if strangers.pods == 0 && !places.iter().any(|place| matches!(place, Place::Reporting(_))) {
         return Err("did not receive metrics for targeted pods (pods might be unready)".to_owned());
     }
     let (mut reporting, mut silent, mut unready) = (Group::default(), Group::default(), Group::default());
@@ -85,7 +86,18 @@ pub(super) fn grouped(
     if matches!(goal, Goal::Utilization(_)) && reporting.requested == 0 {
         return Err("no metrics returned matched known pods".to_owned());
     }
-    Ok(Measured { goal, reporting, silent, unready })
+    Ok(Measured { goal, reporting, silent, unready, strangers })
+}
+
+/// What is told of pods that are not there.
+fn strangers(pods: &[Arc<Pod>], samples: &Samples) -> Group {
+    let known: HashSet<&str> = pods.iter().filter_map(|pod| pod.metadata.name.as_deref()).collect();
+    let strange = samples.iter().filter(|(name, _)| !known.contains(name.as_str()));
+    strange.fold(Group::default(), |all, (_, sample)| Group {
+        pods: all.pods + 1,
+        used: all.used.saturating_add(sample.used),
+        ..all
+    })
 }
 
 /// How many pods share the work; fails where there are none at all.
@@ -138,7 +150,10 @@ mod tests {
             assert_eq!(of(half, &[a.clone(), gone.clone()], &names, Err("no request")), error(silent), "{names:?}");
         }
         assert_eq!(of(half, &[a.clone(), gone], &["a"], Err("no request")), error("no request"));
-        assert_eq!(of(half, &[a.clone()], &["a"], Ok(0)), error("no metrics returned matched known pods"));
+        let matched = error("no metrics returned matched known pods");
+        assert_eq!(of(half, &[a.clone()], &["a"], Ok(0)), matched);
+        assert_eq!(of(half, &[a.clone()], &["stranger"], Ok(100)), matched);
+        assert_eq!(of(each, &[a.clone()], &["stranger"], Ok(0)), Ok(Group::default()));
         let counted = Group { pods: 1, used: 100, requested: 0 };
         assert_eq!(of(each, &[a], &["a"], Err("nobody asks")), Ok(counted), "who is not ready counts, too");
     }

@@ -65,19 +65,32 @@ pub(super) struct Measured {
     pub(super) silent: Group,
     /// Pods that are not ready: what they use says nothing yet.
     pub(super) unready: Group,
+    /// Metrics of pods that nobody knows, any more or yet.
+    pub(super) strangers: Group,
+}
+
+impl Measured {
+    /// Whose use counts: strangers have a part in an average as upstream reckons it, but request nothing.
+    pub(super) fn counted(&self) -> Group {
+        match self.goal {
+            Goal::Utilization(_) => self.reporting,
+            Goal::Average(_) => self.reporting.with(self.strangers, self.strangers.used),
+        }
+    }
 }
 
 /// The wanted number by one metric: pods that do not report, or are not ready, count against the change, so that missing data never
 /// drives it. `tolerates` tells whether a part of the goal is near enough to it.
 pub(super) fn by_metric(current: i32, measured: &Measured, tolerates: impl Fn(f64) -> bool) -> i32 {
-    let Measured { goal, reporting, silent, unready } = *measured;
-    let ratio = reporting.ratio(goal);
+    let Measured { goal, reporting, silent, unready, strangers } = *measured;
+    let counted = measured.counted();
+    let ratio = counted.ratio(goal);
     let waits_for_others = unready.pods > 0 && ratio > 1.0;
     if !waits_for_others && silent.pods == 0 {
         return if tolerates(ratio) { current } else { pods(ratio * reporting.pods as f64) };
     }
     // When growing, the others are taken as idle; when shrinking, as busy.
-    let mut all = reporting;
+    let mut all = counted;
     if ratio != 1.0 {
         all = all.with(silent, if ratio < 1.0 { silent.presumed(goal) } else { 0 });
     }
@@ -88,7 +101,8 @@ pub(super) fn by_metric(current: i32, measured: &Measured, tolerates: impl Fn(f6
     if tolerates(anew) || (ratio < 1.0 && anew > 1.0) || (ratio > 1.0 && anew < 1.0) {
         return current;
     }
-    let wanted = pods(anew * all.pods as f64);
+    let number = all.pods - counted.pods + reporting.pods + strangers.pods;
+    let wanted = pods(anew * number as f64);
     let turns = (anew < 1.0 && wanted > current) || (anew > 1.0 && wanted < current);
     if turns { current } else { wanted }
 }
@@ -142,7 +156,7 @@ mod tests {
     fn replicas_follow_the_ratio_but_not_missing_data() {
         let near = |ratio: f64| (0.9..=1.1).contains(&ratio);
         let of = |goal, current, reporting, silent, unready| {
-            by_metric(current, &Measured { goal, reporting, silent, unready }, near)
+            by_metric(current, &Measured { goal, reporting, silent, unready, strangers: Group::default() }, near)
         };
         let none = Group::default();
         let half = |current, reporting, silent, unready| of(Goal::Utilization(50), current, reporting, silent, unready);
@@ -158,6 +172,21 @@ mod tests {
         assert_eq!(each(4, group(2, 1000, 0), group(2, 0, 0), none), 3);
         assert_eq!(each(4, group(3, 6000, 0), group(3, 0, 0), none), 4, "near enough with the silent ones");
         assert_eq!(each(12, group(3, 9000, 0), none, group(1, 0, 0)), 12, "growing does not end in fewer");
+    }
+
+    #[test]
+    fn metrics_of_strangers_are_in_the_average_and_not_in_the_number() {
+        let near = |ratio: f64| (0.9..=1.1).contains(&ratio);
+        let (none, strangers) = (Group::default(), group(2, 8000, 0));
+        let of = |goal, reporting, silent| Measured { goal, reporting, silent, unready: none, strangers };
+        let each = of(Goal::Average(1000), group(2, 4000, 0), none);
+        assert_eq!((each.counted().average(), by_metric(2, &each, near)), (3000, 6));
+        let each = of(Goal::Average(1000), group(2, 4000, 0), group(1, 0, 0));
+        assert_eq!(by_metric(3, &each, near), 12, "where somebody is silent they are in both");
+        let half = of(Goal::Utilization(50), group(2, 200, 200), none);
+        assert_eq!((half.counted().utilization(), by_metric(2, &half, near)), (100, 4));
+        let half = of(Goal::Utilization(50), group(2, 200, 200), group(1, 0, 100));
+        assert_eq!(by_metric(3, &half, near), 7, "66 % of three, and of two that request nothing");
     }
 
     #[test]

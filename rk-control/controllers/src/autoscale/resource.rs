@@ -100,11 +100,11 @@ impl Source<'_> {
     }
 
     fn status(&self, measured: &Measured) -> MetricStatus {
-        let reporting = measured.reporting;
+        let counted = measured.counted();
         let is_relative = matches!(measured.goal, Goal::Utilization(_));
         let current = MetricValueStatus {
-            average_utilization: is_relative.then(|| i32::try_from(reporting.utilization()).unwrap_or(i32::MAX)),
-            ..average(reporting.average())
+            average_utilization: is_relative.then(|| i32::try_from(counted.utilization()).unwrap_or(i32::MAX)),
+            ..average(counted.average())
         };
         let name = self.resource.to_owned();
         match self.container {
