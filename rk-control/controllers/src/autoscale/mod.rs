@@ -62,7 +62,8 @@ pub(crate) fn register(ctx: &Context) {
             q.add(ObjectKey::of(change.object().as_ref()));
         }
     });
-    ctx.work("horizontalpodautoscaler", queue, 1, move |key| {
+    // As many as upstream has: one whose metrics API is slow keeps nobody else waiting.
+    ctx.work("horizontalpodautoscaler", queue, 5, move |key| {
         let controller = Arc::clone(&controller);
         async move { controller.sync(&key).await }
     });
