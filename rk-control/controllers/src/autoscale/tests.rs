@@ -30,7 +30,7 @@ fn answer(path: &str) -> Value {
 type Written = Arc<Mutex<Vec<String>>>;
 
 fn controller() -> (Controller, Written) {
-    controller_with(Arc::new(|_| None))
+    controller_with(Arc::new(|_: &str| None))
 }
 
 /// Answers of a server to paths with their parameters, as a code and a body; `None` for the usual one.

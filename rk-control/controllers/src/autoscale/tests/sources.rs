@@ -6,7 +6,7 @@ use crate::autoscale::metrics::measure;
 /// The metrics APIs: the custom one is served in two versions, of which one is preferred; none of it where that is empty. Notes what is
 /// asked of them.
 fn apis(preferred: &'static str, asked: Written) -> Answers {
-    Arc::new(move |path| {
+    Arc::new(move |path: &str| -> Option<(u16, String)> {
         if path == "/apis" {
             return Some((200, groups(preferred).to_string()));
         }
