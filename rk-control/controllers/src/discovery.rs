@@ -57,6 +57,8 @@ impl Resource {
 #[derive(Debug, Default)]
 pub(crate) struct Served {
     pub(crate) resources: Vec<Resource>,
+    /// Versions of each group, the preferred one first.
+    groups: Vec<(String, Vec<String>)>,
     /// Group-versions whose resources could not be read, with the reason.
     pub(crate) failed: Vec<String>,
 }
@@ -64,9 +66,25 @@ pub(crate) struct Served {
 impl Served {
     /// The resource of a kind in a group, whatever the version: owner references outlive versions.
     pub(crate) fn of_kind(&self, api_version: &str, kind: &str) -> Option<&Resource> {
-        let group = api_version.split_once('/').map_or("", |(group, _)| group);
+        let group = group_of(api_version);
         self.resources.iter().find(|r| r.api.kind == kind && r.api.group == group)
     }
+
+    /// As [`Served::of_kind`]; fails in upstream's words where there is none.
+    pub(crate) fn mapped(&self, api_version: &str, kind: &str) -> Result<&Resource, String> {
+        let none = || format!("no matches for kind {kind:?} in group {:?}", group_of(api_version));
+        self.of_kind(api_version, kind).ok_or_else(none)
+    }
+
+    /// Versions of a group, the preferred one first; `None` where nobody serves the group.
+    pub(crate) fn versions(&self, group: &str) -> Option<&[String]> {
+        self.groups.iter().find(|(name, _)| name == group).map(|(_, versions)| versions.as_slice())
+    }
+}
+
+/// The group of an `apiVersion`, empty for the first of all groups.
+pub(crate) fn group_of(api_version: &str) -> &str {
+    api_version.split_once('/').map_or("", |(group, _)| group)
 }
 
 /// What was served, and when it was asked.
@@ -117,6 +135,7 @@ async fn read(client: &Client) -> kube::Result<Served> {
         let preferred = group.preferred_version.as_ref().map(|v| v.version.clone());
         let mut versions = group.versions;
         versions.sort_by_key(|v| Some(&v.version) != preferred.as_ref());
+        served.groups.push((group.name.clone(), versions.iter().map(|v| v.version.clone()).collect()));
         for version in versions {
             match client.list_api_group_resources(&version.group_version).await {
                 Ok(list) => add(&mut served, &group.name, &version.version, list.resources),

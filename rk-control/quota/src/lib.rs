@@ -14,7 +14,7 @@ mod usage;
 
 pub use claim::{DEVICES, of_claim, of_devices};
 pub use demand::missing;
-pub use pod::{of_pod, spec_amounts, spec_requests};
+pub use pod::{of_pod, requests_as_a_whole, spec_amounts, spec_requests};
 pub use scope::{covers_claim, covers_pod, is_scoped, is_terminating};
 pub use service::of_service;
 pub use usage::{Usage, growth, sum};

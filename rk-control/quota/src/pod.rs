@@ -78,6 +78,13 @@ pub(crate) fn has_own_resources(spec: &PodSpec) -> bool {
     parts.into_iter().flatten().flat_map(|list| list.keys()).any(|name| is_pod_level(name))
 }
 
+/// Whether a pod's spec requests anything for the pod as a whole.
+#[must_use]
+pub fn requests_as_a_whole(pod: &Pod) -> bool {
+    let requests = pod.spec.as_ref().and_then(|spec| Part::Requests.of(spec.resources.as_ref()));
+    requests.is_some_and(|list| list.keys().any(|name| is_pod_level(name)))
+}
+
 /// Requests and limits of a pod's spec, without overhead: what a LimitRange holds to its bounds.
 #[must_use]
 pub fn spec_amounts(pod: &Pod) -> (Usage, Usage) {

@@ -83,6 +83,7 @@ pub async fn serve(
         let (media_type, body) = crate::codec::encode(value, accept.format, accept.pretty);
         Ok(bytes_response(StatusCode::OK, media_type, body))
     };
+    let known = |document: Option<Value>| document.map_or_else(|| Ok(no_page()), |document| negotiated(&document));
     let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
     match parts.as_slice() {
         ["api"] | ["apis"] => {
@@ -98,16 +99,12 @@ pub async fn serve(
             core.aggregated.extend_groups(&mut groups);
             negotiated(&groups)
         }
-        ["api", version] => {
-            negotiated(&documents::resources(&core.registry(), "", version).ok_or_else(Status::unknown_path)?)
-        }
+        ["api", version] => known(documents::resources(&core.registry(), "", version)),
         ["apis", group] => {
             let own = documents::group(&core.registry(), group);
-            negotiated(&core.aggregated.extend_group(group, own).ok_or_else(Status::unknown_path)?)
+            known(core.aggregated.extend_group(group, own))
         }
-        ["apis", group, version] => {
-            negotiated(&documents::resources(&core.registry(), group, version).ok_or_else(Status::unknown_path)?)
-        }
+        ["apis", group, version] => known(documents::resources(&core.registry(), group, version)),
         ["version"] => indented(&version::document()),
         ["healthz" | "livez" | "readyz", ..] => Ok(core.health.serve(core, path, query).await.unwrap_or_else(no_page)),
         ["metrics"] => Ok(metrics(core).await),
@@ -136,7 +133,7 @@ async fn metrics(core: &Core) -> Response<Body> {
 }
 
 /// No Status: that is how clients tell a missing path from a missing object.
-fn no_page() -> Response<Body> {
+pub(crate) fn no_page() -> Response<Body> {
     text_response(StatusCode::NOT_FOUND, "404 page not found\n")
 }
 

@@ -1,13 +1,20 @@
-//! HorizontalPodAutoscalers on the resource metrics API. Without that API their conditions say so.
+//! HorizontalPodAutoscalers on the metrics APIs: of resources, of pods and other objects, and of what is outside of the cluster. What an
+//! API that is not there does not tell, their conditions do.
 
+mod ask;
 mod conditions;
+mod custom;
+mod external;
+mod group;
 mod memory;
 mod metrics;
 mod pace;
 mod plan;
+mod resource;
 
 use crate::context::Context;
 use crate::discovery::Discovery;
+use ask::Apis;
 use conditions::{ABLE, ACTIVE, LIMITED, set};
 use jiff::Timestamp;
 use k8s_openapi::api::autoscaling::v1::Scale;
@@ -19,7 +26,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Resource;
 use kube::core::DynamicObject;
 use memory::{Memory, is_selected};
-use metrics::{Chosen, Told, Unusable};
+use metrics::{Target, Told, Unusable};
 use pace::{Ask, Pace};
 use rk_api::selector::LabelSelector;
 use rk_client::{BoxError, Informer, ObjectKey, Outcome, Queue, Recorder, is_not_found, message};
@@ -55,7 +62,8 @@ pub(crate) fn register(ctx: &Context) {
             q.add(ObjectKey::of(change.object().as_ref()));
         }
     });
-    ctx.work("horizontalpodautoscaler", queue, 1, move |key| {
+    // As many as upstream has: one whose metrics API is slow keeps nobody else waiting.
+    ctx.work("horizontalpodautoscaler", queue, 5, move |key| {
         let controller = Arc::clone(&controller);
         async move { controller.sync(&key).await }
     });
@@ -87,12 +95,11 @@ struct Verdict {
 }
 
 /// Puts together what each metric says. With some missing a target may grow, but not shrink.
-fn verdict(current: i32, pace: &Pace, told: &[Result<Told, Unusable>]) -> Verdict {
+fn verdict(current: i32, told: &[Result<Told, Unusable>]) -> Verdict {
     let mut wanted: Option<(i32, &str)> = None;
     for told in told.iter().flatten() {
-        let size = plan::by_metric(current, &told.measured, |ratio| pace.tolerates(ratio));
-        if wanted.is_none_or(|(most, _)| most == 0 || size > most) {
-            wanted = Some((size, told.name.as_str()));
+        if wanted.is_none_or(|(most, _)| most == 0 || told.wanted > most) {
+            wanted = Some((told.wanted, told.name.as_str()));
         }
     }
     let first = told.iter().find_map(|told| told.as_ref().err());
@@ -106,10 +113,10 @@ fn verdict(current: i32, pace: &Pace, told: &[Result<Told, Unusable>]) -> Verdic
     Verdict { wanted, unusable: told.iter().filter(|told| told.is_err()).count(), all: told.len() }
 }
 
-/// The statuses of metrics; of one that cannot be used there is none to tell.
+/// The statuses of metrics, in their order, by which clients find them: of one that cannot be used there is an empty one.
 fn current_metrics(told: &[Result<Told, Unusable>]) -> Option<Vec<MetricStatus>> {
-    let statuses: Vec<MetricStatus> = told.iter().flatten().map(|told| told.status.clone()).collect();
-    Some(statuses).filter(|all| !all.is_empty())
+    let status = |told: &Result<Told, Unusable>| told.as_ref().map(|told| told.status.clone()).unwrap_or_default();
+    Some(told.iter().map(status).collect()).filter(|all: &Vec<_>| !all.is_empty())
 }
 
 /// A size that a target is to have, and why.
@@ -256,21 +263,21 @@ impl Controller {
                 return Err(());
             }
         };
-        let chosen = Chosen { namespace, selector: &selector, pods: &pods };
+        let present = scale.status.as_ref().map_or(0, |status| status.replicas);
+        let target = Target { namespace, selector: &selector, pods: &pods, current, present, pace };
+        let apis = Apis { client: &self.client, discovery: &self.discovery };
         let mut told = Vec::new();
         for metric in scaler.spec.metrics.iter().flatten() {
-            let answer = metrics::measure(&self.client, &chosen, metric).await;
+            let answer = metrics::measure(&apis, &target, metric).await;
             if let Err(why) = &answer {
                 self.recorder.warning(scaler, why.reason, why.error.clone());
             }
             told.push(answer);
         }
         status.current_metrics = current_metrics(&told);
-        let Verdict { wanted, unusable, all } = verdict(current, pace, &told);
-        let (size, name) = wanted.map_err(|Unusable { reason, what, error }| {
-            let all = format!(
-                "invalid metrics ({unusable} invalid out of {all}), first error is: failed to get {what} metric value: {error}"
-            );
+        let Verdict { wanted, unusable, all } = verdict(current, &told);
+        let (size, name) = wanted.map_err(|Unusable { reason, error, chain }| {
+            let all = format!("invalid metrics ({unusable} invalid out of {all}), first error is: {chain}");
             self.recorder.warning(scaler, "FailedComputeMetricsReplicas", all);
             set(status, ACTIVE, false, reason, format!("the HPA was unable to compute the replica count: {error}"));
         })?;
@@ -303,9 +310,7 @@ impl Controller {
     async fn scale_path(&self, namespace: &str, target: &CrossVersionObjectReference) -> Result<String, String> {
         let api_version = target.api_version.as_deref().unwrap_or_default();
         let served = self.discovery.served().await.map_err(|error| message(&error))?;
-        let resource = served
-            .of_kind(api_version, &target.kind)
-            .ok_or_else(|| format!("no matches for kind {:?} in group {api_version:?}", target.kind))?;
+        let resource = served.mapped(api_version, &target.kind)?;
         Ok(format!("{}/{}/scale", DynamicObject::url_path(&resource.api, Some(namespace)), target.name))
     }
 

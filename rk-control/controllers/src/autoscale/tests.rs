@@ -1,6 +1,7 @@
 //! What becomes of targets, on a server of one Deployment with two busy pods.
 
-use super::plan::{Goal, Group, Measured};
+mod sources;
+
 use super::*;
 use kube::client::Body;
 use rk_client::{Informers, Recorders};
@@ -25,15 +26,27 @@ fn answer(path: &str) -> Value {
     }
 }
 
-fn controller() -> (Controller, Arc<Mutex<Vec<String>>>) {
-    let written = Arc::new(Mutex::new(Vec::new()));
+/// What it writes, by paths.
+type Written = Arc<Mutex<Vec<String>>>;
+
+fn controller() -> (Controller, Written) {
+    controller_with(Arc::new(|_: &str| None))
+}
+
+/// Answers of a server to paths with their parameters, as a code and a body; `None` for the usual one.
+type Answers = Arc<dyn Fn(&str) -> Option<(u16, String)> + Send + Sync>;
+
+fn controller_with(more: Answers) -> (Controller, Written) {
+    let written = Written::default();
     let noted = Arc::clone(&written);
     let server = tower::service_fn(move |request: http::Request<Body>| {
         if request.method() == http::Method::PUT {
             noted.lock().expect("whole").push(request.uri().path().to_owned());
         }
-        let body = Body::from(answer(request.uri().path()).to_string().into_bytes());
-        std::future::ready(Ok::<_, tower::BoxError>(http::Response::new(body)))
+        let asked = request.uri().path_and_query().map_or("", |asked| asked.as_str());
+        let (code, body) = more(asked).unwrap_or_else(|| (200, answer(request.uri().path()).to_string()));
+        let response = http::Response::builder().status(code).body(Body::from(body.into_bytes()));
+        std::future::ready(response.map_err(tower::BoxError::from))
     });
     let client = kube::Client::new(server, "default");
     let informers = Informers::new(client.clone());
@@ -157,30 +170,32 @@ async fn autoscalers_that_share_pods_are_told_and_do_nothing() {
 
 #[test]
 fn a_metric_that_is_missing_lets_a_target_grow_but_not_shrink() {
-    let pace = Pace::of(None);
-    let one = |used: i64| -> Result<Told, Unusable> {
-        let reporting = Group { pods: 4, used, requested: 0 };
-        let (silent, unready) = (Group::default(), Group::default());
-        let measured = Measured { goal: Goal::Average(100), reporting, silent, unready };
-        Ok(Told { measured, status: MetricStatus::default(), name: used.to_string() })
+    let one = |wanted: i32| -> Result<Told, Unusable> {
+        let status = MetricStatus { type_: wanted.to_string(), ..MetricStatus::default() };
+        Ok(Told { wanted, status, name: wanted.to_string() })
     };
-    let lost = |what: &str| -> Result<Told, Unusable> {
-        Err(Unusable { reason: "FailedGetResourceMetric", what: what.to_owned(), error: "why".to_owned() })
+    let lost = |error: &str| -> Result<Told, Unusable> {
+        Err(Unusable { reason: "FailedGetResourceMetric", error: error.to_owned(), chain: String::new() })
     };
     let table = [
-        (vec![one(800), one(1200)], Ok(12), 0),
-        (vec![lost("a"), one(800)], Ok(8), 1),
-        (vec![one(200), one(400)], Ok(4), 0),
-        (vec![lost("a"), one(200), lost("b")], Err("a"), 2),
+        (vec![one(8), one(12)], Ok(12), 0),
+        (vec![lost("a"), one(8)], Ok(8), 1),
+        (vec![one(2), one(4)], Ok(4), 0),
+        (vec![lost("a"), one(2), lost("b")], Err("a"), 2),
         (vec![lost("a")], Err("a"), 1),
         (vec![], Ok(4), 0),
     ];
     for (told, expected, unusable) in table {
-        let said = verdict(4, &pace, &told);
-        let wanted = said.wanted.as_ref().map(|(size, _)| *size).map_err(|why| why.what.as_str());
+        let said = verdict(4, &told);
+        let wanted = said.wanted.as_ref().map(|(size, _)| *size).map_err(|why| why.error.as_str());
         assert_eq!((wanted, said.unusable, said.all), (expected, unusable, told.len()), "{told:?}");
     }
-    assert_eq!(verdict(4, &pace, &[one(800), one(1200), one(900)]).wanted, Ok((12, "1200".to_owned())));
+    assert_eq!(verdict(4, &[one(8), one(12), one(9)]).wanted, Ok((12, "12".to_owned())));
+    let types = |told: &[Result<Told, Unusable>]| -> Vec<String> {
+        current_metrics(told).into_iter().flatten().map(|status| status.type_).collect()
+    };
+    assert_eq!(types(&[one(8), lost("a"), one(9)]), ["8", "", "9"], "each has its place");
+    assert_eq!(current_metrics(&[]), None);
 }
 
 #[test]

@@ -33,6 +33,7 @@ impl Rest {
         let root = match plural {
             "deployments" | "replicasets" | "statefulsets" | "daemonsets" | "controllerrevisions" => "/apis/apps/v1",
             "jobs" | "cronjobs" => "/apis/batch/v1",
+            "horizontalpodautoscalers" => "/apis/autoscaling/v2",
             "endpointslices" => "/apis/discovery.k8s.io/v1",
             "resourceclaims" | "resourceclaimtemplates" => "/apis/resource.k8s.io/v1",
             "poddisruptionbudgets" => "/apis/policy/v1",

@@ -134,6 +134,14 @@ async fn methods_that_nobody_serves_are_refused_as_by_a_router() {
     }
     let unknown = admin.get(&format!("{PODS}/p/unknown")).await.failure();
     assert_eq!(unknown, (404, "the server could not find the requested resource".to_owned()));
+    let unknown = admin.get("/apis/apps/v1/namespaces/default/widgets").await.failure();
+    assert_eq!(unknown, (404, "the server could not find the requested resource".to_owned()));
+    for path in
+        ["/apis/made.example/v1/namespaces/default/ups", "/apis/made.example/v1", "/apis/made.example", "/api/v2"]
+    {
+        let page = admin.get(path).await;
+        assert_eq!((page.code.as_u16(), page.body.as_ref()), (404, b"404 page not found\n".as_slice()), "{path}");
+    }
     let dry = admin.create(&format!("{PODS}/p/exec?command=ls&stdout=true&dryRun=All"), &Value::Null).await;
     assert_eq!(dry.failure(), (400, "dryRun is not supported".to_owned()));
 }
