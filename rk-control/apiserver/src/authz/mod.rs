@@ -19,7 +19,7 @@ use crate::server::Core;
 pub(crate) use node::referenced;
 pub use rbac::Rbac;
 pub use review::{self_rules_review, subject_access_review};
-pub use rules::Rule;
+pub use rules::{Rule, quoted};
 
 /// What somebody wants to do.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

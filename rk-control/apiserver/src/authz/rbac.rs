@@ -58,15 +58,17 @@ impl Rbac {
         Ok(second.unwrap_or(Verdict::NoOpinion(String::new())))
     }
 
-    /// Every rule that a user holds in a namespace.
+    /// Every rule that a user holds in a namespace, those on paths included that a binding in it does not make good.
     ///
     /// # Errors
     /// Roles cannot be read.
     pub async fn rules_of(&self, core: &Core, user: &User, namespace: &str) -> Result<Vec<Rule>, Status> {
+        // What was bound a moment ago counts: no second look follows.
+        core.storage.settled().await?;
         let index = self.index(core).await?;
         let mut rules: Vec<Rule> = Vec::new();
         for grant in index.grants(user).filter(|grant| grant.namespace.is_empty() || grant.namespace == namespace) {
-            rules.extend(grant.rules.iter().filter(|rule| rule.urls.is_empty() || grant.namespace.is_empty()).cloned());
+            rules.extend(grant.rules.iter().cloned());
         }
         Ok(rules)
     }

@@ -1,12 +1,16 @@
 //! Acting as somebody else (`Impersonate-*` headers), for those who may.
 
-use http::HeaderMap;
+mod modes;
+
+use std::collections::BTreeMap;
+
+use http::{HeaderMap, HeaderValue};
 use rk_api::status::Status;
 
-use super::user::{SERVICE_ACCOUNT_PREFIX, UNAUTHENTICATED, User};
+use super::user::User;
 use crate::audit;
 use crate::authz::Attributes;
-use crate::http::Query;
+use crate::http::{RequestInfo, decode};
 use crate::server::Core;
 
 const USER: &str = "impersonate-user";
@@ -14,77 +18,90 @@ const GROUP: &str = "impersonate-group";
 const UID: &str = "impersonate-uid";
 const EXTRA: &str = "impersonate-extra-";
 
+/// Somebody, as the headers say it: nothing is completed.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Wanted {
+    name: String,
+    uid: String,
+    groups: Vec<String>,
+    extra: BTreeMap<String, Vec<String>>,
+}
+
 /// The user that the request is to be judged as.
 ///
 /// # Errors
 /// 400 for headers without a user, 403 when the caller may not impersonate.
-pub async fn impersonate(core: &Core, headers: &HeaderMap, caller: User) -> Result<User, Status> {
-    let texts = |name: &str| -> Vec<String> {
-        headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).map(str::to_owned).collect()
-    };
-    let name = texts(USER).into_iter().next().unwrap_or_default();
-    let groups = texts(GROUP);
-    let uid = texts(UID).into_iter().next().unwrap_or_default();
-    let extra: Vec<(String, String)> = headers
-        .iter()
-        .filter_map(|(key, value)| {
-            let key = key.as_str().strip_prefix(EXTRA)?;
-            Some((decode_key(key), value.to_str().ok()?.to_owned()))
-        })
-        .collect();
-    if name.is_empty() {
-        if groups.is_empty() && uid.is_empty() && extra.is_empty() {
-            return Ok(caller);
-        }
-        return Err(Status::internal(format!(
-            "requested [{}] without impersonating a user",
-            groups.iter().map(|group| format!("{{Group  {group}    }}")).collect::<Vec<_>>().join(" ")
-        )));
-    }
-    let account = name.strip_prefix(SERVICE_ACCOUNT_PREFIX).and_then(|rest| rest.split_once(':'));
-    let check = |group: &str, resource: &str, subresource: &str, namespace: &str, name: &str| Attributes {
-        verb: "impersonate".to_owned(),
-        group: group.to_owned(),
-        version: "v1".to_owned(),
-        resource: resource.to_owned(),
-        subresource: subresource.to_owned(),
-        namespace: namespace.to_owned(),
-        name: name.to_owned(),
-        ..Attributes::default()
-    };
-    let mut wanted = vec![match account {
-        Some((namespace, name)) => check("", "serviceaccounts", "", namespace, name),
-        None => check("", "users", "", "", &name),
-    }];
-    wanted.extend(groups.iter().map(|group| check("", "groups", "", "", group)));
-    if !uid.is_empty() {
-        wanted.push(check("authentication.k8s.io", "uids", "", "", &uid));
-    }
-    wanted.extend(extra.iter().map(|(key, value)| check("authentication.k8s.io", "userextras", key, "", value)));
-    for attributes in &wanted {
-        core.authorizer.check(core, &caller, attributes).await?;
-    }
-    let mut user = match account {
-        Some((namespace, account)) if groups.is_empty() => User::service_account(namespace, account, &uid),
-        _ if name == "system:anonymous" => User::anonymous(),
-        _ => User { uid, ..User::new(name, []) },
-    };
-    // The groups asked for come first, the implied one last, as upstream orders them.
-    let implied = std::mem::take(&mut user.groups);
-    for group in groups.iter().chain(&implied) {
-        user.add_group(group);
-    }
-    if user.in_group(UNAUTHENTICATED) {
-        user.groups.retain(|group| group != super::AUTHENTICATED);
-    }
-    for (key, value) in extra {
-        user.extra.entry(key).or_default().push(value);
-    }
-    audit::impersonated(&user);
+pub async fn impersonate(core: &Core, headers: &HeaderMap, caller: User, info: &RequestInfo) -> Result<User, Status> {
+    let Some(wanted) = Wanted::of(headers)? else { return Ok(caller) };
+    let (user, constraint) = modes::become_wanted(core, &caller, &wanted, &Attributes::of_request(info)).await?;
+    audit::impersonated(&user, constraint);
     Ok(user)
 }
 
-fn decode_key(key: &str) -> String {
-    // Percent-encoded by clients, since a header name cannot hold a slash.
-    Query::parse(&format!("{key}=")).first_name().unwrap_or_else(|| key.to_owned())
+impl Wanted {
+    /// `None` where nobody is to be impersonated.
+    fn of(headers: &HeaderMap) -> Result<Option<Self>, Status> {
+        let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let first = |name: &str| headers.get(name).map(text).unwrap_or_default();
+        let mut wanted = Self {
+            name: first(USER),
+            uid: first(UID),
+            groups: headers.get_all(GROUP).iter().map(text).collect(),
+            extra: BTreeMap::new(),
+        };
+        for (name, value) in headers {
+            let Some(key) = name.as_str().strip_prefix(EXTRA) else { continue };
+            // Percent-encoded by clients, since a header name cannot hold a slash.
+            wanted.extra.entry(decode(key, false)).or_default().push(text(value));
+        }
+        if !wanted.name.is_empty() {
+            return Ok(Some(wanted));
+        }
+        if wanted == Self::default() {
+            return Ok(None);
+        }
+        Err(Status::bad_request(format!("requested {} without impersonating a user name", wanted.shown())))
+    }
+
+    /// In the notation of upstream's language, which its refusal shows.
+    fn shown(&self) -> String {
+        let list = |list: &[String]| match list {
+            [] => "[]string(nil)".to_owned(),
+            _ => format!("[]string{{{}}}", list.iter().map(|one| format!("{one:?}")).collect::<Vec<_>>().join(", ")),
+        };
+        let extra: Vec<String> = self.extra.iter().map(|(key, values)| format!("{key:?}:{}", list(values))).collect();
+        let extra = if extra.is_empty() { "(nil)".to_owned() } else { format!("{{{}}}", extra.join(", ")) };
+        let Self { name, uid, groups, .. } = self;
+        format!(
+            "&user.DefaultInfo{{Name:{name:?}, UID:{uid:?}, Groups:{}, Extra:map[string][]string{extra}}}",
+            list(groups)
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_say_who_is_wanted_or_nothing() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(Wanted::of(&headers), Ok(None));
+        headers.append(GROUP, HeaderValue::from_static("a"));
+        headers.append(GROUP, HeaderValue::from_static("b"));
+        headers.append("impersonate-extra-example.com%2fscope", HeaderValue::from_static("x"));
+        let refused = Wanted::of(&headers).unwrap_err();
+        assert_eq!(
+            (refused.code, refused.message.as_str()),
+            (
+                400,
+                "requested &user.DefaultInfo{Name:\"\", UID:\"\", Groups:[]string{\"a\", \"b\"}, \
+                 Extra:map[string][]string{\"example.com/scope\":[]string{\"x\"}}} without impersonating a user name"
+            )
+        );
+        headers.insert(USER, HeaderValue::from_static("jane"));
+        let wanted = Wanted::of(&headers).unwrap().unwrap();
+        assert_eq!((wanted.name.as_str(), wanted.groups.len()), ("jane", 2));
+        assert_eq!(wanted.extra["example.com/scope"], ["x"]);
+    }
 }
