@@ -130,7 +130,12 @@ impl Authorizer {
             }
         }
         match self.rbac.judge(core, user, attributes).await? {
-            Verdict::NoOpinion(_) => Ok(Verdict::NoOpinion(why)),
+            Verdict::NoOpinion(lost) => {
+                if !why.is_empty() && !lost.is_empty() {
+                    why.push('\n');
+                }
+                Ok(Verdict::NoOpinion(why + &lost))
+            }
             allowed => {
                 core.metrics.access.decided(Decider::Rbac);
                 Ok(allowed)
@@ -171,7 +176,12 @@ impl Verdict {
 #[must_use]
 pub fn forbidden(user: &User, attributes: &Attributes, why: &str) -> Status {
     if let Some(path) = &attributes.path {
-        return Status::forbidden_path(&user.name, &attributes.verb, path);
+        let mut status = Status::forbidden_path(&user.name, &attributes.verb, path);
+        if !why.is_empty() {
+            status.message.push_str(": ");
+            status.message.push_str(why);
+        }
+        return status;
     }
     let Attributes { verb, group, namespace, name, .. } = attributes;
     let qualified =

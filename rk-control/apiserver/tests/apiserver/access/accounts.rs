@@ -86,6 +86,33 @@ async fn a_role_with_paths_that_is_held_in_a_namespace_is_bound_on_in_it() {
 }
 
 #[tokio::test]
+async fn a_refusal_tells_of_roles_that_are_bound_and_not_there() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let binding = |kind: &str, of: &str| {
+        json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind, "metadata": {"name": of},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": of, "name": "gone"},
+            "subjects": [{"kind": "ServiceAccount", "name": "robot", "namespace": "default"}]})
+    };
+    let robot = cluster.client(User::service_account("default", "robot", "u"));
+    let words = "pods is forbidden: User \"system:serviceaccount:default:robot\" cannot list resource \"pods\" in API group \"\" \
+                 in the namespace \"default\"";
+    assert_eq!(robot.get(PODS).await.failure(), (403, words.to_owned()));
+    admin.create(&format!("{RBAC}/clusterrolebindings"), &binding("ClusterRoleBinding", "ClusterRole")).await.ok();
+    let cluster_role = "clusterrole.rbac.authorization.k8s.io \"gone\" not found";
+    assert_eq!(robot.get(PODS).await.failure(), (403, format!("{words}: RBAC: {cluster_role}")));
+    let (code, message) = robot.get("/metrics").await.failure();
+    assert!(
+        code == 403 && message.ends_with(&format!("cannot get path \"/metrics\": RBAC: {cluster_role}")),
+        "{message}"
+    );
+    let bindings = format!("{RBAC}/namespaces/default/rolebindings");
+    admin.create(&bindings, &binding("RoleBinding", "Role")).await.ok();
+    let both = format!("{words}: RBAC: [{cluster_role}, role.rbac.authorization.k8s.io \"gone\" not found]");
+    assert_eq!(robot.get(PODS).await.failure(), (403, both));
+}
+
+#[tokio::test]
 async fn a_mode_of_impersonation_bounds_what_it_is_for() {
     let cluster = Cluster::start().await;
     let group = "authentication.k8s.io";
