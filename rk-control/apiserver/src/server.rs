@@ -214,7 +214,7 @@ impl Core {
             }
         }
         let user = user?;
-        let user = authn::impersonate(self, request.headers(), user).await?;
+        let user = authn::impersonate(self, request.headers(), user, &info).await?;
         // Probes must answer while the policy is still loading, and they are public by default policy anyway.
         if !(self.health.is_probe(&info.path) && info.resource.is_none()) {
             self.authorizer.authorize(self, &user, &info).await?;

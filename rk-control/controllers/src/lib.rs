@@ -7,6 +7,7 @@
 //! Invariants: a controller never writes an object that it does not manage without a uid or resourceVersion
 //! precondition; every write goes through an informer where there is one, so that the next run sees it.
 
+mod account_tokens;
 mod autoscale;
 mod claim;
 mod context;

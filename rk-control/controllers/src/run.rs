@@ -2,9 +2,9 @@
 
 use crate::context::{Config, Context};
 use crate::{
-    autoscale, cronjob, csr, daemonset, deployment, devices, disruption, endpoints, endpointslice, gc, job, namespace,
-    node_ipam, node_lifecycle, pod_gc, quota, replicas, role_aggregation, root_ca, serviceaccount, statefulset,
-    taint_eviction, tokens, ttl, volumes,
+    account_tokens, autoscale, cronjob, csr, daemonset, deployment, devices, disruption, endpoints, endpointslice, gc,
+    job, namespace, node_ipam, node_lifecycle, pod_gc, quota, replicas, role_aggregation, root_ca, serviceaccount,
+    statefulset, taint_eviction, tokens, ttl, volumes,
 };
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::ReplicationController;
@@ -73,6 +73,8 @@ pub async fn run(
         let own = clients.entry(name).or_insert_with(|| account(name)).clone();
         register(&ctx.identified(own));
     }
+    // As upstream's: no account of its own has the right to tokens of every other.
+    account_tokens::register(&ctx);
     ctx.informers.start();
     tokio::select! {
         () = ctx.informers.synced() => {}

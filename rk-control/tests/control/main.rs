@@ -2,6 +2,7 @@
 //!
 //! One program, since each would be linked with a client of every kind.
 
+mod account_tokens;
 mod autoscale;
 mod behaviours;
 mod claims_bound;

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::get::{empty, field, text};
+use super::get::{empty, field, list, text};
 use crate::meta::at;
 use crate::status::{FieldErrors, Path};
 
@@ -26,6 +26,13 @@ pub fn access_review(kind: &str, review: &Value) -> FieldErrors {
     if kind != "SelfSubjectAccessReview" && text(spec, "user").is_empty() && empty(spec, "groups") {
         errors.invalid(&path.child("user"), "", "at least one of user or group must be specified");
     }
+    for (name, selector) in
+        ["fieldSelector", "labelSelector"].map(|name| (name, resource.and_then(|own| field(own, name))))
+    {
+        if let Some(selector) = selector {
+            selects(selector, &path.child("resourceAttributes").child(name), &mut errors);
+        }
+    }
     let local = kind == "LocalSubjectAccessReview";
     let metadata = at(review, &["metadata"]);
     let free = |key: &str| key == "managedFields" || (local && key == "namespace");
@@ -38,6 +45,37 @@ pub fn access_review(kind: &str, review: &Value) -> FieldErrors {
         local_review(review, resource, other, &mut errors);
     }
     errors
+}
+
+/// A selector is given as text or as requirements; operators that are not known are judged later.
+fn selects(selector: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    let (raw, requirements) = (text(selector, "rawSelector"), list(selector, "requirements"));
+    if !raw.is_empty() && !requirements.is_empty() {
+        let why = "may not specified at the same time as requirements";
+        errors.invalid(&path.child("rawSelector"), raw, why);
+    }
+    if raw.is_empty() && requirements.is_empty() {
+        let why = format!("when {path} is specified, requirements or rawSelector is required");
+        errors.required(&path.child("requirements"), &why);
+    }
+    let place = path.child("requirements");
+    for (at, requirement) in requirements.iter().enumerate() {
+        let place = place.index(at);
+        if text(requirement, "key").is_empty() {
+            errors.required(&place.child("key"), "must be specified");
+        }
+        let values = empty(requirement, "values");
+        match text(requirement, "operator") {
+            "In" | "NotIn" if values => {
+                errors.required(&place.child("values"), "must be specified when `operator` is 'In' or 'NotIn'");
+            }
+            "Exists" | "DoesNotExist" if !values => {
+                let why = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
+                errors.forbidden(&place.child("values"), why);
+            }
+            _ => {}
+        }
+    }
 }
 
 /// What is asked about a namespace is asked in it.

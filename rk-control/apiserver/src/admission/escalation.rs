@@ -1,114 +1,138 @@
 //! Nobody grants what they do not hold: writing roles needs the rules or the verb `escalate`, binding them the rules or `bind`.
 
+use std::collections::BTreeSet;
+
 use rk_api::meta;
 use rk_api::status::Status;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{Operation, Request};
 use crate::authn::MASTERS;
-use crate::authz::{Attributes, Rule, Verdict};
+use crate::authz::{Attributes, Rule, Verdict, quoted};
 
 const GROUP: &str = "rbac.authorization.k8s.io";
+/// Fields of `metadata` that the garbage collector writes, and those that follow every write.
+const COLLECTED: [&str; 5] = ["ownerReferences", "finalizers", "managedFields", "resourceVersion", "generation"];
 
 pub(super) async fn validate(request: &Request<'_>, object: Option<&Value>) -> Result<(), Status> {
     let Some(object) = object.filter(|_| request.resource.gvk.group == GROUP) else { return Ok(()) };
     if request.operation == Operation::Delete || request.user.in_group(MASTERS) {
         return Ok(());
     }
-    let plural = &*request.resource.plural;
-    let is_role = matches!(plural, "roles" | "clusterroles");
-    let unchanged: &[&str] = if is_role { &["rules", "aggregationRule"] } else { &["subjects", "roleRef"] };
-    if same(request, object, unchanged) {
+    if request.old.is_some_and(|old| is_collected(old, object)) {
         return Ok(());
     }
-    let (verb, resource, name) = if is_role {
-        ("escalate", plural, request.name)
-    } else {
-        let (resource, name) = referred(object);
-        ("bind", resource, name)
+    match &*request.resource.plural {
+        plural @ ("roles" | "clusterroles") => written(request, plural, object).await,
+        _ => bound(request, object).await,
+    }
+}
+
+/// Who writes a role holds what is in it; where a role gathers the rules of others, that is anything.
+async fn written(request: &Request<'_>, plural: &str, role: &Value) -> Result<(), Status> {
+    if may(request, "escalate", plural, request.name).await? {
+        return Ok(());
+    }
+    let own = own_rules(request).await?;
+    let lacking = missing(&rules_of(role), &own);
+    if !lacking.is_empty() {
+        return Err(refused(request, &lacking));
+    }
+    if (gathers(role) || request.old.is_some_and(gathers)) && !missing(&everything(), &own).is_empty() {
+        return Err(request.forbid("must have cluster-admin privileges to use the aggregationRule"));
+    }
+    Ok(())
+}
+
+/// Who binds a role holds what is in it; and it must be there, since one that comes later may be anything.
+async fn bound(request: &Request<'_>, binding: &Value) -> Result<(), Status> {
+    let (resource, namespace) = match meta::text(binding, &["roleRef", "kind"]) {
+        "ClusterRole" => ("clusterroles", ""),
+        _ => ("roles", request.namespace),
     };
+    let name = meta::text(binding, &["roleRef", "name"]);
+    if may(request, "bind", resource, name).await? {
+        return Ok(());
+    }
+    let Some(role) = request.core.object(GROUP, "v1", resource, namespace, name).await? else {
+        return Err(Status::not_found(&*request.core.resource(GROUP, "v1", resource)?, name));
+    };
+    let lacking = missing(&rules_of(&role), &own_rules(request).await?);
+    if lacking.is_empty() { Ok(()) } else { Err(refused(request, &lacking)) }
+}
+
+/// Whether the user has a verb on a role, where the object is.
+async fn may(request: &Request<'_>, verb: &str, resource: &str, name: &str) -> Result<bool, Status> {
     let attributes = Attributes {
         verb: verb.to_owned(),
         group: GROUP.to_owned(),
-        version: "v1".to_owned(),
+        version: "*".to_owned(),
         resource: resource.to_owned(),
         namespace: request.namespace.to_owned(),
         name: name.to_owned(),
         ..Attributes::default()
     };
-    if matches!(request.core.authorizer.allowed(request.core, request.user, &attributes).await?, Verdict::Allowed(_)) {
-        return Ok(());
-    }
-    let granted = if is_role { given(object) } else { bound(request, resource, name).await? };
-    let own = request.core.authorizer.rbac().rules_of(request.core, request.user, request.namespace).await?;
-    let missing: Vec<String> =
-        granted.iter().filter(|rule| !covered(rule, &own)).map(|rule| rule.to_json().to_string()).collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    Err(request.forbid(&format!(
-        "user {:?} (groups={:?}) is attempting to grant RBAC permissions not currently held:\n{}",
-        request.user.name,
-        request.user.groups,
-        missing.join("\n")
-    )))
+    let verdict = request.core.authorizer.allowed(request.core, request.user, &attributes).await?;
+    Ok(matches!(verdict, Verdict::Allowed(_)))
 }
 
-/// Whether these fields are as they were.
-fn same(request: &Request<'_>, object: &Value, fields: &[&str]) -> bool {
-    request.old.is_some_and(|old| fields.iter().all(|field| old.get(*field) == object.get(*field)))
-}
-
-/// The rules that a role gives to who is bound to it.
-fn given(role: &Value) -> Vec<Rule> {
-    let mut rules = rules_of(role);
-    if role.get("aggregationRule").is_some_and(|rule| !rule.is_null()) {
-        // What will be merged in is not known now: it may be anything.
-        rules.push(everything());
-    }
-    rules
-}
-
-/// The role that a binding refers to: its resource and its name.
-fn referred(binding: &Value) -> (&'static str, &str) {
-    let resource = match meta::text(binding, &["roleRef", "kind"]) {
-        "ClusterRole" => "clusterroles",
-        _ => "roles",
-    };
-    (resource, meta::text(binding, &["roleRef", "name"]))
-}
-
-/// What a binding grants to who may not bind whatever the role holds: its rules, and it must be there, since one that comes later may be
-/// anything.
-async fn bound(request: &Request<'_>, resource: &str, name: &str) -> Result<Vec<Rule>, Status> {
-    let namespace = if resource == "clusterroles" { "" } else { request.namespace };
-    let Some(role) = request.core.object(GROUP, "v1", resource, namespace, name).await? else {
-        return Err(Status::not_found(&*request.core.resource(GROUP, "v1", resource)?, name));
-    };
-    Ok(rules_of(&role))
+async fn own_rules(request: &Request<'_>) -> Result<Vec<Rule>, Status> {
+    request.core.authorizer.rbac().rules_of(request.core, request.user, request.namespace).await
 }
 
 fn rules_of(role: &Value) -> Vec<Rule> {
     role.get("rules").and_then(Value::as_array).into_iter().flatten().map(Rule::parse).collect()
 }
 
-fn everything() -> Rule {
-    let all = || vec!["*".to_owned()];
-    Rule { verbs: all(), groups: all(), resources: all(), ..Rule::default() }
+/// Whether a role has rules of others merged in.
+fn gathers(role: &Value) -> bool {
+    let selectors = meta::at(role, &["aggregationRule", "clusterRoleSelectors"]);
+    selectors.as_array().is_some_and(|list| !list.is_empty())
 }
 
-/// Whether every single permission of a rule is held by some rule of `own`.
-fn covered(rule: &Rule, own: &[Rule]) -> bool {
-    let any = |list: &[String]| if list.is_empty() { vec![String::new()] } else { list.to_vec() };
-    rule.verbs.iter().all(|verb| {
-        let urls = rule.urls.iter().all(|url| own.iter().any(|held| held.grants_url(verb, url)));
-        let resources = if rule.urls.is_empty() { any(&rule.groups) } else { Vec::new() };
-        urls && resources.iter().all(|group| {
-            any(&rule.resources).iter().all(|resource| {
-                any(&rule.names).iter().all(|name| own.iter().any(|held| held.grants(verb, group, resource, name)))
-            })
-        })
-    })
+fn everything() -> [Rule; 2] {
+    let all = || vec!["*".to_owned()];
+    [
+        Rule { verbs: all(), groups: all(), resources: all(), ..Rule::default() },
+        Rule { verbs: all(), urls: all(), ..Rule::default() },
+    ]
+}
+
+/// Whether a change is of nothing but what the garbage collector writes.
+fn is_collected(old: &Value, new: &Value) -> bool {
+    fn rest(object: &Value, without: &[&str]) -> Map<String, Value> {
+        let members = object.as_object().into_iter().flatten();
+        let kept = members.filter(|(key, value)| !without.contains(&key.as_str()) && !value.is_null());
+        kept.map(|(key, value)| (key.clone(), value.clone())).collect()
+    }
+    let about = |object: &Value| rest(meta::at(object, &["metadata"]), &COLLECTED);
+    rest(old, &["metadata"]) == rest(new, &["metadata"]) && about(old) == about(new)
+}
+
+/// The permissions of rules that no rule of `own` holds, in upstream's words; those on one resource are told together.
+fn missing(granted: &[Rule], own: &[Rule]) -> BTreeSet<String> {
+    let mut merged: Vec<Rule> = Vec::new();
+    let lacking = granted.iter().flat_map(Rule::permissions).filter(|one| !own.iter().any(|rule| rule.holds(one)));
+    for one in lacking {
+        let simple = |rule: &Rule| rule.names.is_empty() && rule.urls.is_empty();
+        let like = |other: &Rule| simple(other) && other.groups == one.groups && other.resources == one.resources;
+        let place = merged.iter().position(like).filter(|_| simple(&one));
+        match place.and_then(|place| merged.get_mut(place)) {
+            Some(other) => other.verbs.extend(one.verbs),
+            None => merged.push(one),
+        }
+    }
+    merged.iter().map(Rule::told).collect()
+}
+
+fn refused(request: &Request<'_>, missing: &BTreeSet<String>) -> Status {
+    let missing: Vec<&str> = missing.iter().map(String::as_str).collect();
+    request.forbid(&format!(
+        "user {:?} (groups={}) is attempting to grant RBAC permissions not currently held:\n{}",
+        request.user.name,
+        quoted(&request.user.groups),
+        missing.join("\n")
+    ))
 }
 
 #[cfg(test)]
@@ -116,25 +140,43 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn rule(value: Value) -> Rule {
-        Rule::parse(&value)
+    #[test]
+    fn what_is_missing_is_told_by_resource_and_sorted() {
+        let rule = |value: Value| Rule::parse(&value);
+        let own = [rule(json!({"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]}))];
+        let granted = [
+            rule(json!({"verbs": ["get", "list", "watch"], "apiGroups": [""], "resources": ["pods", "nodes"]})),
+            rule(json!({"verbs": ["get"], "nonResourceURLs": ["/x"]})),
+            rule(json!({"verbs": ["get"], "apiGroups": [""], "resources": ["nodes"], "resourceNames": ["n"]})),
+        ];
+        let told: Vec<String> = missing(&granted, &own).into_iter().collect();
+        assert_eq!(
+            told,
+            [
+                r#"{APIGroups:[""], Resources:["nodes"], ResourceNames:["n"], Verbs:["get"]}"#,
+                r#"{APIGroups:[""], Resources:["nodes"], Verbs:["get" "list" "watch"]}"#,
+                r#"{APIGroups:[""], Resources:["pods"], Verbs:["list" "watch"]}"#,
+                r#"{NonResourceURLs:["/x"], Verbs:["get"]}"#,
+            ]
+        );
+        assert!(missing(&everything(), &everything()).is_empty());
+        assert_eq!(missing(&everything(), &everything()[..1]).len(), 1);
     }
 
     #[test]
-    fn a_rule_is_covered_by_several_that_together_hold_it() {
-        let own = [
-            rule(json!({"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]})),
-            rule(json!({"verbs": ["list"], "apiGroups": ["", "apps"], "resources": ["*"]})),
-            rule(json!({"verbs": ["get"], "nonResourceURLs": ["/healthz/*"]})),
-        ];
-        assert!(covered(&rule(json!({"verbs": ["get", "list"], "apiGroups": [""], "resources": ["pods"]})), &own));
-        assert!(covered(
-            &rule(json!({"verbs": ["get"], "apiGroups": [""], "resources": ["pods"], "resourceNames": ["a"]})),
-            &own
-        ));
-        assert!(!covered(&rule(json!({"verbs": ["get"], "apiGroups": ["apps"], "resources": ["pods"]})), &own));
-        assert!(!covered(&rule(json!({"verbs": ["*"], "apiGroups": [""], "resources": ["pods"]})), &own));
-        assert!(covered(&rule(json!({"verbs": ["get"], "nonResourceURLs": ["/healthz/x"]})), &own));
-        assert!(!covered(&rule(json!({"verbs": ["get"], "nonResourceURLs": ["*"]})), &own));
+    fn the_garbage_collector_needs_no_rights_of_roles() {
+        let role = json!({"kind": "Role", "metadata": {"name": "r", "finalizers": ["a"], "resourceVersion": "1"}, "rules": [{"verbs": ["get"]}]});
+        let mut changed = role.clone();
+        changed["metadata"]["finalizers"] = Value::Null;
+        changed["metadata"]["resourceVersion"] = json!("2");
+        assert!(is_collected(&role, &changed));
+        for (at, value) in [("/metadata/labels", json!({"a": "b"})), ("/rules", json!([]))] {
+            let mut other = changed.clone();
+            other["metadata"]["labels"] = Value::Null;
+            if let Some(place) = other.pointer_mut(at) {
+                *place = value;
+            }
+            assert!(!is_collected(&role, &other), "{at}");
+        }
     }
 }

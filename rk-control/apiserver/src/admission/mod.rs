@@ -15,6 +15,7 @@ mod namespace_lifecycle;
 mod node_features;
 mod node_restriction;
 mod node_taint;
+pub(crate) mod param_access;
 mod pod_resize;
 mod pod_security;
 mod pod_topology;

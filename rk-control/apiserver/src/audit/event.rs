@@ -30,6 +30,8 @@ pub(super) struct Event {
     pub(super) user: UserInfo,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) impersonated_user: Option<UserInfo>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) authentication_metadata: Option<AuthenticationMetadata>,
     #[serde(rename = "sourceIPs", skip_serializing_if = "Vec::is_empty")]
     pub(super) source_ips: Vec<String>,
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -63,6 +65,14 @@ impl Event {
 
 fn micro<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&format_micro_time(*time))
+}
+
+/// How it came that the request was made in another's name.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct AuthenticationMetadata {
+    /// The verb of the mode of impersonation.
+    pub(super) impersonation_constraint: String,
 }
 
 /// Somebody, as events name them.
@@ -149,6 +159,7 @@ mod tests {
             verb: "get".to_owned(),
             user: UserInfo::from(&User::new("jane", ["devs".to_owned()])),
             impersonated_user: None,
+            authentication_metadata: None,
             source_ips: vec!["192.0.2.7".to_owned()],
             user_agent: "kubectl/v1\n.36".to_owned(),
             object_ref: Some(ObjectRef::from(&path)),

@@ -105,9 +105,9 @@ pub fn begin(asked: &Asked<'_>, user: Option<&User>) -> Level {
     recording::CURRENT.try_with(|recording| recording.begin(asked, user)).unwrap_or(Level::None)
 }
 
-/// The request is served as another user than the one who asks.
-pub fn impersonated(user: &User) {
-    recording::with(|state| state.impersonated(user));
+/// The request is served as another user than the one who asks, by this verb if a mode bounds what that may be for.
+pub fn impersonated(user: &User, constraint: &str) {
+    recording::with(|state| state.impersonated(user, constraint));
 }
 
 /// The object that came with the request, in the version in which it was sent.

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use rk_api::meta;
 use serde_json::{Value, json};
 
-use super::event::{Event, ObjectRef, UserInfo};
+use super::event::{AuthenticationMetadata, Event, ObjectRef, UserInfo};
 use super::policy::{Decision, Level, Stage};
 use super::watched::{Watched, watched};
 use super::{Audit, object};
@@ -95,6 +95,7 @@ impl Recording {
             verb: info.verb.clone(),
             user: user.map(UserInfo::from).unwrap_or_default(),
             impersonated_user: None,
+            authentication_metadata: None,
             source_ips: sources(asked.headers, asked.connection),
             user_agent: agent(asked.headers),
             object_ref: info.resource.as_ref().map(ObjectRef::from),
@@ -193,8 +194,12 @@ impl State {
         }
     }
 
-    pub(super) fn impersonated(&mut self, user: &User) {
+    pub(super) fn impersonated(&mut self, user: &User, constraint: &str) {
         self.event.impersonated_user = Some(UserInfo::from(user));
+        if !constraint.is_empty() {
+            let impersonation_constraint = constraint.to_owned();
+            self.event.authentication_metadata = Some(AuthenticationMetadata { impersonation_constraint });
+        }
     }
 
     pub(super) fn sent(&mut self, body: &Value) {

@@ -19,8 +19,8 @@ const EXTENDED_SECONDS: i64 = 365 * 24 * 3600;
 /// kubelets ask for this lifetime for the projected token of every pod; upstream extends those to one year, so that clients which
 /// never read the file again keep working, and marks when they should have.
 const INJECTED_SECONDS: i64 = 3607;
-/// Clock difference that is tolerated, in seconds.
-const LEEWAY: i64 = 10;
+/// Clock difference that is tolerated, in seconds; upstream's figure.
+const LEEWAY: i64 = 60;
 
 /// The object that a token dies with.
 #[derive(Debug, Clone, Default)]
@@ -196,7 +196,7 @@ async fn judge_objects(core: &Core, claims: &Value) -> Result<Option<User>, Stat
     let namespace = text(&["namespace"]);
     let (name, uid) = (text(&["serviceaccount", "name"]), text(&["serviceaccount", "uid"]));
     let Some(account) = core.object("", "v1", "serviceaccounts", &namespace, &name).await? else { return Ok(None) };
-    if rk_api::meta::uid(&account) != uid {
+    if rk_api::meta::uid(&account) != uid || gone_for_long(&account) {
         return Ok(None);
     }
     let mut user = User::service_account(&namespace, &name, &uid);

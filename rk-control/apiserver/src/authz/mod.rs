@@ -19,7 +19,7 @@ use crate::server::Core;
 pub(crate) use node::referenced;
 pub use rbac::Rbac;
 pub use review::{self_rules_review, subject_access_review};
-pub use rules::Rule;
+pub use rules::{Rule, quoted};
 
 /// What somebody wants to do.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -130,7 +130,12 @@ impl Authorizer {
             }
         }
         match self.rbac.judge(core, user, attributes).await? {
-            Verdict::NoOpinion(_) => Ok(Verdict::NoOpinion(why)),
+            Verdict::NoOpinion(lost) => {
+                if !why.is_empty() && !lost.is_empty() {
+                    why.push('\n');
+                }
+                Ok(Verdict::NoOpinion(why + &lost))
+            }
             allowed => {
                 core.metrics.access.decided(Decider::Rbac);
                 Ok(allowed)
@@ -171,7 +176,12 @@ impl Verdict {
 #[must_use]
 pub fn forbidden(user: &User, attributes: &Attributes, why: &str) -> Status {
     if let Some(path) = &attributes.path {
-        return Status::forbidden_path(&user.name, &attributes.verb, path);
+        let mut status = Status::forbidden_path(&user.name, &attributes.verb, path);
+        if !why.is_empty() {
+            status.message.push_str(": ");
+            status.message.push_str(why);
+        }
+        return status;
     }
     let Attributes { verb, group, namespace, name, .. } = attributes;
     let qualified =

@@ -1,6 +1,6 @@
 //! Role-based access control: roles and bindings turned into an index by subject, rebuilt when one of them changed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use rk_api::selector::LabelSelector;
@@ -22,8 +22,10 @@ pub struct Grant {
     pub namespace: String,
     /// For explanations: which binding grants which role.
     pub why: Arc<str>,
-    /// The rules.
+    /// The rules; none where the role is not there.
     pub rules: Arc<[Rule]>,
+    /// What is told of a role that is not there.
+    pub lost: Option<Arc<str>>,
 }
 
 #[derive(Default)]
@@ -55,18 +57,20 @@ impl Rbac {
         core.storage.settled().await?;
         let again = self.index(core).await?;
         let second = if again.made_from == index.made_from { None } else { again.judge(user, attributes) };
-        Ok(second.unwrap_or(Verdict::NoOpinion(String::new())))
+        Ok(second.unwrap_or_else(|| Verdict::NoOpinion(again.lost(user, attributes))))
     }
 
-    /// Every rule that a user holds in a namespace.
+    /// Every rule that a user holds in a namespace, those on paths included that a binding in it does not make good.
     ///
     /// # Errors
     /// Roles cannot be read.
     pub async fn rules_of(&self, core: &Core, user: &User, namespace: &str) -> Result<Vec<Rule>, Status> {
+        // What was bound a moment ago counts: no second look follows.
+        core.storage.settled().await?;
         let index = self.index(core).await?;
         let mut rules: Vec<Rule> = Vec::new();
         for grant in index.grants(user).filter(|grant| grant.namespace.is_empty() || grant.namespace == namespace) {
-            rules.extend(grant.rules.iter().filter(|rule| rule.urls.is_empty() || grant.namespace.is_empty()).cloned());
+            rules.extend(grant.rules.iter().cloned());
         }
         Ok(rules)
     }
@@ -90,11 +94,28 @@ impl Rbac {
 
 impl Index {
     fn judge(&self, user: &User, attributes: &Attributes) -> Option<Verdict> {
-        let mut here = self.grants(user).filter(|grant| {
-            grant.namespace.is_empty() || (grant.namespace == attributes.namespace && attributes.path.is_none())
-        });
+        let mut here = self.grants_for(user, attributes);
         let grant = here.find(|grant| grant.rules.iter().any(|rule| rule.covers(attributes)))?;
         Some(Verdict::Allowed(format!("RBAC: allowed by {}", grant.why)))
+    }
+
+    /// What a refusal tells of roles that the user is bound to and that are not there; empty for none.
+    fn lost(&self, user: &User, attributes: &Attributes) -> String {
+        let mut lost: Vec<&str> = self.grants_for(user, attributes).filter_map(|grant| grant.lost.as_deref()).collect();
+        let mut told = HashSet::new();
+        lost.retain(|role| told.insert(*role));
+        match lost.as_slice() {
+            [] => String::new(),
+            [one] => format!("RBAC: {one}"),
+            many => format!("RBAC: [{}]", many.join(", ")),
+        }
+    }
+
+    /// What the user is bound to where something is asked for.
+    fn grants_for<'a>(&'a self, user: &'a User, attributes: &'a Attributes) -> impl Iterator<Item = &'a Grant> {
+        self.grants(user).filter(move |grant| {
+            grant.namespace.is_empty() || (grant.namespace == attributes.namespace && attributes.path.is_none())
+        })
     }
 
     fn grants<'a>(&'a self, user: &'a User) -> impl Iterator<Item = &'a Grant> {
@@ -129,13 +150,16 @@ fn build(
         let kind = rk_api::meta::text(binding, &["roleRef", "kind"]);
         let role = rk_api::meta::text(binding, &["roleRef", "name"]);
         let within = if kind == "ClusterRole" { "" } else { namespace };
-        let Some(rules) = by_name.get(&(within.to_owned(), role.to_owned())) else { continue };
+        let rules = by_name.get(&(within.to_owned(), role.to_owned()));
+        let told = || Arc::<str>::from(format!("{}.{GROUP} {role:?} not found", kind.to_lowercase()));
+        let lost = rules.is_none().then(told);
         for subject in binding.get("subjects").and_then(Value::as_array).into_iter().flatten() {
             let Some((key, shown)) = subject_of(subject, namespace) else { continue };
             let grant = Grant {
                 namespace: namespace.to_owned(),
                 why: explain(binding, kind, role, &shown).into(),
-                rules: Arc::clone(rules),
+                rules: rules.cloned().unwrap_or_default(),
+                lost: lost.clone(),
             };
             by_subject.entry(key).or_default().push(grant);
         }

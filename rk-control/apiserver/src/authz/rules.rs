@@ -69,25 +69,63 @@ impl Rule {
         })
     }
 
-    /// Whether the rule holds one permission on resources, `*` standing for itself.
+    /// The permissions that the rule is made of, each as a rule with one entry per list, in upstream's order.
     #[must_use]
-    pub fn grants(&self, verb: &str, group: &str, resource: &str, name: &str) -> bool {
-        let has = |list: &[String], wanted: &str| list.iter().any(|own| own == "*" || own == wanted);
-        let sub = resource.split_once('/').map(|(_, sub)| format!("*/{sub}"));
-        has(&self.verbs, verb)
-            && has(&self.groups, group)
-            && (has(&self.resources, resource) || sub.is_some_and(|sub| self.resources.contains(&sub)))
-            && (self.names.is_empty() || self.names.iter().any(|own| own == name))
+    pub fn permissions(&self) -> Vec<Self> {
+        let one = |text: &str| vec![text.to_owned()];
+        let mut out = Vec::new();
+        for (group, resource) in self.groups.iter().flat_map(|group| self.resources.iter().map(move |own| (group, own)))
+        {
+            for verb in &self.verbs {
+                let plain = Self { verbs: one(verb), groups: one(group), resources: one(resource), ..Self::default() };
+                out.extend(self.names.iter().map(|name| Self { names: one(name), ..plain.clone() }));
+                if self.names.is_empty() {
+                    out.push(plain);
+                }
+            }
+        }
+        for url in &self.urls {
+            out.extend(self.verbs.iter().map(|verb| Self { verbs: one(verb), urls: one(url), ..Self::default() }));
+        }
+        out
     }
 
-    /// Whether the rule holds one permission on a path, `*` standing for itself.
+    /// Whether the rule holds all that is in a permission (see [`Rule::permissions`]), `*` standing for itself.
     #[must_use]
-    pub fn grants_url(&self, verb: &str, url: &str) -> bool {
-        self.verbs.iter().any(|own| own == "*" || own == verb)
-            && self
-                .urls
-                .iter()
-                .any(|own| own == url || own.strip_suffix('*').is_some_and(|start| url.starts_with(start)))
+    pub fn holds(&self, permission: &Self) -> bool {
+        let all = |own: &[String], wanted: &[String]| {
+            own.iter().any(|one| one == "*") || wanted.iter().all(|one| own.contains(one))
+        };
+        let resource = |wanted: &String| {
+            let sub = wanted.split_once('/').map(|(_, sub)| format!("*/{sub}"));
+            all(&self.resources, std::slice::from_ref(wanted)) || sub.is_some_and(|sub| self.resources.contains(&sub))
+        };
+        let url = |wanted: &String| {
+            let starts = |own: &String| own.strip_suffix('*').is_some_and(|start| wanted.starts_with(start));
+            self.urls.iter().any(|own| own == wanted || starts(own))
+        };
+        let named = self.names.is_empty()
+            || (!permission.names.is_empty() && permission.names.iter().all(|name| self.names.contains(name)));
+        named
+            && all(&self.verbs, &permission.verbs)
+            && all(&self.groups, &permission.groups)
+            && permission.resources.iter().all(resource)
+            && permission.urls.iter().all(url)
+    }
+
+    /// The rule as refusals tell of it.
+    #[must_use]
+    pub fn told(&self) -> String {
+        let lists = [
+            ("APIGroups", &self.groups),
+            ("Resources", &self.resources),
+            ("NonResourceURLs", &self.urls),
+            ("ResourceNames", &self.names),
+            ("Verbs", &self.verbs),
+        ];
+        let given = lists.iter().filter(|(_, list)| !list.is_empty());
+        let parts: Vec<String> = given.map(|(name, list)| format!("{name}:{}", quoted(list))).collect();
+        format!("{{{}}}", parts.join(", "))
     }
 
     /// The rule in a SelfSubjectRulesReview.
@@ -102,6 +140,13 @@ impl Rule {
         }
         out
     }
+}
+
+/// A list as upstream prints it: quoted, in brackets, with blanks between.
+#[must_use]
+pub fn quoted(list: &[String]) -> String {
+    let entries: Vec<String> = list.iter().map(|entry| format!("{entry:?}")).collect();
+    format!("[{}]", entries.join(" "))
 }
 
 #[cfg(test)]
@@ -134,5 +179,37 @@ mod tests {
         let urls = Rule::parse(&json!({"verbs": ["get"], "nonResourceURLs": ["/healthz", "/apis/*"]}));
         let path = |path: &str| Attributes { verb: "get".into(), path: Some(path.into()), ..Attributes::default() };
         assert!(urls.covers(&path("/apis/apps")) && urls.covers(&path("/healthz")) && !urls.covers(&path("/metrics")));
+    }
+
+    #[test]
+    fn a_rule_is_held_permission_by_permission() {
+        let own = [
+            Rule::parse(&json!({"verbs": ["get"], "apiGroups": [""], "resources": ["pods", "*/scale"]})),
+            Rule::parse(&json!({"verbs": ["list"], "apiGroups": ["", "apps"], "resources": ["*"]})),
+            Rule::parse(&json!({"verbs": ["get"], "nonResourceURLs": ["/healthz/*"]})),
+            Rule::parse(&json!({"verbs": ["use"], "apiGroups": [""], "resources": ["x"], "resourceNames": ["a"]})),
+        ];
+        let missing = |rule: Value| -> Vec<String> {
+            let all = Rule::parse(&rule).permissions();
+            all.iter().filter(|one| !own.iter().any(|held| held.holds(one))).map(Rule::told).collect()
+        };
+        assert!(missing(json!({"verbs": ["get", "list"], "apiGroups": [""], "resources": ["pods"]})).is_empty());
+        let named =
+            json!({"verbs": ["get"], "apiGroups": [""], "resources": ["pods", "a/scale"], "resourceNames": ["a"]});
+        assert!(missing(named).is_empty());
+        assert_eq!(
+            missing(json!({"verbs": ["list", "get"], "apiGroups": ["apps"], "resources": ["pods"]})),
+            [r#"{APIGroups:["apps"], Resources:["pods"], Verbs:["get"]}"#]
+        );
+        assert_eq!(missing(json!({"verbs": ["*"], "apiGroups": [""], "resources": ["pods"]})).len(), 1);
+        assert!(missing(json!({"verbs": ["get"], "nonResourceURLs": ["/healthz/x"]})).is_empty());
+        assert_eq!(
+            missing(json!({"verbs": ["get"], "nonResourceURLs": ["*"]})),
+            [r#"{NonResourceURLs:["*"], Verbs:["get"]}"#]
+        );
+        // A right to one object is none to all of them.
+        assert_eq!(missing(json!({"verbs": ["use"], "apiGroups": [""], "resources": ["x"]})).len(), 1);
+        let names = json!({"verbs": ["use"], "apiGroups": [""], "resources": ["x"], "resourceNames": ["a", "b"]});
+        assert_eq!(missing(names), [r#"{APIGroups:[""], Resources:["x"], ResourceNames:["b"], Verbs:["use"]}"#]);
     }
 }

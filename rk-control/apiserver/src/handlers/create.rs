@@ -177,6 +177,9 @@ async fn store(call: &mut Call, mut object: Value, options: &WriteOptions) -> Re
     admission::expression::check(&call.hub, &object, &mut errors);
     admission::signing_request::check(&call.hub, &object, &mut errors);
     admission::expression::judge(&call.hub, &object, None, &mut errors);
+    if errors.is_empty() {
+        errors.extend(admission::param_access::check(&request, &object).await?);
+    }
     refuse_invalid(call, &object, &errors)?;
     // Who is refused by admission is warned as well, and who breaks a rule is not.
     call.warnings.extend(strategy::warnings(&call.hub, None, &object, None));

@@ -163,6 +163,9 @@ async fn attempt(
     };
     let mut errors = admission::device_access::check(&request, &call.verb, &new).await?;
     errors.extend(errors_of(call, part, &new, &old));
+    if errors.is_empty() {
+        errors.extend(admission::param_access::check(&request, &new).await?);
+    }
     refuse_invalid(call, &new, &errors)?;
     // Who is refused by admission is warned as well, and who breaks a rule is not.
     call.warnings.extend(strategy::warnings(&call.hub, part, &new, Some(&old)));

@@ -19,12 +19,6 @@ impl Query {
         )
     }
 
-    /// The name of the first parameter.
-    #[must_use]
-    pub fn first_name(&self) -> Option<String> {
-        self.0.first().map(|(name, _)| name.clone())
-    }
-
     /// The first value of a parameter.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {

@@ -49,9 +49,10 @@ impl RequestInfo {
         let mut node = String::new();
         if matches!(verb, "list" | "watch" | "deletecollection") {
             let selector = query.text("fieldSelector");
-            node = selected_node(selector).unwrap_or_default();
-            // A selector that names one object is authorized as that object.
-            if let Some(name) = single_name(selector).filter(|_| resource.name.is_empty()) {
+            node = required_value(selector, "spec.nodeName").unwrap_or_default();
+            // A selector that names one object is authorized as that object, but not where it is to go.
+            let named = resource.name.is_empty() && verb != "deletecollection";
+            if let Some(name) = required_value(selector, "metadata.name").filter(|name| named && is_segment(name)) {
                 resource.name = name;
             }
         }
@@ -73,17 +74,17 @@ fn verb_of(method: &Method, resource: &ResourcePath, query: &Query) -> &'static 
     }
 }
 
-fn single_name(selector: &str) -> Option<String> {
-    let value = selector.strip_prefix("metadata.name=")?;
-    let value = value.strip_prefix('=').unwrap_or(value);
-    (!value.is_empty() && !value.contains([',', '=', '!'])).then(|| value.to_owned())
+/// The value that a selector requires of a field, whatever else it asks for. Where anything is escaped, a part of a value might look like
+/// that.
+pub fn required_value(selector: &str, field: &str) -> Option<String> {
+    let mut parts = selector.split(',').filter(|_| !selector.contains('\\'));
+    let value = parts.find_map(|part| part.strip_prefix(field)?.strip_prefix('='))?;
+    Some(value.strip_prefix('=').unwrap_or(value).to_owned())
 }
 
-/// The node that a selector names, whatever else it asks for. Where anything is escaped, a part of a value might look like that.
-fn selected_node(selector: &str) -> Option<String> {
-    let mut parts = selector.split(',').filter(|_| !selector.contains('\\'));
-    let value = parts.find_map(|part| part.strip_prefix("spec.nodeName="))?;
-    Some(value.strip_prefix('=').unwrap_or(value).to_owned())
+/// Whether a name can stand in a path.
+fn is_segment(name: &str) -> bool {
+    !matches!(name, "" | "." | "..") && !name.contains(['/', '%'])
 }
 
 /// Reads `/api/v1/…` and `/apis/group/version/…`. The second value tells the old `/watch/` form.
@@ -163,6 +164,23 @@ mod tests {
             assert_eq!(info(Method::GET, &target).node, node, "{selector}");
         }
         assert_eq!(info(Method::GET, "/api/v1/namespaces/a/pods/p?fieldSelector=spec.nodeName%3Dn1").node, "");
+    }
+
+    #[test]
+    fn a_list_of_one_object_is_authorized_as_that_object() {
+        for (method, selector, name) in [
+            (Method::GET, "metadata.name%3Dx", "x"),
+            (Method::GET, "metadata.namespace%3Da,metadata.name%3D%3Dx", "x"),
+            (Method::GET, "metadata.name%3Dx,status.phase!%3DFailed", "x"),
+            (Method::GET, "metadata.name!%3Dx", ""),
+            (Method::GET, "metadata.name%3D..", ""),
+            (Method::GET, "metadata.name%3Da/b", ""),
+            (Method::GET, "metadata.namespace%3Dx", ""),
+            (Method::DELETE, "metadata.name%3Dx", ""),
+        ] {
+            let target = format!("/api/v1/namespaces/a/pods?fieldSelector={selector}");
+            assert_eq!(info(method.clone(), &target).resource.unwrap().name, name, "{method} {selector}");
+        }
     }
 
     #[test]

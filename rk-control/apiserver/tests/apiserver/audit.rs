@@ -148,6 +148,7 @@ async fn impersonation_deprecation_and_standards_are_told() {
         (&told[0]["user"]["username"], &told[0]["impersonatedUser"]["username"]),
         (&json!("admin"), &json!("jane"))
     );
+    assert_eq!(told[0]["authenticationMetadata"], json!({"impersonationConstraint": "impersonate:user-info"}));
     assert_eq!(told[0]["annotations"]["authorization.k8s.io/decision"], "forbid");
     named(admin.clone(), "old").get("/api/v1/namespaces/default/endpoints").await.ok();
     let told = events(&cluster, "old").await;

@@ -80,6 +80,12 @@ fn verb(method: &Method) -> &'static str {
     }
 }
 
+/// What a user is told who may not do this, in upstream's words.
+pub fn refusal(user: &User, method: &Method, path: &str) -> String {
+    let needed = subresources(path).join(" ");
+    format!("Forbidden (user={}, verb={}, resource=nodes, subresource(s)=[{needed}])\n", user.name, verb(method))
+}
+
 type Memory<K, V> = Mutex<HashMap<K, (Instant, V)>>;
 type Asked = (User, &'static str, &'static str);
 
@@ -175,6 +181,13 @@ fn remember<K: std::hash::Hash + Eq, V>(memory: &Memory<K, V>, key: K, value: V)
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refusal_tells_what_would_have_sufficed() {
+        let user = User { name: "jane".into(), uid: String::new(), groups: Vec::new() };
+        let told = refusal(&user, &Method::GET, "/pods");
+        assert_eq!(told, "Forbidden (user=jane, verb=get, resource=nodes, subresource(s)=[pods proxy])\n");
+    }
 
     #[test]
     fn paths_map_to_subresources() {

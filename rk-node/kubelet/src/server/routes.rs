@@ -9,7 +9,7 @@ use k8s_openapi::List;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
 
-use super::auth::{Auth, User};
+use super::auth::{self, Auth, User};
 use super::body::{Body, Refusal, json, refuse, text};
 use super::health::Health;
 use super::pages::{Name, Pages};
@@ -95,13 +95,7 @@ async fn answer(state: &Arc<State>, certificate: Option<User>, request: Request<
     match state.auth.allowed(&user, request.method(), &path).await {
         Ok(true) => {}
         Ok(false) => {
-            let node = &state.context.options.node_name;
-            let message = format!(
-                "Forbidden (user={}, verb={}, resource=nodes, node={node}, path={path})",
-                user.name,
-                request.method()
-            );
-            return text(StatusCode::FORBIDDEN, message);
+            return text(StatusCode::FORBIDDEN, auth::refusal(&user, request.method(), &path));
         }
         Err(error) => {
             tracing::warn!(user = %user.name, "a request could not be authorized: {}", crate::api_error::chain(&error));

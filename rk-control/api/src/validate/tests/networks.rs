@@ -190,6 +190,16 @@ fn a_review_asks_one_thing_about_somebody() {
             json!({"metadata": {"namespace": "a"}, "spec": {"user": "u", "resourceAttributes": {"namespace": "b"}}}),
             "spec.resourceAttributes.namespace: Invalid value: \"b\": must match metadata.namespace",
         ),
+        (
+            "SelfSubjectAccessReview",
+            json!({"spec": {"resourceAttributes": {"fieldSelector": {}}}}),
+            "spec.resourceAttributes.fieldSelector.requirements: Required value: when spec.resourceAttributes.fieldSelector is specified, requirements or rawSelector is required",
+        ),
+        (
+            "SelfSubjectAccessReview",
+            json!({"spec": {"resourceAttributes": {"labelSelector": {"rawSelector": "a", "requirements": [{"key": "a", "operator": "Exists"}]}}}}),
+            "spec.resourceAttributes.labelSelector.rawSelector: Invalid value: \"a\": may not specified at the same time as requirements",
+        ),
     ] {
         assert_eq!(told(&validate::access_review(kind, &review)), [want], "{kind}");
     }
