@@ -56,6 +56,12 @@ static FAMILIES: &[Family] = &[
     family("rest_client_requests_total", "counter", "Requests of the components to the API, by method and code.", &[]),
     family("scheduler_pending_pods", "gauge", "Pods that wait to be scheduled, by queue.", &[]),
     family("scheduler_preemption_attempts_total", "counter", "Attempts to make room for a pod.", &[]),
+    family(
+        "scheduler_resourceclaim_creates_total",
+        "counter",
+        "Attempts to make ResourceClaims for extended resources, by what came of it.",
+        &[],
+    ),
     family("scheduler_schedule_attempts_total", "counter", "Attempts to schedule a pod, by what came of it.", &[]),
     family("scheduler_scheduling_attempt_duration_seconds", "histogram", "Time to decide about a pod.", SCHEDULING),
     family("workqueue_adds_total", "counter", "Keys that were added to a queue.", &[]),

@@ -1,18 +1,13 @@
-//! What claims take: of volumes, in total and by storage class, and of devices by device class.
+//! What claims of volumes take, in total and by storage class.
 
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
-use k8s_openapi::api::resource::v1::ResourceClaimSpec;
-use rk_api::meta::{Format, Quantity as Amount};
+use rk_api::meta::Quantity as Amount;
 
-use crate::usage::{ONE, Usage, amount, raise};
+use crate::usage::{ONE, Usage, amount};
 
-/// What follows the name of a device class in the resource that limits its devices.
-pub const DEVICES: &str = ".deviceclass.resource.k8s.io/devices";
 const STORAGE_CLASS: &str = ".storageclass.storage.k8s.io/";
 /// The older place of a storage class.
 const CLASS_ANNOTATION: &str = "volume.beta.kubernetes.io/storage-class";
-/// Most devices that one claim can be given: what `All` is counted as.
-const MOST_DEVICES: i64 = 32;
 
 /// A claim, in total and by storage class.
 #[must_use]
@@ -44,36 +39,6 @@ fn size(claim: &PersistentVolumeClaim) -> Option<Amount> {
     Some(if most.is_integer() { most } else { Amount::from_units(most.units(), most.format()) })
 }
 
-/// The devices that a ResourceClaim may take, by class; the claim itself is not among them. Of alternatives the worst counts, class by class.
-#[must_use]
-pub fn of_devices(spec: &ResourceClaimSpec) -> Usage {
-    let mut usage = Usage::new();
-    for request in spec.devices.iter().flat_map(|devices| devices.requests.iter().flatten()) {
-        let mut worst = Usage::new();
-        let one = |class: &str, mode: Option<&str>, count: Option<i64>| {
-            Usage::from([(format!("{class}{DEVICES}"), devices(mode, count))])
-        };
-        for sub in request.first_available.iter().flatten() {
-            raise(&mut worst, &one(&sub.device_class_name, sub.allocation_mode.as_deref(), sub.count));
-        }
-        if let Some(exact) = request.exactly.as_ref().filter(|_| worst.is_empty()) {
-            worst = one(&exact.device_class_name, exact.allocation_mode.as_deref(), exact.count);
-        }
-        crate::usage::add(&mut usage, &worst);
-    }
-    usage
-}
-
-/// Without a mode or a count, one is meant: so the defaults of the API say. Modes that are not known count nothing.
-fn devices(mode: Option<&str>, count: Option<i64>) -> Amount {
-    let devices = match mode {
-        None | Some("ExactCount") => count.unwrap_or(1),
-        Some("All") => MOST_DEVICES,
-        Some(_) => 0,
-    };
-    Amount::from_units(devices, Format::DecimalSi)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,32 +67,5 @@ mod tests {
         assert_eq!(claim(shrinking)[4], "requests.storage=20Gi");
         let odd = json!({"spec": {"resources": {"requests": {"storage": "1500m"}}}});
         assert_eq!(claim(odd), ["count/persistentvolumeclaims=1", "persistentvolumeclaims=1", "requests.storage=2"]);
-    }
-
-    #[test]
-    fn devices_are_counted_by_class_and_alternatives_by_the_worst() {
-        let claim = |requests: Value| {
-            told(&of_devices(&serde_json::from_value(json!({"devices": {"requests": requests}})).unwrap()))
-        };
-        let exact = |mode: &str, count: i64| json!({"name": "r", "exactly": {"deviceClassName": "gpu", "allocationMode": mode, "count": count}});
-        for (requests, devices) in [
-            (json!([exact("ExactCount", 2)]), vec!["gpu.deviceclass.resource.k8s.io/devices=2"]),
-            (
-                json!([exact("ExactCount", 2), exact("ExactCount", 3)]),
-                vec!["gpu.deviceclass.resource.k8s.io/devices=5"],
-            ),
-            (json!([exact("All", 0)]), vec!["gpu.deviceclass.resource.k8s.io/devices=32"]),
-            (json!([exact("Other", 4)]), vec!["gpu.deviceclass.resource.k8s.io/devices=0"]),
-            (
-                json!([{"name": "r", "firstAvailable": [
-                    {"name": "a", "deviceClassName": "gpu", "allocationMode": "ExactCount", "count": 1},
-                    {"name": "b", "deviceClassName": "gpu", "allocationMode": "ExactCount", "count": 4},
-                    {"name": "c", "deviceClassName": "nic", "allocationMode": "ExactCount", "count": 2},
-                ]}]),
-                vec!["gpu.deviceclass.resource.k8s.io/devices=4", "nic.deviceclass.resource.k8s.io/devices=2"],
-            ),
-        ] {
-            assert_eq!(claim(requests.clone()), devices, "{requests}");
-        }
     }
 }

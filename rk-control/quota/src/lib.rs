@@ -7,13 +7,15 @@
 
 mod claim;
 mod demand;
+mod devices;
 mod pod;
 mod scope;
 mod service;
 mod usage;
 
-pub use claim::{DEVICES, of_claim, of_devices};
+pub use claim::of_claim;
 pub use demand::missing;
+pub use devices::{DEVICES, Named, is_shared, of_devices, owner_of_extended};
 pub use pod::{of_pod, requests_as_a_whole, spec_amounts, spec_requests};
 pub use scope::{covers_claim, covers_pod, is_scoped, is_terminating};
 pub use service::of_service;

@@ -3,6 +3,7 @@
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodSpec, ResourceRequirements};
+use rk_api::meta::may_be_devices;
 
 use crate::usage::{List, ONE, Usage, add, raise, read};
 
@@ -33,7 +34,8 @@ pub fn of_pod(pod: &Pod, now: Timestamp) -> Usage {
     }
     usage.insert("pods".to_owned(), ONE);
     for (name, amount) in total(pod, Part::Requests, true) {
-        if is_extended(&name) {
+        if may_be_devices(&name) {
+            // Only `requests.` of these can be limited.
             usage.insert(format!("requests.{name}"), amount);
         } else if STANDARD.contains(&name.as_str()) || name.starts_with("hugepages-") {
             usage.insert(format!("requests.{name}"), amount);
@@ -59,12 +61,6 @@ fn has_ended(pod: &Pod, now: Timestamp) -> bool {
     }
     let (since, grace) = (&pod.metadata.deletion_timestamp, pod.metadata.deletion_grace_period_seconds);
     since.as_ref().zip(grace).is_some_and(|(since, grace)| now.as_second() > since.0.as_second().saturating_add(grace))
-}
-
-/// Neither of Kubernetes itself nor of a quota: only `requests.` of these can be limited.
-fn is_extended(name: &str) -> bool {
-    name.starts_with("deviceclass.resource.kubernetes.io/")
-        || (name.contains('/') && !name.contains("kubernetes.io/") && !name.starts_with("requests."))
 }
 
 /// Whether a pod may ask for the resource as a whole.

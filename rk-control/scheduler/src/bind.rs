@@ -29,6 +29,10 @@ pub(crate) enum BindError {
     Claims,
     #[error("claim {0} could not be written")]
     DeviceClaim(ObjectKey, #[source] kube::Error),
+    #[error("create claim for extended resources {0}")]
+    ExtendedResources(ObjectKey, #[source] kube::Error),
+    #[error("the pod could not be told of claim {0}")]
+    Untold(ObjectKey, #[source] kube::Error),
     #[error("{0}")]
     Devices(String),
 }

@@ -15,7 +15,7 @@ use crate::devices::{Allocation, allocation, deallocated, has_conditions, is_idl
 use crate::model::PodInfo;
 
 /// Keeps a claim while it has devices.
-const FINALIZER: &str = "resource.kubernetes.io/delete-protection";
+pub(crate) const FINALIZER: &str = "resource.kubernetes.io/delete-protection";
 /// How often a claim is written over what others wrote meanwhile.
 const ATTEMPTS: u32 = 5;
 /// How long devices may take to become ready; upstream's default.
@@ -26,20 +26,23 @@ const READY_POLL: Duration = Duration::from_millis(250);
 impl Binder {
     /// Writes what the claims of a pod got and that it uses them, and waits until their devices are ready.
     pub(crate) async fn bind_device_claims(&self, pod: &PodInfo, placement: &Placement) -> Result<(), BindError> {
-        if pod.device_claims.is_empty() {
+        if pod.device_claims.is_empty() && placement.special.is_none() {
             return Ok(());
         }
         let claims = self.informers.of::<ResourceClaim>();
-        let keys = pod.device_claim_keys();
+        let mut keys = pod.device_claim_keys();
         for key in &keys {
             let own = placement.allocations.iter().find(|own| own.claim == *key);
             self.reserve(&claims, key, pod, own.map(Arc::as_ref)).await?;
+        }
+        if let Some(special) = &placement.special {
+            keys.push(self.bind_special(&claims, special, pod, &placement.allocations).await?);
         }
         self.until_ready(&claims, &keys, pod, &placement.node).await
     }
 
     /// Writes one claim; what others write meanwhile stays.
-    async fn reserve(
+    pub(crate) async fn reserve(
         &self,
         claims: &Informer<ResourceClaim>,
         key: &ObjectKey,
@@ -92,7 +95,10 @@ impl Binder {
     }
 
     /// Takes back that a pod uses its claims, which was not bound.
-    pub(crate) async fn unreserve(&self, pod: &PodInfo) {
+    pub(crate) async fn unreserve(&self, pod: &PodInfo, placement: &Placement) {
+        if placement.special.is_some() {
+            self.discard_special(pod).await;
+        }
         if pod.device_claims.is_empty() {
             return;
         }

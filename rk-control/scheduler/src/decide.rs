@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rand::RngExt as _;
 
-use crate::devices::Allocation;
+use crate::devices::{Allocation, Special};
 use crate::diagnosis::Diagnosis;
 use crate::filter::{Filters, View};
 use crate::model::{Cluster, NodeInfo, PodInfo};
@@ -20,6 +20,8 @@ pub struct Placement {
     pub node: String,
     /// The devices of its claims that had none.
     pub(crate) allocations: Vec<Arc<Allocation>>,
+    /// The claim that is to be made for its extended resources.
+    pub(crate) special: Option<Box<Special>>,
 }
 
 /// Where a pod goes.
@@ -43,17 +45,19 @@ pub fn decide(cluster: &mut Cluster, pod: &PodInfo) -> Decision {
     let mut diagnosis = Diagnosis::new(total);
     let (choice, looked_at) = {
         let cluster = &*cluster;
-        let filters = Filters::prepare(View::of(cluster), pod);
+        let extended = View::of(cluster).extended(pod);
+        let filters = Filters::prepare(View::of(cluster), pod, &extended);
         if let Some(problem) = filters.devices.problem() {
             return Decision::Unschedulable(Diagnosis::without_claims(total, problem.to_owned()));
         }
         let (feasible, looked_at) = search(cluster, pod, &filters, &mut diagnosis);
         if filters.devices.has_claims() {
-            diagnosis.with_claims(filters.devices.to_free(pod));
+            diagnosis.with_claims(filters.devices.remedy());
         }
         let place = |node: &NodeInfo| Placement {
             node: node.name.clone(),
             allocations: filters.devices.allocations(&node.name),
+            special: filters.devices.special(&node.name).cloned().map(Box::new),
         };
         (best(cluster, pod, &filters, &feasible).map(place), looked_at)
     };

@@ -15,7 +15,16 @@ pub struct Diagnosis {
     rejected: Vec<(String, Rejection)>,
     /// What came of looking for claims whose devices could be freed; `None` when the pod failed before its claims were looked at.
     claims: Option<&'static str>,
-    to_free: Option<ObjectKey>,
+    remedy: Option<Remedy>,
+}
+
+/// What is to be done about a claim so that its pod may fit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Remedy {
+    /// It is freed of its devices, which keep the pod off nodes.
+    Free(ObjectKey),
+    /// It is deleted: an earlier attempt to place the pod made it for extended resources.
+    Delete(ObjectKey),
 }
 
 /// No claim of the pod has devices that stand in its way.
@@ -38,18 +47,19 @@ impl Diagnosis {
         Self { claims: Some(NO_CLAIMS), ..Self::whole(nodes, reason) }
     }
 
-    /// The pod has claims of devices, of which `to_free` may be freed of its own.
-    pub(crate) fn with_claims(&mut self, to_free: Option<ObjectKey>) {
-        self.claims = Some(match to_free {
-            Some(_) => "deallocation of ResourceClaim completed",
+    /// The pod has claims of devices, about one of which something may be done.
+    pub(crate) fn with_claims(&mut self, remedy: Option<Remedy>) {
+        self.claims = Some(match remedy {
+            Some(Remedy::Free(_)) => "deallocation of ResourceClaim completed",
+            Some(Remedy::Delete(_)) => "deletion of ResourceClaim completed",
             None => "still not schedulable",
         });
-        self.to_free = to_free;
+        self.remedy = remedy;
     }
 
-    /// The claim that is to be freed of its devices, which keep the pod off nodes.
-    pub(crate) fn to_free(&self) -> Option<&ObjectKey> {
-        self.to_free.as_ref()
+    /// What is to be done about a claim.
+    pub(crate) fn remedy(&self) -> Option<&Remedy> {
+        self.remedy.as_ref()
     }
 
     /// A node was asked and tells that none has to be.

@@ -1,4 +1,4 @@
-//! Keeps what decisions know of devices current. Most clusters have no pod that claims any: nothing is watched before one is there.
+//! Keeps what decisions know of devices current. Most clusters have no pod that may get any: nothing is watched before one is there.
 
 use std::sync::Arc;
 
@@ -8,7 +8,8 @@ use rk_client::{Change, Informers, ObjectKey};
 
 use crate::sync::{Shared, needs_devices, on_pod};
 
-/// Watches slices, classes and claims from the first pod on that claims devices; pods that do are taken in once all is known.
+/// Watches slices, classes and claims from the first pod on that claims devices or asks for extended resources, behind which some may
+/// stand; such pods are taken in once all is known.
 pub(crate) async fn devices(shared: Arc<Shared>, informers: &Informers, scheduler: &str) {
     shared.devices_wanted.notified().await;
     let (claims, slices, classes) =
@@ -34,7 +35,7 @@ pub(crate) async fn devices(shared: Arc<Shared>, informers: &Informers, schedule
     claims.synced().await;
     slices.synced().await;
     classes.synced().await;
-    tracing::info!(slices = slices.len(), claims = claims.len(), "scheduling pods that claim devices");
+    tracing::info!(slices = slices.len(), claims = claims.len(), "scheduling pods that may get devices");
     let name = scheduler.to_owned();
     // Told of the pods that are there already, too.
     informers.of::<Pod>().on_change(move |change| {
@@ -101,6 +102,18 @@ mod tests {
         let used = claim(&[], json!([{"resource": "pods", "name": "q", "uid": "q"}]));
         assert!(!waits_again(Change::Updated { old: Arc::clone(&old), new: used }));
         assert!(!waits_again(Change::Deleted(old)));
+    }
+
+    #[test]
+    fn pods_that_may_get_devices_wait_until_these_are_known() {
+        let asks = |resource: &str| {
+            let container = json!({"name": "c", "resources": {"requests": {resource: "1"}}});
+            let spec = json!({"schedulerName": "own", "containers": [container]});
+            let pod = json!({"metadata": {"namespace": "n", "name": "p", "uid": "u"}, "spec": spec});
+            needs_devices(&Change::Added(Arc::new(serde_json::from_value(pod).expect("a pod"))), "own")
+        };
+        let of_class = "deviceclass.resource.kubernetes.io/gpu";
+        assert_eq!(["cpu", "example.com/gpu", of_class, "hugepages-2Mi"].map(asks), [false, true, true, false]);
     }
 
     #[test]

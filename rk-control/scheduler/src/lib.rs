@@ -5,7 +5,8 @@
 //! nodes, scores rank them, the best wins, ties are broken at random.
 //!
 //! `devices` is the part of it that knows what drivers publish and what claims have of it: which devices a pod's claims would get on a
-//! node is the last filter. `follow` keeps it current, from the first pod on that claims any; `claims` writes what was decided.
+//! node is the last filter. `follow` keeps it current, from the first pod on that may get any; `claims` writes what was decided, and
+//! `extended` the claims that are made for pods which ask for devices by the names of extended resources.
 //!
 //! [`run`] is the thin loop: informers keep the cluster and the queue current, one task takes pods in order of priority, assumes
 //! the decision in the cluster at once and binds in the background, so that a slow API never slows decisions. Everything can be
@@ -17,6 +18,7 @@ mod claims;
 mod decide;
 mod devices;
 mod diagnosis;
+mod extended;
 mod filter;
 mod follow;
 mod model;

@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 
 use crate::bind::Binder;
 use crate::decide::{Decision, Placement};
-use crate::diagnosis::Diagnosis;
+use crate::diagnosis::{Diagnosis, Remedy};
 use crate::follow::devices;
 use crate::model::PodInfo;
 use crate::preempt::Budget;
@@ -146,21 +146,23 @@ impl Runner {
             None => diagnosis.no_victims(),
         };
         let message = diagnosis.message(&outcome);
-        let to_free = diagnosis.to_free().cloned();
+        let remedy = diagnosis.remedy().cloned();
         if eviction.is_none() {
             self.shared.reports().put(Report { pod: Arc::clone(pod), message: message.clone() });
             self.shared.reported.notify_one();
         } else {
             self.shared.reports().forget(&pod.key);
         }
-        if eviction.is_none() && to_free.is_none() {
+        if eviction.is_none() && remedy.is_none() {
             return self.shared.queue().failed(&pod.key, Instant::now());
         }
         let (binder, shared, pod) = (self.binder.clone(), Arc::clone(&self.shared), Arc::clone(pod));
         tokio::spawn(async move {
             let _permit = permit;
-            if let Some(claim) = to_free {
-                binder.free(&pod, &claim).await;
+            match remedy {
+                Some(Remedy::Free(claim)) => binder.free(&pod, &claim).await,
+                Some(Remedy::Delete(claim)) => binder.discard(&pod, &claim).await,
+                None => {}
             }
             let Some(eviction) = eviction else { return shared.give_back(&pod, true) };
             binder.unschedulable(&pod, &message, Some(&eviction.node)).await;
@@ -183,7 +185,7 @@ async fn bind(binder: &Binder, shared: &Shared, pod: &PodInfo, placement: &Place
     // The binding may have happened although its answer was lost: then the informer has the pod on its node.
     let bound = binder.pods.get(&pod.key).is_some_and(|p| p.spec.as_ref().is_some_and(|spec| spec.node_name.is_some()));
     if !bound {
-        binder.unreserve(pod).await;
+        binder.unreserve(pod, placement).await;
         if shared.cluster().unassume(pod) {
             shared.cluster_changed();
         }

@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use k8s_openapi::api::core::v1::{
-    Namespace, Node, NodeStatus, PersistentVolume, PersistentVolumeClaim, Pod, PodResourceClaimStatus,
+    Namespace, Node, NodeStatus, PersistentVolume, PersistentVolumeClaim, Pod, PodResourceClaimStatus, PodSpec,
 };
 use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use rk_client::{Change, Informers, ObjectKey};
 use tokio::sync::Notify;
 
-use crate::model::{Cluster, PodInfo, pod_request};
+use crate::model::{Cluster, PodInfo, askers, pod_request};
 use crate::queue::SchedulingQueue;
 use crate::reports::Reports;
 
@@ -26,7 +26,7 @@ pub(crate) struct Shared {
     pub(crate) wake: Notify,
     /// Wakes who tells the API of pods that fit nowhere.
     pub(crate) reported: Notify,
-    /// Tells that a pod is there which claims devices.
+    /// Tells that a pod is there which may get devices.
     pub(crate) devices_wanted: Notify,
 }
 
@@ -121,12 +121,17 @@ pub(crate) fn connect(shared: &Arc<Shared>, informers: &Informers, scheduler: &s
 /// Whether a pod can be decided on only with what is known of devices; see `follow`.
 pub(crate) fn needs_devices(change: &Change<Pod>, scheduler: &str) -> bool {
     let pod = change.object();
-    let claims = pod.spec.as_ref().and_then(|spec| spec.resource_claims.as_deref()).unwrap_or_default();
-    !claims.is_empty()
-        && !matches!(change, Change::Deleted(_))
+    !matches!(change, Change::Deleted(_))
         && !is_over(pod)
         && !is_placed(pod)
         && is_ours(pod, scheduler)
+        && may_get_devices(pod)
+}
+
+/// Whether a pod claims devices, or asks for resources behind which some may stand.
+fn may_get_devices(pod: &Pod) -> bool {
+    let claims = |spec: &PodSpec| spec.resource_claims.as_ref().is_some_and(|claims| !claims.is_empty());
+    pod.spec.as_ref().is_some_and(|spec| claims(spec) || !askers(spec).is_empty())
 }
 
 pub(crate) fn on_pod(shared: &Shared, scheduler: &str, change: &Change<Pod>) {

@@ -137,6 +137,37 @@ fn a_pod_whose_volumes_are_missing_is_told_of_as_if_nobody_looked_for_devices() 
 }
 
 #[test]
+fn a_pod_that_asks_by_the_name_of_a_resource_goes_where_its_class_has_devices() {
+    let asks = |resource: &str, amount: &str| json!({"containers": [{"name": "c", "resources": {"requests": {resource: amount}}}]});
+    let (lamp, implicit) = ("example.com/lamp", "deviceclass.resource.kubernetes.io/gpu");
+    let stuck = |why: &str| Err(format!("0/2 nodes are available: {why}, preemption: {NOT_HELPFUL}"));
+    let mut world = world().devices("b", &["x"]);
+    let unknown = stuck("2 Insufficient example.com/lamp. no new claims to deallocate");
+    assert_eq!(world.decide(&[], asks(lamp, "1")), unknown, "no class stands behind it");
+    assert_eq!(world.decide(&[], asks(implicit, "1")), Ok("b".into()));
+    let class = json!({"metadata": {"name": "lamps"}, "spec": {"extendedResourceName": lamp}});
+    world.0.set_device_class(&Arc::new(serde_json::from_value(class).expect("a class")));
+    assert_eq!(world.decide(&[], asks(lamp, "1")), Ok("b".into()));
+    let few = stuck("2 cannot allocate all claims. still not schedulable");
+    assert_eq!(world.decide(&[], asks(lamp, "2")), few);
+    let mut world = world.claim("mine", json!({}));
+    assert_eq!(world.decide(&["mine"], asks(lamp, "1")), few, "one device is not given twice");
+    let offers = json!({"metadata": {"name": "a", "labels": {"zone": "a"}},
+        "status": {"allocatable": {"cpu": "4", "memory": "8Gi", "pods": "10", lamp: "2"}}});
+    world.0.set_node(&serde_json::from_value(offers).expect("a node"));
+    assert_eq!(world.decide(&[], asks(lamp, "2")), Ok("a".into()), "a device plugin brings them there");
+    let short = "1 Insufficient example.com/lamp, 1 cannot allocate all claims. still not schedulable";
+    assert_eq!(world.decide(&[], asks(lamp, "3")), stuck(short));
+    let owner = json!([{"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "p", "controller": true}]);
+    let claim = json!({"metadata": {"namespace": "n", "name": "p-extended-resources-x", "uid": "left",
+        "ownerReferences": owner, "annotations": {"resource.kubernetes.io/extended-resource-claim": "true"}}, "spec": {}});
+    world.0.set_device_claim(&Arc::new(serde_json::from_value(claim).expect("a claim")));
+    let left = "2 cannot schedule extended resource claim. deletion of ResourceClaim completed";
+    assert_eq!(world.decide(&[], asks(lamp, "1")), stuck(left), "what an earlier attempt left has to go");
+    assert_eq!(world.decide(&[], asks("cpu", "1")).map(|_| ()), Ok(()), "it matters to nobody who asks for none");
+}
+
+#[test]
 fn a_pod_without_claims_is_told_of_in_the_same_words() {
     let said = world().decide(&[], json!({"nodeSelector": {"zone": "c"}})).expect_err("no such zone");
     assert_eq!(

@@ -73,3 +73,55 @@ async fn a_pod_is_bound_where_its_claim_gets_a_device() {
     plane.apply(&claim_and_pod("two", "third"));
     waits(&plane, "third", "2 cannot allocate all claims").await;
 }
+
+const NAMED: &str = "
+apiVersion: resource.k8s.io/v1
+kind: DeviceClass
+metadata: {name: lamps}
+spec: {extendedResourceName: example.com/lamp}
+";
+
+/// A pod that asks for a device by the name of an extended resource.
+fn asking_pod(name: &str) -> String {
+    format!(
+        "
+apiVersion: v1
+kind: Pod
+metadata: {{name: {name}}}
+spec: {{containers: [{{name: c, image: x, resources: {{limits: {{example.com/lamp: 1}}}}}}]}}
+"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_gets_devices_by_the_name_of_an_extended_resource() {
+    let (plane, _nodes) = start(&["n1", "n2"]).await;
+    plane.apply(&asking_pod("first"));
+    waits(&plane, "first", "2 Insufficient example.com/lamp").await;
+    plane.apply(NAMED);
+    waits(&plane, "first", "2 cannot allocate all claims").await;
+    plane.apply(SLICE);
+    plane.shows("pod first", ".spec.nodeName", "n2").await;
+    let told = |path: &str| {
+        plane.kubectl(&format!("get pod first -o jsonpath={{.status.extendedResourceClaimStatus.{path}}}"))
+    };
+    let mapping = |field: &str| told(&format!("requestMappings[*].{field}"));
+    let mapped = (mapping("containerName"), mapping("resourceName"), mapping("requestName"));
+    assert_eq!(mapped, ("c".to_owned(), "example.com/lamp".to_owned(), "container-0-request-0".to_owned()));
+    let name = told("resourceClaimName");
+    assert!(name.starts_with("first-extended-resources-"), "{name}");
+    let claim = |path: &str| plane.kubectl(&format!("get resourceclaim {name} -o jsonpath={{{path}}}"));
+    for (path, value) in [
+        (".metadata.ownerReferences[*].name", "first"),
+        (".spec.devices.requests[*].exactly.deviceClassName", "lamps"),
+        (".spec.devices.requests[*].exactly.count", "1"),
+        (".status.allocation.devices.results[*].request", "container-0-request-0"),
+        (".status.allocation.devices.results[*].device", "x"),
+        (".status.reservedFor[*].name", "first"),
+    ] {
+        assert_eq!(claim(path), value, "{path}");
+    }
+    plane.apply(&asking_pod("second"));
+    waits(&plane, "second", "2 cannot allocate all claims").await;
+    assert_eq!(plane.kubectl("get resourceclaims -o name").lines().count(), 1, "who waits has no claim");
+}

@@ -7,10 +7,11 @@ mod taints;
 pub use app_armor::app_armor;
 pub use pressure::pressure;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::{NodeSelectorRequirement, NodeSelectorTerm, Pod};
 
+use crate::claims::is_by_claim;
 use crate::context::NodeFacts;
 use crate::devices::is_extended;
 use crate::pod::spec;
@@ -143,11 +144,12 @@ pub fn shortages(pod: &Pod, others: &[&Pod], node: &NodeFacts, max_pods: u32) ->
     each.filter(|short| short.requested > 0 && short.missing() > 0).collect()
 }
 
-/// Extended resources that the pod asks for. Those that the scheduler ignores are none of the node's.
+/// Extended resources that the pod asks for and does not get by a claim. Those that the scheduler ignores are none of the node's.
 fn extended(pod: &Pod) -> impl Iterator<Item = &str> {
     let containers = spec::init_containers(pod).iter().chain(spec::app_containers(pod));
-    let limits = containers.filter_map(|c| c.resources.as_ref()?.limits.as_ref());
-    let names: std::collections::BTreeSet<&str> = limits.flat_map(|l| l.keys().map(String::as_str)).collect();
+    let limits = containers.filter_map(|c| Some((c, c.resources.as_ref()?.limits.as_ref()?)));
+    let names = limits.flat_map(|(c, limits)| limits.keys().map(move |name| (c, name.as_str())));
+    let names: BTreeSet<&str> = names.filter(|(c, name)| !is_by_claim(pod, c, name)).map(|(_, name)| name).collect();
     names.into_iter().filter(|name| is_extended(name))
 }
 
@@ -292,6 +294,11 @@ mod tests {
             assert_eq!(answer.as_ref().err().map(|(reason, _)| reason.as_str()), want, "{spec}");
         }
         assert_eq!(admit(&pod(json!({"containers": []})), &[&here], &node, 1).unwrap_err().0, "OutOfpods");
+        let mut claimed = tolerant(container(json!({"limits": {"example.com/gone": "1"}})));
+        let mapping = json!({"containerName": "c", "resourceName": "example.com/gone", "requestName": "r"});
+        let told = json!({"extendedResourceClaimStatus": {"resourceClaimName": "p-x", "requestMappings": [mapping]}});
+        claimed.status = Some(serde_json::from_value(told).unwrap());
+        assert_eq!(admit(&claimed, &[], &node, 110), Ok(()), "a driver brings it");
         let mut driven = pod(json!({"containers": []}));
         assert_eq!(admit(&driven, &[], &node, 110).unwrap_err().0, "TaintToleration");
         driven.metadata.annotations = Some([("kubernetes.io/config.source".to_owned(), "file".to_owned())].into());

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::get::{amount, entries, named};
-use crate::meta::{Quantity, qualified_name};
+use crate::meta::{Quantity, is_extended_resource, is_native_resource, qualified_name};
 use crate::status::{FieldErrors, Path};
 
 /// Resources that a container may name without a domain.
@@ -42,19 +42,9 @@ const COUNTED: [&str; 9] = [
     "services.nodeports",
 ];
 
-/// Whether a resource is of the system's own domain.
-fn is_native(name: &str) -> bool {
-    !name.contains('/') || name.contains("kubernetes.io/")
-}
-
-/// Whether a resource is of somebody else's domain, and may be bounded by quotas.
-fn is_extended(name: &str) -> bool {
-    !is_native(name) && !name.starts_with("requests.") && qualified_name(&format!("requests.{name}")).is_empty()
-}
-
 /// Whether requests must equal limits: what cannot be shared.
 pub(super) fn no_overcommit(name: &str) -> bool {
-    name.starts_with("hugepages-") || !is_native(name)
+    name.starts_with("hugepages-") || !is_native_resource(name)
 }
 
 /// The name of any resource: known to the system, or of a domain.
@@ -74,7 +64,7 @@ pub(super) fn resource_name(name: &str, path: &Path<'_>, errors: &mut FieldError
         if !STANDARD.contains(&name) && !name.starts_with("hugepages-") {
             errors.invalid(path, name, "must be a standard resource for containers");
         }
-    } else if !is_native(name) && !is_extended(name) {
+    } else if !is_native_resource(name) && !is_extended_resource(name) {
         errors.invalid(path, name, "doesn't follow extended resource name standard");
     }
 }
@@ -85,7 +75,7 @@ pub(super) fn value(name: &str, value: &Value, path: &Path<'_>, errors: &mut Fie
     if amount.sign() < 0 {
         errors.invalid(path, value.clone(), "must be greater than or equal to 0");
     }
-    if (COUNTED.contains(&name) || is_extended(name)) && !amount.is_integer() {
+    if (COUNTED.contains(&name) || is_extended_resource(name)) && !amount.is_integer() {
         errors.invalid(path, value.clone(), "must be an integer");
     }
 }

@@ -76,6 +76,38 @@ async fn a_quota_is_charged_for_what_its_scopes_and_names_say() {
 }
 
 #[tokio::test]
+async fn pods_and_claims_share_a_quota_by_the_name_of_an_extended_resource() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let class = json!({"apiVersion": "resource.k8s.io/v1", "kind": "DeviceClass", "metadata": {"name": "lamps"},
+        "spec": {"extendedResourceName": "example.com/lamp"}});
+    admin.create("/apis/resource.k8s.io/v1/deviceclasses", &class).await.ok();
+    let lamps = "requests.example.com/lamp";
+    let quota =
+        json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "q"}, "spec": {"hard": {lamps: "2"}}});
+    admin.create(QUOTAS, &quota).await.ok();
+    let mut asking = pod("asking");
+    asking["spec"]["containers"][0]["resources"] = json!({"limits": {"example.com/lamp": "1"}});
+    let asking = admin.create(PODS, &asking).await.ok();
+    let claim = |name: &str| {
+        let request = json!({"name": "r", "exactly": {"deviceClassName": "lamps", "count": 1}});
+        json!({"apiVersion": "resource.k8s.io/v1", "kind": "ResourceClaim", "metadata": {"name": name},
+            "spec": {"devices": {"requests": [request]}}})
+    };
+    let mut of_pod = claim("of-pod");
+    of_pod["metadata"]["annotations"] = json!({"resource.kubernetes.io/extended-resource-claim": "true"});
+    of_pod["metadata"]["ownerReferences"] = json!([{"apiVersion": "v1", "kind": "Pod", "name": "asking",
+        "uid": asking["metadata"]["uid"], "controller": true}]);
+    let claims = "/apis/resource.k8s.io/v1/namespaces/default/resourceclaims";
+    admin.create(claims, &of_pod).await.ok();
+    admin.create(claims, &claim("one")).await.ok();
+    let (code, message) = admin.create(claims, &claim("more")).await.failure();
+    assert_eq!(code, 403);
+    let why = format!("exceeded quota: q, requested: {lamps}=1, used: {lamps}=2, limited: {lamps}=2");
+    assert!(message.contains(&why), "{message}");
+}
+
+#[tokio::test]
 async fn what_one_quota_refuses_is_charged_to_none() {
     let cluster = Cluster::start().await;
     let admin = cluster.admin();

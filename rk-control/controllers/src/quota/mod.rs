@@ -4,13 +4,13 @@ use crate::context::Context;
 use crate::discovery::{AnyMeta, Discovery};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, ResourceQuota, ResourceQuotaStatus, Service};
-use k8s_openapi::api::resource::v1::ResourceClaim;
+use k8s_openapi::api::resource::v1::{DeviceClass, ResourceClaim};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::api::{Api, ListParams};
 use rk_api::meta::{Format, Quantity as Amount};
 use rk_client::{BoxError, Change, Informer, Object, ObjectKey, Outcome, Queue, Verbs};
 use rk_lenient::Lenient;
-use rk_quota::Usage;
+use rk_quota::{Named, Usage, is_shared};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -184,6 +184,8 @@ impl Controller {
             let services = self.services.in_namespace(namespace);
             all.extend(services.iter().filter_map(|service| Some(rk_quota::of_service(service.spec.as_ref()?))));
             all.push(self.counts(namespace, &hard).await?);
+            // Pods are charged for these, too: by the clock, what admission charged for one a moment ago would be taken back.
+            all.push(self.devices(namespace, &hard, is_shared).await?);
         }
         let used = rk_quota::sum(all.into_iter(), &hard);
         let next = after(quota.status.as_ref(), &used);
@@ -211,18 +213,42 @@ impl Controller {
             let count = self.count(namespace, plural, group).await?;
             counts.insert(name.clone(), Amount::from_units(count, Format::DecimalSi));
         }
-        if hard.keys().any(|name| of_devices(name)) {
-            counts.extend(self.devices(namespace, hard).await?);
-        }
+        counts.extend(self.devices(namespace, hard, of_devices).await?);
         Ok(counts)
     }
 
-    async fn devices(&self, namespace: &str, hard: &BTreeMap<String, Quantity>) -> kube::Result<Usage> {
+    /// What claims take of devices, as far as resources are limited that `counts` names.
+    async fn devices(
+        &self,
+        namespace: &str,
+        hard: &BTreeMap<String, Quantity>,
+        counts: fn(&str) -> bool,
+    ) -> kube::Result<Usage> {
+        let limited = hard.iter().filter(|(name, _)| counts(name));
+        let limited: BTreeMap<String, Quantity> = limited.map(|(name, most)| (name.clone(), most.clone())).collect();
+        if limited.is_empty() {
+            return Ok(Usage::new());
+        }
         let api: Api<Lenient<ResourceClaim>> = Api::namespaced(self.client.clone(), namespace);
         let claims = api.list(&ListParams::default()).await?.items;
-        let limited = hard.iter().filter(|(name, _)| of_devices(name));
-        let limited = limited.map(|(name, most)| (name.clone(), most.clone())).collect();
-        Ok(rk_quota::sum(claims.iter().map(|claim| rk_quota::of_devices(&claim.spec)), &limited))
+        if claims.is_empty() {
+            return Ok(rk_quota::sum(std::iter::empty(), &limited));
+        }
+        let named = self.named().await?;
+        let usage = |claim: &Lenient<ResourceClaim>| {
+            let pod = rk_quota::owner_of_extended(claim).map(|name| ObjectKey::new(namespace, name));
+            let pod = pod.and_then(|key| self.pods.get(&key));
+            rk_quota::of_devices(claim, &named, pod.as_deref())
+        };
+        Ok(rk_quota::sum(claims.iter().map(usage), &limited))
+    }
+
+    /// The extended resources that device classes name.
+    async fn named(&self) -> kube::Result<Named> {
+        let classes = Api::<DeviceClass>::all(self.client.clone()).list(&ListParams::default()).await?.items;
+        let named =
+            classes.into_iter().filter_map(|class| Some((class.metadata.name?, class.spec.extended_resource_name?)));
+        Ok(named.collect())
     }
 
     async fn write(

@@ -9,10 +9,12 @@ mod amount;
 mod capacity;
 mod constraint;
 mod counters;
+mod extended;
 mod found;
 mod inventory;
 mod plan;
 mod pool;
+mod resolver;
 mod result;
 mod search;
 mod selector;
@@ -20,21 +22,25 @@ mod selector;
 mod tests;
 mod usage;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::resource::v1::{AllocationResult, DeviceClass, ResourceClaim, ResourceSlice};
-use rk_client::{ObjectKey, is_controlled_by};
+use rk_client::{ObjectKey, controller_of, is_controlled_by};
 
+pub(crate) use extended::{Extended, Special};
 pub(crate) use found::{Found, Refusal};
 pub(crate) use plan::Plan;
 pub(crate) use result::Allocation;
 
-use crate::model::PodInfo;
+use crate::model::{NodeInfo, PodInfo};
 use inventory::Inventory;
+use resolver::Resolver;
 use selector::Programs;
 use usage::Usage;
 
+/// Says of a claim that a scheduler made it for the extended resources of the pod that owns it.
+const EXTENDED: &str = "resource.kubernetes.io/extended-resource-claim";
 /// Most users of a claim; the API's figure.
 const MAX_USERS: usize = 256;
 
@@ -43,7 +49,10 @@ const MAX_USERS: usize = 256;
 pub(crate) struct Devices {
     inventory: Inventory,
     classes: HashMap<String, Arc<DeviceClass>>,
+    resolver: Resolver,
     claims: HashMap<ObjectKey, Arc<ResourceClaim>>,
+    /// Claims that were made for the extended resources of pods, by the pod's uid.
+    special: HashMap<String, BTreeSet<ObjectKey>>,
     /// Allocations that were decided on and are not written yet, by the claim's uid.
     pending: HashMap<String, Arc<Allocation>>,
     /// Uids of claims whose devices were not made ready in time.
@@ -65,16 +74,32 @@ impl Devices {
 
     /// Takes in a class.
     pub(crate) fn set_class(&mut self, class: &Arc<DeviceClass>) {
-        self.classes.insert(class.metadata.name.clone().unwrap_or_default(), Arc::clone(class));
+        let name = class.metadata.name.clone().unwrap_or_default();
+        self.remove_class(&name);
+        self.resolver.add(class);
+        self.classes.insert(name, Arc::clone(class));
     }
 
     /// Forgets a class.
     pub(crate) fn remove_class(&mut self, name: &str) {
-        self.classes.remove(name);
+        if let Some(old) = self.classes.remove(name) {
+            self.resolver.remove(&old);
+        }
     }
 
     fn class(&self, name: &str) -> Option<&DeviceClass> {
         self.classes.get(name).map(Arc::as_ref)
+    }
+
+    /// The class whose devices an extended resource stands for.
+    fn class_behind(&self, resource: &str) -> Option<&DeviceClass> {
+        self.class(self.resolver.class(resource)?)
+    }
+
+    /// Whether a pod gets a resource on a node as devices of a class: the node does not offer it by itself.
+    pub(crate) fn are_behind(&self, resource: &str, node: &NodeInfo) -> bool {
+        let offered = node.allocatable.scalars.get(resource).copied().unwrap_or(0);
+        offered <= 0 && self.class_behind(resource).is_some()
     }
 
     /// Takes in a claim.
@@ -96,6 +121,9 @@ impl Devices {
                 self.overdue.remove(uid(claim));
             }
         }
+        if let Some(pod) = owner_of_special(claim) {
+            self.special.entry(pod.to_owned()).or_default().insert(key.clone());
+        }
         self.claims.insert(key, Arc::clone(claim));
     }
 
@@ -112,7 +140,20 @@ impl Devices {
         if let Some(allocation) = allocation(&old) {
             self.usage.remove(allocation);
         }
+        if let Some(pod) = owner_of_special(&old)
+            && let Some(own) = self.special.get_mut(pod)
+        {
+            own.remove(key);
+            if own.is_empty() {
+                self.special.remove(pod);
+            }
+        }
         Some(old)
+    }
+
+    /// A claim that an earlier attempt to place the pod made for its extended resources.
+    pub(crate) fn leftover(&self, pod: &PodInfo) -> Option<&ObjectKey> {
+        self.special.get(&pod.uid).and_then(BTreeSet::first)
     }
 
     /// Notes that the devices of a claim were not made ready in time, until it is freed of them.
@@ -131,11 +172,17 @@ impl Devices {
     /// Counts them out again: they are written, or will not be. What was decided on for the same claims since stays.
     pub(crate) fn end(&mut self, allocations: &[Arc<Allocation>]) {
         for allocation in allocations {
-            let pending = self.pending.get(&allocation.uid);
-            if pending.is_some_and(|pending| Arc::ptr_eq(pending, allocation)) {
-                self.pending.remove(&allocation.uid);
-                self.usage.remove(&allocation.result);
-            }
+            let known = self.pending.iter().find(|(_, pending)| Arc::ptr_eq(pending, allocation));
+            let Some(uid) = known.map(|(uid, _)| uid.clone()) else { continue };
+            self.pending.remove(&uid);
+            self.usage.remove(&allocation.result);
+        }
+    }
+
+    /// Notes that what was decided on under the uid `from` is on its way to the claim with the uid `to`, which was made since.
+    pub(crate) fn rename(&mut self, from: &str, to: &str) {
+        if let Some(pending) = self.pending.remove(from) {
+            self.pending.insert(to.to_owned(), pending);
         }
     }
 
@@ -183,6 +230,13 @@ pub(crate) fn allocation(claim: &ResourceClaim) -> Option<&AllocationResult> {
 
 fn uid(claim: &ResourceClaim) -> &str {
     claim.metadata.uid.as_deref().unwrap_or_default()
+}
+
+/// The uid of the pod for whose extended resources a claim was made.
+pub(crate) fn owner_of_special(claim: &ResourceClaim) -> Option<&str> {
+    let notes = claim.metadata.annotations.as_ref()?;
+    notes.get(EXTENDED).filter(|own| *own == "true")?;
+    controller_of(&claim.metadata).map(|owner| owner.uid.as_str())
 }
 
 fn users(claim: &ResourceClaim) -> impl Iterator<Item = &str> {

@@ -9,7 +9,8 @@ use k8s_openapi::api::resource::v1::ResourceClaim;
 use rk_client::ObjectKey;
 
 use super::Rejection;
-use crate::devices::{Allocation, Found, Plan, Refusal, allocation, is_idle};
+use crate::devices::{Allocation, Extended, Found, Plan, Refusal, Special, allocation, is_idle};
+use crate::diagnosis::Remedy;
 use crate::model::{Cluster, NodeInfo, NodeTerms, PodInfo};
 
 /// Steps of all searches of one attempt: a second or two, during which nothing else is decided.
@@ -24,28 +25,42 @@ struct Settled<'a> {
     lost: bool,
 }
 
+/// What the claims that have no devices ask for on nodes of one sort.
+struct Asked<'a> {
+    /// The place of the claim for extended resources among those of all sorts; `None`: these nodes offer them by themselves.
+    special: Option<usize>,
+    /// An error when no node has to be asked.
+    plan: Result<Plan<'a>, String>,
+}
+
 /// What the pod's claims ask of nodes, and what was found out.
 pub(crate) struct DeviceState<'a> {
+    cluster: &'a Cluster,
+    pod: &'a PodInfo,
+    extended: &'a Extended,
     settled: Vec<Settled<'a>>,
-    /// What those without devices ask for; an error when no node has to be asked. `None` when all have theirs.
-    plan: Option<Result<Plan<'a>, String>>,
+    /// One for each sort of nodes on which something is to be allocated.
+    asked: Vec<Asked<'a>>,
     budget: Cell<u64>,
-    /// What nodes have for the pod, by their names.
-    found: RefCell<HashMap<&'a str, Found<'a>>>,
+    /// What nodes have for the pod and for which of `asked`, by their names.
+    found: RefCell<HashMap<&'a str, (usize, Found<'a>)>>,
     /// The settled claims that kept the pod from a node.
     in_the_way: RefCell<BTreeSet<usize>>,
 }
 
 impl<'a> DeviceState<'a> {
-    pub(super) fn new(cluster: &'a Cluster, pod: &PodInfo, steps: u64) -> Self {
+    pub(super) fn new(cluster: &'a Cluster, pod: &'a PodInfo, extended: &'a Extended, steps: u64) -> Self {
         let mut state = Self {
+            cluster,
+            pod,
+            extended,
             settled: Vec::new(),
-            plan: None,
+            asked: Vec::new(),
             budget: Cell::new(steps),
             found: RefCell::default(),
             in_the_way: RefCell::default(),
         };
-        if pod.device_claims.is_empty() {
+        if pod.device_claims.is_empty() && extended.specials().is_empty() {
             return state;
         }
         let devices = &cluster.devices;
@@ -55,14 +70,25 @@ impl<'a> DeviceState<'a> {
             .into_iter()
             .map(|claim| Settled { claim, terms: terms(claim), lost: devices.are_lost(claim) })
             .collect();
-        state.plan = (!without.is_empty()).then(|| Plan::new(devices, &without));
+        if !without.is_empty() {
+            state.asked.push(Asked { special: None, plan: Plan::new(devices, &without) });
+        }
+        state.asked.extend(extended.specials().iter().enumerate().map(|(place, special)| {
+            let all: Vec<&ResourceClaim> = without.iter().copied().chain([&special.claim]).collect();
+            Asked { special: Some(place), plan: Plan::new(devices, &all) }
+        }));
         state
     }
 
     pub(super) fn check(&self, node: &'a NodeInfo) -> Result<(), Rejection> {
-        if let Some(plan) = &self.plan {
-            let found = self.search(plan, node)?;
-            self.found.borrow_mut().insert(&node.name, found);
+        if self.extended.leftover.is_some() {
+            return Err(Rejection::final_("cannot schedule extended resource claim"));
+        }
+        let special = self.extended.place_of(&self.cluster.devices, self.pod, node);
+        let asked = self.asked.iter().enumerate().find(|(_, asked)| asked.special == special);
+        if let Some((index, asked)) = asked {
+            let found = self.search(&asked.plan, node)?;
+            self.found.borrow_mut().insert(&node.name, (index, found));
         }
         let keeps = |own: &Settled<'_>| {
             own.lost || own.terms.as_ref().is_some_and(|terms| !terms.matches(&node.name, &node.labels))
@@ -98,32 +124,52 @@ impl<'a> DeviceState<'a> {
 
     /// Why no node has to be asked.
     pub(crate) fn problem(&self) -> Option<&str> {
-        self.plan.as_ref().and_then(|plan| plan.as_ref().err()).map(String::as_str)
+        // Nodes that offer extended resources by themselves may serve whatever is wrong with the classes.
+        let own = self.asked.iter().find(|asked| asked.special.is_none())?;
+        own.plan.as_ref().err().map(String::as_str)
     }
 
     /// How well each node meets what the pod's claims wish for, in points.
     pub(crate) fn wishes(&self, nodes: &[&NodeInfo]) -> Vec<i64> {
-        let Some(Ok(plan)) = &self.plan else { return vec![0; nodes.len()] };
         let found = self.found.borrow();
-        nodes.iter().map(|node| found.get(node.name.as_str()).map_or(0, |own| plan.wishes(own))).collect()
+        let points = |node: &&NodeInfo| {
+            let (index, own) = found.get(node.name.as_str())?;
+            Some(self.plan(*index)?.wishes(own))
+        };
+        nodes.iter().map(|node| points(node).unwrap_or(0)).collect()
+    }
+
+    fn plan(&self, index: usize) -> Option<&Plan<'a>> {
+        self.asked.get(index)?.plan.as_ref().ok()
     }
 
     /// What the pod's claims get on a node that was checked.
     pub(crate) fn allocations(&self, node: &str) -> Vec<Arc<Allocation>> {
-        let Some(Ok(plan)) = &self.plan else { return Vec::new() };
-        self.found.borrow().get(node).map_or_else(Vec::new, |own| plan.allocations(own, node))
+        let found = self.found.borrow();
+        let own = found.get(node).and_then(|(index, own)| Some(self.plan(*index)?.allocations(own, node)));
+        own.unwrap_or_default()
     }
 
-    /// A claim whose devices keep the pod off nodes and are used by nobody else: without them it may get others.
-    pub(crate) fn to_free(&self, pod: &PodInfo) -> Option<ObjectKey> {
+    /// The claim that is to be made for the pod's extended resources on a node that was checked.
+    pub(crate) fn special(&self, node: &str) -> Option<&'a Special> {
+        let index = self.found.borrow().get(node)?.0;
+        self.extended.specials().get(self.asked.get(index)?.special?)
+    }
+
+    /// What may help the pod: the end of what an earlier attempt left, or that a claim is freed of devices which keep the pod off nodes
+    /// and are used by nobody else, so that it may get others.
+    pub(crate) fn remedy(&self) -> Option<Remedy> {
+        if let Some(leftover) = &self.extended.leftover {
+            return Some(Remedy::Delete(leftover.clone()));
+        }
         let in_the_way = self.in_the_way.borrow();
         let mut claims = in_the_way.iter().filter_map(|index| self.settled.get(*index)).map(|own| own.claim);
-        claims.find(|claim| is_idle(claim, &pod.uid)).map(ObjectKey::of)
+        claims.find(|claim| is_idle(claim, &self.pod.uid)).map(|claim| Remedy::Free(ObjectKey::of(claim)))
     }
 
-    /// Whether the pod has claims that were looked at.
+    /// Whether the pod has claims that were looked at, or is to get one.
     pub(crate) fn has_claims(&self) -> bool {
-        !self.settled.is_empty() || self.plan.is_some()
+        !self.settled.is_empty() || !self.asked.is_empty() || self.extended.is_backed
     }
 }
 

@@ -11,6 +11,7 @@ pub(crate) mod spread;
 
 use std::borrow::Cow;
 
+use crate::devices::Extended;
 use crate::model::{Cluster, NodeInfo, PodInfo};
 use affinity::AffinityState;
 use devices::DeviceState;
@@ -54,6 +55,14 @@ impl<'a> View<'a> {
         Self { cluster, replaced: None, steps: STEPS }
     }
 
+    /// What the pod asks for by the names of extended resources, on the nodes that may be checked.
+    pub(crate) fn extended(self, pod: &PodInfo) -> Extended {
+        match self.replaced {
+            Some(only) => Extended::new(&self.cluster.devices, pod, [only].into_iter()),
+            None => Extended::new(&self.cluster.devices, pod, self.nodes()),
+        }
+    }
+
     /// All known nodes.
     pub(crate) fn nodes(self) -> impl Iterator<Item = &'a NodeInfo> {
         self.cluster.nodes().map(move |node| match self.replaced {
@@ -73,14 +82,14 @@ pub(crate) struct Filters<'a> {
 }
 
 impl<'a> Filters<'a> {
-    /// Counts what the pod's constraints are about.
-    pub(crate) fn prepare(view: View<'a>, pod: &'a PodInfo) -> Self {
+    /// Counts what the pod's constraints are about; `extended` is what [`View::extended`] says.
+    pub(crate) fn prepare(view: View<'a>, pod: &'a PodInfo, extended: &'a Extended) -> Self {
         Self {
             cluster: view.cluster,
             pod,
             spread: SpreadState::new(view, pod),
             affinity: AffinityState::new(view, pod),
-            devices: DeviceState::new(view.cluster, pod, view.steps),
+            devices: DeviceState::new(view.cluster, pod, extended, view.steps),
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod affinity;
 mod cluster;
+mod extended;
 mod node;
 mod pod;
 mod resources;
@@ -15,6 +16,7 @@ pub use pod::PodInfo;
 pub use resources::Resources;
 
 pub(crate) use affinity::{NodeTerms, PodTerm};
+pub(crate) use extended::{Asker, Portion, askers};
 pub(crate) use node::{Effect, Taint};
 pub(crate) use pod::Preemption;
 pub(crate) use resources::pod_request;

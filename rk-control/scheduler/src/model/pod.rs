@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, PodStatus, Toleration}
 use rk_client::{Labels, ObjectKey, SelectorError, controller_of};
 
 use super::affinity::{NodeAffinity, PodAffinity};
+use super::extended::{Asker, askers};
 use super::resources::{Resources, pod_request, pod_request_for_score};
 use super::spread::Spread;
 
@@ -73,6 +74,8 @@ pub struct PodInfo {
     pub(crate) claims: Vec<String>,
     /// The claims of devices that it names, or that were made for it.
     pub(crate) device_claims: Vec<DeviceClaim>,
+    /// Its containers that request what may be devices by the names of extended resources.
+    pub(crate) askers: Vec<Asker>,
     /// Uid of the controller that made it; pods of one controller spread by default.
     pub(crate) owner: Option<String>,
     /// What holds it back before it is decided on: its gates, and claims of devices that are still to be made for it.
@@ -117,6 +120,7 @@ impl PodInfo {
             containers: containers(spec).count(),
             claims: claims(&meta.name.clone().unwrap_or_default(), spec),
             device_claims,
+            askers: askers(spec),
             owner: controller_of(meta).map(|owner| owner.uid.clone()),
             gates: spec.scheduling_gates.iter().flatten().map(|gate| gate.name.clone()).chain(unmade).collect(),
             features: features(spec),

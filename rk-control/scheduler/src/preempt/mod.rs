@@ -107,7 +107,9 @@ fn on_node(
 }
 
 fn fits(steps: &Cell<u64>, cluster: &Cluster, pod: &PodInfo, trial: &NodeInfo) -> bool {
-    let filters = Filters::prepare(View { cluster, replaced: Some(trial), steps: steps.get() }, pod);
+    let view = View { cluster, replaced: Some(trial), steps: steps.get() };
+    let extended = view.extended(pod);
+    let filters = Filters::prepare(view, pod, &extended);
     let fits = filters.check(trial).is_ok();
     steps.set(filters.devices.steps_left());
     fits

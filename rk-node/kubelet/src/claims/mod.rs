@@ -16,4 +16,5 @@ mod table;
 
 pub use drivers::Drivers;
 pub use manager::{Claims, Told};
+pub use names::is_by_claim;
 pub use slices::wipe;

@@ -103,6 +103,13 @@ pub(super) fn used_by(pod: &Pod, container: &Container) -> Result<BTreeMap<Strin
     Ok(found)
 }
 
+/// Whether a container gets a resource by the claim that was made for its pod's extended resources (KEP-5004): no plugin brings that.
+pub fn is_by_claim(pod: &Pod, container: &Container, resource: &str) -> bool {
+    let told = pod.status.as_ref().and_then(|status| status.extended_resource_claim_status.as_ref());
+    let mut mappings = told.into_iter().flat_map(|told| &told.request_mappings);
+    mappings.any(|mapped| mapped.container_name == container.name && mapped.resource_name == resource)
+}
+
 /// The drivers of a claim's devices, if the pod may have it.
 ///
 /// # Errors

@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use super::manager::is_extended;
 use super::table::{Table, passing};
 use crate::admission::{Refusal, unexpected};
+use crate::claims::is_by_claim;
 use crate::numa::{Hint, Hints, NodeMask, Provider, at_most};
 use crate::pod::spec;
 use crate::quantity::units_of;
@@ -30,8 +31,11 @@ pub struct DeviceDraft {
     held: Vec<(String, String)>,
 }
 
-/// How many devices of a resource a container asks for.
-pub(super) fn wanted(container: &Container, resource: &str) -> usize {
+/// How many devices of a resource a container asks its plugin for: none of what it gets by a claim.
+pub(super) fn wanted(pod: &Pod, container: &Container, resource: &str) -> usize {
+    if is_by_claim(pod, container, resource) {
+        return 0;
+    }
     let limits = container.resources.as_ref().and_then(|r| r.limits.as_ref());
     usize::try_from(units_of(limits, resource)).unwrap_or(0)
 }
@@ -92,17 +96,17 @@ fn by_nearness<'a>(places: &Places, free: &'a BTreeSet<String>, nodes: Option<No
 
 impl Provider for DeviceDraft {
     fn hints(&self, pod: &Pod, container: &Container) -> Hints {
-        self.hints_for(|name| wanted(container, name), |name| self.again(pod, container, name))
+        self.hints_for(|name| wanted(pod, container, name), |name| self.again(pod, container, name))
     }
 
     fn pod_hints(&self, pod: &Pod) -> Hints {
-        let all = |name: &str| at_most(pod, |container| wanted(container, name) as u64);
+        let all = |name: &str| at_most(pod, |container| wanted(pod, container, name) as u64);
         self.hints_for(|name| usize::try_from(all(name)).unwrap_or(usize::MAX), |_| BTreeSet::new())
     }
 
     fn allocate(&mut self, pod: &Pod, container: &Container, hint: &Hint) -> Result<(), Refusal> {
         for (resource, places) in &self.placed {
-            let number = wanted(container, resource);
+            let number = wanted(pod, container, resource);
             if number == 0 || self.table.of(spec::uid(pod), &container.name, resource).is_some() {
                 continue;
             }

@@ -201,7 +201,7 @@ impl Devices {
     /// There are too few, or a plugin is not here or does not give them.
     pub async fn allocate(&self, pod: &Pod) -> Result<(), String> {
         for container in spec::init_containers(pod).iter().chain(spec::app_containers(pod)) {
-            for (resource, wanted) in wants(container) {
+            for (resource, wanted) in wants(pod, container) {
                 let plugin = match self.plugin(resource) {
                     // It was given devices before this kubelet began, and waits for their plugin as what runs does.
                     Err(_) if self.holds(pod, container, resource) => continue,
@@ -222,7 +222,7 @@ impl Devices {
         container: &Container,
         config: &mut cri::ContainerConfig,
     ) -> Result<(), String> {
-        for (resource, wanted) in wants(container) {
+        for (resource, wanted) in wants(pod, container) {
             let plugin = match self.plugin(resource) {
                 Err(away) => {
                     self.kept(pod, container, resource).ok_or(away)?.add_to(config);

@@ -43,12 +43,12 @@ pub(super) struct State {
 }
 
 /// What a container asks for that plugins may bring, and how much of it.
-pub(super) fn wants(container: &Container) -> Vec<(&str, usize)> {
+pub(super) fn wants<'a>(pod: &Pod, container: &'a Container) -> Vec<(&'a str, usize)> {
     let limits = container.resources.as_ref().and_then(|r| r.limits.as_ref());
     let names = limits.into_iter().flat_map(|limits| limits.keys()).map(String::as_str);
     names
         .filter(|name| is_extended(name))
-        .map(|name| (name, wanted(container, name)))
+        .map(|name| (name, wanted(pod, container, name)))
         .filter(|want| want.1 > 0)
         .collect()
 }
@@ -84,7 +84,7 @@ impl State {
     pub(super) fn could(&self, pod: &Pod, aligned: bool, now: Instant) -> Result<(), String> {
         let mut table = self.table.clone();
         for container in spec::init_containers(pod).iter().chain(spec::app_containers(pod)) {
-            for want in wants(container) {
+            for want in wants(pod, container) {
                 let left = aligned && self.plugins.get(want.0).is_some_and(Plugin::is_placed);
                 if !left && self.known.contains(want.0) {
                     self.take(&mut table, (pod, container), want, now)?;
@@ -180,6 +180,11 @@ mod tests {
         let placed = state(Some(plugin(&two, &[0])), begun);
         let judged = [false, true].map(|aligned| placed.could(&pod("p", 0, 3), aligned, begun));
         assert_eq!(judged, [few(3, 2), Ok(())]);
+        let mapping = json!({"containerName": "c", "resourceName": LAMP, "requestName": "r"});
+        let mut claimed = pod("p", 0, 3);
+        let status = json!({"extendedResourceClaimStatus": {"resourceClaimName": "p-x", "requestMappings": [mapping]}});
+        claimed.status = Some(serde_json::from_value(status).unwrap());
+        assert_eq!(placed.could(&claimed, false, begun), Ok(()), "its driver has given them");
         let unknown = State::default();
         assert_eq!(unknown.could(&pod("p", 0, 1), false, begun), Ok(()), "what others advertise");
     }

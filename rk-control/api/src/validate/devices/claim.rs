@@ -7,7 +7,7 @@ use super::super::metadata;
 use super::super::storage::driver_name;
 use super::name::{Requests, fully_qualified};
 use super::{MAX, bounded, tolerations, unique};
-use crate::meta::{at, dns1123_label, dns1123_subdomain, qualified_name};
+use crate::meta::{at, dns1123_label, dns1123_subdomain, is_extended_resource};
 use crate::status::{FieldErrors, Path};
 
 /// Most alternatives of a request.
@@ -58,15 +58,9 @@ pub(in super::super) fn class(object: &Value, errors: &mut FieldErrors) {
         configuration(config, &path.child("config").index(index), errors);
     }
     let name = field(spec, "extendedResourceName").and_then(Value::as_str);
-    if let Some(name) = name.filter(|name| !is_extended(name)) {
+    if let Some(name) = name.filter(|name| !is_extended_resource(name)) {
         errors.invalid(&path.child("extendedResourceName"), name, "must be a valid extended resource name");
     }
-}
-
-/// Whether pods may ask for the resource by this name: neither one of Kubernetes' own nor one that quotas could not name.
-fn is_extended(name: &str) -> bool {
-    let native = !name.contains('/') || name.contains("kubernetes.io/");
-    !native && !name.starts_with("requests.") && qualified_name(&format!("requests.{name}")).is_empty()
 }
 
 fn claim_spec(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {

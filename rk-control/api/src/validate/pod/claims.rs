@@ -1,10 +1,10 @@
-//! Devices that a pod claims (KEP-4381), and resources of a pod as a whole (KEP-2837).
+//! Devices that a pod claims (KEP-4381) or gets by the names of extended resources (KEP-5004), and resources of a pod as a whole (KEP-2837).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::super::get::{amount, entries, field, list, named, text};
+use super::super::get::{amount, entries, field, list, named, required_name, text};
 use super::super::resources;
 use crate::meta::{Quantity, at, dns1123_label, dns1123_subdomain};
 use crate::status::{ErrorKind, FieldErrors, Path};
@@ -43,6 +43,67 @@ pub(super) fn claims<'a>(spec: &'a Value, path: &Path<'_>, errors: &mut FieldErr
         }
     }
     names
+}
+
+/// `resourceClaimStatuses` of the pod's status: each is of one of its claims.
+pub(super) fn made(status: &Value, spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    let path = path.child("resourceClaimStatuses");
+    let known: BTreeSet<&str> = list(spec, "resourceClaims").iter().map(|claim| text(claim, "name")).collect();
+    let mut seen = BTreeSet::new();
+    for (index, own) in list(status, "resourceClaimStatuses").iter().enumerate() {
+        let path = path.index(index);
+        let path = path.child("name");
+        let name = text(own, "name");
+        if !known.contains(name) {
+            errors.invalid(&path, name, "must match the name of an entry in `spec.resourceClaims`");
+        }
+        if !seen.insert(name) {
+            errors.duplicate(&path, name);
+        }
+        if let Some(claim) = field(own, "resourceClaimName").and_then(Value::as_str) {
+            // Upstream's path is that of the entry's own name.
+            named(errors, &path, claim, dns1123_subdomain(claim));
+        }
+    }
+}
+
+/// `extendedResourceClaimStatus` of the pod's status: the claim that a scheduler made, and whose requests are which of its devices.
+pub(super) fn extended(status: &Value, spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    let Some(own) = field(status, "extendedResourceClaimStatus") else { return };
+    let path = path.child("extendedResourceClaimStatus");
+    let all = list(own, "requestMappings");
+    let mappings = path.child("requestMappings");
+    if all.is_empty() {
+        errors.required(&mappings, "at least one request mapping is required");
+    }
+    let containers = ["initContainers", "containers"].into_iter().flat_map(|kind| list(spec, kind));
+    let containers: BTreeMap<&str, &Value> = containers.map(|own| (text(own, "name"), own)).collect();
+    let mut seen = BTreeSet::new();
+    for (index, mapping) in all.iter().enumerate() {
+        let here = mappings.index(index);
+        let of = |key: &str| text(mapping, key);
+        let (container, resource, request) = (of("containerName"), of("resourceName"), of("requestName"));
+        match containers.get(container) {
+            None => {
+                let why = "must match the name of an entry in spec.initContainers.name or spec.containers.name";
+                errors.invalid(&here.child("containerName"), container, why);
+            }
+            Some(asks) if field(at(asks, &["resources", "requests"]), resource).is_none() => {
+                let why = "must match the extended resource name of an entry in spec.initContainers.resources.requests or \
+                           spec.containers.resources.requests";
+                errors.invalid(&here.child("resourceName"), resource, why);
+            }
+            Some(_) => {}
+        }
+        // Upstream's path is not that of the mapping.
+        named(errors, &path.child("requestName"), request, dns1123_label(request));
+        if !seen.insert((container, resource, request)) {
+            for (key, value) in [("containerName", container), ("resourceName", resource), ("requestName", request)] {
+                errors.duplicate(&here.child(key), value);
+            }
+        }
+    }
+    required_name(errors, &path.child("resourceClaimName"), text(own, "resourceClaimName"), dns1123_subdomain);
 }
 
 /// `resources.claims` of a container: each is one of the pod's.

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use serde_json::Value;
 
 use super::super::get::{immutable, int, list, named, text};
-use super::{annotations, restart};
+use super::{annotations, claims, restart};
 use crate::meta::{at, dns1123_subdomain, qualified_name};
 use crate::status::{FieldErrors, Path};
 
@@ -40,6 +40,8 @@ pub(in super::super) fn status_update(new: &Value, old: &Value, errors: &mut Fie
     for (statuses, containers) in KINDS {
         ended(list(now, statuses), list(before, statuses), spec, containers, &path.child(statuses), errors);
     }
+    claims::made(now, spec, &path, errors);
+    claims::extended(now, spec, &path, errors);
     addresses(now, "podIPs", &path, errors);
     let hosts = list(now, "hostIPs");
     if let Some(first) = hosts.first().map(|host| text(host, "ip")).filter(|first| *first != text(now, "hostIP")) {

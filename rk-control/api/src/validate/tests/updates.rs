@@ -10,24 +10,29 @@ use crate::strategy;
 type Case = (&'static str, Option<&'static str>, Value, Value, &'static str);
 
 fn judged(cases: Vec<Case>) {
-    let registry = Registry::builtin();
     for (plural, part, more, change, want) in cases {
-        let resource = resource(&registry, plural);
-        let mut given = sample(plural);
-        merge(&mut given, &more);
-        let status = more.get("status").cloned();
-        let mut old = prepared(&resource, given);
-        if let Some(status) = status {
-            merge(&mut old, &json!({"status": status}));
-        }
-        let mut new = old.clone();
-        merge(&mut new, &change);
-        strategy::prepare_for_update(&resource, part, &mut new, &old);
-        let errors: Vec<String> =
-            strategy::validate_update(&resource, part, &new, &old).0.iter().map(ToString::to_string).collect();
-        let fits = if want.is_empty() { errors.is_empty() } else { errors.iter().any(|e| e.contains(want)) };
-        assert!(fits, "{plural} {change}: {errors:#?}");
+        refused((plural, part, more, change), want);
     }
+}
+
+/// One of these, with the words of the refusal apart.
+fn refused((plural, part, more, change): (&str, Option<&str>, Value, Value), want: &str) {
+    let registry = Registry::builtin();
+    let resource = resource(&registry, plural);
+    let mut given = sample(plural);
+    merge(&mut given, &more);
+    let status = more.get("status").cloned();
+    let mut old = prepared(&resource, given);
+    if let Some(status) = status {
+        merge(&mut old, &json!({"status": status}));
+    }
+    let mut new = old.clone();
+    merge(&mut new, &change);
+    strategy::prepare_for_update(&resource, part, &mut new, &old);
+    let errors: Vec<String> =
+        strategy::validate_update(&resource, part, &new, &old).0.iter().map(ToString::to_string).collect();
+    let fits = if want.is_empty() { errors.is_empty() } else { errors.iter().any(|e| e.contains(want)) };
+    assert!(fits, "{plural} {change}: {errors:#?}");
 }
 
 fn statuses(state: Value) -> Value {
@@ -62,6 +67,63 @@ fn containers_that_ended_for_good_do_not_come_back() {
         ("pods", Some("status"), old(restarts_all()), running.clone(), ""),
         ("pods", Some("status"), old(own_policy("Never")), running, refused),
     ]);
+}
+
+#[test]
+fn a_pod_is_told_of_claims_and_requests_that_are_its_own() {
+    let asks = |name: &str| json!({"name": name, "image": "i", "resources": {"limits": {"example.com/gpu": "1"}}});
+    let pod = json!({"spec": {"containers": [asks("c")], "initContainers": [asks("i")],
+        "resourceClaims": [{"name": "own", "resourceClaimTemplateName": "t"}]}});
+    let mapping = |container: &str, resource: &str, request: &str| json!({"containerName": container, "resourceName": resource, "requestName": request});
+    let told = |claim: &str, mappings: Value| json!({"status": {"extendedResourceClaimStatus": {"resourceClaimName": claim, "requestMappings": mappings}}});
+    let own = mapping("c", "example.com/gpu", "container-0-request-0");
+    let made = |statuses: Value| json!({"status": {"resourceClaimStatuses": statuses}});
+    let under = "status.extendedResourceClaimStatus.";
+    for (change, want) in [
+        (told("p-x", json!([own, mapping("i", "example.com/gpu", "container-0-request-0")])), String::new()),
+        (
+            told("p-x", json!([])),
+            format!("{under}requestMappings: Required value: at least one request mapping is required"),
+        ),
+        (
+            told("p-x", json!([mapping("d", "example.com/gpu", "r")])),
+            format!(
+                "{under}requestMappings[0].containerName: Invalid value: \"d\": must match the name of an entry in \
+                 spec.initContainers.name or spec.containers.name"
+            ),
+        ),
+        (
+            told("p-x", json!([mapping("c", "example.com/other", "r")])),
+            format!(
+                "{under}requestMappings[0].resourceName: Invalid value: \"example.com/other\": must match the extended \
+                 resource name of an entry in spec.initContainers.resources.requests or spec.containers.resources.requests"
+            ),
+        ),
+        (
+            told("p-x", json!([mapping("c", "example.com/gpu", "R")])),
+            format!("{under}requestName: Invalid value: \"R\""),
+        ),
+        (told("p-x", json!([own, own])), format!("{under}requestMappings[1].requestName: Duplicate value")),
+        (told("", json!([own])), format!("{under}resourceClaimName: Required value")),
+        (told("P", json!([own])), format!("{under}resourceClaimName: Invalid value: \"P\"")),
+        (made(json!([{"name": "own", "resourceClaimName": "p-own-x"}])), String::new()),
+        (
+            made(json!([{"name": "other"}])),
+            "status.resourceClaimStatuses[0].name: Invalid value: \"other\": must match the name of an entry in \
+             `spec.resourceClaims`"
+                .to_owned(),
+        ),
+        (
+            made(json!([{"name": "own"}, {"name": "own"}])),
+            "status.resourceClaimStatuses[1].name: Duplicate value: \"own\"".to_owned(),
+        ),
+        (
+            made(json!([{"name": "own", "resourceClaimName": "P"}])),
+            "status.resourceClaimStatuses[0].name: Invalid value: \"P\"".to_owned(),
+        ),
+    ] {
+        refused(("pods", Some("status"), pod.clone(), change), &want);
+    }
 }
 
 #[test]

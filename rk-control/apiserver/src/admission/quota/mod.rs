@@ -41,9 +41,12 @@ pub(super) async fn validate(request: &Request<'_>, object: Option<&Value>, held
         return Ok(());
     }
     let now = Timestamp::now();
-    let new = Item::read(request, object, now)?;
+    let new = Item::read(request, object, now).await?;
     let updates = request.operation == Operation::Update;
-    let old = request.old.filter(|_| updates).map(|old| Item::read(request, old, now)).transpose()?;
+    let old = match request.old.filter(|_| updates) {
+        Some(old) => Some(Item::read(request, old, now).await?),
+        None => None,
+    };
     let mut asked = Vec::new();
     for quota in &quotas {
         let spec: ResourceQuotaSpec = typed(meta::at(quota, &["spec"]))?;

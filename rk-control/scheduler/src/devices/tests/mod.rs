@@ -1,5 +1,6 @@
 //! Allocation as tables: what drivers publish, what claims ask for, and what comes of it.
 
+mod extended;
 mod pools;
 mod requests;
 mod sharing;
