@@ -209,9 +209,10 @@ impl Csi {
         let api: Api<VolumeAttachment> = Api::all(self.objects.client().clone());
         let deadline = Instant::now() + ATTACH;
         loop {
-            // The controller may not have made it yet.
+            // The controller may not have made it yet, and one that is on its way out must not be counted on.
             let found = api_error::unless_forbidden(api.get_opt(&name).await)
                 .map_err(|e| format!("reading VolumeAttachment {name}: {}", api_error::text(&e)))?;
+            let found = found.filter(|a| a.metadata.deletion_timestamp.is_none());
             let status = found.and_then(|a| a.status).unwrap_or_default();
             if status.attached {
                 return Ok(status.attachment_metadata.unwrap_or_default().into_iter().collect());
