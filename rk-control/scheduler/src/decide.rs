@@ -7,7 +7,7 @@ use rand::RngExt as _;
 use crate::devices::Allocation;
 use crate::diagnosis::Diagnosis;
 use crate::filter::{Filters, View};
-use crate::model::{Cluster, NodeInfo, PodInfo};
+use crate::model::{Choice, Cluster, NodeInfo, PodInfo};
 use crate::score::rank;
 
 /// Clusters up to this size are always searched whole.
@@ -20,6 +20,8 @@ pub struct Placement {
     pub node: String,
     /// The devices of its claims that had none.
     pub(crate) allocations: Vec<Arc<Allocation>>,
+    /// What its claims get that waited for a node.
+    pub(crate) volumes: Vec<Choice>,
 }
 
 /// Where a pod goes.
@@ -34,7 +36,7 @@ pub enum Decision {
 /// Chooses a node for `pod`, or says why there is none. Moves the cluster's cursor on, so that searches that end early take turns.
 pub fn decide(cluster: &mut Cluster, pod: &PodInfo) -> Decision {
     let total = cluster.node_count();
-    if let Some(problem) = cluster.volume_problem(pod) {
+    if let Some(problem) = cluster.storage.problem(pod) {
         return Decision::Unschedulable(Diagnosis::whole(total, problem.message()));
     }
     if let Some(problem) = cluster.devices.problem(pod) {
@@ -54,6 +56,7 @@ pub fn decide(cluster: &mut Cluster, pod: &PodInfo) -> Decision {
         let place = |node: &NodeInfo| Placement {
             node: node.name.clone(),
             allocations: filters.devices.allocations(&node.name),
+            volumes: cluster.storage.choose(pod, node).unwrap_or_default(),
         };
         (best(cluster, pod, &filters, &feasible).map(place), looked_at)
     };

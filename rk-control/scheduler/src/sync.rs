@@ -7,7 +7,7 @@ use std::time::Instant;
 use k8s_openapi::api::core::v1::{
     Namespace, Node, NodeStatus, PersistentVolume, PersistentVolumeClaim, Pod, PodResourceClaimStatus,
 };
-use k8s_openapi::api::storage::v1::StorageClass;
+use k8s_openapi::api::storage::v1::{CSINode, StorageClass};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use rk_client::{Change, Informers, ObjectKey};
 use tokio::sync::Notify;
@@ -113,6 +113,14 @@ pub(crate) fn connect(shared: &Arc<Shared>, informers: &Informers, scheduler: &s
         match change {
             Change::Deleted(class) => own.cluster().remove_class(&ObjectKey::of(class.as_ref()).name),
             other => own.cluster().set_class(other.object()),
+        }
+        own.cluster_changed();
+    });
+    let own = Arc::clone(shared);
+    informers.of::<CSINode>().on_change(move |change| {
+        match change {
+            Change::Deleted(node) => own.cluster().remove_limits(&ObjectKey::of(node.as_ref()).name),
+            other => own.cluster().set_limits(other.object()),
         }
         own.cluster_changed();
     });

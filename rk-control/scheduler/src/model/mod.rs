@@ -6,6 +6,7 @@ mod node;
 mod pod;
 mod resources;
 mod spread;
+mod storage;
 mod toleration;
 mod volume;
 
@@ -19,5 +20,6 @@ pub(crate) use node::{Effect, Taint};
 pub(crate) use pod::Preemption;
 pub(crate) use resources::pod_request;
 pub(crate) use spread::{Spread, Unsatisfiable};
+pub(crate) use storage::Choice;
 pub(crate) use toleration::tolerated;
 pub(crate) use volume::SELECTED_NODE;
