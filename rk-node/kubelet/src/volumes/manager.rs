@@ -17,6 +17,7 @@ use super::objects::Objects;
 use super::payload::downward;
 use super::source::Collector;
 use super::token::Tokens;
+use super::usage::Usage;
 use super::{empty_dir, host_path, nfs, ownership, persistent, tmpfs};
 use crate::pod::spec;
 use crate::translate::FieldContext;
@@ -106,7 +107,7 @@ impl VolumeManager {
         self.held.stats(uid, Which::Ephemeral, ask).await
     }
 
-    /// Sets all volumes of the pod up from objects no older than `max_age`, or all that can be: the error is the first one's. Safe to repeat.
+    /// Sets all volumes of the pod up that its containers see, from objects no older than `max_age`, or all that can be: the error is the first one's. Safe to repeat.
     /// What has grown on the way is told in `grown`, whatever becomes of the others: it grows once.
     pub async fn set_up(
         &self,
@@ -137,6 +138,7 @@ impl VolumeManager {
     ) -> Result<Volumes, VolumeError> {
         let (mut volumes, mut held) = (Volumes::default(), BTreeMap::new());
         let mut problem: Option<VolumeError> = None;
+        let usage = Usage::of(pod);
         for volume in pod.spec.as_ref().and_then(|s| s.volumes.as_deref()).unwrap_or_default() {
             let collector = Collector { pod, fields, objects: &self.objects, tokens: &self.tokens, max_age };
             if let Some(image) = &volume.image {
@@ -144,8 +146,11 @@ impl VolumeManager {
                 volumes.images.insert(volume.name.clone(), entry);
                 continue;
             }
+            if !usage.has(&volume.name) {
+                continue;
+            }
             let begun = Instant::now();
-            let placed = match self.of_others(pod, volume, grown).await {
+            let placed = match self.of_others(pod, volume, &usage, grown).await {
                 Ok(Some(placed)) => Ok(placed),
                 Ok(None) => self.one(pod, volume, &collector).await.map(Placed::Tree),
                 Err(reason) => Err(reason),
@@ -178,7 +183,13 @@ impl VolumeManager {
     }
 
     /// A volume that others provide: a persistent one behind a claim, or one of a CSI driver. `None` for all other kinds.
-    async fn of_others(&self, pod: &Pod, volume: &Volume, grown: &mut Vec<Grown>) -> Result<Option<Placed>, String> {
+    async fn of_others(
+        &self,
+        pod: &Pod,
+        volume: &Volume,
+        usage: &Usage<'_>,
+        grown: &mut Vec<Grown>,
+    ) -> Result<Option<Placed>, String> {
         if let Some(inline) = &volume.csi {
             let asked = CsiVolume::ephemeral(pod, &volume.name, inline);
             return self.csi.set_up(pod, &asked, &self.tokens).await.map(Some);
@@ -190,6 +201,7 @@ impl VolumeManager {
         }
         let Some(claim) = claim::claim_of(pod, volume) else { return Ok(None) };
         let (bound, persistent) = claim::bound(self.objects.client(), pod, volume, &claim).await?;
+        usage.suits(&volume.name, persistent.spec.as_ref().and_then(|s| s.volume_mode.as_deref()))?;
         let read_only = volume.persistent_volume_claim.as_ref().and_then(|c| c.read_only) == Some(true);
         if let Some(asked) = CsiVolume::persistent(&persistent, read_only) {
             let asked = asked.behind(&volume.name, &claim);

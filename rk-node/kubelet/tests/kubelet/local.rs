@@ -237,6 +237,8 @@ async fn volumes_of_a_csi_driver_are_staged_published_and_taken_away() {
     let mut uses = pod_with(json!({"name": "v", "persistentVolumeClaim": {"claimName": "data"}}));
     let beside = json!({"name": "part", "hostPath": {"path": part, "type": "Directory"}});
     uses["volumes"].as_array_mut().unwrap().push(beside);
+    let mounts = uses["containers"][0]["volumeMounts"].as_array_mut().unwrap();
+    mounts.push(json!({"name": "part", "mountPath": "/part"}));
     rig.create("uses", uses).await;
     rig.tells("uses", &["FailedMount"]).await;
     driver.seen().broken = None;

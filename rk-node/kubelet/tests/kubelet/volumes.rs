@@ -11,7 +11,8 @@ use crate::support::{Rig, eventually, ready};
 async fn a_volume_that_cannot_be_had_keeps_no_other_from_its_place() {
     let rig = Rig::new().await;
     let volumes = json!([{"name": "conf", "configMap": {"name": "none"}}, {"name": "room", "emptyDir": {}}]);
-    let container = json!({"name": "c", "image": "img:1", "command": ["run"]});
+    let mounts = json!([{"name": "conf", "mountPath": "/conf"}, {"name": "room", "mountPath": "/room"}]);
+    let container = json!({"name": "c", "image": "img:1", "command": ["run"], "volumeMounts": mounts});
     rig.create("waits", json!({"containers": [container], "volumes": volumes})).await;
     let uid = rig.pods().get("waits").await.unwrap().metadata.uid.unwrap();
     let place = rig.options.dirs.kubelet.join("pods").join(uid).join("volumes/kubernetes.io~empty-dir/room");
@@ -20,6 +21,18 @@ async fn a_volume_that_cannot_be_had_keeps_no_other_from_its_place() {
     })
     .await;
     assert!(rig.cri.running("waits").is_empty(), "a volume is missing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_volume_that_no_container_sees_is_not_waited_for() {
+    let rig = Rig::new().await;
+    let volumes = json!([{"name": "conf", "configMap": {"name": "none"}}, {"name": "room", "emptyDir": {}}]);
+    let container = json!({"name": "c", "image": "img:1", "command": ["run"]});
+    rig.create("runs", json!({"containers": [container], "volumes": volumes})).await;
+    rig.status("runs", "the pod is ready", 60, ready).await;
+    let uid = rig.pods().get("runs").await.unwrap().metadata.uid.unwrap();
+    let place = rig.options.dirs.kubelet.join("pods").join(uid).join("volumes/kubernetes.io~empty-dir/room");
+    assert!(!place.exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]
