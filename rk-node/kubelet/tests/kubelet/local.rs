@@ -295,7 +295,7 @@ async fn a_resize_beyond_the_node_is_told_as_infeasible_and_one_that_fits_is_don
         status.conditions.iter().flatten().find(|c| c.type_ == "PodResizePending").and_then(|c| c.reason.clone())
     };
     let refused = resize("9000").await.unwrap_err();
-    assert!(refused.contains("Node didn't have enough allocatable resources: cpu, requested: 9000000"), "{refused}");
+    assert!(refused.contains("node didn't have enough allocatable resources: cpu, requested: 9000000"), "{refused}");
     // What comes to the kubelet all the same was let in while the Node told more than there is.
     let nodes: Api<Node> = Api::all(rig.control.client.clone());
     for cpu in ["9000", "8000"] {
