@@ -13,5 +13,6 @@ mod lives;
 mod ordered;
 mod places;
 mod replicas;
+mod storage;
 mod two_planes;
 mod workloads;
