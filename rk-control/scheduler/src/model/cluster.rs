@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::api::resource::v1::{DeviceClass, ResourceClaim, ResourceSlice};
-use k8s_openapi::api::storage::v1::{CSINode, StorageClass};
+use k8s_openapi::api::storage::v1::{CSIDriver, CSINode, CSIStorageCapacity, StorageClass};
 use rk_client::{Labels, ObjectKey};
 
 use super::node::NodeInfo;
@@ -196,6 +196,26 @@ impl Cluster {
     /// Forgets what the drivers of a node take.
     pub fn remove_limits(&mut self, node: &str) {
         self.storage.remove_limits(node);
+    }
+
+    /// Takes over whether a driver of volumes publishes its space.
+    pub fn set_driver(&mut self, driver: &CSIDriver) {
+        self.storage.capacities.set_driver(driver);
+    }
+
+    /// Forgets a driver of volumes.
+    pub fn remove_driver(&mut self, name: &str) {
+        self.storage.capacities.remove_driver(name);
+    }
+
+    /// Takes over space that a driver publishes.
+    pub fn set_capacity(&mut self, capacity: &CSIStorageCapacity) {
+        self.storage.capacities.set(capacity);
+    }
+
+    /// Forgets space that a driver published.
+    pub fn remove_capacity(&mut self, key: &ObjectKey) {
+        self.storage.capacities.remove(key);
     }
 
     /// Takes over a claim of devices.

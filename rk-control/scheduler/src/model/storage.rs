@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::api::storage::v1::{CSINode, StorageClass};
 use rk_client::ObjectKey;
 
+use super::capacity::Capacities;
 use super::node::NodeInfo;
 use super::pod::PodInfo;
 use super::volume::{Claim, Class, Volume, VolumeProblem};
@@ -13,6 +14,8 @@ use super::volume::{Claim, Class, Volume, VolumeProblem};
 const UNREACHED: &str = "node(s) didn't match PersistentVolume's node affinity";
 const GONE: &str = "node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)";
 const NOTHING_TO_BIND: &str = "node(s) didn't find available persistent volumes to bind";
+
+const NO_SPACE: &str = "node(s) did not have enough free storage";
 
 /// What a claim that waited for its first consumer gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +42,8 @@ pub(crate) struct Storage {
     /// How many volumes of a driver a node takes, by node and driver.
     limits: HashMap<String, HashMap<String, usize>>,
     promises: HashMap<ObjectKey, Promise>,
+    /// Space for volumes that are still to be made.
+    pub(super) capacities: Capacities,
 }
 
 fn keys(pod: &PodInfo) -> impl Iterator<Item = ObjectKey> {
@@ -154,11 +159,16 @@ impl Storage {
             Some(_) => None,
             None => self.find(&key, claim, node, chosen),
         };
-        let makes = |class: &Class| class.provisions_on(node);
-        match found {
-            None if !self.classes.get(&claim.class).is_some_and(makes) => Err(NOTHING_TO_BIND),
-            volume => Ok(Some(Choice { claim: key, volume })),
+        if found.is_some() {
+            return Ok(Some(Choice { claim: key, volume: found }));
         }
+        let Some(class) = self.classes.get(&claim.class).filter(|class| class.provisions_on(node)) else {
+            return Err(NOTHING_TO_BIND);
+        };
+        if !self.capacities.suffice(&class.provisioner, &claim.class, claim.size, node) {
+            return Err(NO_SPACE);
+        }
+        Ok(Some(Choice { claim: key, volume: None }))
     }
 
     /// The volume for a claim on a node: the one promised to it, else the smallest free one.
@@ -308,6 +318,10 @@ mod tests {
         assert!(storage.is_given_up(&fresh), "nobody is asked to make it any more");
         assert!(!storage.is_given_up(&pod("other", &["new"])), "who waits for another's choice goes on waiting");
         assert!(storage.is_given_up(&pod("lost", &["gone"])));
+        storage.release(&fresh.key);
+        let driver = json!({"metadata": {"name": "csi.example"}, "spec": {"storageCapacity": true}});
+        storage.capacities.set_driver(&serde_json::from_value(driver).expect("a driver"));
+        assert_eq!(given(&storage, &fresh, "a"), Err(NO_SPACE));
     }
 
     #[test]
