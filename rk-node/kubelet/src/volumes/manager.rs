@@ -50,6 +50,18 @@ pub struct Volumes {
     pub read_only: BTreeMap<String, bool>,
 }
 
+impl Volumes {
+    /// Whether all volumes are here that containers of the pod see: an ephemeral one may see another than those before it.
+    pub fn serve(&self, pod: &Pod) -> bool {
+        let usage = Usage::of(pod);
+        let here = |name: &String| {
+            self.paths.contains_key(name) || self.devices.contains_key(name) || self.images.contains_key(name)
+        };
+        let all = pod.spec.iter().flat_map(|s| s.volumes.iter().flatten());
+        all.filter(|volume| usage.has(&volume.name)).all(|volume| here(&volume.name))
+    }
+}
+
 /// A persistent volume that has grown on its node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grown {

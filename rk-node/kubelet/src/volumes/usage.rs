@@ -51,6 +51,7 @@ impl<'a> Usage<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::volumes::Volumes;
     use serde_json::json;
 
     #[test]
@@ -72,5 +73,23 @@ mod tests {
         ] {
             assert_eq!(usage.suits(name, mode), want, "{name}");
         }
+    }
+
+    #[test]
+    fn what_a_later_container_sees_is_brought_then() {
+        let container =
+            |name: &str, volume: &str| json!({"name": name, "volumeMounts": [{"name": volume, "mountPath": "/v"}]});
+        let mut pod: Pod = serde_json::from_value(json!({"spec": {
+            "containers": [container("c", "first")], "volumes": [{"name": "first"}, {"name": "second"}]}}))
+        .unwrap();
+        let mut volumes = Volumes::default();
+        assert!(!volumes.serve(&pod));
+        volumes.paths.insert("first".into(), "/first".into());
+        assert!(volumes.serve(&pod), "nobody sees the other one");
+        let late = serde_json::from_value(json!([container("e", "second")])).unwrap();
+        pod.spec.as_mut().unwrap().ephemeral_containers = Some(late);
+        assert!(!volumes.serve(&pod));
+        volumes.devices.insert("second".into(), "/dev/second".into());
+        assert!(volumes.serve(&pod));
     }
 }

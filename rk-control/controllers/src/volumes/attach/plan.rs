@@ -89,7 +89,7 @@ pub(super) fn may_detach(node: Option<&Node>, unique: &str, waited: Duration) ->
     !in_use || (!ready && waited >= FORCE)
 }
 
-/// What the node's status says is attached: those of `names` (volume's name in the status first) that are there to stay.
+/// What the node's status says is attached: those of the `known` ones, by their volumes' names there, that are there to stay.
 pub(super) fn attached<'a>(known: impl Iterator<Item = (String, &'a VolumeAttachment)>) -> Vec<AttachedVolume> {
     let there = known.filter(|(_, attachment)| {
         attachment.metadata.deletion_timestamp.is_none() && attachment.status.as_ref().is_some_and(|s| s.attached)
