@@ -14,7 +14,6 @@ use super::volume::{Claim, Class, Volume, VolumeProblem};
 const UNREACHED: &str = "node(s) didn't match PersistentVolume's node affinity";
 const GONE: &str = "node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)";
 const NOTHING_TO_BIND: &str = "node(s) didn't find available persistent volumes to bind";
-
 const NO_SPACE: &str = "node(s) did not have enough free storage";
 
 /// What a claim that waited for its first consumer gets.
