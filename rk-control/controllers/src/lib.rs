@@ -18,6 +18,7 @@ mod deployment;
 mod devices;
 mod discovery;
 mod disruption;
+mod ended;
 mod endpoints;
 mod endpointslice;
 mod gc;

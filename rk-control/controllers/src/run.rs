@@ -34,6 +34,7 @@ const CONTROLLERS: &[(&str, Register)] = &[
     ("disruption-controller", disruption::register),
     ("resourcequota-controller", quota::register),
     ("persistent-volume-binder", volumes::register),
+    ("attachdetach-controller", volumes::register_attach),
     ("pvc-protection-controller", volumes::register_claims),
     ("pv-protection-controller", volumes::register_volumes),
     ("volumeattributesclass-protection-controller", volumes::register_attributes_classes),

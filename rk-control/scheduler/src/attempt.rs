@@ -23,6 +23,7 @@ impl Shared {
         if let Decision::Node(placement) = &decision {
             cluster.devices.begin(&placement.allocations);
             cluster.place(Arc::clone(pod), &placement.node);
+            cluster.storage.promise(&pod.key, &placement.node, &placement.volumes);
         }
         Some(decision)
     }

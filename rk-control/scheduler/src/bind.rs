@@ -3,20 +3,23 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::{ObjectReference, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{ObjectReference, PersistentVolume, PersistentVolumeClaim, Pod};
 use kube::api::Patch;
 use kube::{Client, Resource as _};
-use rk_client::{Deletion, EventType, Informer, Informers, ObjectKey, Recorder, Verbs as _, is_conflict, is_not_found};
+use rk_client::{Deletion, EventType, Informer, Informers, ObjectKey, Recorder, is_conflict, is_not_found};
 use serde_json::{Value, json};
 
 use crate::decide::Placement;
-use crate::model::{PodInfo, SELECTED_NODE};
+use crate::model::{Choice, PodInfo, SELECTED_NODE};
 use crate::sync::Shared;
 
 /// How long a claim may take to be bound after its node was chosen; upstream's default.
 const CLAIMS_DEADLINE: Duration = Duration::from_secs(600);
 /// How often claims that are being bound are looked at.
 const CLAIMS_POLL: Duration = Duration::from_millis(250);
+
+/// Marks a volume whose claim no person chose.
+const BOUND_BY_CONTROLLER: &str = "pv.kubernetes.io/bound-by-controller";
 
 /// Why a decision could not be carried out.
 #[derive(Debug, thiserror::Error)]
@@ -25,7 +28,7 @@ pub(crate) enum BindError {
     Api(#[from] kube::Error),
     #[error("the binding request cannot be built")]
     Request(#[from] http::Error),
-    #[error("its volumes were not bound in time")]
+    #[error("its volumes were not bound")]
     Claims,
     #[error("claim {0} could not be written")]
     DeviceClaim(ObjectKey, #[source] kube::Error),
@@ -51,7 +54,7 @@ impl Binder {
     /// Binds a pod: first its late-binding claims and those of devices, then itself.
     pub(crate) async fn bind(&self, pod: &PodInfo, placement: &Placement) -> Result<(), BindError> {
         let node = placement.node.as_str();
-        self.bind_claims(pod, node).await?;
+        self.bind_claims(pod, placement).await?;
         self.bind_device_claims(pod, placement).await?;
         let ObjectKey { namespace, name } = &pod.key;
         let binding = json!({
@@ -69,21 +72,38 @@ impl Binder {
         Ok(())
     }
 
-    async fn bind_claims(&self, pod: &PodInfo, node: &str) -> Result<(), BindError> {
+    async fn bind_claims(&self, pod: &PodInfo, placement: &Placement) -> Result<(), BindError> {
         if pod.claims.is_empty() {
             return Ok(());
         }
-        let waiting = self.shared.cluster().waiting_claims(pod);
-        for claim in waiting {
-            let patch = Patch::Merge(json!({"metadata": {"annotations": {SELECTED_NODE: node}}}));
-            self.client.patch::<PersistentVolumeClaim, _>(&claim, &patch).await?;
+        for choice in &placement.volumes {
+            self.carry_out(choice, &placement.node).await?;
         }
         let deadline = Instant::now() + CLAIMS_DEADLINE;
-        while !self.shared.cluster().claims_bound(pod) {
-            if Instant::now() > deadline {
+        while !self.shared.cluster().storage.all_bound(pod) {
+            let given_up = self.shared.cluster().storage.is_given_up(pod);
+            if given_up || Instant::now() > deadline {
                 return Err(BindError::Claims);
             }
             tokio::time::sleep(CLAIMS_POLL).await;
+        }
+        Ok(())
+    }
+
+    /// Promises a claim its volume, which the controller of claims completes, or asks its provisioner for one.
+    async fn carry_out(&self, choice: &Choice, node: &str) -> Result<(), BindError> {
+        let claims = self.informers.of::<PersistentVolumeClaim>();
+        let Some(volume) = &choice.volume else {
+            // Through the informer, so that it is seen at once: a claim that is not seen to have it was refused.
+            let patch = Patch::Merge(json!({"metadata": {"annotations": {SELECTED_NODE: node}}}));
+            claims.patch(&choice.claim, &patch).await?;
+            return Ok(());
+        };
+        let volumes = self.informers.of::<PersistentVolume>();
+        let found = (claims.get(&choice.claim), volumes.get(&ObjectKey::cluster(volume.clone())));
+        let (Some(claim), Some(volume)) = found else { return Err(BindError::Claims) };
+        if let Some(promised) = promised(&volume, &claim) {
+            volumes.replace(&promised).await?;
         }
         Ok(())
     }
@@ -136,6 +156,21 @@ impl Binder {
             }
         }
     }
+}
+
+/// The volume with its claim, unless it has it already.
+fn promised(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> Option<PersistentVolume> {
+    let mut changed = volume.clone();
+    let spec = changed.spec.get_or_insert_default();
+    if spec.claim_ref.as_ref().is_some_and(|to| to.uid.is_some() && to.uid == claim.metadata.uid) {
+        return None;
+    }
+    // Whoever chose the claim before this keeps the credit for it: what controllers have chosen they may take back.
+    let free = spec.claim_ref.replace(claim.object_ref(&())).is_none();
+    if free {
+        changed.metadata.annotations.get_or_insert_default().insert(BOUND_BY_CONTROLLER.to_owned(), "yes".to_owned());
+    }
+    Some(changed)
 }
 
 /// The condition of a pod that gives way to another.
@@ -193,6 +228,23 @@ mod tests {
     fn pod(status: Value) -> Pod {
         let meta = json!({"name": "p", "namespace": "n", "uid": "u", "resourceVersion": "7", "generation": 2});
         serde_json::from_value(json!({"metadata": meta, "spec": {"containers": []}, "status": status})).expect("a pod")
+    }
+
+    #[test]
+    fn a_volume_is_promised_once_and_marked_unless_somebody_chose_its_claim() {
+        let claim = json!({"metadata": {"name": "c", "namespace": "n", "uid": "u"}});
+        let claim: PersistentVolumeClaim = serde_json::from_value(claim).expect("a claim");
+        let volume = |to: Value| -> PersistentVolume {
+            serde_json::from_value(json!({"metadata": {"name": "v"}, "spec": {"claimRef": to}})).expect("a volume")
+        };
+        let marked =
+            |v: &PersistentVolume| v.metadata.annotations.as_ref().is_some_and(|a| a.contains_key(BOUND_BY_CONTROLLER));
+        let to = |v: &PersistentVolume| v.spec.as_ref()?.claim_ref.as_ref()?.uid.clone();
+        let free = promised(&volume(Value::Null), &claim).expect("it is free");
+        assert_eq!((to(&free).as_deref(), marked(&free)), (Some("u"), true));
+        let named = promised(&volume(json!({"name": "c", "namespace": "n"})), &claim).expect("it has no uid yet");
+        assert_eq!((to(&named).as_deref(), marked(&named)), (Some("u"), false));
+        assert!(promised(&free, &claim).is_none());
     }
 
     #[test]

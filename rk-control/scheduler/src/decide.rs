@@ -7,7 +7,7 @@ use rand::RngExt as _;
 use crate::devices::{Allocation, Special};
 use crate::diagnosis::Diagnosis;
 use crate::filter::{Filters, View};
-use crate::model::{Cluster, NodeInfo, PodInfo};
+use crate::model::{Choice, Cluster, NodeInfo, PodInfo};
 use crate::score::rank;
 
 /// Clusters up to this size are always searched whole.
@@ -22,6 +22,8 @@ pub struct Placement {
     pub(crate) allocations: Vec<Arc<Allocation>>,
     /// The claim that is to be made for its extended resources.
     pub(crate) special: Option<Box<Special>>,
+    /// What its claims get that waited for a node.
+    pub(crate) volumes: Vec<Choice>,
 }
 
 /// Where a pod goes.
@@ -36,7 +38,7 @@ pub enum Decision {
 /// Chooses a node for `pod`, or says why there is none. Moves the cluster's cursor on, so that searches that end early take turns.
 pub fn decide(cluster: &mut Cluster, pod: &PodInfo) -> Decision {
     let total = cluster.node_count();
-    if let Some(problem) = cluster.volume_problem(pod) {
+    if let Some(problem) = cluster.storage.problem(pod) {
         return Decision::Unschedulable(Diagnosis::whole(total, problem.message()));
     }
     if let Some(problem) = cluster.devices.problem(pod) {
@@ -58,6 +60,7 @@ pub fn decide(cluster: &mut Cluster, pod: &PodInfo) -> Decision {
             node: node.name.clone(),
             allocations: filters.devices.allocations(&node.name),
             special: filters.devices.special(&node.name).cloned().map(Box::new),
+            volumes: cluster.storage.choose(pod, node).unwrap_or_default(),
         };
         (best(cluster, pod, &filters, &feasible).map(place), looked_at)
     };

@@ -4,12 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use k8s_openapi::api::core::v1::{
-    Namespace, Node, NodeStatus, PersistentVolume, PersistentVolumeClaim, Pod, PodResourceClaimStatus, PodSpec,
-};
-use k8s_openapi::api::storage::v1::StorageClass;
+use k8s_openapi::api::core::v1::{Namespace, Node, NodeStatus, Pod, PodResourceClaimStatus, PodSpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use rk_client::{Change, Informers, ObjectKey};
+use rk_client::{Change, Informers, Object, ObjectKey};
 use tokio::sync::Notify;
 
 use crate::model::{Cluster, PodInfo, askers, pod_request};
@@ -92,27 +89,26 @@ pub(crate) fn connect(shared: &Arc<Shared>, informers: &Informers, scheduler: &s
         Change::Deleted(namespace) => own.cluster().remove_namespace(&ObjectKey::of(namespace.as_ref()).name),
         other => own.cluster().set_namespace(other.object()),
     });
+    keep(shared, informers, Cluster::set_claim, Cluster::remove_claim);
+    keep(shared, informers, Cluster::set_volume, |cluster, key| cluster.remove_volume(&key.name));
+    keep(shared, informers, Cluster::set_class, |cluster, key| cluster.remove_class(&key.name));
+    keep(shared, informers, Cluster::set_limits, |cluster, key| cluster.remove_limits(&key.name));
+    keep(shared, informers, Cluster::set_driver, |cluster, key| cluster.remove_driver(&key.name));
+    keep(shared, informers, Cluster::set_capacity, Cluster::remove_capacity);
+}
+
+/// Subscribes to a kind whose every change may let waiting pods fit.
+fn keep<K: Object>(
+    shared: &Arc<Shared>,
+    informers: &Informers,
+    set: fn(&mut Cluster, &K),
+    remove: fn(&mut Cluster, &ObjectKey),
+) {
     let own = Arc::clone(shared);
-    informers.of::<PersistentVolumeClaim>().on_change(move |change| {
+    informers.of::<K>().on_change(move |change| {
         match change {
-            Change::Deleted(claim) => own.cluster().remove_claim(&ObjectKey::of(claim.as_ref())),
-            other => own.cluster().set_claim(other.object()),
-        }
-        own.cluster_changed();
-    });
-    let own = Arc::clone(shared);
-    informers.of::<PersistentVolume>().on_change(move |change| {
-        match change {
-            Change::Deleted(volume) => own.cluster().remove_volume(&ObjectKey::of(volume.as_ref()).name),
-            other => own.cluster().set_volume(other.object()),
-        }
-        own.cluster_changed();
-    });
-    let own = Arc::clone(shared);
-    informers.of::<StorageClass>().on_change(move |change| {
-        match change {
-            Change::Deleted(class) => own.cluster().remove_class(&ObjectKey::of(class.as_ref()).name),
-            other => own.cluster().set_class(other.object()),
+            Change::Deleted(object) => remove(&mut own.cluster(), &ObjectKey::of(object.as_ref())),
+            other => set(&mut own.cluster(), other.object()),
         }
         own.cluster_changed();
     });

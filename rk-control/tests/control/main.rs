@@ -15,5 +15,6 @@ mod lives;
 mod ordered;
 mod places;
 mod replicas;
+mod storage;
 mod two_planes;
 mod workloads;

@@ -43,7 +43,7 @@ fn refused(pod: &Pod, node: &Value) -> Option<Refusal> {
         more.push(format!("memory, requested: {memory}, allocatable: {}", there("memory").units()));
     }
     if !more.is_empty() {
-        let why = format!("Node didn't have enough allocatable resources: {}", more.join("; "));
+        let why = format!("node didn't have enough allocatable resources: {}", more.join("; "));
         return Some(("NodeCapacity", why));
     }
     let system = meta::text(node, &["metadata", "labels", "kubernetes.io/os"]);
@@ -68,7 +68,7 @@ mod tests {
             refused(&serde_json::from_value(pod).unwrap(), &node(system))
         };
         assert_eq!(told("1900m", "1Gi", "linux"), None);
-        let little = "Node didn't have enough allocatable resources: ";
+        let little = "node didn't have enough allocatable resources: ";
         let both = format!(
             "{little}cpu, requested: 2000, allocatable: 1900; memory, requested: 2147483648, allocatable: 1073741824"
         );

@@ -1,7 +1,6 @@
 //! Jobs: run pods to completion.
 
 mod backoff;
-mod ended;
 mod indexes;
 mod kept;
 mod plan;

@@ -1,11 +1,13 @@
-//! Persistent volumes: binding claims to them, and keeping both while they are used.
+//! Persistent volumes: binding claims to them, attaching them to nodes, and keeping both while they are used.
 
+mod attach;
 mod claim;
 mod ephemeral;
 mod matching;
 mod protect;
 mod volume;
 
+pub(crate) use attach::register as register_attach;
 pub(crate) use ephemeral::register as register_ephemeral;
 pub(crate) use protect::{register_attributes_classes, register_claims, register_volumes};
 

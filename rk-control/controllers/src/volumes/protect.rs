@@ -5,7 +5,7 @@ use crate::discovery::has_finalizer;
 use crate::pods;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::VolumeAttributesClass;
-use rk_client::{BoxError, Informer, Object, ObjectKey, Outcome, Queue};
+use rk_client::{BoxError, Informer, Object, ObjectKey, Outcome, Queue, is_controlled_by};
 
 const CLAIM_FINALIZER: &str = "kubernetes.io/pvc-protection";
 const VOLUME_FINALIZER: &str = "kubernetes.io/pv-protection";
@@ -23,6 +23,21 @@ pub(super) fn claims_of(pod: &Pod) -> Vec<ObjectKey> {
         })
         .map(|claim| ObjectKey::new(namespace.clone(), claim))
         .collect()
+}
+
+/// Whether a pod that has its node keeps the claim, which it does for as long as it is there, though it be over. A claim of its own it
+/// lets go as soon as nothing but its finalizers keeps it: they may wait for the claim.
+fn uses(pod: &Pod, claim: &PersistentVolumeClaim) -> bool {
+    let leaves = pods::is_terminating(pod) && pod.metadata.deletion_grace_period_seconds == Some(0);
+    let (name, pod_name) = (claim.metadata.name.as_deref().unwrap_or_default(), pod.metadata.name.as_deref());
+    let own = is_controlled_by(&claim.metadata, pod.metadata.uid.as_deref().unwrap_or_default());
+    let mut volumes = pod.spec.iter().flat_map(|s| s.volumes.iter().flatten());
+    pods::node_name(pod).is_some()
+        && volumes.any(|volume| match (&volume.persistent_volume_claim, &volume.ephemeral) {
+            (Some(named), _) => named.claim_name == name,
+            (None, Some(_)) => own && !leaves && format!("{}-{}", pod_name.unwrap_or_default(), volume.name) == name,
+            (None, None) => false,
+        })
 }
 
 /// The object with or without the finalizer, if that is a change.
@@ -69,11 +84,8 @@ pub(crate) fn register_claims(ctx: &Context) {
         let (claims, pods) = (claims.clone(), pods.clone());
         async move {
             let used = |claim: &PersistentVolumeClaim| {
-                let key = ObjectKey::of(claim);
-                let uses = |pod: &Pod| {
-                    !pods::is_finished(pod) && pods::node_name(pod).is_some() && claims_of(pod).contains(&key)
-                };
-                pods.in_namespace(&key.namespace).iter().any(|p| uses(p))
+                let namespace = claim.metadata.namespace.as_deref().unwrap_or_default();
+                pods.in_namespace(namespace).iter().any(|pod| uses(pod, claim))
             };
             sync(&claims, &key, CLAIM_FINALIZER, used).await
         }
@@ -143,6 +155,35 @@ fn leaving(classes: &Informer<VolumeAttributesClass>) -> impl Iterator<Item = Ob
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_pod_keeps_its_claims_while_it_is_there_and_its_own_until_nothing_else_keeps_it() {
+        let claim = |name: &str, owner: &str| -> PersistentVolumeClaim {
+            let owner = json!([{"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": owner, "controller": true}]);
+            serde_json::from_value(json!({"metadata": {"name": name, "namespace": "n", "ownerReferences": owner}}))
+                .expect("a claim")
+        };
+        let pod = |node: &str, phase: &str, leaves: bool| -> Pod {
+            let volumes =
+                json!([{"name": "a", "persistentVolumeClaim": {"claimName": "named"}}, {"name": "b", "ephemeral": {}}]);
+            let mut meta = json!({"name": "p", "namespace": "n", "uid": "u"});
+            if leaves {
+                meta["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+                meta["deletionGracePeriodSeconds"] = json!(0);
+            }
+            let spec = json!({"nodeName": node, "containers": [], "volumes": volumes});
+            serde_json::from_value(json!({"metadata": meta, "spec": spec, "status": {"phase": phase}})).expect("a pod")
+        };
+        for (pod, named, own) in [
+            (pod("", "Pending", false), false, false),
+            (pod("a", "Running", false), true, true),
+            (pod("a", "Succeeded", false), true, true),
+            (pod("a", "Failed", true), true, false),
+        ] {
+            assert_eq!((uses(&pod, &claim("named", "x")), uses(&pod, &claim("p-b", "u"))), (named, own), "{pod:?}");
+            assert!(!uses(&pod, &claim("p-b", "another")) && !uses(&pod, &claim("other", "u")));
+        }
+    }
 
     #[test]
     fn a_claim_holds_the_class_it_asks_for_the_one_it_has_and_the_one_it_moves_to() {

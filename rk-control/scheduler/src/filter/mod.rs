@@ -8,6 +8,7 @@ mod devices;
 mod node;
 mod resources;
 pub(crate) mod spread;
+mod volumes;
 
 use std::borrow::Cow;
 
@@ -78,6 +79,8 @@ pub(crate) struct Filters<'a> {
     pod: &'a PodInfo,
     spread: SpreadState<'a>,
     affinity: AffinityState,
+    /// Whether another pod has a volume of the pod's that only one may use.
+    contested: bool,
     pub(crate) devices: DeviceState<'a>,
 }
 
@@ -89,6 +92,7 @@ impl<'a> Filters<'a> {
             pod,
             spread: SpreadState::new(view, pod),
             affinity: AffinityState::new(view, pod),
+            contested: volumes::contested(view, pod),
             devices: DeviceState::new(view.cluster, pod, extended, view.steps),
         }
     }
@@ -101,7 +105,7 @@ impl<'a> Filters<'a> {
         node::features(self.pod, node)?;
         node::ports(self.pod, node)?;
         resources::fit(self.cluster, self.pod, node)?;
-        node::volumes(self.cluster, self.pod, node)?;
+        volumes::check(self.cluster, self.pod, node, self.contested)?;
         self.spread.check(node)?;
         self.affinity.check(self.pod, node)?;
         self.devices.check(node)

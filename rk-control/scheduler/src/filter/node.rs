@@ -1,7 +1,7 @@
-//! What only the node and the pod decide: cordon, taints, node affinity, host ports, reach of volumes, declared features.
+//! What only the node and the pod decide: cordon, taints, node affinity, host ports, declared features.
 
 use super::Rejection;
-use crate::model::{Cluster, Effect, NodeInfo, PodInfo, Taint, tolerated};
+use crate::model::{Effect, NodeInfo, PodInfo, Taint, tolerated};
 
 /// The taint that stands for a cordoned node.
 const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
@@ -34,13 +34,6 @@ pub(super) fn ports(pod: &PodInfo, node: &NodeInfo) -> Result<(), Rejection> {
         return Err(Rejection::crowded("node(s) didn't have free ports for the requested pod ports"));
     }
     Ok(())
-}
-
-pub(super) fn volumes(cluster: &Cluster, pod: &PodInfo, node: &NodeInfo) -> Result<(), Rejection> {
-    if cluster.reaches_volumes(pod, node) {
-        return Ok(());
-    }
-    Err(Rejection::final_("node(s) didn't match PersistentVolume's node affinity"))
 }
 
 pub(super) fn features(pod: &PodInfo, node: &NodeInfo) -> Result<(), Rejection> {

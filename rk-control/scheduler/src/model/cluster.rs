@@ -1,17 +1,16 @@
 //! Everything that decisions are made from.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::api::resource::v1::{DeviceClass, ResourceClaim, ResourceSlice};
-use k8s_openapi::api::storage::v1::StorageClass;
+use k8s_openapi::api::storage::v1::{CSIDriver, CSINode, CSIStorageCapacity, StorageClass};
 use rk_client::{Labels, ObjectKey};
 
-use super::affinity::NodeTerms;
 use super::node::NodeInfo;
 use super::pod::PodInfo;
-use super::volume::{Claim, VolumeProblem, reach};
+use super::storage::Storage;
 use crate::devices::Devices;
 
 /// The scheduler's memory of nodes, the pods on them, and what restricts placement. A plain value: events change it, decisions
@@ -23,10 +22,8 @@ pub struct Cluster {
     /// Which node each counted pod is on.
     placed: HashMap<ObjectKey, String>,
     namespaces: HashMap<String, Labels>,
-    claims: HashMap<ObjectKey, Claim>,
-    volumes: HashMap<String, Option<NodeTerms>>,
-    /// Storage classes whose claims wait for a consumer.
-    late_classes: HashSet<String>,
+    /// Claims, volumes and classes.
+    pub(crate) storage: Storage,
     /// Pods that have made room on a node and wait for it.
     nominated: HashMap<ObjectKey, (String, Arc<PodInfo>)>,
     /// What there is of devices, and who has it.
@@ -103,6 +100,7 @@ impl Cluster {
     /// Counts a pod out. Answers whether it was counted.
     pub fn remove_pod(&mut self, key: &ObjectKey) -> bool {
         self.nominated.remove(key);
+        self.storage.release(key);
         let Some(name) = self.placed.remove(key) else { return false };
         self.node_mut(&name).remove_pod(key);
         self.drop_if_unused(&name);
@@ -162,39 +160,62 @@ impl Cluster {
 
     /// Takes over a claim.
     pub fn set_claim(&mut self, claim: &PersistentVolumeClaim) {
-        self.claims.insert(ObjectKey::of(claim), Claim::new(claim));
+        self.storage.set_claim(claim);
     }
 
     /// Forgets a claim.
     pub fn remove_claim(&mut self, key: &ObjectKey) {
-        self.claims.remove(key);
+        self.storage.remove_claim(key);
     }
 
-    /// Takes over a volume's reach. A volume whose terms cannot be read is reached by no node.
+    /// Takes over a volume. One whose terms cannot be read is reached by no node.
     pub fn set_volume(&mut self, volume: &PersistentVolume) {
-        let name = volume.metadata.name.clone().unwrap_or_default();
-        let reach = reach(volume).unwrap_or_else(|_| NodeTerms::new(&[]).ok());
-        self.volumes.insert(name, reach);
+        self.storage.set_volume(volume);
     }
 
     /// Forgets a volume.
     pub fn remove_volume(&mut self, name: &str) {
-        self.volumes.remove(name);
+        self.storage.remove_volume(name);
     }
 
-    /// Takes over whether a storage class binds late.
+    /// Takes over a storage class.
     pub fn set_class(&mut self, class: &StorageClass) {
-        let name = class.metadata.name.clone().unwrap_or_default();
-        if class.volume_binding_mode.as_deref() == Some("WaitForFirstConsumer") {
-            self.late_classes.insert(name);
-        } else {
-            self.late_classes.remove(&name);
-        }
+        self.storage.set_class(class);
     }
 
     /// Forgets a storage class.
     pub fn remove_class(&mut self, name: &str) {
-        self.late_classes.remove(name);
+        self.storage.remove_class(name);
+    }
+
+    /// Takes over how many volumes the drivers of a node take.
+    pub fn set_limits(&mut self, node: &CSINode) {
+        self.storage.set_limits(node);
+    }
+
+    /// Forgets what the drivers of a node take.
+    pub fn remove_limits(&mut self, node: &str) {
+        self.storage.remove_limits(node);
+    }
+
+    /// Takes over whether a driver of volumes publishes its space.
+    pub fn set_driver(&mut self, driver: &CSIDriver) {
+        self.storage.capacities.set_driver(driver);
+    }
+
+    /// Forgets a driver of volumes.
+    pub fn remove_driver(&mut self, name: &str) {
+        self.storage.capacities.remove_driver(name);
+    }
+
+    /// Takes over space that a driver publishes.
+    pub fn set_capacity(&mut self, capacity: &CSIStorageCapacity) {
+        self.storage.capacities.set(capacity);
+    }
+
+    /// Forgets space that a driver published.
+    pub fn remove_capacity(&mut self, key: &ObjectKey) {
+        self.storage.capacities.remove(key);
     }
 
     /// Takes over a claim of devices.
@@ -210,51 +231,6 @@ impl Cluster {
     /// Takes over a class of devices.
     pub fn set_device_class(&mut self, class: &Arc<DeviceClass>) {
         self.devices.set_class(class);
-    }
-
-    /// What keeps the pod's volumes from being anywhere.
-    pub(crate) fn volume_problem(&self, pod: &PodInfo) -> Option<VolumeProblem> {
-        pod.claims.iter().find_map(|name| {
-            let Some(claim) = self.claims.get(&ObjectKey::new(&pod.key.namespace, name)) else {
-                return Some(VolumeProblem::Missing(name.clone()));
-            };
-            if claim.deleting {
-                return Some(VolumeProblem::Deleting(name.clone()));
-            }
-            (claim.volume.is_none() && !self.binds_late(claim)).then_some(VolumeProblem::Unbound)
-        })
-    }
-
-    fn binds_late(&self, claim: &Claim) -> bool {
-        claim.class.as_ref().is_some_and(|class| self.late_classes.contains(class))
-    }
-
-    /// Whether the node reaches all volumes that the pod's claims are bound to, or have been promised to.
-    pub(crate) fn reaches_volumes(&self, pod: &PodInfo, node: &NodeInfo) -> bool {
-        pod.claims.iter().filter_map(|name| self.claims.get(&ObjectKey::new(&pod.key.namespace, name))).all(|claim| {
-            match (&claim.volume, &claim.selected_node) {
-                (Some(volume), _) => match self.volumes.get(volume) {
-                    Some(Some(terms)) => terms.matches(&node.name, &node.labels),
-                    Some(None) => true,
-                    None => false,
-                },
-                (None, Some(selected)) => *selected == node.name,
-                (None, None) => true,
-            }
-        })
-    }
-
-    /// The pod's claims that wait for a node to be chosen.
-    pub(crate) fn waiting_claims(&self, pod: &PodInfo) -> Vec<ObjectKey> {
-        let keys = pod.claims.iter().map(|name| ObjectKey::new(&pod.key.namespace, name));
-        keys.filter(|key| self.claims.get(key).is_some_and(|c| c.volume.is_none() && c.selected_node.is_none()))
-            .collect()
-    }
-
-    /// Whether all of the pod's claims are bound.
-    pub(crate) fn claims_bound(&self, pod: &PodInfo) -> bool {
-        let mut keys = pod.claims.iter().map(|name| ObjectKey::new(&pod.key.namespace, name));
-        keys.all(|key| self.claims.get(&key).is_some_and(|claim| claim.volume.is_some()))
     }
 }
 

@@ -1,12 +1,14 @@
 //! What the scheduler remembers, in the form in which it asks questions.
 
 mod affinity;
+mod capacity;
 mod cluster;
 mod extended;
 mod node;
 mod pod;
 mod resources;
 mod spread;
+mod storage;
 mod toleration;
 mod volume;
 
@@ -21,5 +23,6 @@ pub(crate) use node::{Effect, Taint};
 pub(crate) use pod::Preemption;
 pub(crate) use resources::pod_request;
 pub(crate) use spread::{Spread, Unsatisfiable};
+pub(crate) use storage::Choice;
 pub(crate) use toleration::tolerated;
 pub(crate) use volume::SELECTED_NODE;

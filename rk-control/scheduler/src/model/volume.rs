@@ -1,43 +1,167 @@
-//! Claims and the volumes behind them, as far as they restrict where a pod can run.
+//! Claims, the volumes behind them and the classes that make these, as far as they restrict where a pod can run.
 
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
-use rk_client::SelectorError;
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, TopologySelectorTerm};
+use k8s_openapi::api::storage::v1::StorageClass;
+use rk_client::{LabelMatcher, Labels, ObjectKey, parse_value};
 
 use super::affinity::NodeTerms;
+use super::node::NodeInfo;
+
+/// Where the API keeps the node that the scheduler chose for a claim's first consumer.
+pub(crate) const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
+/// Where claims and volumes had their class before there was a field for it.
+const OLD_CLASS: &str = "volume.beta.kubernetes.io/storage-class";
+/// Stands for a provisioner where there is none.
+const NO_PROVISIONER: &str = "kubernetes.io/no-provisioner";
 
 /// A claim's state.
 #[derive(Debug, Clone)]
 pub(crate) struct Claim {
+    uid: String,
     /// The volume it is bound to.
     pub(crate) volume: Option<String>,
+    /// Whether it names a volume, bound or not.
+    pub(crate) named: bool,
     /// Its storage class.
-    pub(crate) class: Option<String>,
+    pub(crate) class: String,
     pub(crate) deleting: bool,
     /// The node that was chosen for it while it waits for its first consumer.
     pub(crate) selected_node: Option<String>,
+    /// Whether only one pod may use it.
+    pub(crate) exclusive: bool,
+    modes: Vec<String>,
+    block: bool,
+    /// How much it asks for, in bytes.
+    pub(crate) size: i64,
+    selector: LabelMatcher,
 }
 
-/// Where the API keeps the node that the scheduler chose for a claim's first consumer.
-pub(crate) const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
+fn class(annotations: Option<&Labels>, field: Option<&String>) -> String {
+    annotations.and_then(|all| all.get(OLD_CLASS)).or(field).cloned().unwrap_or_default()
+}
 
 impl Claim {
     pub(crate) fn new(claim: &PersistentVolumeClaim) -> Self {
-        let spec = claim.spec.as_ref();
+        let spec = claim.spec.clone().unwrap_or_default();
         let bound = claim.status.as_ref().and_then(|s| s.phase.as_deref()) == Some("Bound");
         let annotations = claim.metadata.annotations.as_ref();
+        let named = spec.volume_name.filter(|name| !name.is_empty());
+        let modes = spec.access_modes.unwrap_or_default();
+        let selector = spec.selector.as_ref().map(|selector| LabelMatcher::new(Some(selector)));
+        let requests = spec.resources.and_then(|resources| resources.requests).unwrap_or_default();
         Self {
-            volume: spec.and_then(|s| s.volume_name.clone()).filter(|name| bound && !name.is_empty()),
-            class: spec.and_then(|s| s.storage_class_name.clone()),
+            uid: claim.metadata.uid.clone().unwrap_or_default(),
+            named: named.is_some(),
+            volume: named.filter(|_| bound),
+            class: class(annotations, spec.storage_class_name.as_ref()),
             deleting: claim.metadata.deletion_timestamp.is_some(),
-            selected_node: annotations.and_then(|a| a.get(SELECTED_NODE)).cloned(),
+            selected_node: annotations.and_then(|all| all.get(SELECTED_NODE)).cloned(),
+            exclusive: modes.iter().any(|mode| mode == "ReadWriteOncePod"),
+            modes,
+            block: spec.volume_mode.as_deref() == Some("Block"),
+            size: requests.get("storage").map_or(0, parse_value),
+            // One that cannot be read selects nothing.
+            selector: selector.map_or_else(LabelMatcher::everything, |s| s.unwrap_or_else(|_| LabelMatcher::nothing())),
         }
     }
 }
 
-/// The nodes that can reach a volume; `None` when all can.
-pub(crate) fn reach(volume: &PersistentVolume) -> Result<Option<NodeTerms>, SelectorError> {
-    let required = volume.spec.as_ref().and_then(|s| s.node_affinity.as_ref()).and_then(|a| a.required.as_ref());
-    required.map(|selector| NodeTerms::new(&selector.node_selector_terms)).transpose()
+/// A volume's state.
+#[derive(Debug, Clone)]
+pub(crate) struct Volume {
+    /// The nodes that can reach it; `None` when all can.
+    reach: Option<NodeTerms>,
+    class: String,
+    modes: Vec<String>,
+    block: bool,
+    /// Bytes.
+    pub(crate) size: i64,
+    labels: Labels,
+    /// The claim that has it or is to have it, with its uid once that is known.
+    promised: Option<(ObjectKey, String)>,
+    available: bool,
+    deleting: bool,
+    /// Its driver, and what that calls it.
+    pub(crate) handle: Option<(String, String)>,
+}
+
+impl Volume {
+    pub(crate) fn new(volume: &PersistentVolume) -> Self {
+        let spec = volume.spec.clone().unwrap_or_default();
+        let required = spec.node_affinity.and_then(|affinity| affinity.required);
+        let reach = required.map(|selector| NodeTerms::new(&selector.node_selector_terms)).transpose();
+        let promised = spec.claim_ref.map(|to| {
+            let key = ObjectKey::new(to.namespace.unwrap_or_default(), to.name.unwrap_or_default());
+            (key, to.uid.unwrap_or_default())
+        });
+        let phase = volume.status.as_ref().and_then(|s| s.phase.as_deref());
+        Self {
+            // Terms that cannot be read are met by no node.
+            reach: reach.unwrap_or_else(|_| NodeTerms::new(&[]).ok()),
+            class: class(volume.metadata.annotations.as_ref(), spec.storage_class_name.as_ref()),
+            modes: spec.access_modes.unwrap_or_default(),
+            block: spec.volume_mode.as_deref() == Some("Block"),
+            size: spec.capacity.as_ref().and_then(|all| all.get("storage")).map_or(0, parse_value),
+            labels: volume.metadata.labels.clone().unwrap_or_default(),
+            promised,
+            available: phase == Some("Available"),
+            deleting: volume.metadata.deletion_timestamp.is_some(),
+            handle: spec.csi.map(|csi| (csi.driver, csi.volume_handle)),
+        }
+    }
+
+    /// Whether the node can reach it.
+    pub(crate) fn is_reached_from(&self, node: &NodeInfo) -> bool {
+        self.reach.as_ref().is_none_or(|terms| terms.matches(&node.name, &node.labels))
+    }
+
+    /// Whether the claim may have it.
+    pub(crate) fn suits(&self, key: &ObjectKey, claim: &Claim) -> bool {
+        let fits = self.size >= claim.size
+            && self.block == claim.block
+            && self.class == claim.class
+            && claim.modes.iter().all(|mode| self.modes.contains(mode));
+        let free = match &self.promised {
+            Some((to, uid)) => to == key && (uid.is_empty() || *uid == claim.uid),
+            None => self.available && claim.selector.matches(Some(&self.labels)),
+        };
+        fits && free && !self.deleting
+    }
+
+    /// Whether it is promised to somebody already.
+    pub(crate) fn is_promised(&self) -> bool {
+        self.promised.is_some()
+    }
+}
+
+/// A storage class.
+#[derive(Debug, Clone)]
+pub(crate) struct Class {
+    /// Whether its claims wait for a consumer.
+    pub(crate) late: bool,
+    /// Who makes its volumes.
+    pub(crate) provisioner: String,
+    topologies: Vec<TopologySelectorTerm>,
+}
+
+impl Class {
+    pub(crate) fn new(class: &StorageClass) -> Self {
+        Self {
+            late: class.volume_binding_mode.as_deref() == Some("WaitForFirstConsumer"),
+            provisioner: class.provisioner.clone(),
+            topologies: class.allowed_topologies.clone().unwrap_or_default(),
+        }
+    }
+
+    /// Whether a volume can be made for a pod on the node.
+    pub(crate) fn provisions_on(&self, node: &NodeInfo) -> bool {
+        let met = |term: &TopologySelectorTerm| {
+            let mut all = term.match_label_expressions.iter().flatten();
+            all.all(|wanted| node.labels.get(&wanted.key).is_some_and(|value| wanted.values.contains(value)))
+        };
+        let made = !self.provisioner.is_empty() && self.provisioner != NO_PROVISIONER;
+        made && (self.topologies.is_empty() || self.topologies.iter().any(met))
+    }
 }
 
 /// Why a pod's volumes let it run nowhere yet.

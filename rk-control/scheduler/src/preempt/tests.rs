@@ -52,6 +52,23 @@ fn equals_and_pods_that_may_not_preempt_evict_nobody() {
 }
 
 #[test]
+fn what_only_one_pod_may_use_is_anothers_until_that_leaves() {
+    let mut cluster = cluster(&[("a", &[]), ("b", &[])]);
+    let claim = json!({"metadata": {"name": "data", "namespace": "n"}, "status": {"phase": "Bound"},
+        "spec": {"volumeName": "pv", "accessModes": ["ReadWriteOncePod"]}});
+    cluster.set_claim(&serde_json::from_value(claim).unwrap());
+    cluster.set_volume(&serde_json::from_value(json!({"metadata": {"name": "pv"}})).unwrap());
+    let user = |name: &str, priority: i32| {
+        Arc::new(PodInfo { claims: vec!["data".to_owned()], ..PodInfo::clone(&pod(name, priority, "1")) })
+    };
+    cluster.place(user("has", 5), "a");
+    assert_eq!(evict(&mut cluster, &user("lesser", 1), &[]), None);
+    assert_eq!(evict(&mut cluster, &user("greater", 10), &[]), Some(("a".into(), vec!["has".into()])));
+    cluster.remove_pod(&user("has", 5).key);
+    assert!(matches!(decide(&mut cluster, &user("lesser", 1)), Decision::Node(_)));
+}
+
+#[test]
 fn a_pod_larger_than_every_node_evicts_nobody() {
     let mut cluster = cluster(&[("a", &[("a1", 0, "1")])]);
     assert_eq!(evict(&mut cluster, &pod("huge", 10, "5"), &[]), None);

@@ -18,6 +18,7 @@ use super::payload::downward;
 use super::settled::Settled;
 use super::source::Collector;
 use super::token::Tokens;
+use super::usage::Usage;
 use super::{empty_dir, host_path, nfs, ownership, persistent, tmpfs};
 use crate::pod::spec;
 use crate::translate::FieldContext;
@@ -48,6 +49,18 @@ pub struct Volumes {
     pub images: BTreeMap<String, (String, Option<String>)>,
     /// Whether the volume's content must not be written.
     pub read_only: BTreeMap<String, bool>,
+}
+
+impl Volumes {
+    /// Whether all volumes are here that containers of the pod see: an ephemeral one may see another than those before it.
+    pub fn serve(&self, pod: &Pod) -> bool {
+        let usage = Usage::of(pod);
+        let here = |name: &String| {
+            self.paths.contains_key(name) || self.devices.contains_key(name) || self.images.contains_key(name)
+        };
+        let all = pod.spec.iter().flat_map(|s| s.volumes.iter().flatten());
+        all.filter(|volume| usage.has(&volume.name)).all(|volume| here(&volume.name))
+    }
 }
 
 /// A persistent volume that has grown on its node.
@@ -108,7 +121,7 @@ impl VolumeManager {
         self.held.stats(uid, Which::Ephemeral, ask).await
     }
 
-    /// Sets all volumes of the pod up from objects no older than `max_age`, or all that can be: the error is the first one's. Safe to repeat.
+    /// Sets all volumes of the pod up that its containers see, from objects no older than `max_age`, or all that can be: the error is the first one's. Safe to repeat.
     /// What has grown on the way is told in `grown`, whatever becomes of the others: it grows once.
     pub async fn set_up(
         &self,
@@ -139,6 +152,7 @@ impl VolumeManager {
     ) -> Result<Volumes, VolumeError> {
         let (mut volumes, mut held) = (Volumes::default(), BTreeMap::new());
         let mut problem: Option<VolumeError> = None;
+        let usage = Usage::of(pod);
         for volume in pod.spec.as_ref().and_then(|s| s.volumes.as_deref()).unwrap_or_default() {
             let collector = Collector { pod, fields, objects: &self.objects, tokens: &self.tokens, max_age };
             if let Some(image) = &volume.image {
@@ -146,8 +160,11 @@ impl VolumeManager {
                 volumes.images.insert(volume.name.clone(), entry);
                 continue;
             }
+            if !usage.has(&volume.name) {
+                continue;
+            }
             let begun = Instant::now();
-            let placed = match self.place(pod, volume, &collector, grown).await {
+            let placed = match self.place(pod, volume, &collector, &usage, grown).await {
                 Ok(placed) => placed,
                 // The others go on: a token is made anew though a ConfigMap is gone.
                 Err(reason) => {
@@ -180,19 +197,26 @@ impl VolumeManager {
         pod: &Pod,
         volume: &Volume,
         collector: &Collector<'_>,
+        usage: &Usage<'_>,
         grown: &mut Vec<Grown>,
     ) -> Result<Placed, String> {
         if let Some(placed) = self.settled.get(spec::uid(pod), &volume.name) {
             return Ok(placed);
         }
-        match self.of_others(pod, volume, grown).await? {
+        match self.of_others(pod, volume, usage, grown).await? {
             Some(placed) => Ok(placed),
             None => self.one(pod, volume, collector).await.map(Placed::Tree),
         }
     }
 
     /// A volume that others provide: a persistent one behind a claim, or one of a CSI driver. `None` for all other kinds.
-    async fn of_others(&self, pod: &Pod, volume: &Volume, grown: &mut Vec<Grown>) -> Result<Option<Placed>, String> {
+    async fn of_others(
+        &self,
+        pod: &Pod,
+        volume: &Volume,
+        usage: &Usage<'_>,
+        grown: &mut Vec<Grown>,
+    ) -> Result<Option<Placed>, String> {
         if let Some(inline) = &volume.csi {
             let asked = CsiVolume::ephemeral(pod, &volume.name, inline);
             return self.csi.set_up(pod, &asked, &self.tokens).await.map(Some);
@@ -204,6 +228,7 @@ impl VolumeManager {
         }
         let Some(claim) = claim::claim_of(pod, volume) else { return Ok(None) };
         let (bound, persistent) = claim::bound(self.objects.client(), pod, volume, &claim).await?;
+        usage.suits(&volume.name, persistent.spec.as_ref().and_then(|s| s.volume_mode.as_deref()))?;
         let read_only = volume.persistent_volume_claim.as_ref().and_then(|c| c.read_only) == Some(true);
         if let Some(asked) = CsiVolume::persistent(&persistent, read_only) {
             let asked = asked.behind(&volume.name, &claim);

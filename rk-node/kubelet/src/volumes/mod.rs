@@ -22,6 +22,7 @@ mod subpath;
 mod tmpfs;
 mod token;
 mod trust;
+mod usage;
 
 use std::time::Duration;
 

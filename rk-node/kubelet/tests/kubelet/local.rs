@@ -238,6 +238,8 @@ async fn volumes_of_a_csi_driver_are_staged_published_and_taken_away() {
     let mut uses = pod_with(json!({"name": "v", "persistentVolumeClaim": {"claimName": "data"}}));
     let beside = json!({"name": "part", "emptyDir": {}});
     uses["volumes"].as_array_mut().unwrap().push(beside);
+    let mounts = uses["containers"][0]["volumeMounts"].as_array_mut().unwrap();
+    mounts.push(json!({"name": "part", "mountPath": "/part"}));
     rig.create("uses", uses).await;
     rig.tells("uses", &["FailedMount"]).await;
     driver.seen().broken = None;
@@ -294,7 +296,7 @@ async fn a_resize_beyond_the_node_is_told_as_infeasible_and_one_that_fits_is_don
         status.conditions.iter().flatten().find(|c| c.type_ == "PodResizePending").and_then(|c| c.reason.clone())
     };
     let refused = resize("9000").await.unwrap_err();
-    assert!(refused.contains("Node didn't have enough allocatable resources: cpu, requested: 9000000"), "{refused}");
+    assert!(refused.contains("node didn't have enough allocatable resources: cpu, requested: 9000000"), "{refused}");
     // What comes to the kubelet all the same was let in while the Node told more than there is.
     let nodes: Api<Node> = Api::all(rig.control.client.clone());
     for cpu in ["9000", "8000"] {

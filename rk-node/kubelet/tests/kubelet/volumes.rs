@@ -12,7 +12,8 @@ use crate::support::{Rig, eventually, ready};
 async fn a_volume_that_cannot_be_had_keeps_no_other_from_its_place() {
     let rig = Rig::new().await;
     let volumes = json!([{"name": "conf", "configMap": {"name": "none"}}, {"name": "room", "emptyDir": {}}]);
-    let container = json!({"name": "c", "image": "img:1", "command": ["run"]});
+    let mounts = json!([{"name": "conf", "mountPath": "/conf"}, {"name": "room", "mountPath": "/room"}]);
+    let container = json!({"name": "c", "image": "img:1", "command": ["run"], "volumeMounts": mounts});
     rig.create("waits", json!({"containers": [container], "volumes": volumes})).await;
     let uid = rig.pods().get("waits").await.unwrap().metadata.uid.unwrap();
     let place = rig.options.dirs.kubelet.join("pods").join(uid).join("volumes/kubernetes.io~empty-dir/room");
@@ -52,6 +53,18 @@ async fn paths_of_the_node_are_looked_at_when_a_pod_gets_them_and_not_again() {
     assert!(!made.exists(), "the path was made again");
     let told = rig.reasons("has").await;
     assert!(!told.iter().any(|reason| reason == "FailedMount"), "{told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_volume_that_no_container_sees_is_not_waited_for() {
+    let rig = Rig::new().await;
+    let volumes = json!([{"name": "conf", "configMap": {"name": "none"}}, {"name": "room", "emptyDir": {}}]);
+    let container = json!({"name": "c", "image": "img:1", "command": ["run"]});
+    rig.create("runs", json!({"containers": [container], "volumes": volumes})).await;
+    rig.status("runs", "the pod is ready", 60, ready).await;
+    let uid = rig.pods().get("runs").await.unwrap().metadata.uid.unwrap();
+    let place = rig.options.dirs.kubelet.join("pods").join(uid).join("volumes/kubernetes.io~empty-dir/room");
+    assert!(!place.exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -26,7 +26,7 @@ async fn a_pod_is_not_resized_beyond_its_node() {
     let refused = admin.patch(&format!("{PODS}/small/resize"), STRATEGIC, &resize("3")).await;
     let (code, message) = refused.failure();
     assert_eq!(code, 403);
-    let why = "Node didn't have enough allocatable resources: cpu, requested: 3000, allocatable: 2000";
+    let why = "node didn't have enough allocatable resources: cpu, requested: 3000, allocatable: 2000";
     assert!(message.contains(why), "{message}");
     assert_eq!(refused.json()["details"]["causes"][0]["reason"], "NodeCapacity");
 }

@@ -76,7 +76,8 @@ impl Worker {
 
     /// The pod's volumes: those that are known, unless something was wrong.
     pub(super) async fn mount(&mut self, pod: &Pod, ip: &str, runtime: &RuntimePod) -> Result<(), String> {
-        if self.volumes.is_some() && runtime.active_sandbox().is_some() && self.setup_failures == 0 {
+        let served = self.volumes.as_ref().is_some_and(|(volumes, _)| volumes.serve(pod));
+        if served && runtime.active_sandbox().is_some() && self.setup_failures == 0 {
             return Ok(());
         }
         let fields = self.context.fields(self.ips(pod, ip));

@@ -105,6 +105,9 @@ impl Csi {
         let driver = self.drivers.get(&volume.driver)?;
         let lock = self.lock(&volume.driver, &volume.handle);
         let _held = lock.lock().await;
+        if volume.is_for_one_pod() && self.is_used_by_another(spec::uid(pod), volume) {
+            return Err("volume uses the ReadWriteOncePod access mode and is already in use by another pod".into());
+        }
         let publish_context = self.attached(volume, object.as_ref()).await?;
         let group = pod.spec.as_ref().and_then(|s| s.security_context.as_ref()).and_then(|c| c.fs_group);
         let by_driver = group.filter(|_| driver.can(rpc::Type::VolumeMountGroup));
@@ -209,9 +212,10 @@ impl Csi {
         let api: Api<VolumeAttachment> = Api::all(self.objects.client().clone());
         let deadline = Instant::now() + ATTACH;
         loop {
-            // The controller may not have made it yet.
+            // The controller may not have made it yet, and one that is on its way out must not be counted on.
             let found = api_error::unless_forbidden(api.get_opt(&name).await)
                 .map_err(|e| format!("reading VolumeAttachment {name}: {}", api_error::text(&e)))?;
+            let found = found.filter(|a| a.metadata.deletion_timestamp.is_none());
             let status = found.and_then(|a| a.status).unwrap_or_default();
             if status.attached {
                 return Ok(status.attachment_metadata.unwrap_or_default().into_iter().collect());
@@ -310,6 +314,13 @@ impl Csi {
             let _ = staging.parent().filter(|_| staging.ends_with("globalmount")).map(fs::remove_dir);
         }
         VolumeData::remove(dir).map_err(|e| format!("removing the volume's data: {e}"))
+    }
+
+    fn is_used_by_another(&self, uid: &str, volume: &CsiVolume) -> bool {
+        let own = self.pod_dir(uid);
+        data::all(&self.kubelet.join("pods")).iter().any(|(dir, data)| {
+            !dir.starts_with(&own) && data.driver_name == volume.driver && data.volume_handle == volume.handle
+        })
     }
 
     fn staged_for_others(&self, dir: &Path, known: &VolumeData) -> bool {

@@ -133,6 +133,11 @@ impl CsiVolume {
         }
     }
 
+    /// Whether only one pod may have it (KEP-2485).
+    pub fn is_for_one_pod(&self) -> bool {
+        self.access_modes.iter().any(|mode| mode == "ReadWriteOncePod")
+    }
+
     fn mode(&self, single_writers: bool) -> Mode {
         match self.access_modes.first().map(String::as_str) {
             Some("ReadOnlyMany") => Mode::MultiNodeReaderOnly,
@@ -229,6 +234,8 @@ mod tests {
         let driver = |spec: serde_json::Value| -> CSIDriver {
             serde_json::from_value(json!({"metadata": {"name": "d"}, "spec": spec})).unwrap()
         };
+        let exclusive = CsiVolume { access_modes: vec!["ReadWriteOncePod".into()], ..volume.clone() };
+        assert_eq!((volume.is_for_one_pod(), exclusive.is_for_one_pod()), (false, true));
         assert_eq!(volume.context(&pod, None).len(), 1);
         let told = volume.context(&pod, Some(&driver(json!({"podInfoOnMount": true}))));
         assert_eq!(told.get("csi.storage.k8s.io/pod.name").map(String::as_str), Some("p"));

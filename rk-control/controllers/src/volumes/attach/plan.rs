@@ -1,0 +1,204 @@
+//! What is to be attached where, and when it may be detached. Values only.
+
+use crate::ended::ended_at;
+use crate::pods;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{AttachedVolume, Node, PersistentVolume, Pod};
+use k8s_openapi::api::storage::v1::VolumeAttachment;
+use rk_client::ObjectKey;
+use sha2::{Digest, Sha256};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The node leaves attaching to this controller; the others do it themselves.
+const MANAGED: &str = "volumes.kubernetes.io/controller-managed-attach-detach";
+/// Nothing runs on the node any more, says its operator.
+const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
+/// A pod that is over may still have its volumes mounted, and its node tells of that at a pace.
+pub(super) const SETTLE: Duration = Duration::from_secs(20);
+/// A volume that a node which is not ready does not let go is taken from it after this long; upstream's default.
+const FORCE: Duration = Duration::from_secs(360);
+
+/// A volume that pods of a node need there.
+#[derive(Debug, Clone)]
+pub(super) struct Wish {
+    /// Its attachment to the node.
+    pub(super) attachment: String,
+    /// Name of the persistent volume.
+    pub(super) volume: String,
+    /// Its driver.
+    pub(super) driver: String,
+    /// Whether other nodes may have it at the same time.
+    pub(super) shared: bool,
+    /// The claim that the pods know it by.
+    pub(super) claim: ObjectKey,
+    /// The pods.
+    pub(super) pods: Vec<Arc<Pod>>,
+}
+
+/// The name of the attachment of a volume to a node; the node looks for it under this name.
+fn attachment_name(handle: &str, driver: &str, node: &str) -> String {
+    format!("csi-{}", hex::encode(Sha256::digest(format!("{handle}{driver}{node}"))))
+}
+
+/// A volume of a CSI driver, attached to `node`: name of the attachment, and of the volume in the node's status.
+pub(super) fn names(volume: &PersistentVolume, node: &str) -> Option<(String, String)> {
+    let csi = volume.spec.as_ref()?.csi.as_ref()?;
+    let attachment = attachment_name(&csi.volume_handle, &csi.driver, node);
+    Some((attachment, format!("kubernetes.io/csi/{}^{}", csi.driver, csi.volume_handle)))
+}
+
+/// The wish for a volume on a node, without its pods yet; `None` when it is none of a CSI driver.
+pub(super) fn wish(volume: &PersistentVolume, node: &str, claim: &ObjectKey) -> Option<Wish> {
+    let spec = volume.spec.as_ref()?;
+    let (attachment, _) = names(volume, node)?;
+    let modes = spec.access_modes.as_deref().unwrap_or_default();
+    Some(Wish {
+        attachment,
+        volume: volume.metadata.name.clone()?,
+        driver: spec.csi.as_ref()?.driver.clone(),
+        shared: modes.is_empty() || modes.iter().any(|mode| mode == "ReadWriteMany" || mode == "ReadOnlyMany"),
+        claim: claim.clone(),
+        pods: Vec::new(),
+    })
+}
+
+/// Whether volumes are attached to the node from here.
+pub(super) fn is_managed(node: &Node) -> bool {
+    node.metadata.annotations.as_ref().and_then(|all| all.get(MANAGED)).is_some_and(|value| value == "true")
+}
+
+/// Whether the pod may have its volumes mounted.
+pub(super) fn holds_volumes(pod: &Pod, now: Timestamp) -> bool {
+    !pods::is_finished(pod)
+        || ended_at(pod).is_some_and(|end| now.duration_since(end).unsigned_abs() < SETTLE && end <= now)
+}
+
+/// Whether a volume that nobody needs on the node any more, since `waited`, may be taken from it. `unique` is its name in the node's status.
+pub(super) fn may_detach(node: Option<&Node>, unique: &str, waited: Duration) -> bool {
+    // Nothing runs on a node that is gone.
+    let Some(node) = node else { return true };
+    let mut taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
+    if taints.any(|taint| taint.key == OUT_OF_SERVICE) {
+        return true;
+    }
+    let status = node.status.as_ref();
+    let in_use = status.iter().flat_map(|status| status.volumes_in_use.iter().flatten()).any(|name| name == unique);
+    let mut conditions = status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let ready = conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True");
+    !in_use || (!ready && waited >= FORCE)
+}
+
+/// What the node's status says is attached: those of the `known` ones, by their volumes' names there, that are there to stay.
+pub(super) fn attached<'a>(known: impl Iterator<Item = (String, &'a VolumeAttachment)>) -> Vec<AttachedVolume> {
+    let there = known.filter(|(_, attachment)| {
+        attachment.metadata.deletion_timestamp.is_none() && attachment.status.as_ref().is_some_and(|s| s.attached)
+    });
+    let mut all: Vec<_> = there.map(|(name, _)| AttachedVolume { name, device_path: String::new() }).collect();
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    all
+}
+
+/// Why a volume cannot come to a second node, for its pods there; `others` are those that have it.
+pub(super) fn taken(volume: &str, others: &[String]) -> String {
+    if others.is_empty() {
+        return format!(
+            "Multi-Attach error for volume {volume:?} Volume is already exclusively attached to one node and can't be attached to another"
+        );
+    }
+    format!("Multi-Attach error for volume {volume:?} Volume is already used by pod(s) {}", others.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn volume(modes: Value) -> PersistentVolume {
+        let csi = json!({"driver": "d", "volumeHandle": "h"});
+        serde_json::from_value(json!({"metadata": {"name": "pv"}, "spec": {"accessModes": modes, "csi": csi}}))
+            .expect("a volume")
+    }
+
+    fn node(ready: &str, taints: Value, in_use: Value) -> Node {
+        let status = json!({"conditions": [{"type": "Ready", "status": ready}], "volumesInUse": in_use});
+        serde_json::from_value(json!({"metadata": {"name": "n"}, "spec": {"taints": taints}, "status": status}))
+            .expect("a node")
+    }
+
+    #[test]
+    fn an_attachment_has_the_name_that_the_node_looks_for() {
+        let claim = ObjectKey::new("ns", "c");
+        let wish = wish(&volume(json!(["ReadWriteOnce"])), "n", &claim).expect("of a driver");
+        assert_eq!(wish.attachment, "csi-9072ed11cc1acb5fa433a877ff339b6311d013f33bddd1d0092711a8ace5b16d");
+        let in_status = names(&volume(json!([])), "n").map(|(_, unique)| unique);
+        assert_eq!(in_status.as_deref(), Some("kubernetes.io/csi/d^h"));
+        assert_eq!((wish.shared, wish.volume.as_str(), wish.driver.as_str()), (false, "pv", "d"));
+        for modes in [json!(["ReadOnlyMany"]), json!(["ReadWriteOnce", "ReadWriteMany"]), json!([])] {
+            assert!(super::wish(&volume(modes), "n", &claim).is_some_and(|wish| wish.shared));
+        }
+        assert!(names(&PersistentVolume::default(), "n").is_none());
+    }
+
+    #[test]
+    fn a_volume_leaves_a_node_that_has_let_it_go_or_is_lost() {
+        let used = json!(["kubernetes.io/csi/d^h"]);
+        let may = |node: &Node, waited| may_detach(Some(node), "kubernetes.io/csi/d^h", Duration::from_secs(waited));
+        let gone = json!([{"key": OUT_OF_SERVICE, "effect": "NoExecute"}]);
+        for (node, waited, want) in [
+            (node("True", json!([]), json!([])), 0, true),
+            (node("True", json!([]), json!(["kubernetes.io/csi/d^other"])), 0, true),
+            (node("True", json!([]), used.clone()), 9999, false),
+            (node("Unknown", json!([]), used.clone()), 359, false),
+            (node("Unknown", json!([]), used.clone()), 360, true),
+            (node("True", gone, used), 0, true),
+        ] {
+            assert_eq!(may(&node, waited), want, "{waited} {node:?}");
+        }
+        assert!(may_detach(None, "kubernetes.io/csi/d^h", Duration::ZERO));
+    }
+
+    #[test]
+    fn a_pod_that_has_just_ended_still_holds_its_volumes() {
+        let now: Timestamp = "2026-01-01T00:01:00Z".parse().expect("a time");
+        let pod = |phase: &str, end: &str| -> Pod {
+            let container = json!({"name": "c", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+                "state": {"terminated": {"exitCode": 0, "finishedAt": format!("2026-01-01T00:{end}Z")}}});
+            let meta = json!({"name": "p", "creationTimestamp": "2026-01-01T00:00:00Z"});
+            let status = json!({"phase": phase, "containerStatuses": [container]});
+            serde_json::from_value(json!({"metadata": meta, "status": status})).expect("a pod")
+        };
+        assert!(holds_volumes(&pod("Running", "00:00"), now));
+        assert!(holds_volumes(&pod("Succeeded", "00:41"), now));
+        assert!(!holds_volumes(&pod("Succeeded", "00:40"), now));
+        assert!(!holds_volumes(&pod("Failed", "00:01"), now));
+    }
+
+    #[test]
+    fn a_node_is_told_of_what_is_attached_to_stay() {
+        let attachment = |status: Value, leaves: bool| -> VolumeAttachment {
+            let at = leaves.then_some("2026-01-01T00:00:00Z");
+            let spec = json!({"attacher": "d", "nodeName": "n", "source": {"persistentVolumeName": "pv"}});
+            serde_json::from_value(
+                json!({"metadata": {"name": "a", "deletionTimestamp": at}, "spec": spec, "status": status}),
+            )
+            .expect("an attachment")
+        };
+        let all = [
+            ("b", attachment(json!({"attached": true}), false)),
+            ("a", attachment(json!({"attached": true}), false)),
+            ("c", attachment(json!({"attached": false}), false)),
+            ("d", attachment(json!({"attached": true}), true)),
+            ("e", attachment(json!(null), false)),
+        ];
+        let told = attached(all.iter().map(|(name, attachment)| ((*name).to_owned(), attachment)));
+        assert_eq!(told.iter().map(|v| v.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+    }
+
+    #[test]
+    fn who_waits_for_a_volume_is_told_who_has_it() {
+        assert!(taken("pv", &[]).ends_with("exclusively attached to one node and can't be attached to another"));
+        let by = taken("pv", &["a".to_owned(), "b".to_owned()]);
+        assert_eq!(by, "Multi-Attach error for volume \"pv\" Volume is already used by pod(s) a, b");
+    }
+}

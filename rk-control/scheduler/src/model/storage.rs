@@ -1,0 +1,343 @@
+//! All claims, volumes and classes: which node a pod's claims allow, and which volumes they get there.
+
+use std::collections::{HashMap, HashSet};
+
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
+use k8s_openapi::api::storage::v1::{CSINode, StorageClass};
+use rk_client::ObjectKey;
+
+use super::capacity::Capacities;
+use super::node::NodeInfo;
+use super::pod::PodInfo;
+use super::volume::{Claim, Class, Volume, VolumeProblem};
+
+const UNREACHED: &str = "node(s) didn't match PersistentVolume's node affinity";
+const GONE: &str = "node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)";
+const NOTHING_TO_BIND: &str = "node(s) didn't find available persistent volumes to bind";
+const NO_SPACE: &str = "node(s) did not have enough free storage";
+
+/// What a claim that waited for its first consumer gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Choice {
+    pub(crate) claim: ObjectKey,
+    /// A volume that is there; `None` when its provisioner makes one.
+    pub(crate) volume: Option<String>,
+}
+
+/// A choice whose binding is under way.
+#[derive(Debug)]
+struct Promise {
+    pod: ObjectKey,
+    node: String,
+    volume: Option<String>,
+}
+
+/// What the scheduler remembers of volumes.
+#[derive(Debug, Default)]
+pub(crate) struct Storage {
+    claims: HashMap<ObjectKey, Claim>,
+    volumes: HashMap<String, Volume>,
+    classes: HashMap<String, Class>,
+    /// How many volumes of a driver a node takes, by node and driver.
+    limits: HashMap<String, HashMap<String, usize>>,
+    promises: HashMap<ObjectKey, Promise>,
+    /// Space for volumes that are still to be made.
+    pub(super) capacities: Capacities,
+}
+
+fn keys(pod: &PodInfo) -> impl Iterator<Item = ObjectKey> {
+    let mut seen = HashSet::new();
+    let names = pod.claims.iter().filter(move |name| seen.insert(name.as_str()));
+    names.map(move |name| ObjectKey::new(&pod.key.namespace, name))
+}
+
+impl Storage {
+    pub(crate) fn set_claim(&mut self, claim: &PersistentVolumeClaim) {
+        let (key, claim) = (ObjectKey::of(claim), Claim::new(claim));
+        if claim.volume.is_some() {
+            self.promises.remove(&key);
+        }
+        self.claims.insert(key, claim);
+    }
+
+    pub(crate) fn remove_claim(&mut self, key: &ObjectKey) {
+        self.claims.remove(key);
+    }
+
+    pub(crate) fn set_volume(&mut self, volume: &PersistentVolume) {
+        self.volumes.insert(volume.metadata.name.clone().unwrap_or_default(), Volume::new(volume));
+    }
+
+    pub(crate) fn remove_volume(&mut self, name: &str) {
+        self.volumes.remove(name);
+    }
+
+    pub(crate) fn set_class(&mut self, class: &StorageClass) {
+        self.classes.insert(class.metadata.name.clone().unwrap_or_default(), Class::new(class));
+    }
+
+    pub(crate) fn remove_class(&mut self, name: &str) {
+        self.classes.remove(name);
+    }
+
+    /// Takes over what the drivers of a node say of how much it takes.
+    pub(crate) fn set_limits(&mut self, node: &CSINode) {
+        let of_driver = node.spec.drivers.iter().filter_map(|driver| {
+            let count = driver.allocatable.as_ref()?.count?;
+            Some((driver.name.clone(), usize::try_from(count).ok()?))
+        });
+        self.limits.insert(node.metadata.name.clone().unwrap_or_default(), of_driver.collect());
+    }
+
+    pub(crate) fn remove_limits(&mut self, node: &str) {
+        self.limits.remove(node);
+    }
+
+    /// Counts choices for a pod as made until its claims are bound or [`release`](Self::release) takes them back.
+    pub(crate) fn promise(&mut self, pod: &ObjectKey, node: &str, choices: &[Choice]) {
+        for Choice { claim, volume } in choices {
+            let promise = Promise { pod: pod.clone(), node: node.to_owned(), volume: volume.clone() };
+            self.promises.insert(claim.clone(), promise);
+        }
+    }
+
+    /// Takes back what was promised to a pod.
+    pub(crate) fn release(&mut self, pod: &ObjectKey) {
+        self.promises.retain(|_, promise| promise.pod != *pod);
+    }
+
+    /// What keeps the pod's volumes from being anywhere.
+    pub(crate) fn problem(&self, pod: &PodInfo) -> Option<VolumeProblem> {
+        pod.claims.iter().find_map(|name| {
+            let Some(claim) = self.claims.get(&ObjectKey::new(&pod.key.namespace, name)) else {
+                return Some(VolumeProblem::Missing(name.clone()));
+            };
+            if claim.deleting {
+                return Some(VolumeProblem::Deleting(name.clone()));
+            }
+            let late = !claim.named && self.classes.get(&claim.class).is_some_and(|class| class.late);
+            (claim.volume.is_none() && !late).then_some(VolumeProblem::Unbound)
+        })
+    }
+
+    /// What the pod's waiting claims would get on the node, or why it cannot run there.
+    pub(crate) fn choose(&self, pod: &PodInfo, node: &NodeInfo) -> Result<Vec<Choice>, &'static str> {
+        let mut waiting: Vec<(ObjectKey, &Claim)> = Vec::new();
+        for key in keys(pod) {
+            let Some(claim) = self.claims.get(&key) else { continue };
+            match claim.volume.as_ref().map(|name| self.volumes.get(name)) {
+                None => waiting.push((key, claim)),
+                Some(None) => return Err(GONE),
+                Some(Some(volume)) if !volume.is_reached_from(node) => return Err(UNREACHED),
+                Some(Some(_)) => {}
+            }
+        }
+        // The least first, so that it does not take what only the larger ones could use.
+        waiting.sort_by_key(|(_, claim)| claim.size);
+        let mut choices = Vec::new();
+        for (key, claim) in waiting {
+            choices.extend(self.choose_one(key, claim, node, &choices)?);
+        }
+        Ok(choices)
+    }
+
+    fn choose_one(
+        &self,
+        key: ObjectKey,
+        claim: &Claim,
+        node: &NodeInfo,
+        chosen: &[Choice],
+    ) -> Result<Option<Choice>, &'static str> {
+        if let Some(promise) = self.promises.get(&key) {
+            return if promise.node == node.name { Ok(None) } else { Err(NOTHING_TO_BIND) };
+        }
+        if claim.selected_node.as_ref().is_some_and(|selected| *selected != node.name) {
+            return Err(NOTHING_TO_BIND);
+        }
+        let found = match claim.selected_node {
+            Some(_) => None,
+            None => self.find(&key, claim, node, chosen),
+        };
+        if found.is_some() {
+            return Ok(Some(Choice { claim: key, volume: found }));
+        }
+        let Some(class) = self.classes.get(&claim.class).filter(|class| class.provisions_on(node)) else {
+            return Err(NOTHING_TO_BIND);
+        };
+        if !self.capacities.suffice(&class.provisioner, &claim.class, claim.size, node) {
+            return Err(NO_SPACE);
+        }
+        Ok(Some(Choice { claim: key, volume: None }))
+    }
+
+    /// The volume for a claim on a node: the one promised to it, else the smallest free one.
+    fn find(&self, key: &ObjectKey, claim: &Claim, node: &NodeInfo, chosen: &[Choice]) -> Option<String> {
+        let taken = |name: &String| {
+            chosen.iter().any(|choice| choice.volume.as_ref() == Some(name))
+                || self.promises.values().any(|promise| promise.volume.as_ref() == Some(name))
+        };
+        let usable = self
+            .volumes
+            .iter()
+            .filter(|(name, volume)| volume.suits(key, claim) && volume.is_reached_from(node) && !taken(name));
+        let best = usable.min_by_key(|&(name, volume)| (!volume.is_promised(), volume.size, name.as_str()));
+        best.map(|(name, _)| name.clone())
+    }
+
+    /// The pod's claims that only one pod may use.
+    pub(crate) fn exclusive<'a>(&self, pod: &'a PodInfo) -> Vec<&'a str> {
+        let one_pod = |name: &&String| {
+            self.claims.get(&ObjectKey::new(&pod.key.namespace, name.as_str())).is_some_and(|claim| claim.exclusive)
+        };
+        pod.claims.iter().filter(one_pod).map(String::as_str).collect()
+    }
+
+    /// Whether the drivers of the node take the pod's volumes besides those that are there.
+    pub(crate) fn within_limits(&self, pod: &PodInfo, node: &NodeInfo) -> bool {
+        let Some(limits) = self.limits.get(&node.name).filter(|_| !pod.claims.is_empty()) else { return true };
+        let wanted: HashSet<(String, String)> = self.used_by(pod).collect();
+        let there: HashSet<(String, String)> = node.pods.values().flat_map(|other| self.used_by(other)).collect();
+        limits.iter().all(|(driver, limit)| {
+            let of_driver = |(own, _): &&(String, String)| own == driver;
+            let new = wanted.difference(&there).filter(of_driver).count();
+            new == 0 || there.iter().filter(of_driver).count() + new <= *limit
+        })
+    }
+
+    /// Drivers and names of a pod's volumes; one that is still to be made goes by its claim.
+    fn used_by(&self, pod: &PodInfo) -> impl Iterator<Item = (String, String)> {
+        keys(pod).filter_map(move |key| {
+            let claim = self.claims.get(&key)?;
+            match &claim.volume {
+                Some(name) => self.volumes.get(name)?.handle.clone(),
+                None => Some((self.classes.get(&claim.class)?.provisioner.clone(), key.to_string())),
+            }
+        })
+    }
+
+    /// Whether all of the pod's claims are bound.
+    pub(crate) fn all_bound(&self, pod: &PodInfo) -> bool {
+        keys(pod).all(|key| self.claims.get(&key).is_some_and(|claim| claim.volume.is_some()))
+    }
+
+    /// Whether a claim of a pod whose binding is under way will not be bound any more: it is gone, or its provisioner wants another node.
+    pub(crate) fn is_given_up(&self, pod: &PodInfo) -> bool {
+        keys(pod).any(|key| {
+            let Some(claim) = self.claims.get(&key) else { return true };
+            let waits = match self.promises.get(&key) {
+                Some(promise) => promise.volume.is_some() || promise.pod != pod.key,
+                None => false,
+            };
+            claim.volume.is_none() && claim.selected_node.is_none() && !waits
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn pod(name: &str, claims: &[&str]) -> PodInfo {
+        let volume = |claim: &&str| json!({"name": claim, "persistentVolumeClaim": {"claimName": claim}});
+        let volumes: Vec<Value> = claims.iter().map(volume).collect();
+        let pod = json!({"metadata": {"name": name, "namespace": "n"}, "spec": {"containers": [], "volumes": volumes}});
+        PodInfo::new(&serde_json::from_value(pod).expect("a pod")).expect("a pod to schedule")
+    }
+
+    fn node(name: &str) -> NodeInfo {
+        let labels = [("zone".to_owned(), name.to_owned())].into();
+        NodeInfo { name: name.to_owned(), labels, ..NodeInfo::default() }
+    }
+
+    fn add_claim(storage: &mut Storage, name: &str, class: &str, size: &str, selected: Option<&str>) {
+        let annotations = json!({"volume.kubernetes.io/selected-node": selected});
+        let annotations = if selected.is_some() { annotations } else { json!({}) };
+        let spec = json!({"storageClassName": class, "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": size}}});
+        let claim = json!({"metadata": {"name": name, "namespace": "n", "uid": name, "annotations": annotations}, "spec": spec});
+        storage.set_claim(&serde_json::from_value(claim).expect("a claim"));
+    }
+
+    fn add_volume(storage: &mut Storage, name: &str, size: &str, zone: &str) {
+        let reach = json!({"required": {"nodeSelectorTerms": [{"matchExpressions": [{"key": "zone", "operator": "In", "values": [zone]}]}]}});
+        let spec = json!({"storageClassName": "local", "capacity": {"storage": size}, "accessModes": ["ReadWriteOnce"],
+            "nodeAffinity": reach});
+        let volume = json!({"metadata": {"name": name}, "spec": spec, "status": {"phase": "Available"}});
+        storage.set_volume(&serde_json::from_value(volume).expect("a volume"));
+    }
+
+    fn add_class(storage: &mut Storage, name: &str, provisioner: &str, zones: Value) {
+        let topologies = json!([{"matchLabelExpressions": [{"key": "zone", "values": zones}]}]);
+        let class = json!({"metadata": {"name": name}, "provisioner": provisioner, "volumeBindingMode": "WaitForFirstConsumer",
+            "allowedTopologies": if zones == json!([]) { json!([]) } else { topologies }});
+        storage.set_class(&serde_json::from_value(class).expect("a class"));
+    }
+
+    fn given(storage: &Storage, pod: &PodInfo, on: &str) -> Result<Vec<Option<String>>, &'static str> {
+        storage.choose(pod, &node(on)).map(|all| all.into_iter().map(|choice| choice.volume).collect())
+    }
+
+    #[test]
+    fn claims_that_wait_get_volumes_that_their_node_reaches_and_no_two_the_same() {
+        let mut storage = Storage::default();
+        add_class(&mut storage, "local", "kubernetes.io/no-provisioner", json!([]));
+        for (name, size, zone) in [("a-big", "9Gi", "a"), ("a-small", "1Gi", "a"), ("b-big", "9Gi", "b")] {
+            add_volume(&mut storage, name, size, zone);
+        }
+        add_claim(&mut storage, "large", "local", "5Gi", None);
+        add_claim(&mut storage, "little", "local", "1Gi", None);
+        let both = pod("p", &["large", "little"]);
+        let some = |name: &str| Some(name.to_owned());
+        assert_eq!(storage.problem(&both), None);
+        assert_eq!(given(&storage, &both, "a"), Ok(vec![some("a-small"), some("a-big")]));
+        assert_eq!(given(&storage, &both, "b"), Err(NOTHING_TO_BIND));
+        let (first, second) = (pod("first", &["little"]), pod("second", &["large"]));
+        let choices = storage.choose(&first, &node("b")).expect("there is one");
+        storage.promise(&first.key, "b", &choices);
+        assert_eq!(given(&storage, &second, "b"), Err(NOTHING_TO_BIND), "it is another's by now");
+        assert_eq!(given(&storage, &pod("third", &["little"]), "a"), Err(NOTHING_TO_BIND), "it is bound for b");
+        assert_eq!(given(&storage, &pod("third", &["little"]), "b"), Ok(vec![]));
+        storage.release(&first.key);
+        assert_eq!(given(&storage, &second, "b"), Ok(vec![some("b-big")]));
+    }
+
+    #[test]
+    fn volumes_are_made_where_their_class_and_an_earlier_choice_allow_it() {
+        let mut storage = Storage::default();
+        add_class(&mut storage, "fast", "csi.example", json!(["a", "c"]));
+        add_claim(&mut storage, "new", "fast", "1Gi", None);
+        add_claim(&mut storage, "begun", "fast", "1Gi", Some("c"));
+        let fresh = pod("p", &["new"]);
+        assert_eq!(given(&storage, &fresh, "a"), Ok(vec![None]));
+        assert_eq!(given(&storage, &fresh, "b"), Err(NOTHING_TO_BIND));
+        assert_eq!(given(&storage, &pod("q", &["begun"]), "a"), Err(NOTHING_TO_BIND));
+        assert_eq!(given(&storage, &pod("q", &["begun"]), "c"), Ok(vec![None]));
+        assert!(!storage.is_given_up(&pod("q", &["begun"])));
+        storage.promise(&fresh.key, "a", &storage.choose(&fresh, &node("a")).expect("it can be made"));
+        assert!(storage.is_given_up(&fresh), "nobody is asked to make it any more");
+        assert!(!storage.is_given_up(&pod("other", &["new"])), "who waits for another's choice goes on waiting");
+        assert!(storage.is_given_up(&pod("lost", &["gone"])));
+        storage.release(&fresh.key);
+        let driver = json!({"metadata": {"name": "csi.example"}, "spec": {"storageCapacity": true}});
+        storage.capacities.set_driver(&serde_json::from_value(driver).expect("a driver"));
+        assert_eq!(given(&storage, &fresh, "a"), Err(NO_SPACE));
+    }
+
+    #[test]
+    fn a_node_takes_as_many_volumes_of_a_driver_as_that_says() {
+        let mut storage = Storage::default();
+        add_class(&mut storage, "fast", "csi.example", json!([]));
+        ["one", "two"].into_iter().for_each(|name| add_claim(&mut storage, name, "fast", "1Gi", None));
+        let mut there = node("a");
+        there.add_pod(std::sync::Arc::new(pod("running", &["one"])));
+        assert!(storage.within_limits(&pod("p", &["two"]), &there), "nobody says how many");
+        let limits = json!({"metadata": {"name": "a"}, "spec": {"drivers": [
+            {"name": "csi.example", "nodeID": "a", "allocatable": {"count": 1}}, {"name": "other", "nodeID": "a"}]}});
+        storage.set_limits(&serde_json::from_value(limits).expect("a CSINode"));
+        assert!(!storage.within_limits(&pod("p", &["two"]), &there));
+        assert!(storage.within_limits(&pod("p", &["one"]), &there), "it is there already");
+        assert!(storage.within_limits(&pod("p", &[]), &there));
+        storage.remove_limits("a");
+        assert!(storage.within_limits(&pod("p", &["two"]), &there));
+    }
+}

@@ -1,0 +1,151 @@
+//! Volumes that come to nodes: attached where their pods are, and chosen for claims that wait for a consumer. The test plays the
+//! provisioner, the attacher and the part of the kubelets that mounts.
+
+use crate::cluster::rest::Rest;
+use crate::cluster::start;
+use serde_json::{Value, json};
+
+const VOLUMES: &str = "/api/v1/persistentvolumes";
+const ATTACHMENTS: &str = "/apis/storage.k8s.io/v1/volumeattachments";
+const CLASSES: &str = "/apis/storage.k8s.io/v1/storageclasses";
+
+fn volume(name: &str, class: &str, more: Value) -> Value {
+    let mut volume = json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": {
+        "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "storageClassName": class,
+        "persistentVolumeReclaimPolicy": "Retain"}});
+    for (key, value) in more.as_object().into_iter().flatten() {
+        volume["spec"][key] = value.clone();
+    }
+    volume
+}
+
+fn claim(name: &str, class: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name}, "spec": {
+        "accessModes": ["ReadWriteOnce"], "storageClassName": class, "resources": {"requests": {"storage": "1Gi"}}}})
+}
+
+/// A pod with one claim, on a node or wherever it fits.
+fn pod(name: &str, claim: &str, node: Option<&str>) -> Value {
+    let volumes = json!([{"name": "v", "persistentVolumeClaim": {"claimName": claim}}]);
+    let mounts = json!([{"name": "v", "mountPath": "/v"}]);
+    let mut pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {"volumes": volumes,
+        "containers": [{"name": "c", "image": "example.com/i:1", "volumeMounts": mounts}]}});
+    if let Some(node) = node {
+        pod["spec"]["nodeName"] = json!(node);
+    }
+    pod
+}
+
+/// The attachments to a node in a list of all.
+fn on<'a>(list: &'a Value, node: &str) -> Vec<&'a Value> {
+    let all = list["items"].as_array().into_iter().flatten();
+    all.filter(|own| own["spec"]["nodeName"] == node).collect()
+}
+
+async fn tells(rest: &Rest, pod: &str, reason: &str, word: &str) {
+    rest.until("events", |list| {
+        let mut all = list["items"].as_array().into_iter().flatten();
+        all.any(|own| {
+            let message = own["message"].as_str().unwrap_or_default();
+            own["involvedObject"]["name"] == pod && own["reason"] == reason && message.contains(word)
+        })
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn volumes_are_attached_where_their_pods_are_and_detached_once_let_go() {
+    let (plane, _nodes) = start(&["n1", "n2"]).await;
+    let rest = Rest::new(plane.client().await, "attach").await;
+    let managed =
+        json!({"metadata": {"annotations": {"volumes.kubernetes.io/controller-managed-attach-detach": "true"}}});
+    for node in ["n1", "n2"] {
+        rest.patch(&format!("/api/v1/nodes/{node}"), &managed).await;
+    }
+    // Not under the name that is looked for: somebody else's.
+    let foreign = json!({"apiVersion": "storage.k8s.io/v1", "kind": "VolumeAttachment", "metadata": {"name": "foreign"}, "spec": {
+        "attacher": "csi.example.com", "nodeName": "n1", "source": {"persistentVolumeName": "pv"}}});
+    let source = json!({"csi": {"driver": "csi.example.com", "volumeHandle": "h"}});
+    rest.create(VOLUMES, &volume("pv", "none", source)).await;
+    rest.create("persistentvolumeclaims", &claim("data", "none")).await;
+    rest.until("persistentvolumeclaims/data", |own| own["status"]["phase"] == "Bound").await;
+    rest.create("pods", &pod("p", "data", Some("n1"))).await;
+    let seen = rest.until(ATTACHMENTS, |list| on(list, "n1").len() == 1).await;
+    let own = on(&seen, "n1")[0].clone();
+    assert_eq!(own["spec"]["attacher"], "csi.example.com");
+    assert_eq!(own["spec"]["source"], json!({"persistentVolumeName": "pv"}));
+    let name = own["metadata"]["name"].as_str().expect("a name");
+    assert!(name.starts_with("csi-") && name.len() == 68, "{name}");
+
+    let place = format!("{ATTACHMENTS}/{name}");
+    let failed = json!({"status": {"attached": false, "attachError": {"message": "the rack is full"}}});
+    rest.patch(&format!("{place}/status"), &failed).await;
+    tells(&rest, "p", "FailedAttachVolume", "AttachVolume.Attach failed for volume \"pv\" : the rack is full").await;
+    rest.patch(&format!("{place}/status"), &json!({"status": {"attached": true, "attachError": null}})).await;
+    let unique = "kubernetes.io/csi/csi.example.com^h";
+    let there = json!([{"name": unique, "devicePath": ""}]);
+    rest.until("/api/v1/nodes/n1", |node| node["status"]["volumesAttached"] == there).await;
+    tells(&rest, "p", "SuccessfulAttachVolume", "AttachVolume.Attach succeeded for volume \"pv\"").await;
+    rest.patch("/api/v1/nodes/n1/status", &json!({"status": {"volumesInUse": [unique]}})).await;
+
+    rest.create("pods", &pod("q", "data", Some("n2"))).await;
+    tells(&rest, "q", "FailedAttachVolume", "Volume is already used by pod(s) p").await;
+    rest.delete("pods/p", &Value::Null).await;
+    rest.until("pods/p", Value::is_null).await;
+    let seen = rest.get(&place).await;
+    assert!(seen["metadata"]["deletionTimestamp"].is_null(), "its node has it mounted: {seen}");
+    assert!(on(&rest.get(ATTACHMENTS).await, "n2").is_empty());
+    rest.patch("/api/v1/nodes/n1/status", &json!({"status": {"volumesInUse": []}})).await;
+    rest.until(&place, Value::is_null).await;
+    rest.until(ATTACHMENTS, |list| on(list, "n2").len() == 1).await;
+    rest.until("/api/v1/nodes/n1", |node| {
+        node["status"]["volumesAttached"].as_array().is_none_or(|all| all.is_empty())
+    })
+    .await;
+
+    rest.create(ATTACHMENTS, &foreign).await;
+    rest.delete("pods/q", &Value::Null).await;
+    rest.until(ATTACHMENTS, |list| on(list, "n2").is_empty()).await;
+    assert_eq!(on(&rest.get(ATTACHMENTS).await, "n1").len(), 1, "what others made stays");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_that_waits_gets_what_its_pods_node_reaches() {
+    let (plane, _nodes) = start(&["n1", "n2"]).await;
+    let rest = Rest::new(plane.client().await, "late").await;
+    let class = |name: &str, provisioner: &str| {
+        json!({"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": name},
+            "provisioner": provisioner, "volumeBindingMode": "WaitForFirstConsumer"})
+    };
+    rest.create(CLASSES, &class("local", "kubernetes.io/no-provisioner")).await;
+    rest.create(CLASSES, &class("made", "csi.example.com")).await;
+    let reach = json!({"required": {"nodeSelectorTerms": [{"matchExpressions": [
+        {"key": "kubernetes.io/hostname", "operator": "In", "values": ["n2"]}]}]}});
+    rest.create(VOLUMES, &volume("on-n2", "local", json!({"local": {"path": "/data"}, "nodeAffinity": reach}))).await;
+    rest.create("persistentvolumeclaims", &claim("there", "local")).await;
+    rest.until("persistentvolumeclaims/there", |own| own["status"]["phase"] == "Pending").await;
+    rest.create("pods", &pod("p", "there", None)).await;
+    let seen = rest.until("pods/p", |pod| pod["spec"]["nodeName"].is_string()).await;
+    assert_eq!(seen["spec"]["nodeName"], "n2");
+    let seen = rest.until("persistentvolumeclaims/there", |own| own["status"]["phase"] == "Bound").await;
+    assert_eq!(seen["spec"]["volumeName"], "on-n2");
+
+    // One that is made: its provisioner is told of the node, and may want another.
+    let note = "volume.kubernetes.io/selected-node";
+    let selected = |own: &Value| own["metadata"]["annotations"][note].as_str().map(str::to_owned);
+    rest.create("persistentvolumeclaims", &claim("new", "made")).await;
+    rest.create("pods", &pod("q", "new", None)).await;
+    let seen = rest.until("persistentvolumeclaims/new", |own| selected(own).is_some()).await;
+    assert!(rest.get("pods/q").await["spec"]["nodeName"].is_null(), "it waits for its volume");
+    let elsewhere = if selected(&seen).as_deref() == Some("n1") { "n2" } else { "n1" };
+    let full = selected(&seen).expect("a node");
+    rest.patch(&format!("/api/v1/nodes/{full}"), &json!({"spec": {"unschedulable": true}})).await;
+    rest.patch("persistentvolumeclaims/new", &json!({"metadata": {"annotations": {note: null}}})).await;
+    rest.until("persistentvolumeclaims/new", |own| selected(own).as_deref() == Some(elsewhere)).await;
+    let seen = rest.get("persistentvolumeclaims/new").await;
+    let mut made = volume("made", "made", json!({"csi": {"driver": "csi.example.com", "volumeHandle": "h"}}));
+    made["spec"]["claimRef"] = json!({"kind": "PersistentVolumeClaim", "apiVersion": "v1", "name": "new",
+        "namespace": "late", "uid": seen["metadata"]["uid"]});
+    rest.create(VOLUMES, &made).await;
+    rest.until("pods/q", |pod| pod["spec"]["nodeName"] == elsewhere).await;
+}

@@ -1,0 +1,95 @@
+//! How the containers of a pod use its volumes. Values only.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::core::v1::{Pod, VolumeDevice, VolumeMount};
+
+use crate::pod::spec;
+
+/// Names of volumes that containers of a pod see, of whatever kind those are.
+#[derive(Debug, Default)]
+pub struct Usage<'a> {
+    trees: BTreeSet<&'a str>,
+    devices: BTreeSet<&'a str>,
+}
+
+impl<'a> Usage<'a> {
+    /// Of all containers of the pod.
+    pub fn of(pod: &'a Pod) -> Self {
+        let mut usage = Self::default();
+        for container in spec::init_containers(pod).iter().chain(spec::app_containers(pod)) {
+            usage.add(container.volume_mounts.as_deref(), container.volume_devices.as_deref());
+        }
+        for container in spec::ephemeral_containers(pod) {
+            usage.add(container.volume_mounts.as_deref(), container.volume_devices.as_deref());
+        }
+        usage
+    }
+
+    fn add(&mut self, mounts: Option<&'a [VolumeMount]>, devices: Option<&'a [VolumeDevice]>) {
+        self.trees.extend(mounts.unwrap_or_default().iter().map(|mount| mount.name.as_str()));
+        self.devices.extend(devices.unwrap_or_default().iter().map(|device| device.name.as_str()));
+    }
+
+    /// Whether any container sees the volume: none else is brought to the pod, as upstream has it.
+    pub fn has(&self, volume: &str) -> bool {
+        self.trees.contains(volume) || self.devices.contains(volume)
+    }
+
+    /// Whether a volume of this mode can be seen as the containers want it.
+    pub fn suits(&self, volume: &str, mode: Option<&str>) -> Result<(), String> {
+        let mode = mode.unwrap_or("Filesystem");
+        let wrong = |place: &str| Err(format!("volume {volume} has volumeMode {mode}, but is specified in {place}"));
+        match mode {
+            "Block" if self.trees.contains(volume) => wrong("volumeMounts"),
+            "Filesystem" if self.devices.contains(volume) => wrong("volumeDevices"),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::volumes::Volumes;
+    use serde_json::json;
+
+    #[test]
+    fn volumes_are_used_as_containers_say_and_no_other_way() {
+        let tree = |name: &str| json!([{"name": name, "mountPath": "/v"}]);
+        let pod: Pod = serde_json::from_value(json!({"spec": {
+            "initContainers": [{"name": "i", "volumeMounts": tree("first")}],
+            "containers": [{"name": "c", "volumeDevices": [{"name": "raw", "devicePath": "/dev/v"}]}],
+            "ephemeralContainers": [{"name": "e", "volumeMounts": tree("last")}]}}))
+        .unwrap();
+        let usage = Usage::of(&pod);
+        assert_eq!(["first", "raw", "last", "idle"].map(|name| usage.has(name)), [true, true, true, false]);
+        let block = Some("Block");
+        for (name, mode, want) in [
+            ("first", None, Ok(())),
+            ("raw", block, Ok(())),
+            ("first", block, Err("volume first has volumeMode Block, but is specified in volumeMounts".to_owned())),
+            ("raw", None, Err("volume raw has volumeMode Filesystem, but is specified in volumeDevices".to_owned())),
+        ] {
+            assert_eq!(usage.suits(name, mode), want, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_a_later_container_sees_is_brought_then() {
+        let container =
+            |name: &str, volume: &str| json!({"name": name, "volumeMounts": [{"name": volume, "mountPath": "/v"}]});
+        let mut pod: Pod = serde_json::from_value(json!({"spec": {
+            "containers": [container("c", "first")], "volumes": [{"name": "first"}, {"name": "second"}]}}))
+        .unwrap();
+        let mut volumes = Volumes::default();
+        assert!(!volumes.serve(&pod));
+        volumes.paths.insert("first".into(), "/first".into());
+        assert!(volumes.serve(&pod), "nobody sees the other one");
+        let late = serde_json::from_value(json!([container("e", "second")])).unwrap();
+        pod.spec.as_mut().unwrap().ephemeral_containers = Some(late);
+        assert!(!volumes.serve(&pod));
+        volumes.devices.insert("second".into(), "/dev/second".into());
+        assert!(volumes.serve(&pod));
+    }
+}
