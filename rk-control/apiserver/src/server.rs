@@ -295,6 +295,7 @@ impl ApiServer {
         });
         storage.set_progress(start);
         tokio::spawn(storage::run_dispatcher(storage, start, shutdown));
+        core.health.finish(Hook::Caches);
         Ok(Self { core, tls, identities, certificates, limits: Limits::default(), keeping: Arc::default() })
     }
 
@@ -314,6 +315,7 @@ impl ApiServer {
             tokio::spawn(custom::run(Arc::clone(&self.core)));
             tokio::spawn(aggregation::run(Arc::clone(&self.core)));
             tokio::spawn(admission::run_policies(Arc::clone(&self.core)));
+            self.core.health.finish(Hook::Admission);
             tokio::spawn(flow::run(Arc::clone(&self.core)));
             self.core.health.finish(Hook::CustomKindsKeeper);
         }
