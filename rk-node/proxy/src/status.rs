@@ -57,25 +57,30 @@ impl Pace {
 /// Serves both ports for as long as the answer lives.
 pub(crate) fn start(pace: watch::Receiver<Pace>) -> JoinSet<()> {
     let mut servers = JoinSet::new();
-    servers.spawn(async move {
-        loop {
-            let pace = pace.clone();
-            let answer = move |path: &str| health(path, &pace.borrow(), Instant::now(), Timestamp::now());
-            again(HEALTH_PORT, async { serve(everywhere(HEALTH_PORT).await?, answer).await }).await;
-        }
-    });
-    servers.spawn(async {
-        loop {
-            again(MODE_PORT, async { serve(TcpListener::bind((Ipv4Addr::LOCALHOST, MODE_PORT)).await?, mode).await })
-                .await;
-        }
-    });
+    servers.spawn(tell_health(pace));
+    servers.spawn(tell_mode());
     servers
 }
 
-/// Waits for the end of a server, which is none that anybody wants.
-async fn again(port: u16, server: impl Future<Output = std::io::Result<()>>) {
-    if let Err(error) = server.await {
+async fn tell_health(pace: watch::Receiver<Pace>) {
+    loop {
+        let pace = pace.clone();
+        let answer = move |path: &str| health(path, &pace.borrow(), Instant::now(), Timestamp::now());
+        let server = async { serve(everywhere(HEALTH_PORT).await?, answer).await };
+        rest(HEALTH_PORT, server.await).await;
+    }
+}
+
+async fn tell_mode() {
+    loop {
+        let server = async { serve(TcpListener::bind((Ipv4Addr::LOCALHOST, MODE_PORT)).await?, mode).await };
+        rest(MODE_PORT, server.await).await;
+    }
+}
+
+/// Says why a server ended, which nobody wants, and pauses.
+async fn rest(port: u16, ended: std::io::Result<()>) {
+    if let Err(error) = ended {
         tracing::warn!(port, %error, "the proxy cannot tell of itself; trying again");
     }
     tokio::time::sleep(RETRY).await;
