@@ -115,6 +115,11 @@ pub async fn serve(
         ["version"] => indented(&version::document()),
         ["healthz" | "livez" | "readyz", ..] => Ok(core.health.serve(core, path, query).await.unwrap_or_else(no_page)),
         ["metrics"] => Ok(metrics(core).await),
+        ["metrics", "slis"] => {
+            let mut text = String::new();
+            core.health.render(&mut text);
+            Ok(text_response(StatusCode::OK, text))
+        }
         ["statusz"] => zpages::statusz(core, headers, query),
         ["flagz"] => zpages::flagz(core, headers, query),
         ["openapi", "v3"] => {
