@@ -5,7 +5,7 @@ use std::fs;
 use std::io::ErrorKind;
 
 /// Setting and value. What Kubernetes expects of a node first, then limits for many pods, then hardening.
-const TABLE: [(&str, &str); 50] = [
+const TABLE: [(&str, &str); 52] = [
     ("net/ipv4/ip_forward", "1"),
     ("net/ipv6/conf/all/forwarding", "1"),
     ("net/bridge/bridge-nf-call-iptables", "1"),
@@ -23,6 +23,9 @@ const TABLE: [(&str, &str); 50] = [
     ("net/ipv6/neigh/default/gc_thresh3", "8192"),
     ("net/core/somaxconn", "4096"),
     ("net/core/default_qdisc", "fq_codel"),
+    // As upstream's proxy sets them: half-closed connections through NAT are kept for an hour, idle ones for a day.
+    ("net/netfilter/nf_conntrack_tcp_timeout_close_wait", "3600"),
+    ("net/netfilter/nf_conntrack_tcp_timeout_established", "86400"),
     // Tunnels built into the kernel must not show up in every pod.
     ("net/core/fb_tunnels_only_for_init_net", "2"),
     // As the kubelet of upstream demands with protectKernelDefaults.

@@ -85,11 +85,12 @@ async fn node(
     if options.control_plane {
         tasks.spawn(role::keep(client.clone(), options.node_name.clone()));
     }
-    tasks.spawn(network::route(client.clone(), options.node_name.clone()));
+    let (places, place) = watch::channel(settings::place(&config));
+    tasks.spawn(network::route(client.clone(), options.node_name.clone(), places));
     tasks.spawn(again("proxy", {
         let client = client.clone();
         move || {
-            let run = rk_proxy::run(client.clone(), proxy.clone());
+            let run = rk_proxy::run(client.clone(), proxy.clone(), place.clone());
             async move { run.await.map_err(anyhow::Error::from) }
         }
     }));

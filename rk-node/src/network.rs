@@ -1,4 +1,4 @@
-//! The pod network of this node: its CNI configuration, and the routes to other nodes' pods.
+//! The pod network of this node: its CNI configuration, the routes to other nodes' pods, and what the proxy goes by of its Node.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Node;
 use kube::Client;
 use rk_cni::routes::{self, PodRoute};
+use rk_proxy::Place;
 use rk_watch::{Event, Selection, follow};
 use tokio::sync::watch;
 
@@ -18,6 +19,8 @@ const CONF_DIR: &str = "/etc/cni/net.d";
 /// Routes are compared with the kernel's this often, and soon after a failure.
 const RESYNC: Duration = Duration::from_secs(60);
 const RETRY: Duration = Duration::from_secs(5);
+/// The cluster autoscaler taints a node so before it deletes it.
+const TO_BE_DELETED: &str = "ToBeDeletedByClusterAutoscaler";
 
 /// The pod CIDRs of a text that has commas between them. A family that the cluster of this machine's config does not have is left out
 /// beside one that it has.
@@ -75,6 +78,28 @@ fn pod_routes(node: &Node) -> Vec<PodRoute> {
         .collect()
 }
 
+/// What a node's object says to its proxy.
+fn place(node: &Node) -> Place {
+    let labels = node.metadata.labels.as_ref();
+    let mut taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
+    let leaving = node.metadata.deletion_timestamp.is_some() || taints.any(|taint| taint.key == TO_BE_DELETED);
+    Place { zone: labels.and_then(|labels| labels.get(rk_proxy::ZONE)).cloned(), leaving }
+}
+
+/// Tells the place of this node, where it is news.
+fn tell(places: &watch::Sender<Place>, own: &str, event: &Event<Node>) {
+    let (Event::Listed(node) | Event::Applied(node)) = event else { return };
+    if node.metadata.name.as_deref() != Some(own) {
+        return;
+    }
+    let now = place(node);
+    places.send_if_modified(|known| {
+        let news = *known != now;
+        *known = now;
+        news
+    });
+}
+
 /// The ways to pods by the nodes that they are on, and which of them the kernel has.
 #[derive(Default)]
 struct Ways {
@@ -114,15 +139,18 @@ impl Ways {
     }
 }
 
-/// Keeps the routes to all other nodes' pods. Runs for ever.
-pub async fn route(client: Client, own: String) {
+/// Keeps the routes to all other nodes' pods, and tells the place of this one. Runs for ever.
+pub async fn route(client: Client, own: String, places: watch::Sender<Place>) {
     let mut events = follow::<Node>(client, Selection::default());
     let mut ways = Ways::default();
     // It goes on by itself: an API that is away for longer than its period leaves nothing due that could be done.
     let mut resync = tokio::time::interval(RESYNC);
     loop {
         tokio::select! {
-            Some(event) = events.next() => ways.take(event),
+            Some(event) = events.next() => {
+                tell(&places, &own, &event);
+                ways.take(event);
+            }
             _ = resync.tick() => ways.applied = None,
         }
         let Some(want) = ways.due(&own) else { continue };
@@ -156,6 +184,34 @@ mod tests {
         assert_eq!(ranges(both, &cluster[..1]), Ok(vec![net("10.244.1.0/24")]), "the config is of one family");
         assert_eq!(ranges("fd00:10:244:1::/64", &cluster[..1]), Ok(vec![net("fd00:10:244:1::/64")]));
         assert!(ranges("10.244.1.0/24,", &cluster).is_err());
+    }
+
+    #[test]
+    fn the_proxy_hears_of_the_zone_and_the_end_of_its_own_node() {
+        let node = |name: &str, zone: &str, more: serde_json::Value| -> Node {
+            let mut object = serde_json::json!({"metadata": {"name": name, "labels": {(rk_proxy::ZONE): zone}}});
+            object["spec"] = more;
+            serde_json::from_value(object).unwrap()
+        };
+        let none = || serde_json::json!({});
+        let (places, mut heard) = watch::channel(Place::default());
+        let mut told = |event: Event<Node>| {
+            tell(&places, "own", &event);
+            let news = heard.has_changed().unwrap();
+            let place = heard.borrow_and_update().clone();
+            news.then_some((place.zone, place.leaving))
+        };
+        assert_eq!(told(Event::Applied(node("other", "b", none()))), None);
+        assert_eq!(told(Event::Listed(node("own", "a", none()))), Some((Some("a".to_owned()), false)));
+        assert_eq!(told(Event::Applied(node("own", "a", none()))), None, "a heartbeat");
+        let taint = |key: &str| serde_json::json!({"taints": [{"key": key, "effect": "NoSchedule"}]});
+        assert_eq!(told(Event::Applied(node("own", "a", taint("other")))), None);
+        assert_eq!(told(Event::Applied(node("own", "c", taint(TO_BE_DELETED)))), Some((Some("c".to_owned()), true)));
+        let mut deleted = node("own", "c", none());
+        assert_eq!(told(Event::Applied(deleted.clone())), Some((Some("c".to_owned()), false)));
+        let text = r#""2026-01-02T03:04:05Z""#;
+        deleted.metadata.deletion_timestamp = serde_json::from_str(text).unwrap();
+        assert_eq!(told(Event::Applied(deleted)), Some((Some("c".to_owned()), true)));
     }
 
     #[test]

@@ -137,11 +137,15 @@ fn client_certificate(auth: &rk_config::RegistryAuth) -> Result<rk_images::Clien
 pub fn proxy(config: &MachineConfig, node: &str, node_ips: Vec<IpAddr>) -> rk_proxy::Config {
     rk_proxy::Config {
         node_name: node.to_owned(),
-        zone: config.kubelet.labels.get("topology.kubernetes.io/zone").cloned(),
         node_ips,
         pod_cidrs: config.cluster.pod_cidr.all(),
         skip: vec![IpAddr::V4(config.cluster.dns_ip)],
     }
+}
+
+/// What the config says of this node's place, until the API tells it.
+pub fn place(config: &MachineConfig) -> rk_proxy::Place {
+    rk_proxy::Place { zone: config.kubelet.labels.get(rk_proxy::ZONE).cloned(), leaving: false }
 }
 
 /// Settings of cluster DNS.

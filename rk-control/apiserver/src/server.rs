@@ -188,8 +188,7 @@ impl Core {
         verb: String,
         resource: Option<ResourcePath>,
     ) -> Response<Body> {
-        let streams = verb == "watch" || resource.as_ref().is_some_and(|path| STREAMS.contains(&&*path.subresource));
-        if streams || response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        if lasts(&verb, resource.as_ref()) || response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return response;
         }
         let core = Arc::clone(self);
@@ -213,6 +212,9 @@ impl Core {
                 request.headers_mut().remove(ACCEPT_ENCODING);
             }
         }
+        if !lasts(&info.verb, info.resource.as_ref()) {
+            query.check_timeout().map_err(Status::bad_request)?;
+        }
         let user = user?;
         let user = authn::impersonate(self, request.headers(), user, &info).await?;
         // Probes must answer while the policy is still loading, and they are public by default policy anyway.
@@ -231,6 +233,11 @@ impl Core {
             None => discovery::serve(self, &user, &info, &query, request).await,
         }
     }
+}
+
+/// Whether a request takes as long as its client likes.
+fn lasts(verb: &str, resource: Option<&ResourcePath>) -> bool {
+    verb == "watch" || resource.is_some_and(|path| STREAMS.contains(&&*path.subresource))
 }
 
 /// How a request that accepts this is told of its failure. Read only then: handlers read the header for themselves.
@@ -295,6 +302,7 @@ impl ApiServer {
         });
         storage.set_progress(start);
         tokio::spawn(storage::run_dispatcher(storage, start, shutdown));
+        core.health.finish(Hook::Caches);
         Ok(Self { core, tls, identities, certificates, limits: Limits::default(), keeping: Arc::default() })
     }
 
@@ -314,6 +322,7 @@ impl ApiServer {
             tokio::spawn(custom::run(Arc::clone(&self.core)));
             tokio::spawn(aggregation::run(Arc::clone(&self.core)));
             tokio::spawn(admission::run_policies(Arc::clone(&self.core)));
+            self.core.health.finish(Hook::Admission);
             tokio::spawn(flow::run(Arc::clone(&self.core)));
             self.core.health.finish(Hook::CustomKindsKeeper);
         }

@@ -31,7 +31,7 @@ use library as lib;
 pub use cost::Shape;
 pub use env::{CompileError, Env, json_patch, object};
 pub use eval::{Context, Failure};
-pub use lib::{Answer, Authz, Question, Semver, Url};
+pub use lib::{Answer, Authz, Question, Semver, Url, parse_duration};
 pub use program::Program;
 pub use schema::{metadata, of_kind, of_openapi, with_identity};
 pub use types::{Fields, Record, Type};

@@ -130,8 +130,11 @@ impl<'a, K: Kinds> Paths<'a, K> {
     fn add(&mut self, path: &str, operation: &Operation<'_>) {
         let spec = self.spec;
         let value = self.operation(operation);
-        let item =
-            self.done.entry(path.to_owned()).or_insert_with(|| json!({"parameters": parameters::path(spec, path)}));
+        let item = self.done.entry(path.to_owned()).or_insert_with(|| {
+            let parameters = parameters::path(spec, path);
+            // An empty list is lost where Go writes a document again, which then is not the one that it read.
+            if parameters.is_empty() { json!({}) } else { json!({ "parameters": parameters }) }
+        });
         item[operation.method] = value;
     }
 

@@ -1,25 +1,14 @@
 //! `healthCheckNodePort`: load balancers ask each node whether it has endpoints of a Service with a Local policy.
 
-use std::{
-    collections::HashMap,
-    convert::Infallible,
-    net::{Ipv6Addr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::collections::HashMap;
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use http_body_util::Full;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{net::TcpListener, sync::Semaphore, sync::watch, task::JoinHandle};
+use tokio::{sync::watch, task::JoinHandle};
 
+use crate::pages::{self, page};
 use crate::{model::ServiceKey, state::State};
-
-/// Load balancers probe every few seconds; more connections at once than this are an attack.
-const MAX_CONNECTIONS: usize = 64;
-/// A probe that sends nothing is cut off.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// One listener for each Service that wants one.
 #[derive(Default)]
@@ -73,28 +62,8 @@ impl Server {
 }
 
 async fn serve(port: u16, service: &ServiceKey, endpoints: watch::Receiver<usize>) -> std::io::Result<()> {
-    let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
-    let listener = match TcpListener::bind(any).await {
-        Ok(listener) => listener,
-        // Without IPv6 in the kernel.
-        Err(_) => TcpListener::bind(("0.0.0.0", port)).await?,
-    };
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    loop {
-        let (stream, _) = listener.accept().await?;
-        let Ok(slot) = slots.clone().try_acquire_owned() else { continue };
-        let (service, endpoints) = (service.clone(), endpoints.clone());
-        tokio::spawn(async move {
-            let answer = hyper::service::service_fn(move |_| {
-                let response = answer(&service, *endpoints.borrow());
-                async move { Ok::<_, Infallible>(response) }
-            });
-            let mut http = hyper::server::conn::http1::Builder::new();
-            http.timer(TokioTimer::new()).header_read_timeout(PATIENCE).keep_alive(false);
-            let _ = tokio::time::timeout(PATIENCE, http.serve_connection(TokioIo::new(stream), answer)).await;
-            drop(slot);
-        });
-    }
+    let service = service.clone();
+    pages::serve(pages::everywhere(port).await?, move |_| answer(&service, *endpoints.borrow())).await
 }
 
 fn answer(service: &ServiceKey, endpoints: usize) -> Response<Full<Bytes>> {
@@ -103,11 +72,9 @@ fn answer(service: &ServiceKey, endpoints: usize) -> Response<Full<Bytes>> {
         "localEndpoints": endpoints,
         "serviceProxyHealthy": true,
     });
-    let mut response = Response::new(Full::from(body.to_string()));
-    *response.status_mut() = if endpoints > 0 { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if endpoints > 0 { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let mut response = page(status, "application/json", body.to_string());
     let headers = response.headers_mut();
-    headers.insert("content-type", http::HeaderValue::from_static("application/json"));
-    headers.insert("x-content-type-options", http::HeaderValue::from_static("nosniff"));
     headers.insert("x-load-balancing-endpoint-weight", http::HeaderValue::from(endpoints));
     response
 }

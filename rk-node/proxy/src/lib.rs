@@ -20,13 +20,15 @@ mod endpoints;
 mod health;
 mod kernel;
 pub mod model;
+mod pages;
 pub mod plan;
 mod rules;
 mod run;
 mod state;
+mod status;
 
 pub use encode::TABLE;
 pub use kernel::Kernel;
 pub use plan::plan;
-pub use run::{Config, Error, run};
+pub use run::{Config, Error, Place, ZONE, run};
 pub use state::{Change, Changes, Class, Key, State, Target};

@@ -4,14 +4,16 @@ use rk_lenient::Lenient;
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     net::IpAddr,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures::{FutureExt, StreamExt, stream::BoxStream};
 use ipnet::IpNet;
+use jiff::Timestamp;
 use k8s_openapi::api::{core::v1::Service as KubeService, discovery::v1::EndpointSlice};
 use kube::{Client, ResourceExt};
 use rk_watch::{Event, ObjectKey, Selection, follow};
+use tokio::sync::watch;
 
 use crate::{
     conntrack::Frontends,
@@ -20,6 +22,7 @@ use crate::{
     model::{HEADLESS, PROXY_NAME, Service, ServiceKey, Slice},
     plan::{Node, Plan, plan},
     state::{Changes, State},
+    status::{self, Pace},
 };
 
 /// How often the tables are looked at, in case somebody else changed them.
@@ -34,14 +37,24 @@ const MAX_COALESCED: usize = 10_000;
 pub struct Config {
     /// This node's name.
     pub node_name: String,
-    /// This node's zone (`topology.kubernetes.io/zone`), if any.
-    pub zone: Option<String>,
     /// This node's addresses.
     pub node_ips: Vec<IpAddr>,
     /// Pods' networks of the whole cluster.
     pub pod_cidrs: Vec<IpNet>,
     /// ClusterIPs that are served otherwise: the cluster DNS address.
     pub skip: Vec<IpAddr>,
+}
+
+/// The label of a node that names its zone.
+pub const ZONE: &str = "topology.kubernetes.io/zone";
+
+/// What the API says of this node; it may change at any time.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Its zone ([`ZONE`]), if any.
+    pub zone: Option<String>,
+    /// It is being deleted, or marked for that: load balancers hear that it takes no new connections.
+    pub leaving: bool,
 }
 
 /// Why the proxy ended.
@@ -53,13 +66,14 @@ pub enum Error {
     Nftables(#[from] rk_nft::Error),
 }
 
-/// Runs until it is dropped. API failures are retried for ever; rules stay as they are meanwhile, and also after a drop.
-pub async fn run(client: Client, config: Config) -> Result<(), Error> {
+/// Runs until it is dropped, and goes by `place` as it changes. API failures are retried for ever; rules stay as they are meanwhile, and also after a drop.
+pub async fn run(client: Client, config: Config, place: watch::Receiver<Place>) -> Result<(), Error> {
     let only_ours = Selection::labels(format!("!{HEADLESS},!{PROXY_NAME}"));
     let services = follow(client.clone(), only_ours.clone());
     let slices = follow(client, only_ours);
     let mut proxy = Proxy::new(config.clone(), Kernel::open(config.pod_cidrs)?);
-    proxy.run(services, slices).await
+    let _told = status::start(proxy.pace.subscribe());
+    proxy.run(services, slices, place).await
 }
 
 type Watch<K> = BoxStream<'static, Event<K>>;
@@ -75,15 +89,16 @@ struct Proxy {
     dirty: HashSet<ServiceKey>,
     state: State,
     health: HealthServers,
+    pace: watch::Sender<Pace>,
     /// The tables are known to hold the state.
     synced: bool,
 }
 
 impl Proxy {
     fn new(config: Config, kernel: Kernel) -> Self {
-        let Config { node_name, zone, node_ips, pod_cidrs, skip } = config;
+        let Config { node_name, node_ips, pod_cidrs, skip } = config;
         Self {
-            node: Node { name: node_name, zone, pod_cidrs, skip },
+            node: Node { name: node_name, zone: None, pod_cidrs, skip },
             node_ips,
             kernel,
             services: Mirror::default(),
@@ -92,6 +107,7 @@ impl Proxy {
             dirty: HashSet::new(),
             state: State::default(),
             health: HealthServers::default(),
+            pace: watch::Sender::new(Pace::default()),
             synced: false,
         }
     }
@@ -100,7 +116,9 @@ impl Proxy {
         &mut self,
         mut services: Watch<Lenient<KubeService>>,
         mut slices: Watch<EndpointSlice>,
+        mut place: watch::Receiver<Place>,
     ) -> Result<(), Error> {
+        place.mark_changed();
         let mut resync = tokio::time::interval(RESYNC);
         let mut retry = None;
         loop {
@@ -113,6 +131,8 @@ impl Proxy {
             tokio::select! {
                 Some(event) = services.next() => self.service_event(event),
                 Some(event) = slices.next() => self.slice_event(event),
+                // Once nobody tells any more, what was told last holds.
+                Ok(()) = place.changed() => self.moved(place.borrow_and_update().clone()),
                 _ = resync.tick() => self.look(),
                 () = wait => {}
             }
@@ -133,8 +153,18 @@ impl Proxy {
             {
                 tracing::warn!(%error, cause = ?std::error::Error::source(&error), "service rules could not be applied; will replace them all");
                 self.synced = false;
+                self.pace.send_modify(|pace| pace.wait(Instant::now()));
                 retry = Some(tokio::time::Instant::now() + RETRY);
             }
+        }
+    }
+
+    /// Hints of zones are read anew where the node is in another one.
+    fn moved(&mut self, place: Place) {
+        self.pace.send_modify(|pace| pace.leaving = place.leaving);
+        if self.node.zone != place.zone {
+            self.node.zone = place.zone;
+            self.dirty.extend(self.services.objects.keys().cloned());
         }
     }
 
@@ -173,6 +203,7 @@ impl Proxy {
         if udp {
             self.kernel.forget_stale(&Frontends::new(&self.state, &self.node_ips))?;
         }
+        self.pace.send_modify(|pace| pace.done(Timestamp::now()));
         Ok(())
     }
 

@@ -17,7 +17,7 @@ const PROCESSES: [(&str, &str, bool, &str); 4] = [
 ];
 
 /// `bpf_jit_harden` is read by who has all rights alone.
-const SETTINGS: [(&str, &str); 13] = [
+const SETTINGS: [(&str, &str); 15] = [
     ("/proc/sys/kernel/kptr_restrict", "2"),
     ("/proc/sys/kernel/dmesg_restrict", "1"),
     ("/proc/sys/kernel/unprivileged_bpf_disabled", "1"),
@@ -28,6 +28,8 @@ const SETTINGS: [(&str, &str); 13] = [
     ("/proc/sys/net/ipv4/conf/all/accept_redirects", "0"),
     ("/proc/sys/net/ipv4/conf/default/accept_source_route", "0"),
     ("/proc/sys/fs/protected_symlinks", "1"),
+    ("/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_close_wait", "3600"),
+    ("/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_established", "86400"),
     ("/proc/sys/fs/protected_fifos", "2"),
     ("/proc/sys/fs/suid_dumpable", "0"),
     ("/sys/kernel/security/lockdown", "none [integrity] confidentiality"),

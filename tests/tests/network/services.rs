@@ -105,4 +105,10 @@ fn pods_on_the_host_s_network_reach_pods_of_every_node() {
         });
         assert_eq!(got, format!("pod-{to}"), "from host-{from}");
     }
+    let own = |path: &str| {
+        let url = format!("http://127.0.0.1:{path}");
+        eventually("the node's own proxy", limit(30), || fetch(&kubectl, "host-1", &url))
+    };
+    assert!(own("10256/healthz").contains("\"nodeEligible\":true"));
+    assert_eq!(own("10249/proxyMode"), "nftables");
 }

@@ -1,7 +1,7 @@
 //! What a version of a custom kind has that built-in kinds do not.
 
 use std::any::Any;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use regex_lite::Regex;
@@ -12,7 +12,7 @@ use super::{default, rules};
 use crate::decode::{Form, fit};
 use crate::meta::at;
 use crate::schema::Schema;
-use crate::status::{FieldErrors, Path};
+use crate::status::{ErrorKind, FieldError, FieldErrors, Path};
 
 /// Where the scale subresource finds its numbers, as paths of field names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,15 +125,18 @@ impl CustomKind {
         rules::Judge { patterns: &self.patterns }.root(object, &self.schema, errors);
     }
 
-    /// Holds a changed object against the rules. What was wrong before and did not change is let pass (KEP-4008).
+    /// Holds a changed object against the rules. What is as it was is let pass (KEP-4008), and so are equal elements where there were some.
     pub fn validate_update(&self, new: &Value, old: &Value, errors: &mut FieldErrors) {
-        let (mut found, mut before) = (FieldErrors::new(), FieldErrors::new());
-        self.validate(new, &mut found);
-        if !found.is_empty() {
+        let mut found = FieldErrors::new();
+        rules::Judge { patterns: &self.patterns }.changed(new, old, &self.schema, &mut found);
+        let is_double = |error: &FieldError| error.kind == ErrorKind::Duplicate;
+        if found.0.iter().any(is_double) {
+            let mut before = FieldErrors::new();
             self.validate(old, &mut before);
+            let known = before.0.iter().any(is_double);
+            found.0.retain(|error| !(known && is_double(error)));
         }
-        let known: HashSet<String> = before.0.iter().map(ToString::to_string).collect();
-        errors.0.extend(found.0.into_iter().filter(|error| !known.contains(&error.to_string())));
+        errors.extend(found);
     }
 }
 

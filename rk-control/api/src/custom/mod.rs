@@ -23,4 +23,5 @@ pub use format::{holds as has_format, is_known as is_known_format};
 pub use kind::{ConversionWebhook, CustomKind, ScalePaths};
 pub use path::JsonPath;
 pub use rows::{is_established, rows};
+pub use rules::counterpart;
 pub use trial::Trial;

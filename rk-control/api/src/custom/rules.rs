@@ -50,12 +50,24 @@ fn has_type(value: &Value, wanted: &str) -> bool {
 impl Judge<'_> {
     /// The whole object; its metadata is judged like that of every object.
     pub(super) fn root(&self, object: &Value, schema: &Value, errors: &mut FieldErrors) {
-        self.value(object, schema, &Path::ROOT, errors);
+        self.value(object, schema, None, &Path::ROOT, errors);
     }
 
-    /// A value at a place, against the schema of that place.
-    pub(super) fn value(&self, value: &Value, schema: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
-        if value.is_null() && flag(schema, "nullable") {
+    /// The whole object where it was another one before.
+    pub(super) fn changed(&self, object: &Value, old: &Value, schema: &Value, errors: &mut FieldErrors) {
+        self.value(object, schema, Some(old), &Path::ROOT, errors);
+    }
+
+    /// A value at a place, against the schema of that place. What is as it was (`old`) is let be, with all that it holds.
+    pub(super) fn value(
+        &self,
+        value: &Value,
+        schema: &Value,
+        old: Option<&Value>,
+        path: &Path<'_>,
+        errors: &mut FieldErrors,
+    ) {
+        if old == Some(value) || value.is_null() && flag(schema, "nullable") {
             return;
         }
         let wanted = text(schema, "type");
@@ -72,18 +84,18 @@ impl Judge<'_> {
             errors.push(ErrorKind::TypeInvalid, path, found, detail);
             return;
         }
-        self.choices(value, schema, path, errors);
+        self.choices(value, schema, old, path, errors);
         match value {
             Value::String(text) => self.string(text, schema, path, errors),
             Value::Number(_) => number(value, schema, path, errors),
-            Value::Array(items) => self.list(items, schema, path, errors),
-            Value::Object(object) => self.object(object, schema, path, errors),
+            Value::Array(items) => self.list(items, schema, old, path, errors),
+            Value::Object(object) => self.object(object, schema, old, path, errors),
             _ => {}
         }
     }
 
     /// `enum` and the combinations of schemas.
-    fn choices(&self, value: &Value, schema: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    fn choices(&self, value: &Value, schema: &Value, old: Option<&Value>, path: &Path<'_>, errors: &mut FieldErrors) {
         if let Some(choices) = schema.get("enum").and_then(Value::as_array)
             && !choices.contains(value)
         {
@@ -94,12 +106,12 @@ impl Judge<'_> {
         }
         let fits = |part: &&Value| {
             let mut inner = FieldErrors::new();
-            self.value(value, part, path, &mut inner);
+            self.value(value, part, old, path, &mut inner);
             inner.is_empty()
         };
         let parts = |name: &str| schema.get(name).and_then(Value::as_array).into_iter().flatten();
         for part in parts("allOf") {
-            self.value(value, part, path, errors);
+            self.value(value, part, old, path, errors);
         }
         let invalid = |why: &str, errors: &mut FieldErrors| {
             errors.invalid(path, value.clone(), format!("{:?} {why}", path.to_string()));
@@ -140,7 +152,7 @@ impl Judge<'_> {
         }
     }
 
-    fn list(&self, items: &[Value], schema: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    fn list(&self, items: &[Value], schema: &Value, old: Option<&Value>, path: &Path<'_>, errors: &mut FieldErrors) {
         if let Some(max) = limit(schema, "maxItems").filter(|max| items.len() > *max) {
             errors.too_many(path, items.len(), max);
         }
@@ -150,11 +162,19 @@ impl Judge<'_> {
         unique(items, schema, path, errors);
         let Some(inner) = schema.get("items").filter(|inner| inner.is_object()) else { return };
         for (index, item) in items.iter().enumerate() {
-            self.value(item, inner, &path.index(index), errors);
+            let before = old.and_then(|old| counterpart(schema, item, old));
+            self.value(item, inner, before, &path.index(index), errors);
         }
     }
 
-    fn object(&self, object: &Map<String, Value>, schema: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    fn object(
+        &self,
+        object: &Map<String, Value>,
+        schema: &Value,
+        old: Option<&Value>,
+        path: &Path<'_>,
+        errors: &mut FieldErrors,
+    ) {
         if let Some(max) = limit(schema, "maxProperties").filter(|max| object.len() > *max) {
             errors.too_many(path, object.len(), max);
         }
@@ -181,9 +201,12 @@ impl Judge<'_> {
         let values = schema.get("additionalProperties");
         for (name, value) in object {
             let inner = properties.and_then(|properties| properties.get(name));
+            let before = old.and_then(|old| old.get(name));
             match (inner, values) {
-                (Some(inner), _) => self.value(value, inner, &path.child(name), errors),
-                (None, Some(values @ Value::Object(_))) => self.value(value, values, &path.child(name), errors),
+                (Some(inner), _) => self.value(value, inner, before, &path.child(name), errors),
+                (None, Some(values @ Value::Object(_))) => {
+                    self.value(value, values, before, &path.child(name), errors);
+                }
                 (None, Some(Value::Bool(false))) => {
                     errors.invalid(path, value.clone(), format!("{name} in body is a forbidden property"));
                 }
@@ -191,6 +214,17 @@ impl Judge<'_> {
             }
         }
     }
+}
+
+/// The element of a list as it was that an element of it is now: known by its keys, in other lists by nothing.
+#[must_use]
+pub fn counterpart<'a>(schema: &Value, item: &Value, old: &'a Value) -> Option<&'a Value> {
+    if text(schema, "x-kubernetes-list-type") != "map" {
+        return None;
+    }
+    let keys: Vec<&str> =
+        schema.get("x-kubernetes-list-map-keys")?.as_array()?.iter().filter_map(Value::as_str).collect();
+    old.as_array()?.iter().find(|other| keys.iter().all(|key| other.get(key) == item.get(key)))
 }
 
 /// Sets have no equal elements, keyed lists no equal keys.

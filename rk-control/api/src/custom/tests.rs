@@ -146,6 +146,41 @@ fn rules_are_told_in_known_words() {
 }
 
 #[test]
+fn what_is_as_it_was_is_let_be_where_it_can_be_told_which_it_was() {
+    let word = json!({"type": "string", "enum": ["good"]});
+    let keyed = json!({"type": "object", "required": ["key"], "properties": {"key": {"type": "string"}, "word": word}});
+    let resource = rows(&definition(json!({"type": "object", "properties": {
+        "word": word, "map": {"type": "object", "additionalProperties": word}, "list": {"type": "array", "items": word},
+        "set": {"type": "array", "x-kubernetes-list-type": "set", "items": word},
+        "keyed": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["key"], "items": keyed},
+    }})));
+    let resource = resource.into_iter().find(|row| row.is_hub()).unwrap();
+    let told = |new: &Value, old: &Value| -> Vec<String> {
+        let mut errors = FieldErrors::new();
+        custom(&resource).validate_update(new, old, &mut errors);
+        errors.0.into_iter().map(|error| error.path).collect()
+    };
+    let old = json!({"word": "bad", "map": {"a": "bad"}, "list": ["bad"], "set": ["bad"], "keyed": [{"key": "a", "word": "bad"}]});
+    for (field, value, wrong) in [
+        ("metadata", json!({"labels": {"a": "b"}}), None),
+        ("word", json!("worse"), Some("word")),
+        ("map", json!({"a": "bad", "b": "good"}), None),
+        ("map", json!({"b": "bad"}), Some("map.b")),
+        ("keyed", json!([{"key": "b", "word": "good"}, {"key": "a", "word": "bad"}]), None),
+        ("keyed", json!([{"key": "a", "word": "worse"}]), Some("keyed[0].word")),
+        ("list", json!(["bad", "good"]), Some("list[0]")),
+        ("set", json!(["bad", "good"]), Some("set[0]")),
+    ] {
+        let mut new = old.clone();
+        new[field] = value;
+        assert_eq!(told(&new, &old).first().map(String::as_str), wrong, "{new}");
+    }
+    let set = |items: &[&str]| json!({"set": items});
+    assert_eq!(told(&set(&["good", "good"]), &set(&["good"])), ["set[1]"]);
+    assert_eq!(told(&set(&["good", "good", "good"]), &set(&["good", "good"])), [""; 0], "there were equal ones before");
+}
+
+#[test]
 fn appliers_share_keyed_lists_and_free_objects() {
     let resource = resource();
     let request = |manager: &'static str| crate::managed::Request {

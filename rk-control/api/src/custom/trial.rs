@@ -26,6 +26,6 @@ impl Trial {
 
     /// Holds a value against a part of the schema; errors are told below `path`.
     pub fn judge(&self, value: &Value, part: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
-        Judge { patterns: &self.patterns }.value(value, part, path, errors);
+        Judge { patterns: &self.patterns }.value(value, part, None, path, errors);
     }
 }

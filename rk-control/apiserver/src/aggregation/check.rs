@@ -30,6 +30,7 @@ pub(super) fn remote(service: &Value) -> Option<Remote> {
         insecure: meta::at(spec, &["insecureSkipTLSVerify"]) == &Value::Bool(true),
         available: false,
         resources: Vec::new(),
+        openapi: None,
     })
 }
 
@@ -63,8 +64,39 @@ pub(super) async fn judge(core: &Core, remote: &mut Remote) -> Verdict {
         Ok(list) => {
             remote.available = true;
             remote.resources = meta::at(&list, &["resources"]).as_array().cloned().unwrap_or_default();
+            let index = core.callouts.discover(core, &remote.client, remote.insecure, "/openapi/v3", LIMIT).await;
+            // A server need not have documents: its API works all the same.
+            remote.openapi = index.ok().and_then(|index| document(&index, &path));
             Verdict { available: true, reason: "Passed", message: "all checks passed".to_owned() }
         }
         Err(error) => Verdict::no("FailedDiscoveryCheck", format!("failing or missing response: {error}")),
+    }
+}
+
+/// Where the document of a version (`/apis/<group>/<version>`) is, as an index of OpenAPI v3 tells it; nothing that lies elsewhere.
+fn document(index: &Value, path: &str) -> Option<String> {
+    let entry = meta::at(index, &["paths"]).get(path.trim_start_matches('/'))?;
+    let address = meta::text(entry, &["serverRelativeURL"]);
+    let place = address.split_once('?').map_or(address, |(place, _)| place);
+    (place.strip_prefix("/openapi/v3") == Some(path)).then(|| address.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn documents_are_where_their_server_tells_and_nowhere_else() {
+        let told = |address: &str| {
+            let index = json!({"paths": {"apis/a.example/v1": {"serverRelativeURL": address}}});
+            document(&index, "/apis/a.example/v1")
+        };
+        for good in ["/openapi/v3/apis/a.example/v1?hash=A", "/openapi/v3/apis/a.example/v1"] {
+            assert_eq!(told(good).as_deref(), Some(good));
+        }
+        for bad in ["", "/openapi/v3/apis/a.example/v10", "/api/v1", "https://a.example/openapi/v3/apis/a.example/v1"] {
+            assert_eq!(told(bad), None, "{bad}");
+        }
+        assert_eq!(document(&json!({"paths": {}}), "/apis/a.example/v1"), None);
     }
 }

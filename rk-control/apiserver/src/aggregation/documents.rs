@@ -18,6 +18,15 @@ impl Aggregated {
         }
     }
 
+    /// Adds the documents of OpenAPI v3 to their index.
+    pub fn extend_openapi(&self, index: &mut Value) {
+        let Some(paths) = index.get_mut("paths").and_then(Value::as_object_mut) else { return };
+        for remote in self.all().iter() {
+            let Some(address) = &remote.openapi else { continue };
+            paths.insert(format!("apis/{}/{}", remote.group, remote.version), json!({"serverRelativeURL": address}));
+        }
+    }
+
     /// One group as an APIGroup; `own` is what this server itself says of it.
     #[must_use]
     pub fn extend_group(&self, name: &str, own: Option<Value>) -> Option<Value> {

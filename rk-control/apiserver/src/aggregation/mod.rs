@@ -36,6 +36,8 @@ pub struct Remote {
     pub available: bool,
     /// Its APIResources, as it told them.
     resources: Vec<Value>,
+    /// Path and query of its document of OpenAPI v3, if it has one.
+    openapi: Option<String>,
 }
 
 /// The aggregated APIs as of now.
@@ -55,6 +57,14 @@ impl Aggregated {
         let mut parts = path.strip_prefix("/apis/")?.split('/');
         let (group, version) = (parts.next()?, parts.next()?);
         self.all().iter().find(|remote| remote.group == group && remote.version == version).cloned()
+    }
+
+    /// The one whose document of OpenAPI v3 is at a path.
+    #[must_use]
+    pub fn documented(&self, path: &str) -> Option<Remote> {
+        let place = path.strip_prefix("/openapi/v3")?;
+        let remote = self.serving(place).filter(|remote| remote.openapi.is_some())?;
+        (place == format!("/apis/{}/{}", remote.group, remote.version)).then_some(remote)
     }
 
     /// Adds those that are not known yet as ones that do not answer; tells whether there were any. Until they are judged, requests
@@ -101,5 +111,25 @@ mod tests {
         assert_eq!(aggregated.serving("/apis/a.example/v1/things"), Some(good));
         assert!(aggregated.serving("/apis/b.example/v1").is_some_and(|own| !own.available));
         assert_eq!(aggregated.serving("/apis/b.example/v2"), None);
+    }
+
+    #[test]
+    fn documents_are_at_the_path_of_their_version_alone() {
+        let aggregated = Aggregated::default();
+        let address = "/openapi/v3/apis/a.example/v1?hash=A";
+        let told = Remote { openapi: Some(address.to_owned()), ..remote("a.example") };
+        assert!(aggregated.replace(vec![told.clone(), remote("b.example")]));
+        assert_eq!(aggregated.documented("/openapi/v3/apis/a.example/v1"), Some(told));
+        for path in
+            ["/openapi/v3", "/openapi/v3/apis/a.example", "/openapi/v3/apis/a.example/v1/x", "/apis/a.example/v1"]
+        {
+            assert_eq!(aggregated.documented(path), None, "{path}");
+        }
+        assert_eq!(aggregated.documented("/openapi/v3/apis/b.example/v1"), None, "it has none");
+        let mut index = json!({"paths": {"api/v1": {"serverRelativeURL": "/openapi/v3/api/v1?hash=B"}}});
+        aggregated.extend_openapi(&mut index);
+        let paths = json!({"api/v1": {"serverRelativeURL": "/openapi/v3/api/v1?hash=B"},
+            "apis/a.example/v1": {"serverRelativeURL": address}});
+        assert_eq!(index["paths"], paths);
     }
 }

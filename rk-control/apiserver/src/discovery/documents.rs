@@ -121,6 +121,7 @@ pub(super) fn paths(registry: &Registry) -> Value {
         "/apis/".into(),
         "/flagz".into(),
         "/metrics".into(),
+        "/metrics/slis".into(),
         "/openapi/v2".into(),
         "/openapi/v3".into(),
         "/openid/v1/jwks".into(),

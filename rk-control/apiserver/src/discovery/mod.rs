@@ -16,6 +16,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use rk_api::status::{Reason, Status};
 use serde_json::{Value, json};
 
+use crate::aggregation;
 use crate::authn::User;
 use crate::http::{
     Accept, Body, Query, RequestInfo, Subject, accepts_gzip, bytes_response, json_response, maybe_gzip, text_response,
@@ -58,10 +59,10 @@ impl Discovery {
 /// Serves a path that is no resource.
 ///
 /// # Errors
-/// 404, 405.
+/// 404, 405, and what forwarding to an aggregated API fails with.
 pub async fn serve(
     core: &Arc<Core>,
-    _user: &User,
+    user: &User,
     info: &RequestInfo,
     query: &Query,
     request: Request<Body>,
@@ -73,6 +74,9 @@ pub async fn serve(
         ));
     }
     let path = info.path.trim_end_matches('/');
+    if let Some(remote) = core.aggregated.documented(path) {
+        return aggregation::forward(core, &remote, user, request).await;
+    }
     let headers = request.headers();
     let gzip = accepts_gzip(headers);
     let json = |value: &Value| Ok(json_response(StatusCode::OK, value, wants_pretty(headers, query)));
@@ -108,8 +112,18 @@ pub async fn serve(
         ["version"] => indented(&version::document()),
         ["healthz" | "livez" | "readyz", ..] => Ok(core.health.serve(core, path, query).await.unwrap_or_else(no_page)),
         ["metrics"] => Ok(metrics(core).await),
+        ["metrics", "slis"] => {
+            let mut text = String::new();
+            core.health.render(&mut text);
+            Ok(text_response(StatusCode::OK, text))
+        }
         ["statusz"] => zpages::statusz(core, headers, query),
         ["flagz"] => zpages::flagz(core, headers, query),
+        ["openapi", "v3"] => {
+            let mut index = core.discovery.openapi.index();
+            core.aggregated.extend_openapi(&mut index);
+            Ok(json_response(StatusCode::OK, &index, false))
+        }
         ["openapi", rest @ ..] => core.discovery.openapi.serve(rest, headers, query),
         [".well-known", "openid-configuration"] => json(&openid_configuration(core)),
         ["openid", "v1", "jwks"] => {

@@ -75,7 +75,19 @@ impl OpenApi {
         Arc::clone(&self.added.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Serves `/openapi/…`.
+    /// Where the documents of version 3 are.
+    pub(super) fn index(&self) -> Value {
+        let added = self.added();
+        let builtin = rk_openapi::v3().iter().map(|document| (document.path, document.hash));
+        let added = added.v3.iter().map(|(path, hash, _)| (path.as_str(), hash.as_str()));
+        let paths: Map<String, Value> = builtin
+            .chain(added)
+            .map(|(path, hash)| (path.to_owned(), json!({"serverRelativeURL": address(path, hash)})))
+            .collect();
+        json!({"paths": paths})
+    }
+
+    /// Serves the documents below `/openapi/`.
     pub(super) fn serve(&self, parts: &[&str], headers: &HeaderMap, query: &Query) -> Result<Response<Body>, Status> {
         let added = self.added();
         match parts {
@@ -84,7 +96,6 @@ impl OpenApi {
                 Some(_) => v2_json(&added, headers),
                 None => Err(Status::not_acceptable(&[JSON, PROTOBUF])),
             },
-            ["v3"] => Ok(json_response(StatusCode::OK, &index(&added), false)),
             ["v3", path @ ..] => {
                 let wanted = path.join("/");
                 let Some(media_type) = accepted(headers, V3_ASKED, V3_PROTOBUF) else {
@@ -219,16 +230,6 @@ fn spliced(added: &AddedV2) -> Result<String, std::io::Error> {
         }
     }
     Ok(text)
-}
-
-fn index(added: &Added) -> Value {
-    let builtin = rk_openapi::v3().iter().map(|document| (document.path, document.hash));
-    let added = added.v3.iter().map(|(path, hash, _)| (path.as_str(), hash.as_str()));
-    let paths: Map<String, Value> = builtin
-        .chain(added)
-        .map(|(path, hash)| (path.to_owned(), json!({"serverRelativeURL": address(path, hash)})))
-        .collect();
-    json!({"paths": paths})
 }
 
 /// Where the document of a path with this hash is.

@@ -23,7 +23,7 @@ pub(super) struct Encoder {
     resource: Arc<Resource>,
     accept: Accept,
     include: IncludeObject,
-    /// Table columns are sent with the first event only.
+    /// Table columns are sent with the first event only; later ones have null there, which clients tell from an empty list.
     headers_sent: bool,
     /// Whether objects are told without their managed fields, where they are told as they are kept.
     unmanaged: bool,
@@ -137,7 +137,7 @@ impl Encoder {
             Shape::Table if self.headers_sent && self.include == IncludeObject::Metadata && !protobuf => event
                 .table_frame(&self.resource, || {
                     let mut table = self.table(&event.object.value());
-                    table["columnDefinitions"] = Value::Array(Vec::new());
+                    table["columnDefinitions"] = Value::Null;
                     self.frame(kind, &table)
                 }),
             Shape::Object | Shape::Table => None,
@@ -178,7 +178,7 @@ impl Encoder {
                     "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
                 }});
                 json!({
-                    "kind": "Table", "apiVersion": "meta.k8s.io/v1", "columnDefinitions": [], "rows": [row],
+                    "kind": "Table", "apiVersion": "meta.k8s.io/v1", "columnDefinitions": null, "rows": [row],
                     "metadata": {"resourceVersion": revision.to_string()},
                 })
             }
@@ -211,7 +211,7 @@ impl Encoder {
             Shape::Table => {
                 let mut table = self.table(&object);
                 if std::mem::replace(&mut self.headers_sent, true) {
-                    table["columnDefinitions"] = Value::Array(Vec::new());
+                    table["columnDefinitions"] = Value::Null;
                 }
                 table
             }

@@ -3,7 +3,11 @@
 /// Work that a server does once when it starts, before it calls itself well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Hook {
-    /// Custom kinds are served as they are defined.
+    /// What is written reaches the caches that requests read.
+    Caches,
+    /// The loop that tells whether admission policies can be used runs.
+    Admission,
+    /// Custom kinds are served as they are defined, their documents are published, and every group and version is registered.
     CustomKinds,
     /// What is served follows the definitions from now on.
     CustomKindsKeeper,
@@ -65,6 +69,9 @@ const CHECKS: &[Check] = &[
     check("etcd", Rule::Store),
     ready("etcd-readiness", Rule::Store),
     ready("informer-sync", Rule::Bootstrapped),
+    check("poststarthook/start-apiserver-admission-initializer", Rule::Done(Hook::Admission)),
+    check("poststarthook/generic-apiserver-start-informers", Rule::Done(Hook::Caches)),
+    check("poststarthook/start-apiextensions-informers", Rule::Done(Hook::CustomKinds)),
     check("poststarthook/start-apiextensions-controllers", Rule::Done(Hook::CustomKindsKeeper)),
     check("poststarthook/crd-informer-synced", Rule::Done(Hook::CustomKinds)),
     check("poststarthook/start-system-namespaces-controller", Rule::Done(Hook::Namespaces)),
@@ -74,7 +81,16 @@ const CHECKS: &[Check] = &[
     check("poststarthook/scheduling/bootstrap-system-priority-classes", Rule::Done(Hook::PriorityClasses)),
     check("poststarthook/priority-and-fairness-config-producer", Rule::Done(Hook::FlowSchemas)),
     check("poststarthook/bootstrap-controller", Rule::Done(Hook::KubernetesService)),
+    check("poststarthook/start-kubernetes-service-cidr-controller", Rule::Done(Hook::ServiceAddresses)),
+    check("poststarthook/start-kube-aggregator-informers", Rule::Done(Hook::Aggregation)),
+    check("poststarthook/apiservice-status-local-available-controller", Rule::Done(Hook::CustomKinds)),
+    check("poststarthook/apiservice-status-remote-available-controller", Rule::Done(Hook::Aggregation)),
     check("poststarthook/apiservice-registration-controller", Rule::Done(Hook::Aggregation)),
+    check("poststarthook/apiservice-discovery-controller", Rule::Done(Hook::Aggregation)),
+    check("poststarthook/kube-apiserver-autoregistration", Rule::Done(Hook::CustomKinds)),
+    check("autoregister-completion", Rule::Done(Hook::CustomKinds)),
+    check("poststarthook/apiservice-openapi-controller", Rule::Done(Hook::CustomKinds)),
+    check("poststarthook/apiservice-openapiv3-controller", Rule::Done(Hook::Aggregation)),
     ready("shutdown", Rule::Stays),
 ];
 
@@ -113,5 +129,24 @@ mod tests {
         once.dedup();
         assert_eq!(once.len(), CHECKS.len(), "names are told once");
         assert!(paths().any(|path| path == "/livez/poststarthook/rbac/bootstrap-roles"));
+    }
+
+    #[test]
+    fn checks_that_the_community_looks_for_are_told() {
+        for name in [
+            "poststarthook/start-apiserver-admission-initializer",
+            "poststarthook/generic-apiserver-start-informers",
+            "poststarthook/start-apiextensions-informers",
+            "poststarthook/start-kube-aggregator-informers",
+            "poststarthook/apiservice-status-local-available-controller",
+            "poststarthook/apiservice-status-remote-available-controller",
+            "poststarthook/kube-apiserver-autoregistration",
+            "autoregister-completion",
+            "poststarthook/apiservice-openapi-controller",
+        ] {
+            for endpoint in ENDPOINTS {
+                assert!(of(endpoint).any(|check| check.name == name), "{name} of {endpoint}");
+            }
+        }
     }
 }

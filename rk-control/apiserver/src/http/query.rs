@@ -53,6 +53,18 @@ impl Query {
         }
     }
 
+    /// Looks at the time that the client lets the request take.
+    ///
+    /// # Errors
+    /// It is none, in upstream's words.
+    pub fn check_timeout(&self) -> Result<(), String> {
+        let text = self.text("timeout");
+        if text.is_empty() || rk_cel::parse_duration(text).is_some() {
+            return Ok(());
+        }
+        Err(format!("invalid timeout specified in the request URL - time: invalid duration {text:?}"))
+    }
+
     /// Whether `dryRun=All` was asked; any other value is refused.
     ///
     /// # Errors

@@ -23,6 +23,7 @@ use crate::support::{Client, Cluster, until};
 
 const API_SERVICES: &str = "/apis/apiregistration.k8s.io/v1/apiservices";
 const NAME: &str = "v1alpha1.wardle.example.com";
+const DOCUMENT: &str = "apis/wardle.example.com/v1alpha1";
 const FLUNDERS: &str = "/apis/wardle.example.com/v1alpha1/namespaces/default/flunders";
 
 /// An extension API server that lets only front proxies of the cluster in; tells its port and authority.
@@ -47,7 +48,7 @@ async fn extension(front_proxies: &str) -> (u16, String) {
     (port, STANDARD.encode(authority))
 }
 
-/// Tells its resources, and of every other request what came.
+/// Tells its resources and where its document is, and of every other request what came.
 async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, hyper::Error> {
     let all = |name: &str| -> Vec<String> {
         request.headers().get_all(name).iter().map(|value| value.to_str().unwrap().to_owned()).collect()
@@ -58,6 +59,9 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, hyp
             {"name": "flunders", "singularName": "flunder", "namespaced": true, "kind": "Flunder", "verbs": verbs},
             {"name": "flunders/status", "singularName": "", "namespaced": true, "kind": "Flunder", "verbs": ["get"]},
         ]})
+    } else if request.uri().path() == "/openapi/v3" {
+        let address = format!("/openapi/v3/{DOCUMENT}?hash=A");
+        json!({"paths": {DOCUMENT: {"serverRelativeURL": address}, "apis/apps/v1": {"serverRelativeURL": "/openapi/v3/apis/apps/v1"}}})
     } else {
         json!({"method": request.method().as_str(), "path": request.uri().to_string(), "user": all("x-remote-user"),
             "groups": all("x-remote-group"), "authorization": all("authorization")})
@@ -123,6 +127,16 @@ async fn an_aggregated_api_is_discovered_served_and_gone() {
     assert_eq!((&resource["resource"], &resource["scope"]), (&json!("flunders"), &json!("Namespaced")));
     assert_eq!(resource["subresources"][0]["subresource"], "status");
 
+    let index = admin.get("/openapi/v3").await.ok();
+    let address = format!("/openapi/v3/{DOCUMENT}?hash=A");
+    assert_eq!(index["paths"][DOCUMENT]["serverRelativeURL"], json!(address));
+    let own = index["paths"]["apis/apps/v1"]["serverRelativeURL"].as_str().unwrap();
+    assert!(own.contains("?hash="), "the document of this server's own group is its own: {own}");
+    let seen = admin.get(&address).await.ok();
+    assert_eq!((&seen["path"], &seen["user"]), (&json!(address), &json!(["admin"])));
+
     admin.answer(Method::DELETE, &format!("{API_SERVICES}/{NAME}"), "", Bytes::new()).await.ok();
     until("the end of its service", async || admin.get(FLUNDERS).await.code == StatusCode::NOT_FOUND).await;
+    assert!(admin.get("/openapi/v3").await.ok()["paths"][DOCUMENT].is_null());
+    assert_eq!(admin.get(&address).await.code, StatusCode::NOT_FOUND);
 }

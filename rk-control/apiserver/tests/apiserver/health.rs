@@ -37,6 +37,10 @@ async fn health_is_told_check_by_check() {
         }
         assert_eq!(text(&format!("/{endpoint}/nonesuch")).await.0, 404);
     }
+    let (code, told) = text("/metrics/slis").await;
+    assert_eq!(code, 200);
+    assert!(told.lines().any(|line| line == "kubernetes_healthcheck{name=\"etcd\",type=\"livez\"} 1"), "{told}");
+    assert!(!told.contains("apiserver_request"), "it tells of checks alone");
     assert_eq!(text("/livez/etcd-readiness").await.0, 404, "it is a matter of readiness alone");
     let (_, told) = text("/livez?verbose&exclude=etcd&exclude=nonesuch&exclude=more").await;
     assert!(told.contains("[+]etcd excluded: ok\n"), "{told}");

@@ -19,11 +19,12 @@ mod url;
 
 pub use authz::{Answer, Authz, Question};
 pub use semver::Semver;
+pub use time::parse_duration;
 pub use url::Url;
 
 pub(crate) use convert::decode_base64;
 pub(crate) use regexes::pattern;
-pub(crate) use time::{parse_duration, parse_time, show_duration, show_time};
+pub(crate) use time::{parse_time, show_duration, show_time};
 
 use crate::eval::Failure;
 use crate::registry::Row;

@@ -67,8 +67,9 @@ pub(crate) fn parse_time(text: &str) -> Option<Timestamp> {
     text.parse::<Timestamp>().ok().filter(|time| strict && *time >= earliest())
 }
 
-/// A length of time as Go writes it: `1h30m`, `-1.5s`.
-pub(crate) fn parse_duration(text: &str) -> Option<i64> {
+/// A length of time as Go writes it (`1h30m`, `-1.5s`), in nanoseconds.
+#[must_use]
+pub fn parse_duration(text: &str) -> Option<i64> {
     let (negative, mut rest) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, text.strip_prefix('+').unwrap_or(text)),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use rk_api::custom::counterpart;
 use rk_api::resources::Resource;
 use rk_api::status::{ErrorKind, FieldErrors, Path};
 use rk_cel::{Context, EXPRESSION_LIMIT, Failure, REQUEST_BUDGET, Value as Cel};
@@ -123,14 +124,4 @@ fn message<'a>(rule: &'a Rule, context: &mut Context<'a>) -> String {
     told.unwrap_or_else(|| {
         if rule.message.is_empty() { format!("failed rule: {}", rule.text) } else { rule.message.clone() }
     })
-}
-
-/// The element of the list as it was that has the keys of an element as it is.
-fn counterpart<'a>(schema: &Value, item: &Value, old: &'a Value) -> Option<&'a Value> {
-    if schema.get("x-kubernetes-list-type").and_then(Value::as_str) != Some("map") {
-        return None;
-    }
-    let keys: Vec<&str> =
-        schema.get("x-kubernetes-list-map-keys")?.as_array()?.iter().filter_map(Value::as_str).collect();
-    old.as_array()?.iter().find(|other| keys.iter().all(|key| other.get(key) == item.get(key)))
 }

@@ -50,3 +50,23 @@ async fn what_cannot_be_answered_is_not_done() {
     assert_eq!(admin.get(&format!("{MAPS}/new")).await.failure().0, 404);
     assert_eq!(rows.create(MAPS, &new).await.ok()["kind"], "Table", "what can be answered is done");
 }
+
+#[tokio::test]
+async fn a_time_that_a_request_may_take_is_one() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let why = |text: &str| format!("invalid timeout specified in the request URL - time: invalid duration {text:?}");
+    for path in ["/version", MAPS] {
+        for good in ["", "0s", "3m", "1m30s"] {
+            assert_eq!(admin.get(&format!("{path}?timeout={good}")).await.code, 200, "{path} {good}");
+        }
+        for bad in ["invalid", "5"] {
+            assert_eq!(admin.get(&format!("{path}?timeout={bad}")).await.failure(), (400, why(bad)), "{path}");
+        }
+    }
+    assert_eq!(
+        cluster.admin().get(&format!("{PODS}/p/proxy/?timeout=invalid")).await.code,
+        404,
+        "the pod's own business"
+    );
+}
