@@ -61,8 +61,9 @@ impl Drop for Started {
     }
 }
 
-/// A shim's command, which says nothing that `posix_spawn(3)` cannot do: with a working directory, whose function a static program lacks, the
-/// whole of this process would be forked, and each of its pages that is written afterwards would be a fault. The shim goes to `/` by itself.
+/// A shim's command, which says nothing that `posix_spawn(3)` cannot do: with a working directory, whose function a static program lacks,
+/// the whole of this process would be forked, and each of its pages that is written afterwards would be a fault. The shim goes to `/` by
+/// itself.
 fn command(binary: &Path, dir: &Path) -> Command {
     let mut command = Command::new(binary);
     command.arg("run").arg(dir).env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
