@@ -26,11 +26,6 @@ impl<T: Clone> Kept<T> {
         Self { dir, record: Mutex::new(record), saving: Mutex::new(()) }
     }
 
-    /// Where the object's files are.
-    pub fn dir(&self) -> &Path {
-        &self.dir
-    }
-
     /// A copy of the record.
     pub fn get(&self) -> T {
         locked(&self.record).clone()

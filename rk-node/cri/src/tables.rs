@@ -78,11 +78,6 @@ impl Container {
         self.kept.look(at)
     }
 
-    /// Where its files are.
-    pub fn dir(&self) -> &Path {
-        self.kept.dir()
-    }
-
     /// Changes the record in memory and on disk; the memory's change stands even if the disk is full.
     pub fn update(&self, change: impl FnOnce(&mut ContainerRecord)) -> Result<ContainerRecord> {
         self.write(change, disk::save)
