@@ -22,7 +22,7 @@ use std::time::Duration;
 
 /// Even without news the kernel's state is compared this often: someone may have changed it.
 const LOOK_EVERY: u64 = 60_000;
-/// Links of pods come and go in swarms; one look serves them all.
+/// Links and their addresses come in swarms; one look serves them all.
 const SETTLE: u64 = 100;
 /// Links upon links: a VLAN on a bridge on a bond, and one look more to see that nothing is missing.
 const MOST_LAYERS: usize = 5;
