@@ -5,13 +5,13 @@
 //! of someone else's condition is ever overwritten.
 
 mod patch;
+mod turns;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use kube::Client;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
@@ -23,12 +23,8 @@ use crate::pod::spec;
 use crate::static_pods::{is_static, shows};
 use patch::{since_first, status_patch};
 
-/// Writes at the same time.
-const PARALLEL: usize = 4;
 /// How often a status is written against conflicts before others get their turn.
 const ATTEMPTS: u32 = 5;
-/// After failed writes the next try comes this late; without them nothing is looked for.
-const PERIOD: Duration = Duration::from_secs(5);
 /// The pace of tries while somebody waits for the last one.
 const HURRY: Duration = Duration::from_millis(100);
 
@@ -173,36 +169,6 @@ impl StatusManager {
         };
         if tokio::time::timeout(limit, hearing).await.is_err() {
             tracing::debug!(uid, "the API has not heard of a pod's status yet");
-        }
-    }
-
-    async fn run(self) {
-        loop {
-            let due: Vec<Entry> =
-                self.with(|entries| entries.values().filter(|e| e.written < e.version).cloned().collect());
-            futures::stream::iter(due).for_each_concurrent(PARALLEL, |entry| self.write(entry)).await;
-            let behind = self.behind();
-            tokio::select! {
-                () = self.kick.notified() => {}
-                () = tokio::time::sleep(PERIOD), if behind => {}
-            }
-        }
-    }
-
-    async fn write(&self, entry: Entry) {
-        let uid = spec::uid(&entry.pod).to_owned();
-        match tokio::time::timeout(Duration::from_secs(30), self.write_one(&entry)).await {
-            // The object that shows a static pod is not there yet: tried again soon.
-            Ok(Ok(false)) => {}
-            Ok(Ok(true)) => self.with(|entries| {
-                if let Some(current) = entries.get_mut(&uid) {
-                    current.written = current.written.max(entry.version);
-                }
-            }),
-            Ok(Err(error)) => {
-                tracing::warn!(pod = %spec::describe(&entry.pod), "writing the pod's status: {}", crate::api_error::chain(&error))
-            }
-            Err(_) => tracing::warn!(pod = %spec::describe(&entry.pod), "writing the pod's status took too long"),
         }
     }
 

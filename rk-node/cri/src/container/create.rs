@@ -18,7 +18,7 @@ use crate::record::{ContainerRecord, Phase, SandboxRecord};
 use crate::runtime::{Runtime, absolute, new_id};
 use crate::spec::{self, Inputs, PidNamespace, PodNamespaces};
 use crate::tables::Container;
-use crate::{disk, sandbox, signal};
+use crate::{sandbox, signal};
 
 /// Prepares a container so that starting it is quick and certain: its root is mounted and its spec written.
 pub(crate) async fn create(runtime: &Arc<Runtime>, request: CreateContainerRequest) -> Result<String> {
@@ -97,10 +97,11 @@ async fn make(
         volume_snapshots: Vec::new(),
         config,
     };
-    // On disk before its snapshot exists, so that a crash leaves nothing unknown.
+    // On disk before its snapshot exists, so that a crash leaves nothing unknown; not flushed before it starts, since after a loss of power
+    // nobody can start it any more, and a snapshot of no container goes.
     let container = Arc::new(Container::new(runtime.container_state(id), record.clone()));
     runtime.tables.add_container(container.clone())?;
-    disk::save(container.dir(), &record)?;
+    container.refine(|_| {})?;
     let snapshot = runtime.config.images.snapshot_for(&image.id, id, sandbox::shift(runtime, sandbox)).await?;
     let mut mounted = record.config.clone();
     record.volume_snapshots = mount_sources(runtime, id, sandbox, &mut mounted).await?;
