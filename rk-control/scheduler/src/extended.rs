@@ -50,8 +50,8 @@ impl Binder {
         Ok(key)
     }
 
-    /// Takes back what an earlier attempt told a pod that gets nothing by a claim now: its kubelet would wait for that claim, and ask no
-    /// plugin.
+    /// Takes back what an earlier attempt told a pod: a quota would not know the next claim for the pod's own, and where it gets nothing by
+    /// a claim its kubelet would wait for the former one and ask no plugin.
     pub(crate) async fn untell(&self, pod: &PodInfo) -> Result<(), BindError> {
         let Some(name) = self.pods.get(&pod.key).and_then(|current| told(&current).cloned()) else { return Ok(()) };
         let untold = self.pods.patch_status(&pod.key, &Patch::Strategic(status(pod, None))).await;
