@@ -26,6 +26,9 @@ const READY_POLL: Duration = Duration::from_millis(250);
 impl Binder {
     /// Writes what the claims of a pod got and that it uses them, and waits until their devices are ready.
     pub(crate) async fn bind_device_claims(&self, pod: &PodInfo, placement: &Placement) -> Result<(), BindError> {
+        if !pod.askers.is_empty() {
+            self.untell(pod).await?;
+        }
         if pod.device_claims.is_empty() && placement.special.is_none() {
             return Ok(());
         }
