@@ -25,10 +25,13 @@ use std::time::{Duration, Instant};
 
 /// Index of attachments by node.
 const BY_NODE: &str = "node";
+/// Index of attachments by persistent volume.
+const BY_VOLUME: &str = "volume";
 /// How often a volume is looked at that its node does not let go.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
-/// An attachment of this controller's making: its object, its volume's name, and the volume's name in the node's status.
+/// An attachment of this controller's making: its object, its volume's name, and the volume's name in the node's status, which is empty
+/// when the volume's object is gone and the node does not speak of it.
 type Known = (Arc<VolumeAttachment>, String, String);
 
 struct Attacher {
@@ -58,7 +61,11 @@ pub(crate) fn register(ctx: &Context) {
         unneeded: Mutex::default(),
     });
     pods::index_by_node(&attacher.pods);
+    protect::index_by_claim(&attacher.pods);
     attacher.attachments.index(BY_NODE, |attachment| vec![attachment.spec.node_name.clone()]);
+    attacher
+        .attachments
+        .index(BY_VOLUME, |attachment| attachment.spec.source.persistent_volume_name.clone().into_iter().collect());
     subscribe(&attacher);
     // One worker: two could give one volume to two nodes.
     ctx.work("attachdetach", attacher.queue.clone(), 1, move |key| {
@@ -84,6 +91,11 @@ fn subscribe(attacher: &Arc<Attacher>) {
         if let Some(claim) = volume::claim_key(change.object()) {
             own.wake_users(&claim);
         }
+        if matches!(change, Change::Deleted(_)) {
+            let name = change.object().metadata.name.as_deref().unwrap_or_default();
+            let left = own.attachments.by_index(BY_VOLUME, name);
+            left.iter().for_each(|a| own.queue.add(ObjectKey::cluster(a.spec.node_name.clone())));
+        }
     });
     let own = Arc::clone(attacher);
     attacher.drivers.on_change(move |_| {
@@ -94,14 +106,8 @@ fn subscribe(attacher: &Arc<Attacher>) {
 }
 
 impl Attacher {
-    /// The pods that use a claim.
-    fn users(&self, claim: &ObjectKey) -> Vec<Arc<Pod>> {
-        let all = self.pods.in_namespace(&claim.namespace);
-        all.into_iter().filter(|pod| protect::claims_of(pod).contains(claim)).collect()
-    }
-
     fn wake_users(&self, claim: &ObjectKey) {
-        for pod in self.users(claim) {
+        for pod in protect::users(&self.pods, claim) {
             if let Some(node) = pods::node_name(&pod) {
                 self.queue.add(ObjectKey::cluster(node));
             }
@@ -126,7 +132,7 @@ impl Attacher {
         let name = volume.metadata.name.as_deref().unwrap_or_default();
         let why = failed.message.unwrap_or_default();
         let here = |pod: &&Arc<Pod>| pods::node_name(pod) == Some(attachment.spec.node_name.as_str());
-        for pod in self.users(&claim).iter().filter(here) {
+        for pod in protect::users(&self.pods, &claim).iter().filter(here) {
             let text = format!("AttachVolume.Attach failed for volume {name:?} : {why}");
             self.recorder.warning(pod.as_ref(), "FailedAttachVolume", text);
         }
@@ -175,16 +181,27 @@ impl Attacher {
         (wishes, ending)
     }
 
-    /// The attachments of a node that are of this controller's making.
-    fn known(&self, node: &str) -> Vec<Known> {
+    /// The attachments of a node that are of this controller's making; `object` is the node's, unless that is gone.
+    fn known(&self, node: &str, object: Option<&Node>) -> Vec<Known> {
         let all = self.attachments.by_index(BY_NODE, node);
         let own = all.into_iter().filter_map(|attachment| {
-            let volume = self.volume_of(&attachment)?;
-            let (name, unique) = plan::names(&volume, node)?;
-            let same = attachment.metadata.name.as_ref() == Some(&name);
-            same.then_some((attachment, volume.metadata.name.clone()?, unique))
+            let volume = attachment.spec.source.persistent_volume_name.clone()?;
+            let unique = match self.volume_of(&attachment) {
+                Some(persistent) => plan::names(&persistent, node)
+                    .filter(|(name, _)| attachment.metadata.name.as_ref() == Some(name))
+                    .map(|(_, unique)| unique),
+                None => plan::of_lost(&attachment, object),
+            };
+            Some((attachment, volume, unique?))
         });
         own.collect()
+    }
+
+    /// Whether a volume that nobody needs on the node may be taken from it. One whose object is not there may be just not seen yet.
+    fn may_detach(&self, node: Option<&Node>, attachment: &VolumeAttachment, unique: &str) -> bool {
+        let waited = self.waited(attachment.metadata.name.as_deref().unwrap_or_default());
+        let sure = waited >= LOOK_AGAIN || self.volume_of(attachment).is_some();
+        sure && plan::may_detach(node, unique, waited)
     }
 
     async fn sync(&self, key: &ObjectKey) -> Result<Outcome, BoxError> {
@@ -193,18 +210,18 @@ impl Attacher {
             return Ok(Outcome::AwaitChange);
         }
         let (wishes, ending) = self.wishes(&key.name);
-        let known = self.known(&key.name);
+        let known = self.known(&key.name, node.as_deref());
         let name = |attachment: &VolumeAttachment| attachment.metadata.name.clone().unwrap_or_default();
         let needed =
             |known: &&Known| wishes.iter().any(|wish| Some(&wish.attachment) == known.0.metadata.name.as_ref());
         let (stay, idle): (Vec<&Known>, Vec<&Known>) = known.iter().partition(needed);
-        let (leave, held): (Vec<&Known>, Vec<&Known>) = idle
-            .into_iter()
-            .partition(|(a, _, unique)| plan::may_detach(node.as_deref(), unique, self.waited(&name(a))));
+        let (leave, held): (Vec<&Known>, Vec<&Known>) =
+            idle.into_iter().partition(|(a, _, unique)| self.may_detach(node.as_deref(), a, unique));
         self.remember(&key.name, &held);
         if let Some(node) = &node {
             // Before a volume goes, so that nobody counts on it.
-            let there: Vec<&Known> = stay.iter().chain(&held).copied().collect();
+            let named = |known: &&Known| !known.2.is_empty();
+            let there: Vec<&Known> = stay.iter().chain(&held).copied().filter(named).collect();
             self.tell(node, &wishes, &there).await?;
         }
         for (attachment, ..) in leave {
@@ -281,13 +298,11 @@ impl Attacher {
 
     /// Asks for an attachment, unless the volume is another node's alone: its end there wakes this one.
     async fn attach(&self, node: &str, wish: &Wish) -> kube::Result<()> {
-        let of_volume = |a: &Arc<VolumeAttachment>| a.spec.source.persistent_volume_name.as_ref() == Some(&wish.volume);
-        let elsewhere =
-            |a: &Arc<VolumeAttachment>| of_volume(a) && a.spec.node_name != node && a.spec.attacher == wish.driver;
-        if !wish.shared && self.attachments.list().iter().any(elsewhere) {
+        let elsewhere = |a: &Arc<VolumeAttachment>| a.spec.node_name != node && a.spec.attacher == wish.driver;
+        if !wish.shared && self.attachments.by_index(BY_VOLUME, &wish.volume).iter().any(elsewhere) {
             let there =
                 |pod: &&Arc<Pod>| pods::node_name(pod).is_some_and(|other| other != node) && !pods::is_finished(pod);
-            let users = self.users(&wish.claim);
+            let users = protect::users(&self.pods, &wish.claim);
             let others: Vec<String> = users.iter().filter(there).filter_map(|pod| pod.metadata.name.clone()).collect();
             for pod in wish.pods.iter().filter(|pod| pods::is_active(pod)) {
                 self.recorder.warning(pod.as_ref(), "FailedAttachVolume", plan::taken(&wish.volume, &others));

@@ -14,6 +14,8 @@ use std::time::Duration;
 const MANAGED: &str = "volumes.kubernetes.io/controller-managed-attach-detach";
 /// Nothing runs on the node any more, says its operator.
 const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
+/// What the names of volumes of CSI drivers begin with in the status of a node.
+const UNIQUE: &str = "kubernetes.io/csi/";
 /// A pod that is over may still have its volumes mounted, and its node tells of that at a pace.
 pub(super) const SETTLE: Duration = Duration::from_secs(20);
 /// A volume that a node which is not ready does not let go is taken from it after this long; upstream's default.
@@ -45,7 +47,25 @@ fn attachment_name(handle: &str, driver: &str, node: &str) -> String {
 pub(super) fn names(volume: &PersistentVolume, node: &str) -> Option<(String, String)> {
     let csi = volume.spec.as_ref()?.csi.as_ref()?;
     let attachment = attachment_name(&csi.volume_handle, &csi.driver, node);
-    Some((attachment, format!("kubernetes.io/csi/{}^{}", csi.driver, csi.volume_handle)))
+    Some((attachment, format!("{UNIQUE}{}^{}", csi.driver, csi.volume_handle)))
+}
+
+/// The name in the node's status of a volume whose object is gone, which the node may still have; empty when it does not speak of it.
+/// `None` when the attachment is of somebody else's making.
+pub(super) fn of_lost(attachment: &VolumeAttachment, node: Option<&Node>) -> Option<String> {
+    let name = attachment.metadata.name.as_deref()?;
+    let digest = name.strip_prefix("csi-")?;
+    if digest.len() != 64 || !digest.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
+        return None;
+    }
+    let status = node.and_then(|node| node.status.as_ref());
+    let attached = status.iter().flat_map(|s| s.volumes_attached.iter().flatten()).map(|volume| &volume.name);
+    let in_use = status.iter().flat_map(|s| s.volumes_in_use.iter().flatten());
+    let is_its = |unique: &&String| {
+        let parts = unique.strip_prefix(UNIQUE).and_then(|rest| rest.split_once('^'));
+        parts.is_some_and(|(driver, handle)| attachment_name(handle, driver, &attachment.spec.node_name) == name)
+    };
+    Some(attached.chain(in_use).find(is_its).cloned().unwrap_or_default())
 }
 
 /// The wish for a volume on a node, without its pods yet; `None` when it is none of a CSI driver.
@@ -71,7 +91,8 @@ pub(super) fn is_managed(node: &Node) -> bool {
 /// Whether the pod may have its volumes mounted.
 pub(super) fn holds_volumes(pod: &Pod, now: Timestamp) -> bool {
     !pods::is_finished(pod)
-        || ended_at(pod).is_some_and(|end| now.duration_since(end).unsigned_abs() < SETTLE && end <= now)
+        // The node's clock may be ahead.
+        || ended_at(pod).is_some_and(|end| now.duration_since(end).unsigned_abs() < SETTLE)
 }
 
 /// Whether a volume that nobody needs on the node any more, since `waited`, may be taken from it. `unique` is its name in the node's status.
@@ -171,7 +192,29 @@ mod tests {
         assert!(holds_volumes(&pod("Running", "00:00"), now));
         assert!(holds_volumes(&pod("Succeeded", "00:41"), now));
         assert!(!holds_volumes(&pod("Succeeded", "00:40"), now));
+        assert!(holds_volumes(&pod("Succeeded", "01:05"), now), "by a clock that is ahead");
         assert!(!holds_volumes(&pod("Failed", "00:01"), now));
+    }
+
+    #[test]
+    fn an_attachment_of_a_volume_that_is_gone_is_known_by_its_name() {
+        let attachment = |name: &str| -> VolumeAttachment {
+            let spec = json!({"attacher": "d", "nodeName": "n", "source": {"persistentVolumeName": "pv"}});
+            serde_json::from_value(json!({"metadata": {"name": name}, "spec": spec})).expect("an attachment")
+        };
+        let own = attachment(&attachment_name("h", "d", "n"));
+        let unique = "kubernetes.io/csi/d^h";
+        let used = node("True", json!([]), json!(["kubernetes.io/csi/d^other", unique]));
+        assert_eq!(of_lost(&own, Some(&used)).as_deref(), Some(unique));
+        let mut told = node("True", json!([]), json!([]));
+        assert_eq!(of_lost(&own, Some(&told)).as_deref(), Some(""));
+        assert_eq!(of_lost(&own, None).as_deref(), Some(""));
+        let volume = AttachedVolume { name: unique.to_owned(), device_path: String::new() };
+        told.status.get_or_insert_default().volumes_attached = Some(vec![volume]);
+        assert_eq!(of_lost(&own, Some(&told)).as_deref(), Some(unique));
+        for name in ["foreign", "csi-", "csi-my-own-attachment"] {
+            assert_eq!(of_lost(&attachment(name), Some(&used)), None, "{name}");
+        }
     }
 
     #[test]
