@@ -45,6 +45,8 @@ struct Attacher {
     queue: Queue<ObjectKey>,
     /// Since when attachments that their nodes do not let go are needed by nobody.
     unneeded: Mutex<HashMap<String, Instant>>,
+    /// Attachments that cannot be made while another node has the volume, and their nodes: their pods were told of it.
+    refused: Mutex<HashMap<String, String>>,
 }
 
 /// Starts the loop.
@@ -59,6 +61,7 @@ pub(crate) fn register(ctx: &Context) {
         recorder: ctx.recorders.of("attachdetach-controller"),
         queue: Queue::default(),
         unneeded: Mutex::default(),
+        refused: Mutex::default(),
     });
     pods::index_by_node(&attacher.pods);
     protect::index_by_claim(&attacher.pods);
@@ -218,6 +221,7 @@ impl Attacher {
         let (leave, held): (Vec<&Known>, Vec<&Known>) =
             idle.into_iter().partition(|(a, _, unique)| self.may_detach(node.as_deref(), a, unique));
         self.remember(&key.name, &held);
+        self.forget_refused(&key.name, &wishes);
         if let Some(node) = &node {
             // Before a volume goes, so that nobody counts on it.
             let named = |known: &&Known| !known.2.is_empty();
@@ -256,6 +260,27 @@ impl Attacher {
         unneeded.retain(|name, _| names.contains(name) || elsewhere(name));
         for name in names {
             unneeded.entry(name).or_insert_with(Instant::now);
+        }
+    }
+
+    /// Forgets what nobody on the node waits for any more.
+    fn forget_refused(&self, node: &str, wishes: &[Wish]) {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.retain(|name, of| of.as_str() != node || wishes.iter().any(|wish| wish.attachment == *name));
+    }
+
+    /// Tells the pods of a node once that their volume is another node's.
+    fn refuse(&self, node: &str, wish: &Wish) {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if refused.insert(wish.attachment.clone(), node.to_owned()).is_some() {
+            return;
+        }
+        let there =
+            |pod: &&Arc<Pod>| pods::node_name(pod).is_some_and(|other| other != node) && !pods::is_finished(pod);
+        let users = protect::users(&self.pods, &wish.claim);
+        let others: Vec<String> = users.iter().filter(there).filter_map(|pod| pod.metadata.name.clone()).collect();
+        for pod in wish.pods.iter().filter(|pod| pods::is_active(pod)) {
+            self.recorder.warning(pod.as_ref(), "FailedAttachVolume", plan::taken(&wish.volume, &others));
         }
     }
 
@@ -300,13 +325,7 @@ impl Attacher {
     async fn attach(&self, node: &str, wish: &Wish) -> kube::Result<()> {
         let elsewhere = |a: &Arc<VolumeAttachment>| a.spec.node_name != node && a.spec.attacher == wish.driver;
         if !wish.shared && self.attachments.by_index(BY_VOLUME, &wish.volume).iter().any(elsewhere) {
-            let there =
-                |pod: &&Arc<Pod>| pods::node_name(pod).is_some_and(|other| other != node) && !pods::is_finished(pod);
-            let users = protect::users(&self.pods, &wish.claim);
-            let others: Vec<String> = users.iter().filter(there).filter_map(|pod| pod.metadata.name.clone()).collect();
-            for pod in wish.pods.iter().filter(|pod| pods::is_active(pod)) {
-                self.recorder.warning(pod.as_ref(), "FailedAttachVolume", plan::taken(&wish.volume, &others));
-            }
+            self.refuse(node, wish);
             return Ok(());
         }
         let source = VolumeAttachmentSource {
