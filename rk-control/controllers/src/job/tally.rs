@@ -5,12 +5,12 @@
 //! twice (KEP-2307).
 
 use super::backoff::{Ends, backoff_after};
+use super::ended::ended_at;
 use super::indexes;
 use super::kept;
 use super::policy::{self, Verdict};
 use super::vacancy::{has_index, replaces_late};
 use crate::discovery::has_finalizer;
-use crate::ended::ended_at;
 use crate::pods;
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::{Job, JobSpec, JobStatus, UncountedTerminatedPods};

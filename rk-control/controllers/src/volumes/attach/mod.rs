@@ -9,26 +9,23 @@ mod plan;
 use super::{protect, volume};
 use crate::context::Context;
 use crate::pods;
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{AttachedVolume, Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::{CSIDriver, VolumeAttachment, VolumeAttachmentSource, VolumeAttachmentSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::Patch;
-use plan::Wish;
+use plan::{Idle, Wish};
 use rk_client::{
     BoxError, Change, Deletion, Informer, ObjectKey, Outcome, Queue, Recorder, is_already_exists, is_not_found,
 };
 use serde_json::json;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Index of attachments by node.
 const BY_NODE: &str = "node";
 /// Index of attachments by persistent volume.
 const BY_VOLUME: &str = "volume";
-/// How often a volume is looked at that its node does not let go.
-const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
 /// An attachment of this controller's making: its object, its volume's name, and the volume's name in the node's status, which is empty
 /// when the volume's object is gone and the node does not speak of it.
@@ -43,8 +40,8 @@ struct Attacher {
     attachments: Informer<VolumeAttachment>,
     recorder: Recorder,
     queue: Queue<ObjectKey>,
-    /// Since when attachments that their nodes do not let go are needed by nobody.
-    unneeded: Mutex<HashMap<String, Instant>>,
+    /// Since when attachments are needed by nobody, and whether the nodes said since then that they do.
+    unneeded: Mutex<HashMap<String, (Instant, bool)>>,
     /// Attachments that cannot be made while another node has the volume, and their nodes: their pods were told of it.
     refused: Mutex<HashMap<String, String>>,
 }
@@ -162,16 +159,12 @@ impl Attacher {
         known.is_none_or(|driver| driver.spec.attach_required != Some(false))
     }
 
-    /// What the pods of a node need there, and whether one of them ended so late that it must be looked at again.
-    fn wishes(&self, node: &str) -> (Vec<Wish>, bool) {
-        let now = Timestamp::now();
-        let (mut wishes, mut ending): (Vec<Wish>, bool) = (Vec::new(), false);
-        for pod in self.pods.by_index(pods::BY_NODE, node) {
-            if !plan::holds_volumes(&pod, now) {
-                continue;
-            }
+    /// What the pods of a node need there.
+    fn wishes(&self, node: &str) -> Vec<Wish> {
+        let mut wishes: Vec<Wish> = Vec::new();
+        let all = self.pods.by_index(pods::BY_NODE, node);
+        for pod in all.into_iter().filter(|pod| !pods::is_finished(pod)) {
             let used = protect::claims_of(&pod);
-            ending |= pods::is_finished(&pod) && !used.is_empty();
             let new = used.iter().filter_map(|claim| plan::wish(self.bound(claim)?.as_ref(), node, claim));
             for wish in new.filter(|wish| self.attaches(&wish.driver)) {
                 let at = wishes.iter().position(|known| known.attachment == wish.attachment).unwrap_or_else(|| {
@@ -181,7 +174,7 @@ impl Attacher {
                 wishes.get_mut(at).into_iter().for_each(|wish| wish.pods.push(Arc::clone(&pod)));
             }
         }
-        (wishes, ending)
+        wishes
     }
 
     /// The attachments of a node that are of this controller's making; `object` is the node's, unless that is gone.
@@ -202,9 +195,9 @@ impl Attacher {
 
     /// Whether a volume that nobody needs on the node may be taken from it. One whose object is not there may be just not seen yet.
     fn may_detach(&self, node: Option<&Node>, attachment: &VolumeAttachment, unique: &str) -> bool {
-        let waited = self.waited(attachment.metadata.name.as_deref().unwrap_or_default());
-        let sure = waited >= LOOK_AGAIN || self.volume_of(attachment).is_some();
-        sure && plan::may_detach(node, unique, waited)
+        let idle = self.idle(attachment.metadata.name.as_deref().unwrap_or_default());
+        let sure = idle.waited >= plan::SETTLE || self.volume_of(attachment).is_some();
+        sure && plan::may_detach(node, unique, idle)
     }
 
     async fn sync(&self, key: &ObjectKey) -> Result<Outcome, BoxError> {
@@ -212,15 +205,15 @@ impl Attacher {
         if node.as_ref().is_some_and(|node| !plan::is_managed(node)) {
             return Ok(Outcome::AwaitChange);
         }
-        let (wishes, ending) = self.wishes(&key.name);
+        let wishes = self.wishes(&key.name);
         let known = self.known(&key.name, node.as_deref());
         let name = |attachment: &VolumeAttachment| attachment.metadata.name.clone().unwrap_or_default();
         let needed =
             |known: &&Known| wishes.iter().any(|wish| Some(&wish.attachment) == known.0.metadata.name.as_ref());
         let (stay, idle): (Vec<&Known>, Vec<&Known>) = known.iter().partition(needed);
         let (leave, held): (Vec<&Known>, Vec<&Known>) =
-            idle.into_iter().partition(|(a, _, unique)| self.may_detach(node.as_deref(), a, unique));
-        self.remember(&key.name, &held);
+            idle.iter().copied().partition(|(a, _, unique)| self.may_detach(node.as_deref(), a, unique));
+        self.remember(&key.name, node.as_deref(), &idle);
         self.forget_refused(&key.name, &wishes);
         if let Some(node) = &node {
             // Before a volume goes, so that nobody counts on it.
@@ -236,30 +229,29 @@ impl Attacher {
                 self.attach(&key.name, wish).await?;
             }
         }
-        Ok(match (ending, held.is_empty()) {
-            (true, _) => Outcome::RequeueAfter(plan::SETTLE),
-            (false, false) => Outcome::RequeueAfter(LOOK_AGAIN),
-            (false, true) => Outcome::AwaitChange,
-        })
+        Ok(if held.is_empty() { Outcome::AwaitChange } else { Outcome::RequeueAfter(plan::SETTLE) })
     }
 
-    /// How long nobody has needed an attachment.
-    fn waited(&self, attachment: &str) -> Duration {
+    /// What is known of an attachment since nobody needs it.
+    fn idle(&self, attachment: &str) -> Idle {
         let unneeded = self.unneeded.lock().unwrap_or_else(PoisonError::into_inner);
-        unneeded.get(attachment).map_or(Duration::ZERO, Instant::elapsed)
+        let known = unneeded.get(attachment);
+        known.map_or_else(Idle::default, |(since, used)| Idle { waited: since.elapsed(), used: *used })
     }
 
-    /// Begins to count for those of a node that are held, and forgets those of it that are gone or needed again.
-    fn remember(&self, node: &str, held: &[&Known]) {
+    /// Begins to count for those of a node that nobody needs, and forgets those of it that are gone or needed again.
+    fn remember(&self, node: &str, object: Option<&Node>, idle: &[&Known]) {
         let mut unneeded = self.unneeded.lock().unwrap_or_else(PoisonError::into_inner);
-        let names: Vec<String> = held.iter().filter_map(|(a, ..)| a.metadata.name.clone()).collect();
+        let names: Vec<String> = idle.iter().filter_map(|(a, ..)| a.metadata.name.clone()).collect();
         let elsewhere = |name: &String| {
             let known = self.attachments.get(&ObjectKey::cluster(name.clone()));
             known.is_some_and(|a| a.spec.node_name != node)
         };
         unneeded.retain(|name, _| names.contains(name) || elsewhere(name));
-        for name in names {
-            unneeded.entry(name).or_insert_with(Instant::now);
+        for (attachment, _, unique) in idle {
+            let name = attachment.metadata.name.clone().unwrap_or_default();
+            let (_, used) = unneeded.entry(name).or_insert_with(|| (Instant::now(), false));
+            *used |= object.is_some_and(|node| plan::is_in_use(node, unique));
         }
     }
 

@@ -1,8 +1,5 @@
 //! What is to be attached where, and when it may be detached. Values only.
 
-use crate::ended::ended_at;
-use crate::pods;
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{AttachedVolume, Node, PersistentVolume, Pod};
 use k8s_openapi::api::storage::v1::VolumeAttachment;
 use rk_client::ObjectKey;
@@ -16,7 +13,7 @@ const MANAGED: &str = "volumes.kubernetes.io/controller-managed-attach-detach";
 const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
 /// What the names of volumes of CSI drivers begin with in the status of a node.
 const UNIQUE: &str = "kubernetes.io/csi/";
-/// A pod that is over may still have its volumes mounted, and its node tells of that at a pace.
+/// A node tells at a pace of what it uses: for so long it may use what nobody needs any more without having said so.
 pub(super) const SETTLE: Duration = Duration::from_secs(20);
 /// A volume that a node which is not ready does not let go is taken from it after this long; upstream's default.
 const FORCE: Duration = Duration::from_secs(360);
@@ -88,26 +85,35 @@ pub(super) fn is_managed(node: &Node) -> bool {
     node.metadata.annotations.as_ref().and_then(|all| all.get(MANAGED)).is_some_and(|value| value == "true")
 }
 
-/// Whether the pod may have its volumes mounted.
-pub(super) fn holds_volumes(pod: &Pod, now: Timestamp) -> bool {
-    !pods::is_finished(pod)
-        // The node's clock may be ahead.
-        || ended_at(pod).is_some_and(|end| now.duration_since(end).unsigned_abs() < SETTLE)
+/// What is known of a volume since nobody needs it on its node.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Idle {
+    /// For how long that is.
+    pub(super) waited: Duration,
+    /// Whether the node has said since then that it uses it.
+    pub(super) used: bool,
 }
 
-/// Whether a volume that nobody needs on the node any more, since `waited`, may be taken from it. `unique` is its name in the node's status.
-pub(super) fn may_detach(node: Option<&Node>, unique: &str, waited: Duration) -> bool {
+/// Whether the node says that it uses the volume of this name in its status.
+pub(super) fn is_in_use(node: &Node, unique: &str) -> bool {
+    let status = node.status.iter();
+    status.flat_map(|status| status.volumes_in_use.iter().flatten()).any(|name| name == unique)
+}
+
+/// Whether a volume that nobody needs on the node any more may be taken from it. `unique` is its name in the node's status.
+pub(super) fn may_detach(node: Option<&Node>, unique: &str, idle: Idle) -> bool {
     // Nothing runs on a node that is gone.
     let Some(node) = node else { return true };
     let mut taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
     if taints.any(|taint| taint.key == OUT_OF_SERVICE) {
         return true;
     }
-    let status = node.status.as_ref();
-    let in_use = status.iter().flat_map(|status| status.volumes_in_use.iter().flatten()).any(|name| name == unique);
-    let mut conditions = status.iter().flat_map(|status| status.conditions.iter().flatten());
+    if !is_in_use(node, unique) {
+        return idle.used || idle.waited >= SETTLE;
+    }
+    let mut conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
     let ready = conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True");
-    !in_use || (!ready && waited >= FORCE)
+    !ready && idle.waited >= FORCE
 }
 
 /// What the node's status says is attached: those of the `known` ones, by their volumes' names there, that are there to stay.
@@ -164,36 +170,24 @@ mod tests {
     #[test]
     fn a_volume_leaves_a_node_that_has_let_it_go_or_is_lost() {
         let used = json!(["kubernetes.io/csi/d^h"]);
-        let may = |node: &Node, waited| may_detach(Some(node), "kubernetes.io/csi/d^h", Duration::from_secs(waited));
-        let gone = json!([{"key": OUT_OF_SERVICE, "effect": "NoExecute"}]);
-        for (node, waited, want) in [
-            (node("True", json!([]), json!([])), 0, true),
-            (node("True", json!([]), json!(["kubernetes.io/csi/d^other"])), 0, true),
-            (node("True", json!([]), used.clone()), 9999, false),
-            (node("Unknown", json!([]), used.clone()), 359, false),
-            (node("Unknown", json!([]), used.clone()), 360, true),
-            (node("True", gone, used), 0, true),
-        ] {
-            assert_eq!(may(&node, waited), want, "{waited} {node:?}");
-        }
-        assert!(may_detach(None, "kubernetes.io/csi/d^h", Duration::ZERO));
-    }
-
-    #[test]
-    fn a_pod_that_has_just_ended_still_holds_its_volumes() {
-        let now: Timestamp = "2026-01-01T00:01:00Z".parse().expect("a time");
-        let pod = |phase: &str, end: &str| -> Pod {
-            let container = json!({"name": "c", "image": "", "imageID": "", "ready": false, "restartCount": 0,
-                "state": {"terminated": {"exitCode": 0, "finishedAt": format!("2026-01-01T00:{end}Z")}}});
-            let meta = json!({"name": "p", "creationTimestamp": "2026-01-01T00:00:00Z"});
-            let status = json!({"phase": phase, "containerStatuses": [container]});
-            serde_json::from_value(json!({"metadata": meta, "status": status})).expect("a pod")
+        let may = |node: &Node, waited, used| {
+            may_detach(Some(node), "kubernetes.io/csi/d^h", Idle { waited: Duration::from_secs(waited), used })
         };
-        assert!(holds_volumes(&pod("Running", "00:00"), now));
-        assert!(holds_volumes(&pod("Succeeded", "00:41"), now));
-        assert!(!holds_volumes(&pod("Succeeded", "00:40"), now));
-        assert!(holds_volumes(&pod("Succeeded", "01:05"), now), "by a clock that is ahead");
-        assert!(!holds_volumes(&pod("Failed", "00:01"), now));
+        let gone = json!([{"key": OUT_OF_SERVICE, "effect": "NoExecute"}]);
+        for (node, waited, seen, want) in [
+            (node("True", json!([]), json!([])), 0, true, true),
+            (node("True", json!([]), json!(["kubernetes.io/csi/d^other"])), 0, true, true),
+            // It may be mounted, and the node has not said so yet.
+            (node("True", json!([]), json!([])), 19, false, false),
+            (node("True", json!([]), json!([])), 20, false, true),
+            (node("True", json!([]), used.clone()), 9999, true, false),
+            (node("Unknown", json!([]), used.clone()), 359, true, false),
+            (node("Unknown", json!([]), used.clone()), 360, true, true),
+            (node("True", gone, used), 0, false, true),
+        ] {
+            assert_eq!(may(&node, waited, seen), want, "{waited} {seen} {node:?}");
+        }
+        assert!(may_detach(None, "kubernetes.io/csi/d^h", Idle::default()));
     }
 
     #[test]
