@@ -175,9 +175,35 @@ fn what_is_as_it_was_is_let_be_where_it_can_be_told_which_it_was() {
         new[field] = value;
         assert_eq!(told(&new, &old).first().map(String::as_str), wrong, "{new}");
     }
+    let turned = json!({"key": "b", "word": "bad"});
+    let both = json!({"keyed": [old["keyed"][0], turned]});
+    assert_eq!(told(&json!({"keyed": [turned, old["keyed"][0]]}), &both), [""; 0], "keyed lists have no order");
     let set = |items: &[&str]| json!({"set": items});
     assert_eq!(told(&set(&["good", "good"]), &set(&["good"])), ["set[1]"]);
     assert_eq!(told(&set(&["good", "good", "good"]), &set(&["good", "good"])), [""; 0], "there were equal ones before");
+}
+
+#[test]
+fn parts_of_a_combination_let_be_what_the_whole_schema_finds_again() {
+    let good = json!({"items": {"properties": {"word": {"enum": ["good"]}}}, "maxItems": 2});
+    let item = json!({"type": "object", "properties": {"key": {"type": "string"}, "word": {"type": "string"}}});
+    let resource = rows(&definition(json!({"type": "object", "properties": {
+        "keyed": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["key"], "items": item,
+            "allOf": [good]},
+    }})));
+    let resource = resource.into_iter().find(|row| row.is_hub()).unwrap();
+    let told = |new: Value, old: Value| -> Vec<String> {
+        let mut errors = FieldErrors::new();
+        custom(&resource).validate_update(&json!({"keyed": new}), &json!({"keyed": old}), &mut errors);
+        errors.0.into_iter().map(|error| error.path).collect()
+    };
+    let one = |key: &str, word: &str| json!({"key": key, "word": word});
+    let bad = || json!([one("a", "bad")]);
+    assert_eq!(told(json!([one("b", "good"), one("a", "bad")]), bad()), [""; 0]);
+    assert_eq!(told(json!([one("b", "bad"), one("a", "bad")]), bad()), ["keyed[0].word"]);
+    let many = |order: [&str; 3]| Value::from(order.map(|key| one(key, "good")).to_vec());
+    assert_eq!(told(many(["c", "b", "a"]), many(["a", "b", "c"])), [""; 0], "too many, as they were");
+    assert_eq!(told(many(["c", "b", "d"]), many(["a", "b", "c"])), ["keyed"]);
 }
 
 #[test]
