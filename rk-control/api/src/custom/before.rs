@@ -40,7 +40,7 @@ fn identity(item: &Value, keys: &[&str]) -> String {
     values.to_string()
 }
 
-/// A value as it was, with the schema of its place: that of the object itself, also where a part of a combination is looked at.
+/// A value as it was, with the schema of its place.
 #[derive(Clone, Copy)]
 pub(super) struct Before<'a> {
     pub value: &'a Value,

@@ -86,7 +86,7 @@ impl Judge<'_> {
             errors.push(ErrorKind::TypeInvalid, path, found, detail);
             return;
         }
-        self.choices(value, schema, old, path, errors);
+        self.choices(value, schema, path, errors);
         match value {
             Value::String(text) => self.string(text, schema, path, errors),
             Value::Number(_) => number(value, schema, path, errors),
@@ -96,15 +96,9 @@ impl Judge<'_> {
         }
     }
 
-    /// `enum` and the combinations of schemas.
-    fn choices(
-        &self,
-        value: &Value,
-        schema: &Value,
-        old: Option<Before<'_>>,
-        path: &Path<'_>,
-        errors: &mut FieldErrors,
-    ) {
+    /// `enum` and the combinations of schemas. Those look at the whole value, however much of it is as it was: what one part lets be
+    /// would count for another one, or against `not`.
+    fn choices(&self, value: &Value, schema: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
         if let Some(choices) = schema.get("enum").and_then(Value::as_array)
             && !choices.contains(value)
         {
@@ -115,12 +109,12 @@ impl Judge<'_> {
         }
         let fits = |part: &&Value| {
             let mut inner = FieldErrors::new();
-            self.value(value, part, old, path, &mut inner);
+            self.value(value, part, None, path, &mut inner);
             inner.is_empty()
         };
         let parts = |name: &str| schema.get(name).and_then(Value::as_array).into_iter().flatten();
         for part in parts("allOf") {
-            self.value(value, part, old, path, errors);
+            self.value(value, part, None, path, errors);
         }
         let invalid = |why: &str, errors: &mut FieldErrors| {
             errors.invalid(path, value.clone(), format!("{:?} {why}", path.to_string()));
