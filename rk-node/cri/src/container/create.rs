@@ -91,14 +91,15 @@ async fn make(
         cgroup: sandbox.cgroup_parent.join(id),
         log_path: log_path(&config, sandbox)?,
         created_at: now_ns(),
+        launched_at: 0,
         started_at: 0,
         pid: 0,
         ended: None,
         volume_snapshots: Vec::new(),
         config,
     };
-    // On disk before its snapshot exists, so that a crash leaves nothing unknown; not flushed before it starts, since after a loss of power
-    // nobody can start it any more, and a snapshot of no container goes.
+    // On disk before its snapshot exists, so that a crash leaves nothing unknown; not flushed before it is to start, since after a loss of
+    // power nobody can start it any more, and a snapshot of no container goes.
     let container = Arc::new(Container::new(runtime.container_state(id), record.clone()));
     runtime.tables.add_container(container.clone())?;
     container.refine(|_| {})?;
@@ -127,7 +128,7 @@ async fn make(
     let edits = cdi::find(&cdi::DIRECTORIES.map(PathBuf::from), &named)?;
     let spec = cdi::apply(spec::build(&inputs).map_err(Error::Invalid)?, &edits)?;
     write_bundle(&runtime.bundle(&sandbox.id, id), &spec)?;
-    // Not flushed: it is all saved with its start, and until then what is on disk names all that is to be removed.
+    // Not flushed: it is all saved before it starts, and until then what is on disk names all that is to be removed.
     container.refine(|saved| {
         saved.config.mounts = record.config.mounts;
         saved.user = record.user;
