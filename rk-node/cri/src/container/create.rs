@@ -101,6 +101,8 @@ async fn make(
     // On disk before its snapshot exists, so that a crash leaves nothing unknown; not flushed before it is to start, since after a loss of
     // power nobody can start it any more, and a snapshot of no container goes.
     let container = Arc::new(Container::new(runtime.container_state(id), record.clone()));
+    // Whoever sees it already may not remove it before it is whole: what came afterwards would stay.
+    let _step = container.step.lock().await;
     runtime.tables.add_container(container.clone())?;
     container.refine(|_| {})?;
     let snapshot = runtime.config.images.snapshot_for(&image.id, id, sandbox::shift(runtime, sandbox)).await?;
