@@ -71,7 +71,9 @@ pub(crate) fn settle(runtime: &Runtime, record: &ContainerRecord) {
         return;
     }
     cgroup::kill(&record.cgroup);
-    if let Ok(container) = runtime.tables.container(&record.id) {
+    if record.started_at == 0
+        && let Ok(container) = runtime.tables.container(&record.id)
+    {
         // Saved with its end.
         let _ = container.refine(ContainerRecord::presume_started);
     }
