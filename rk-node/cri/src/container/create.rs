@@ -28,9 +28,7 @@ pub(crate) async fn create(runtime: &Arc<Runtime>, request: CreateContainerReque
     }
     let sandbox = runtime.tables.sandbox(&request.pod_sandbox_id)?.get();
     validate(&config, &sandbox)?;
-    if sandbox.phase != Phase::Ready {
-        return Err(Error::State(format!("sandbox {:?} is not ready", sandbox.id)));
-    }
+    ready(&sandbox)?;
     let name = config.image.as_ref().map_or("", |image| image.image.as_str());
     let image = runtime.config.images.status(name).ok_or_else(|| Error::not_found("image", name))?;
     let id = new_id();
@@ -44,6 +42,13 @@ pub(crate) async fn create(runtime: &Arc<Runtime>, request: CreateContainerReque
             super::remove::clean(runtime, &id, &sandbox.id).await;
             Err(error)
         }
+    }
+}
+
+fn ready(sandbox: &SandboxRecord) -> Result<()> {
+    match sandbox.phase {
+        Phase::Ready => Ok(()),
+        _ => Err(Error::State(format!("sandbox {:?} is not ready", sandbox.id))),
     }
 }
 
@@ -104,6 +109,8 @@ async fn make(
     // Whoever sees it already may not remove it before it is whole: what came afterwards would stay.
     let _step = container.step.lock().await;
     runtime.tables.add_container(container.clone())?;
+    // Who removes a sandbox stops it first and looks for its containers then: they see this one, or this sees that.
+    runtime.tables.sandbox(&sandbox.id)?.look(ready)?;
     container.refine(|_| {})?;
     let snapshot = runtime.config.images.snapshot_for(&image.id, id, sandbox::shift(runtime, sandbox)).await?;
     let mut mounted = record.config.clone();
