@@ -25,7 +25,7 @@ pub(crate) struct Container {
     kept: Kept<ContainerRecord>,
     /// Its sandbox, which never changes.
     sandbox: String,
-    /// Held by start and remove.
+    /// Held by create, start, update and remove.
     pub step: tokio::sync::Mutex<()>,
     /// True once it ended.
     pub ended: watch::Sender<bool>,

@@ -35,6 +35,8 @@ struct Entry {
     /// Higher with every publication of any pod; what was written is compared with it.
     version: u64,
     written: u64,
+    /// Its place among those that wait: the lowest is written first.
+    place: u64,
     /// The kubelet is done with the pod: its object may go.
     finished: bool,
     /// The version of `pod` that the last write began with, and what the API answered.
@@ -42,6 +44,14 @@ struct Entry {
 }
 
 impl Entry {
+    /// Something newer is published. Who waits already keeps its place, however often it changes.
+    fn renew(&mut self, version: u64) {
+        if self.written >= self.version {
+            self.place = version;
+        }
+        self.version = version;
+    }
+
     /// The newest version known: until the watch shows another one, the answer to the last write is.
     fn newest(&self) -> &Arc<Pod> {
         let answered = self.answer.as_ref().filter(|(from, _)| *from == self.pod.metadata.resource_version);
@@ -94,12 +104,13 @@ impl StatusManager {
                     entry.pod = pod.clone();
                     entry.status = status;
                     entry.finished = finished;
-                    entry.version = self.next_version();
+                    entry.renew(self.next_version());
                     true
                 }
                 None => {
                     let version = self.next_version();
-                    let entry = Entry { pod: pod.clone(), status, version, written: 0, finished, answer: None };
+                    let (pod, written, place) = (pod.clone(), 0, version);
+                    let entry = Entry { pod, status, version, written, place, finished, answer: None };
                     entries.insert(uid, entry);
                     true
                 }
@@ -130,7 +141,7 @@ impl StatusManager {
     pub fn write_again(&self, uid: &str) {
         self.with(|entries| {
             if let Some(entry) = entries.get_mut(uid) {
-                entry.version = self.next_version();
+                entry.renew(self.next_version());
             }
         });
         self.kick.notify_one();
@@ -255,8 +266,8 @@ mod tests {
             Arc::new(serde_json::from_value::<Pod>(object).unwrap())
         };
         let answer = Some((Some("1".to_owned()), pod("2")));
-        let mut entry =
-            Entry { pod: pod("1"), status: PodStatus::default(), version: 1, written: 0, finished: false, answer };
+        let (status, version, written, place, finished) = (PodStatus::default(), 1, 0, 1, false);
+        let mut entry = Entry { pod: pod("1"), status, version, written, place, finished, answer };
         let newest = |entry: &Entry| entry.newest().metadata.resource_version.clone();
         assert_eq!(newest(&entry).as_deref(), Some("2"), "the watch has not shown it yet");
         entry.pod = pod("3");

@@ -233,14 +233,21 @@ impl Store {
         let found = resumed
             .or_else(|| set.iter().find_map(|range| walk(range.first(), range.last()).find(|ip| free(range, ip))));
         if let Some(ip) = found {
-            let mut file = File::options().write(true).create_new(true).open(self.directory.join(ip.to_string()))?;
-            file.write_all(owner.as_bytes())?;
-            file.sync_all()?;
+            let path = self.directory.join(ip.to_string());
+            let mut file = File::options().write(true).create_new(true).open(&path)?;
+            let written = file.write_all(owner.as_bytes()).and_then(|()| file.sync_all());
+            written.or_else(|error| discard(&path, error))?;
             fs::write(&memory, ip.to_string())?;
             taken.insert(ip);
         }
         Ok(found)
     }
+}
+
+/// Takes away a reservation that does not name its owner, whom nobody could give it back for; the error why it does not.
+fn discard(path: &Path, error: io::Error) -> io::Result<()> {
+    let _ = fs::remove_file(path);
+    Err(error)
 }
 
 fn walk(from: IpAddr, to: IpAddr) -> impl Iterator<Item = IpAddr> {
@@ -276,6 +283,19 @@ mod tests {
         store.release(|owner| owner == "a" || owner == "d").expect("release");
         assert_eq!(take("h").as_deref(), Some("10.1.2.5"), "the search goes on after the last one");
         assert_eq!(take("i").as_deref(), Some("10.1.2.2"));
+    }
+
+    #[test]
+    fn an_address_whose_owner_could_not_be_written_is_free_again() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let store = Store::open(dir.path()).expect("open");
+        let set = [range("10.1.2.0/29")];
+        fs::write(dir.path().join("10.1.2.2"), "").expect("as on a full disk");
+        assert_eq!(reserve(&store, &set, "a").as_deref(), Some("10.1.2.3"));
+        let full = io::Error::from(io::ErrorKind::StorageFull);
+        let told = discard(&dir.path().join("10.1.2.2"), full).expect_err("told");
+        assert_eq!(told.kind(), io::ErrorKind::StorageFull);
+        assert!(store.all().expect("all").iter().all(|(.., owner)| owner == "a"));
     }
 
     #[test]

@@ -28,9 +28,7 @@ pub(crate) async fn create(runtime: &Arc<Runtime>, request: CreateContainerReque
     }
     let sandbox = runtime.tables.sandbox(&request.pod_sandbox_id)?.get();
     validate(&config, &sandbox)?;
-    if sandbox.phase != Phase::Ready {
-        return Err(Error::State(format!("sandbox {:?} is not ready", sandbox.id)));
-    }
+    ready(&sandbox)?;
     let name = config.image.as_ref().map_or("", |image| image.image.as_str());
     let image = runtime.config.images.status(name).ok_or_else(|| Error::not_found("image", name))?;
     let id = new_id();
@@ -44,6 +42,13 @@ pub(crate) async fn create(runtime: &Arc<Runtime>, request: CreateContainerReque
             super::remove::clean(runtime, &id, &sandbox.id).await;
             Err(error)
         }
+    }
+}
+
+fn ready(sandbox: &SandboxRecord) -> Result<()> {
+    match sandbox.phase {
+        Phase::Ready => Ok(()),
+        _ => Err(Error::State(format!("sandbox {:?} is not ready", sandbox.id))),
     }
 }
 
@@ -91,16 +96,21 @@ async fn make(
         cgroup: sandbox.cgroup_parent.join(id),
         log_path: log_path(&config, sandbox)?,
         created_at: now_ns(),
+        launched_at: 0,
         started_at: 0,
         pid: 0,
         ended: None,
         volume_snapshots: Vec::new(),
         config,
     };
-    // On disk before its snapshot exists, so that a crash leaves nothing unknown; not flushed before it starts, since after a loss of power
-    // nobody can start it any more, and a snapshot of no container goes.
+    // On disk before its snapshot exists, so that a crash leaves nothing unknown; not flushed before it is to start, since after a loss of
+    // power nobody can start it any more, and a snapshot of no container goes.
     let container = Arc::new(Container::new(runtime.container_state(id), record.clone()));
+    // Whoever sees it already may not remove it before it is whole: what came afterwards would stay.
+    let _step = container.step.lock().await;
     runtime.tables.add_container(container.clone())?;
+    // Who removes a sandbox stops it first and looks for its containers then: they see this one, or this sees that.
+    runtime.tables.sandbox(&sandbox.id)?.look(ready)?;
     container.refine(|_| {})?;
     let snapshot = runtime.config.images.snapshot_for(&image.id, id, sandbox::shift(runtime, sandbox)).await?;
     let mut mounted = record.config.clone();
@@ -127,7 +137,7 @@ async fn make(
     let edits = cdi::find(&cdi::DIRECTORIES.map(PathBuf::from), &named)?;
     let spec = cdi::apply(spec::build(&inputs).map_err(Error::Invalid)?, &edits)?;
     write_bundle(&runtime.bundle(&sandbox.id, id), &spec)?;
-    // Not flushed: it is all saved with its start, and until then what is on disk names all that is to be removed.
+    // Not flushed: it is all saved before it starts, and until then what is on disk names all that is to be removed.
     container.refine(|saved| {
         saved.config.mounts = record.config.mounts;
         saved.user = record.user;

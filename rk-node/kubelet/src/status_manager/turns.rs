@@ -21,7 +21,7 @@ impl StatusManager {
     fn due(&self, resting: &HashSet<String>) -> Option<Entry> {
         self.with(|entries| {
             let behind = entries.iter().filter(|(uid, entry)| entry.written < entry.version && !resting.contains(*uid));
-            behind.min_by_key(|(_, entry)| entry.version).map(|(_, entry)| entry.clone())
+            behind.min_by_key(|(_, entry)| entry.place).map(|(_, entry)| entry.clone())
         })
     }
 
@@ -72,13 +72,14 @@ impl StatusManager {
                 false
             }
         };
-        let rests = self.with(|entries| match entries.get_mut(&uid) {
-            Some(current) if written => {
+        let rests = self.with(|entries| {
+            let Some(current) = entries.get_mut(&uid) else { return false };
+            // Written or not, its next turn comes after those of all who wait now.
+            current.place = self.next_version();
+            if written {
                 current.written = current.written.max(entry.version);
-                false
             }
-            Some(current) => current.version <= entry.version,
-            None => false,
+            !written && current.version <= entry.version
         });
         (uid, rests)
     }
@@ -96,6 +97,31 @@ mod tests {
 
     async fn next(told: &mut tokio::sync::mpsc::UnboundedReceiver<String>) -> String {
         tokio::time::timeout(Duration::from_secs(10), told.recv()).await.unwrap().unwrap()
+    }
+
+    fn publish(manager: &StatusManager, name: &str, phase: &str) {
+        let pod = json!({"metadata": {"name": name, "namespace": "n", "uid": name}});
+        let pod = Arc::new(serde_json::from_value::<Pod>(pod).unwrap());
+        manager.publish(&pod, PodStatus { phase: Some(phase.to_owned()), ..Default::default() }, false);
+    }
+
+    #[tokio::test]
+    async fn who_waits_keeps_its_place_however_often_it_changes_and_who_failed_comes_last() {
+        let service = tower::service_fn(|_: http::Request<kube::client::Body>| async {
+            Err::<http::Response<kube::client::Body>, tower::BoxError>("not there".into())
+        });
+        let (manager, _) = StatusManager::new(Client::new(service, "default"));
+        for (name, phase) in [("a", "Pending"), ("b", "Pending"), ("a", "Running")] {
+            publish(&manager, name, phase);
+        }
+        let due = || manager.due(&HashSet::new()).unwrap();
+        let first = due();
+        assert_eq!((spec::uid(&first.pod), first.status.phase.as_deref()), ("a", Some("Running")));
+        assert_eq!(manager.write(first).await, ("a".to_owned(), true));
+        assert_eq!(spec::uid(&due().pod), "b");
+        assert_eq!(manager.write(due()).await, ("b".to_owned(), true));
+        publish(&manager, "b", "Running");
+        assert_eq!(spec::uid(&due().pod), "a", "of two that failed the one that did so first");
     }
 
     #[tokio::test]
@@ -119,11 +145,7 @@ mod tests {
         });
         let (manager, writes) = StatusManager::new(Client::new(service, "default"));
         let _writes = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(writes));
-        let publish = |name: &str, phase: &str| {
-            let pod = json!({"metadata": {"name": name, "namespace": "n", "uid": name}});
-            let pod = Arc::new(serde_json::from_value::<Pod>(pod).unwrap());
-            manager.publish(&pod, PodStatus { phase: Some(phase.to_owned()), ..Default::default() }, false);
-        };
+        let publish = |name: &str, phase: &str| publish(&manager, name, phase);
         publish("slow-0", "Pending");
         assert!(next(&mut told).await.starts_with("slow-0 "));
         publish("quick", "Pending");
