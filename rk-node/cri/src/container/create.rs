@@ -60,6 +60,7 @@ fn validate(config: &ContainerConfig, sandbox: &SandboxRecord) -> Result<()> {
             )));
         }
         read_only_all_the_way(mount)?;
+        image_alone(mount)?;
     }
     Ok(())
 }
@@ -70,6 +71,16 @@ fn read_only_all_the_way(mount: &Mount) -> Result<()> {
     match mount.recursive_read_only {
         true if !mount.readonly => refused("the mount must be read-only"),
         true if mount.propagation() != MountPropagation::PropagationPrivate => refused("the mount must be private"),
+        _ => Ok(()),
+    }
+}
+
+/// An image that is mounted is never written to, and nothing of the node is mounted in its place (KEP-4639).
+fn image_alone(mount: &Mount) -> Result<()> {
+    let refused = |why| Err(Error::Invalid(format!("image mount {:?}: {why}", mount.container_path)));
+    match spec::is_image(mount) {
+        true if !mount.readonly => refused("the mount must be read-only"),
+        true if !mount.host_path.is_empty() => refused("the mount cannot have a host path, too"),
         _ => Ok(()),
     }
 }
@@ -185,7 +196,6 @@ async fn mount_sources(
                 runtime.config.images.snapshot_for(&image.id, &key, sandbox::shift(runtime, sandbox)).await?;
             snapshots.push(key);
             mount.host_path = beneath(snapshot.rootfs(), &mount.image_sub_path)?.to_string_lossy().into_owned();
-            mount.readonly = true;
             continue;
         }
         let source = PathBuf::from(&mount.host_path);
@@ -271,6 +281,8 @@ fn local_seccomp(security: &LinuxContainerSecurityContext) -> Result<Option<Linu
 
 #[cfg(test)]
 mod tests {
+    use rk_cri_api::v1::ImageSpec;
+
     use super::*;
 
     #[test]
@@ -312,6 +324,25 @@ mod tests {
         assert!(matches!(read("other", None), Err(Error::Invalid(_))));
         let told = profile(ProfileType::RuntimeDefault, "");
         assert_eq!(read("unconfined", Some(told.clone())).unwrap(), Some(told));
+    }
+
+    #[test]
+    fn an_image_is_mounted_alone_and_never_to_be_written_to() {
+        let mount = |image: &str, readonly, host_path: &str| Mount {
+            image: Some(ImageSpec { image: image.to_owned(), ..ImageSpec::default() }),
+            host_path: host_path.to_owned(),
+            readonly,
+            ..Mount::default()
+        };
+        for (told, fine) in [
+            (mount("i", true, ""), true),
+            (mount("i", false, ""), false),
+            (mount("i", true, "/h"), false),
+            // No image is meant.
+            (mount("", false, "/h"), true),
+        ] {
+            assert_eq!(image_alone(&told).is_ok(), fine, "{told:?}");
+        }
     }
 
     #[test]

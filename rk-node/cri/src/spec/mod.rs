@@ -16,6 +16,7 @@ use rk_images::ImageConfig;
 use rk_shim_protocol::{IdRange, UserMapping};
 use serde_json::{Value, json};
 
+pub(crate) use mounts::is_image;
 pub(crate) use resources::settings;
 pub(crate) use user::{User, resolve as resolve_user};
 
