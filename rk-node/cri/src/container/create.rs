@@ -119,10 +119,11 @@ async fn make(
         told.image.clone_from(&found.image);
     }
     let security = security(&record.config);
+    let hostname = sandbox::hostname(&sandbox.config);
     record.user = identity::resolve(snapshot.rootfs(), &security, &image.config.user)?;
     let inputs = Inputs {
         config: &mounted,
-        sandbox: &sandbox.config,
+        hostname: &hostname,
         image: &image.config,
         rootfs: snapshot.rootfs(),
         cgroup: &record.cgroup,

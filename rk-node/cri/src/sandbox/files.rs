@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use rk_cri_api::v1::{DnsConfig, NamespaceMode};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
+use super::run::hostname;
 use crate::error::{IoContext, Result};
 use crate::record::SandboxRecord;
 use crate::runtime::Runtime;
@@ -25,12 +26,7 @@ pub(super) fn make(runtime: &Runtime, record: &SandboxRecord) -> Result<()> {
     };
     let node = |path: &Path| fs::read_to_string(path).unwrap_or_default();
     write("resolv.conf", &resolver(record.config.dns_config.as_ref(), || node(&runtime.config.resolv_conf)))?;
-    let hostname = if record.config.hostname.is_empty() {
-        node(Path::new("/proc/sys/kernel/hostname"))
-    } else {
-        record.config.hostname.clone() + "\n"
-    };
-    write("hostname", &hostname)?;
+    write("hostname", &(hostname(&record.config) + "\n"))?;
     let hosts = node(Path::new("/etc/hosts"));
     write("hosts", if hosts.is_empty() { "127.0.0.1\tlocalhost\n::1\tlocalhost\n" } else { &hosts })?;
     if record.namespace(|o| o.ipc()) != NamespaceMode::Node {
