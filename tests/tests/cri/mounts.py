@@ -103,4 +103,5 @@ class ReadOnly(Mounts):
         id = ask("ImageStatus", image={"image": image}).image.id
         self.assertEqual(told, {"/whole": id, "/part": id})
         for wrong in ({"image_sub_path": "none"}, {"readonly": False}, {"host_path": HOME}):
-            self.assertRefused(grpc.StatusCode.INVALID_ARGUMENT, pod.create, mounts=[part | wrong])
+            words = self.assertRefused(grpc.StatusCode.INVALID_ARGUMENT, pod.create, mounts=[part | wrong])
+            self.assertIn("ImageVolumeMountFailed", words)

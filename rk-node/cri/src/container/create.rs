@@ -75,9 +75,14 @@ fn read_only_all_the_way(mount: &Mount) -> Result<()> {
     }
 }
 
+/// An image cannot be mounted as asked. Clients know it by the first word, which is that of CRI's own errors.
+fn image_refused(why: String) -> Error {
+    Error::Invalid(format!("ImageVolumeMountFailed: {why}"))
+}
+
 /// An image that is mounted is never written to, and nothing of the node is mounted in its place (KEP-4639).
 fn image_alone(mount: &Mount) -> Result<()> {
-    let refused = |why| Err(Error::Invalid(format!("image mount {:?}: {why}", mount.container_path)));
+    let refused = |why| Err(image_refused(format!("image mount {:?}: {why}", mount.container_path)));
     match spec::is_image(mount) {
         true if !mount.readonly => refused("the mount must be read-only"),
         true if !mount.host_path.is_empty() => refused("the mount cannot have a host path, too"),
@@ -215,7 +220,7 @@ async fn mount_sources(
 fn beneath(root: &Path, sub_path: &str) -> Result<PathBuf> {
     let clean = absolute(&format!("/{}", sub_path.trim_start_matches('/')), "image sub path")?;
     let place = inside::place(root, clean.strip_prefix("/").unwrap_or(&clean));
-    place.map_err(|_| Error::Invalid(format!("image sub path {sub_path:?} does not exist in the image")))
+    place.map_err(|_| image_refused(format!("image sub path {sub_path:?} does not exist in the image")))
 }
 
 fn namespaces(runtime: &Runtime, sandbox: &SandboxRecord, config: &ContainerConfig) -> Result<PodNamespaces> {
@@ -299,6 +304,8 @@ mod tests {
         for path in ["share/../usr", "..", "usr/share/nothing"] {
             assert!(matches!(beneath(&root, path), Err(Error::Invalid(_))), "{path}");
         }
+        let lost = beneath(&root, "usr/share/nothing").unwrap_err().to_string();
+        assert!(lost.starts_with("ImageVolumeMountFailed: "), "{lost}");
     }
 
     #[test]
