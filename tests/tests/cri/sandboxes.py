@@ -52,7 +52,7 @@ class Life(Case):
         lines = container.said("cat /etc/resolv.conf").splitlines()
         self.assertEqual(lines, ["search peer.example", "nameserver 10.96.0.10", "options ndots:7"])
         inherited = self.node.said("cat /etc/resolv.conf")
-        self.assertEqual(self.pod(dns_config={}).run().said("cat /etc/resolv.conf"), inherited)
+        self.assertEqual(self.pod(dns_config=cri.DNSConfig()).run().said("cat /etc/resolv.conf"), inherited)
         free = "cd /proc/sys/net/ipv4; cat ip_unprivileged_port_start ping_group_range"
         self.assertEqual(container.said(free).split(), ["0", "0", "2147483647"])
         sysctls = {
