@@ -65,6 +65,7 @@ fn validate(config: &ContainerConfig, sandbox: &SandboxRecord) -> Result<()> {
             )));
         }
         read_only_all_the_way(mount)?;
+        image_alone(mount)?;
     }
     Ok(())
 }
@@ -75,6 +76,21 @@ fn read_only_all_the_way(mount: &Mount) -> Result<()> {
     match mount.recursive_read_only {
         true if !mount.readonly => refused("the mount must be read-only"),
         true if mount.propagation() != MountPropagation::PropagationPrivate => refused("the mount must be private"),
+        _ => Ok(()),
+    }
+}
+
+/// An image cannot be mounted as asked. Clients know it by the first word, which is that of CRI's own errors.
+fn image_refused(why: String) -> Error {
+    Error::Invalid(format!("ImageVolumeMountFailed: {why}"))
+}
+
+/// An image that is mounted is never written to, and nothing of the node is mounted in its place (KEP-4639).
+fn image_alone(mount: &Mount) -> Result<()> {
+    let refused = |why| Err(image_refused(format!("image mount {:?}: {why}", mount.container_path)));
+    match spec::is_image(mount) {
+        true if !mount.readonly => refused("the mount must be read-only"),
+        true if !mount.host_path.is_empty() => refused("the mount cannot have a host path, too"),
         _ => Ok(()),
     }
 }
@@ -119,10 +135,11 @@ async fn make(
         told.image.clone_from(&found.image);
     }
     let security = security(&record.config);
+    let hostname = sandbox::hostname(&sandbox.config);
     record.user = identity::resolve(snapshot.rootfs(), &security, &image.config.user)?;
     let inputs = Inputs {
         config: &mounted,
-        sandbox: &sandbox.config,
+        hostname: &hostname,
         image: &image.config,
         rootfs: snapshot.rootfs(),
         cgroup: &record.cgroup,
@@ -196,7 +213,6 @@ async fn mount_sources(
                 runtime.config.images.snapshot_for(&image.id, &key, sandbox::shift(runtime, sandbox)).await?;
             snapshots.push(key);
             mount.host_path = beneath(snapshot.rootfs(), &mount.image_sub_path)?.to_string_lossy().into_owned();
-            mount.readonly = true;
             continue;
         }
         let source = PathBuf::from(&mount.host_path);
@@ -215,7 +231,7 @@ async fn mount_sources(
 fn beneath(root: &Path, sub_path: &str) -> Result<PathBuf> {
     let clean = absolute(&format!("/{}", sub_path.trim_start_matches('/')), "image sub path")?;
     let place = inside::place(root, clean.strip_prefix("/").unwrap_or(&clean));
-    place.map_err(|_| Error::Invalid(format!("image sub path {sub_path:?} does not exist in the image")))
+    place.map_err(|_| image_refused(format!("image sub path {sub_path:?} does not exist in the image")))
 }
 
 fn namespaces(runtime: &Runtime, sandbox: &SandboxRecord, config: &ContainerConfig) -> Result<PodNamespaces> {
@@ -282,6 +298,8 @@ fn local_seccomp(security: &LinuxContainerSecurityContext) -> Result<Option<Linu
 
 #[cfg(test)]
 mod tests {
+    use rk_cri_api::v1::ImageSpec;
+
     use super::*;
 
     #[test]
@@ -297,6 +315,8 @@ mod tests {
         for path in ["share/../usr", "..", "usr/share/nothing"] {
             assert!(matches!(beneath(&root, path), Err(Error::Invalid(_))), "{path}");
         }
+        let lost = beneath(&root, "usr/share/nothing").unwrap_err().to_string();
+        assert!(lost.starts_with("ImageVolumeMountFailed: "), "{lost}");
     }
 
     #[test]
@@ -323,6 +343,25 @@ mod tests {
         assert!(matches!(read("other", None), Err(Error::Invalid(_))));
         let told = profile(ProfileType::RuntimeDefault, "");
         assert_eq!(read("unconfined", Some(told.clone())).unwrap(), Some(told));
+    }
+
+    #[test]
+    fn an_image_is_mounted_alone_and_never_to_be_written_to() {
+        let mount = |image: &str, readonly, host_path: &str| Mount {
+            image: Some(ImageSpec { image: image.to_owned(), ..ImageSpec::default() }),
+            host_path: host_path.to_owned(),
+            readonly,
+            ..Mount::default()
+        };
+        for (told, fine) in [
+            (mount("i", true, ""), true),
+            (mount("i", false, ""), false),
+            (mount("i", true, "/h"), false),
+            // No image is meant.
+            (mount("", false, "/h"), true),
+        ] {
+            assert_eq!(image_alone(&told).is_ok(), fine, "{told:?}");
+        }
     }
 
     #[test]
