@@ -54,9 +54,12 @@ fn cut(message: &str) -> String {
     kept + end
 }
 
-/// What was told, by driver, pool and device, and until when it holds.
+/// How devices are, by pool and name, and until when that holds.
+type Told = BTreeMap<(String, String), (Wellbeing, Instant)>;
+
+/// What was told, by driver.
 #[derive(Debug, Default)]
-pub(super) struct Known(BTreeMap<String, BTreeMap<(String, String), (Wellbeing, Instant)>>);
+pub(super) struct Known(BTreeMap<String, Told>);
 
 impl Known {
     /// Takes what a driver tells of its devices; whether any of them is otherwise than before. Devices that it does not name are as they
