@@ -198,9 +198,10 @@ impl Attacher {
         let needed =
             |known: &&Known| wishes.iter().any(|wish| Some(&wish.attachment) == known.0.metadata.name.as_ref());
         let (stay, idle): (Vec<&Known>, Vec<&Known>) = known.iter().partition(needed);
-        let (leave, held): (Vec<&Known>, Vec<&Known>) = idle
-            .into_iter()
-            .partition(|(a, _, unique)| plan::may_detach(node.as_deref(), unique, self.waited(&name(a))));
+        // What a driver does not attach any more is mounted as it is: the node goes on without.
+        let (leave, held): (Vec<&Known>, Vec<&Known>) = idle.into_iter().partition(|(a, _, unique)| {
+            !self.attaches(&a.spec.attacher) || plan::may_detach(node.as_deref(), unique, self.waited(&name(a)))
+        });
         self.remember(&key.name, &held);
         if let Some(node) = &node {
             // Before a volume goes, so that nobody counts on it.
