@@ -226,8 +226,10 @@ async fn volumes_of_a_csi_driver_are_staged_published_and_taken_away() {
     .await;
     assert_eq!((entry.node_id.as_str(), entry.allocatable.and_then(|a| a.count)), ("node-a-of-driver", Some(7)));
     assert_eq!(entry.topology_keys, Some(vec!["topology.csi.example/rack".into()]));
-    let labels = Api::<Node>::all(rig.control.client.clone()).get("node-a").await.unwrap().metadata.labels.unwrap();
-    assert_eq!(labels.get("topology.csi.example/rack").map(String::as_str), Some("r1"));
+    let told = Api::<Node>::all(rig.control.client.clone()).get("node-a").await.unwrap().metadata;
+    assert_eq!(told.labels.unwrap().get("topology.csi.example/rack").map(String::as_str), Some("r1"));
+    let ids = format!("{{\"{DRIVER}\":\"node-a-of-driver\"}}");
+    assert_eq!(told.annotations.unwrap().get("csi.volume.kubernetes.io/nodeid"), Some(&ids));
     eventually("the driver hears of it", 20, || async {
         driver.seen().registered.clone().filter(|(good, _)| *good).ok_or_else(|| "nothing heard".to_owned())
     })

@@ -70,6 +70,14 @@ impl Driver {
         })
     }
 
+    /// One that nobody has asked, for tests of what becomes of its words.
+    #[cfg(test)]
+    pub fn of(name: &str, node_id: &str, topology: BTreeMap<String, String>) -> Self {
+        let channel = rk_cri_api::connect("/nowhere.sock");
+        let (name, node_id) = (name.to_owned(), node_id.to_owned());
+        Self { name, node_id, max_volumes: None, topology, capabilities: Vec::new(), channel }
+    }
+
     /// Whether the driver can do this.
     pub fn can(&self, capability: rpc::Type) -> bool {
         self.capabilities.contains(&(capability as i32))
