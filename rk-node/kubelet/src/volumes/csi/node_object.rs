@@ -76,16 +76,16 @@ impl NodeObject {
                 api.patch(&self.node, &PatchParams::default(), &Patch::Merge(body)).await.map(drop).map_err(failed)
             }
             None => {
-                let owner = node.and_then(|node| node.metadata.uid).map(|uid| OwnerReference {
+                let owner = OwnerReference {
                     api_version: "v1".into(),
                     kind: "Node".into(),
                     name: self.node.clone(),
-                    uid,
+                    uid: node.metadata.uid.unwrap_or_default(),
                     ..Default::default()
-                });
+                };
                 let metadata = ObjectMeta {
                     name: Some(self.node.clone()),
-                    owner_references: owner.map(|owner| vec![owner]),
+                    owner_references: Some(vec![owner]),
                     ..Default::default()
                 };
                 let object = CSINode { metadata, spec: CSINodeSpec { drivers: entries } };
@@ -94,15 +94,12 @@ impl NodeObject {
         }
     }
 
-    /// Tells the Node what drivers say of it: volumes are placed by that. Without any driver it may not be there yet.
-    async fn tell_node(&self, drivers: &[Driver]) -> Result<Option<Node>, String> {
+    /// Tells the Node what drivers say of it: volumes are placed by that. It must be there: it owns the other object.
+    async fn tell_node(&self, drivers: &[Driver]) -> Result<Node, String> {
         let api: Api<Node> = Api::all(self.client.clone());
         let failed = |e: kube::Error| format!("telling node {} of its drivers: {}", self.node, api_error::text(&e));
-        let node = match drivers.is_empty() {
-            true => api.get_opt(&self.node).await.map_err(failed)?,
-            false => Some(api.get(&self.node).await.map_err(failed)?),
-        };
-        if let Some(body) = node.as_ref().map_or(Ok(None), |node| news(node, drivers))? {
+        let node = api.get(&self.node).await.map_err(failed)?;
+        if let Some(body) = news(&node, drivers)? {
             api.patch(&self.node, &PatchParams::default(), &Patch::Merge(body)).await.map_err(failed)?;
         }
         Ok(node)
