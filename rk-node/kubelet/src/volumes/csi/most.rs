@@ -25,7 +25,9 @@ struct Asked {
 impl Asked {
     fn note(&mut self, name: &str, seconds: Option<i64>) {
         match seconds.and_then(|s| u64::try_from(s).ok()).filter(|s| *s > 0) {
-            Some(seconds) => drop(self.periods.insert(name.to_owned(), Duration::from_secs(seconds))),
+            Some(seconds) => {
+                self.periods.insert(name.to_owned(), Duration::from_secs(seconds));
+            }
             None => self.forget(name),
         }
     }
