@@ -4,8 +4,8 @@ use crate::advertised::Advertised;
 use crate::desired::Desired;
 use crate::managed::Managed;
 use crate::plan::{Change, Owned, plan};
-use crate::rtnl::{Kernel, Link, Snapshot, user_options};
-use crate::selection::{Traits, entry_for, hardware};
+use crate::rtnl::{self, Kernel, Link, News, Snapshot, user_options};
+use crate::selection::{Traits, entry_for, hardware, is_named};
 use crate::timesync::{self, Sources};
 use crate::vip::Vips;
 use crate::virtuals::{self, Step};
@@ -22,7 +22,7 @@ use std::time::Duration;
 
 /// Even without news the kernel's state is compared this often: someone may have changed it.
 const LOOK_EVERY: u64 = 60_000;
-/// Links of pods come and go in swarms; one look serves them all.
+/// Links and their addresses come in swarms; one look serves them all.
 const SETTLE: u64 = 100;
 /// Links upon links: a VLAN on a bridge on a bond, and one look more to see that nothing is missing.
 const MOST_LAYERS: usize = 5;
@@ -32,6 +32,8 @@ struct Daemon {
     config: MachineConfig,
     kernel: Kernel,
     links: BTreeMap<u32, Managed>,
+    /// Links that are part of others.
+    members: BTreeSet<u32>,
     owned: Owned,
     /// What an earlier netd heard of routers on links that are not looked after yet.
     before: BTreeMap<u32, Advertised>,
@@ -70,6 +72,7 @@ pub fn run(config: MachineConfig) -> Result<Infallible, SysError> {
         config,
         kernel: Kernel::open()?,
         links: BTreeMap::new(),
+        members: BTreeSet::new(),
         owned: notes::load_owned(),
         before: notes::load_advertised(),
         vips: Vips::default(),
@@ -104,7 +107,8 @@ impl Daemon {
         let mut wanted: BTreeMap<u32, Desired> =
             self.links.iter().map(|(index, link)| (*index, link.desired(now, *index, &self.owned))).collect();
         // Members of bonds and bridges have nothing of their own, but must be up.
-        wanted.extend(members.into_iter().map(|index| (index, Desired::default())));
+        wanted.extend(members.iter().map(|index| (*index, Desired::default())));
+        self.members = members;
         let (changes, owned) = plan(&wanted, &snapshot, &self.owned);
         for change in &changes {
             if let Err(err) = apply(&mut self.kernel, change) {
@@ -197,9 +201,14 @@ impl Daemon {
         let ready = rk_sys::wait_readable(&fds, Some(Duration::from_millis(due.saturating_sub(now))))?;
         if ready.is(0) {
             let mut buffer = vec![0; 64 << 10];
-            let size = news.receive(&mut buffer)?.unwrap_or(0);
-            self.hear(buffer.get(..size).unwrap_or_default());
-            self.look_at = self.look_at.min(rk_sys::boot_millis() + SETTLE);
+            // Without a datagram some were lost, and what they told is to be looked for.
+            let matters = match news.receive(&mut buffer)? {
+                Some(size) => self.hear(buffer.get(..size).unwrap_or_default()),
+                None => true,
+            };
+            if matters {
+                self.look_at = self.look_at.min(rk_sys::boot_millis() + SETTLE);
+            }
         }
         if watched && ready.is(1) {
             self.vips.heed();
@@ -207,14 +216,19 @@ impl Daemon {
         Ok(())
     }
 
-    /// Takes what routers advertised. What else the news say does not matter: the next look sees the state itself.
-    fn hear(&mut self, news: &[u8]) {
+    /// Takes what routers advertised. What else the news say is seen by the next look; whether they are a reason for one.
+    fn hear(&mut self, news: &[u8]) -> bool {
         let now = rk_sys::boot_millis();
         for (link, options) in user_options(news) {
             if let Some(managed) = self.links.get_mut(&link) {
                 managed.hear(now, options);
             }
         }
+        let is_ours = |index: u32| self.links.contains_key(&index) || self.members.contains(&index);
+        let is_meant = |name: &str| {
+            self.owned.links.contains(name) || is_named(&self.config.network, name) || is_device(name).unwrap_or(true)
+        };
+        rtnl::news(news).any(|news| matters(&news, is_ours, is_meant))
     }
 
     /// Resolvers and time servers, config first, then leases, then what routers advertise to anybody on a link.
@@ -273,14 +287,57 @@ fn take(kernel: &mut Kernel, step: &Step) -> Result<(), SysError> {
     }
 }
 
+/// Whether news can change what is to be done. What pods' links tell does not, nor do their addresses: a look at every link of a node for
+/// each of them would be more work than the pod's start.
+fn matters(news: &News, is_ours: impl Fn(u32) -> bool, is_meant: impl Fn(&str) -> bool) -> bool {
+    match news {
+        News::Link(link) => is_ours(link.index) || link.master.is_some_and(is_ours) || is_meant(&link.name),
+        News::Address(link) => is_ours(*link),
+        News::Other => true,
+    }
+}
+
+fn is_device(link: &str) -> std::io::Result<bool> {
+    fs::exists(format!("/sys/class/net/{link}/device"))
+}
+
 fn traits(link: &Link) -> Traits {
-    let (driver, path) = hardware(&link.name);
+    let device = is_device(&link.name).unwrap_or(false);
+    // Only a device has them, and most links are pods'.
+    let (driver, path) = if device { hardware(&link.name) } else { (None, None) };
     let mac = link.mac.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":");
-    let device = fs::exists(format!("/sys/class/net/{}/device", link.name)).unwrap_or(false);
     Traits { name: link.name.clone(), mac, driver, path, device }
 }
 
 /// A host that forwards takes router advertisements only when told so; on cards alone, for pods must not send them.
 fn accept_router_advertisements(link: &str, how: &str) {
     let _ = fs::write(format!("/proc/sys/net/ipv6/conf/{link}/accept_ra"), how);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn news_of_pods_are_no_reason_to_look_at_every_link() {
+        let link = |index: u32, name: &str, master: Option<u32>| {
+            let (name, mac) = (name.to_owned(), vec![2; 6]);
+            let (mtu, up, running, loopback, ethernet) = (1500, true, true, false, true);
+            News::Link(Link { index, name, mac, mtu, up, running, loopback, ethernet, master })
+        };
+        // 2 is looked after, and eth9 is a card that is not yet.
+        let (is_ours, is_meant) = (|index: u32| index == 2, |name: &str| name == "eth9");
+        for (news, wanted) in [
+            (link(2, "eth0", None), true),
+            (link(9, "eth9", None), true),
+            (link(7, "veth1a2b3c4d", Some(5)), false),
+            (link(7, "veth1a2b3c4d", Some(2)), true),
+            (link(5, "cni0", None), false),
+            (News::Address(2), true),
+            (News::Address(5), false),
+            (News::Other, true),
+        ] {
+            assert_eq!(matters(&news, is_ours, is_meant), wanted, "{news:?}");
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use rk_config::{Interface, LinkMatch, Network};
+use rk_config::{Interface, LinkMatch, Network, Virtual};
 
 /// What a match can look at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +41,19 @@ pub fn matches(wanted: &LinkMatch, link: &Traits) -> bool {
     // A bare `*` must not take over the links of pods.
     let own = link.device || wanted.name.as_deref() == Some(link.name.as_str());
     name && mac && driver && path && own
+}
+
+/// Whether an entry means this very link by its name, or has it as a part. A link that is no card is meant in no other way.
+pub fn is_named(network: &Network, link: &str) -> bool {
+    let is = |name: &Option<String>| name.as_deref() == Some(link);
+    network.interfaces.iter().any(|entry| {
+        let parts: &[LinkMatch] = match &entry.made {
+            Some(Virtual::Bond { members, .. } | Virtual::Bridge { members, .. }) => members,
+            Some(Virtual::Vlan { parent, .. }) => std::slice::from_ref(parent),
+            None => &[],
+        };
+        is(&entry.name) || is(&entry.matches.name) || parts.iter().any(|part| is(&part.name))
+    })
 }
 
 /// Driver and address on its bus, from sysfs.
@@ -93,6 +106,25 @@ mod tests {
     fn by(name: Option<&str>, mac: Option<&str>, driver: Option<&str>) -> LinkMatch {
         let own = |text: Option<&str>| text.map(str::to_owned);
         LinkMatch { name: own(name), mac: own(mac), driver: own(driver), path: None }
+    }
+
+    #[test]
+    fn a_link_is_named_by_an_entry_or_as_a_part_of_one_and_not_by_a_pattern() {
+        let made =
+            |made: Virtual| Interface { name: Some("made0".to_owned()), made: Some(made), ..Interface::default() };
+        let mut network = network(&[by(Some("veth-up"), None, None), by(Some("*"), None, None)]);
+        network.interfaces.push(made(Virtual::Bridge { members: vec![by(Some("port0"), None, None)], stp: false }));
+        network.interfaces.push(made(Virtual::Vlan { id: 7, parent: by(Some("trunk0"), None, None) }));
+        for (link, named) in [
+            ("veth-up", true),
+            ("made0", true),
+            ("port0", true),
+            ("trunk0", true),
+            ("veth1a2b3c4d", false),
+            ("*", true),
+        ] {
+            assert_eq!(is_named(&network, link), named, "{link}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, T
 use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
 use kube::Client;
 use kube::api::{Api, PostParams};
+use rk_api::meta::dns1123_subdomain;
 use rk_client::{BoxError, Change, Deletion, Informer, ObjectKey, Outcome, Queue, is_conflict, is_not_found};
 use std::sync::Arc;
 
@@ -86,6 +87,10 @@ impl Controller {
     /// The account that a Secret names: of several that had the name, the one that it says.
     async fn account(&self, secret: &Secret, namespace: &str) -> Result<Option<ServiceAccount>, BoxError> {
         let (name, uid) = (said(secret, NAME), said(secret, UID));
+        // Whoever writes a Secret writes this name, and it becomes part of a path.
+        if !dns1123_subdomain(name).is_empty() {
+            return Ok(None);
+        }
         let is_meant = |account: &ServiceAccount| uid.is_empty() || account.metadata.uid.as_deref() == Some(uid);
         let cached = self.accounts.get(&ObjectKey::new(namespace, name));
         if let Some(account) = cached.filter(|account| is_meant(account)) {

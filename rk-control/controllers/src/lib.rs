@@ -18,7 +18,6 @@ mod deployment;
 mod devices;
 mod discovery;
 mod disruption;
-mod ended;
 mod endpoints;
 mod endpointslice;
 mod gc;

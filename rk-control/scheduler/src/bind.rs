@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::decide::Placement;
 use crate::model::{Choice, PodInfo, SELECTED_NODE};
 use crate::sync::Shared;
+use crate::turn::Turn;
 
 /// How long a claim may take to be bound after its node was chosen; upstream's default.
 const CLAIMS_DEADLINE: Duration = Duration::from_secs(600);
@@ -52,10 +53,10 @@ pub(crate) struct Binder {
 
 impl Binder {
     /// Binds a pod: first its late-binding claims and those of devices, then itself.
-    pub(crate) async fn bind(&self, pod: &PodInfo, placement: &Placement) -> Result<(), BindError> {
+    pub(crate) async fn bind(&self, pod: &PodInfo, placement: &Placement, turn: &mut Turn) -> Result<(), BindError> {
         let node = placement.node.as_str();
-        self.bind_claims(pod, placement).await?;
-        self.bind_device_claims(pod, placement).await?;
+        self.bind_claims(pod, placement, turn).await?;
+        self.bind_device_claims(pod, placement, turn).await?;
         let ObjectKey { namespace, name } = &pod.key;
         let binding = json!({
             "apiVersion": "v1",
@@ -72,13 +73,21 @@ impl Binder {
         Ok(())
     }
 
-    async fn bind_claims(&self, pod: &PodInfo, placement: &Placement) -> Result<(), BindError> {
+    async fn bind_claims(&self, pod: &PodInfo, placement: &Placement, turn: &mut Turn) -> Result<(), BindError> {
         if pod.claims.is_empty() {
             return Ok(());
         }
         for choice in &placement.volumes {
             self.carry_out(choice, &placement.node).await?;
         }
+        if self.shared.cluster().storage.all_bound(pod) {
+            return Ok(());
+        }
+        turn.lend(self.until_bound(pod)).await
+    }
+
+    /// Waits until the pod's claims have their volumes.
+    async fn until_bound(&self, pod: &PodInfo) -> Result<(), BindError> {
         let deadline = Instant::now() + CLAIMS_DEADLINE;
         while !self.shared.cluster().storage.all_bound(pod) {
             let given_up = self.shared.cluster().storage.is_given_up(pod);

@@ -13,6 +13,7 @@ use crate::bind::{BindError, Binder, reference};
 use crate::decide::Placement;
 use crate::devices::{Allocation, allocation, deallocated, has_conditions, is_idle, is_reserved_for, readiness};
 use crate::model::PodInfo;
+use crate::turn::Turn;
 
 /// Keeps a claim while it has devices.
 pub(crate) const FINALIZER: &str = "resource.kubernetes.io/delete-protection";
@@ -25,7 +26,15 @@ const READY_POLL: Duration = Duration::from_millis(250);
 
 impl Binder {
     /// Writes what the claims of a pod got and that it uses them, and waits until their devices are ready.
-    pub(crate) async fn bind_device_claims(&self, pod: &PodInfo, placement: &Placement) -> Result<(), BindError> {
+    pub(crate) async fn bind_device_claims(
+        &self,
+        pod: &PodInfo,
+        placement: &Placement,
+        turn: &mut Turn,
+    ) -> Result<(), BindError> {
+        if !pod.askers.is_empty() {
+            self.untell(pod).await?;
+        }
         if pod.device_claims.is_empty() && placement.special.is_none() {
             return Ok(());
         }
@@ -38,7 +47,7 @@ impl Binder {
         if let Some(special) = &placement.special {
             keys.push(self.bind_special(&claims, special, pod, &placement.allocations).await?);
         }
-        self.until_ready(&claims, &keys, pod, &placement.node).await
+        turn.lend(self.until_ready(&claims, &keys, pod, &placement.node)).await
     }
 
     /// Writes one claim; what others write meanwhile stays.

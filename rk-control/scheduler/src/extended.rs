@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::PodExtendedResourceClaimStatus;
+use k8s_openapi::api::core::v1::{Pod, PodExtendedResourceClaimStatus};
 use k8s_openapi::api::resource::v1::ResourceClaim;
 use kube::api::Patch;
 use rk_client::{Deletion, Informer, ObjectKey, Verbs as _, is_not_found, on_conflict};
@@ -41,9 +41,22 @@ impl Binder {
         self.shared.cluster().devices.rename(&decided.uid, &uid);
         let own = Allocation { claim: key.clone(), uid, result: decided.result.clone() };
         self.reserve(claims, &key, pod, Some(&own)).await?;
-        let told = self.pods.patch_status(&pod.key, &Patch::Strategic(status(pod, &key, special))).await;
+        let own = PodExtendedResourceClaimStatus {
+            request_mappings: special.mappings.clone(),
+            resource_claim_name: key.name.clone(),
+        };
+        let told = self.pods.patch_status(&pod.key, &Patch::Strategic(status(pod, Some(&own)))).await;
         told.map_err(|error| BindError::Untold(key.clone(), error))?;
         Ok(key)
+    }
+
+    /// Takes back what an earlier attempt told a pod: a quota would not know the next claim for the pod's own, and where it gets nothing by
+    /// a claim its kubelet would wait for the former one and ask no plugin.
+    pub(crate) async fn untell(&self, pod: &PodInfo) -> Result<(), BindError> {
+        let Some(name) = self.pods.get(&pod.key).and_then(|current| told(&current).cloned()) else { return Ok(()) };
+        let untold = self.pods.patch_status(&pod.key, &Patch::Strategic(status(pod, None))).await;
+        untold.map_err(|error| BindError::Untold(ObjectKey::new(&pod.key.namespace, name), error))?;
+        Ok(())
     }
 
     /// Deletes the claim that was made for a pod which was not bound, so that what it has is free at once.
@@ -95,12 +108,13 @@ fn unprotect(claim: &mut ResourceClaim) -> bool {
     finalizers.len() != before
 }
 
-/// What the pod is told: the claim, and which of its requests each container uses.
-fn status(pod: &PodInfo, claim: &ObjectKey, special: &Special) -> Value {
-    let told = PodExtendedResourceClaimStatus {
-        request_mappings: special.mappings.clone(),
-        resource_claim_name: claim.name.clone(),
-    };
+/// The claim that a pod was told of.
+fn told(pod: &Pod) -> Option<&String> {
+    pod.status.as_ref()?.extended_resource_claim_status.as_ref().map(|told| &told.resource_claim_name)
+}
+
+/// What the pod is told: the claim and which of its requests each container uses, or that there is none.
+fn status(pod: &PodInfo, told: Option<&PodExtendedResourceClaimStatus>) -> Value {
     json!({"metadata": {"uid": pod.uid}, "status": {"extendedResourceClaimStatus": told}})
 }
 
@@ -119,6 +133,21 @@ mod tests {
             let mut claim: ResourceClaim = serde_json::from_value(claim).expect("a claim");
             assert_eq!(unprotect(&mut claim), was_kept);
             assert_eq!(json!(claim.metadata.finalizers), left);
+        }
+    }
+
+    #[test]
+    fn a_pod_is_told_of_its_claim_and_that_it_has_none_any_more() {
+        let claim = json!({"resourceClaimName": "p-x", "requestMappings": []});
+        for (claim, known) in [(claim, Some("p-x")), (Value::Null, None)] {
+            let meta = json!({"namespace": "n", "name": "p", "uid": "u"});
+            let pod =
+                json!({"metadata": meta, "spec": {"containers": []}, "status": {"extendedResourceClaimStatus": claim}});
+            let pod: Pod = serde_json::from_value(pod).expect("a pod");
+            assert_eq!(told(&pod).map(String::as_str), known);
+            let own = pod.status.as_ref().and_then(|status| status.extended_resource_claim_status.as_ref());
+            let written = status(&PodInfo::new(&pod).expect("a pod to schedule"), own);
+            assert_eq!(written, json!({"metadata": {"uid": "u"}, "status": {"extendedResourceClaimStatus": claim}}));
         }
     }
 }

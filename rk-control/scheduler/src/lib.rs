@@ -28,6 +28,7 @@ mod reports;
 mod runner;
 mod score;
 mod sync;
+mod turn;
 
 pub use decide::{Decision, Placement, decide};
 pub use diagnosis::Diagnosis;

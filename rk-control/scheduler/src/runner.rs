@@ -19,6 +19,7 @@ use crate::model::PodInfo;
 use crate::preempt::Budget;
 use crate::reports::{BURST, RATE, Report};
 use crate::sync::{Shared, connect};
+use crate::turn::Turn;
 
 /// Calls to the API under way at once; decisions wait beyond that, since unbound assumptions only pile up.
 const CALLS: usize = 128;
@@ -130,10 +131,8 @@ impl Runner {
         match decision {
             Decision::Node(placement) => {
                 let (binder, shared) = (self.binder.clone(), Arc::clone(&self.shared));
-                tokio::spawn(async move {
-                    let _permit = permit;
-                    bind(&binder, &shared, &pod, &placement).await;
-                });
+                let mut turn = Turn::new(&self.calls, permit);
+                tokio::spawn(async move { bind(&binder, &shared, &pod, &placement, &mut turn).await });
             }
             Decision::Unschedulable(diagnosis) => self.make_room(&pod, &diagnosis, permit),
         }
@@ -179,8 +178,8 @@ impl Runner {
     }
 }
 
-async fn bind(binder: &Binder, shared: &Shared, pod: &PodInfo, placement: &Placement) {
-    let outcome = binder.bind(pod, placement).await;
+async fn bind(binder: &Binder, shared: &Shared, pod: &PodInfo, placement: &Placement, turn: &mut Turn) {
+    let outcome = binder.bind(pod, placement, turn).await;
     shared.end_devices(&placement.allocations, outcome.is_ok());
     let Err(error) = outcome else { return };
     let node = placement.node.as_str();

@@ -158,6 +158,10 @@ fn a_pod_that_asks_by_the_name_of_a_resource_goes_where_its_class_has_devices() 
     assert_eq!(world.decide(&[], asks(lamp, "2")), Ok("a".into()), "a device plugin brings them there");
     let short = "1 Insufficient example.com/lamp, 1 cannot allocate all claims. still not schedulable";
     assert_eq!(world.decide(&[], asks(lamp, "3")), stuck(short));
+    let offers = json!({"metadata": {"name": "a", "labels": {"zone": "a"}},
+        "status": {"allocatable": {"cpu": "4", "memory": "8Gi", "pods": "10", lamp: "64"}}});
+    world.0.set_node(&serde_json::from_value(offers).expect("a node"));
+    assert_eq!(world.decide(&[], asks(lamp, "40")), Ok("a".into()), "no claim has so many, and none is needed there");
     let owner = json!([{"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "p", "controller": true}]);
     let claim = json!({"metadata": {"namespace": "n", "name": "p-extended-resources-x", "uid": "left",
         "ownerReferences": owner, "annotations": {"resource.kubernetes.io/extended-resource-claim": "true"}}, "spec": {}});

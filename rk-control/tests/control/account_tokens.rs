@@ -19,7 +19,10 @@ async fn a_secret_gets_the_token_of_its_account_and_goes_with_it() {
     for name in ["key", "spare"] {
         rest.create("secrets", &secret(name, "robot")).await;
     }
-    rest.create("secrets", &secret("lost", "nobody")).await;
+    // No account has such a name; as a part of a path it would name one.
+    for (name, account) in [("lost", "nobody"), ("odd", "robot?x")] {
+        rest.create("secrets", &secret(name, account)).await;
+    }
     let of = |own: &Value, key: &str| {
         let bytes = STANDARD.decode(own["data"][key].as_str().unwrap_or_default()).unwrap_or_default();
         String::from_utf8(bytes).unwrap_or_default()
@@ -29,7 +32,9 @@ async fn a_secret_gets_the_token_of_its_account_and_goes_with_it() {
     assert!(of(&filled, "ca.crt").starts_with("-----BEGIN CERTIFICATE-----"));
     let annotations = &filled["metadata"]["annotations"];
     assert_eq!(annotations["kubernetes.io/service-account.uid"], account["metadata"]["uid"]);
-    rest.until("secrets/lost", Value::is_null).await;
+    for name in ["lost", "odd"] {
+        rest.until(&format!("secrets/{name}"), Value::is_null).await;
+    }
 
     let token = of(&filled, "token");
     let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": token}});

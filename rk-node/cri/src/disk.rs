@@ -22,8 +22,8 @@ pub(crate) fn save<T: Serialize>(dir: &Path, record: &T) -> Result<()> {
     File::open(dir).and_then(|d| d.sync_all()).at("sync", dir)
 }
 
-/// As [`save`], but a loss of power may bring the record before it back: what it adds ends with the boot, or is saved again before it
-/// counts.
+/// As [`save`], but a loss of power may bring the record before it back, or none where there was none: what it adds ends with the boot, or
+/// is saved again before it counts.
 pub(crate) fn replace<T: Serialize>(dir: &Path, record: &T) -> Result<()> {
     let (new, path) = (dir.join(NEW), dir.join(RECORD));
     write(dir, &new, record)?;

@@ -5,7 +5,7 @@
 //!                 ── HTTP upgrade ───────► streaming ──► exec, attach, port-forward
 //! ```
 //!
-//! [`serve`] is the whole public face. Inside: [`tables`] hold every sandbox and container and save each change before it is told;
+//! [`serve`] is the whole public face. Inside: [`tables`] hold every sandbox and container and save each change before its event is told;
 //! [`sandbox`] and [`container`] are their lives, one step at a time per object; [`spec`] is pure: CRI and image configuration in,
 //! OCI spec and cgroup settings out; [`recover`] makes kernel, shims and disk agree after a start.
 //!
@@ -19,6 +19,7 @@ mod container;
 mod disk;
 mod error;
 mod exec;
+mod kept;
 mod network;
 mod record;
 mod recover;

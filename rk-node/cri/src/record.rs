@@ -88,6 +88,10 @@ pub(crate) struct ContainerRecord {
     pub log_path: Option<PathBuf>,
     /// Nanoseconds since the epoch.
     pub created_at: i64,
+    /// When its start was asked for, nanoseconds since the epoch; 0 before. On disk before anything of it runs: what a loss of power cuts
+    /// short here may have run.
+    #[serde(default)]
+    pub launched_at: i64,
     /// Nanoseconds since the epoch; 0 before it is started.
     pub started_at: i64,
     /// Host pid of the first process while it runs.
@@ -108,8 +112,73 @@ impl ContainerRecord {
         }
     }
 
+    /// Whether it ran, or may have while nobody could tell.
+    pub fn may_have_run(&self) -> bool {
+        self.started_at > 0 || self.launched_at > 0
+    }
+
+    /// Takes it for started when it was asked to, where nobody heard whether it did.
+    pub fn presume_started(&mut self) {
+        if self.started_at == 0 {
+            self.started_at = self.launched_at;
+        }
+    }
+
     /// Resources in force.
     pub fn resources(&self) -> Option<&LinuxContainerResources> {
         self.config.linux.as_ref().and_then(|linux| linux.resources.as_ref())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{from_value, json, to_value};
+
+    use super::*;
+
+    fn record() -> ContainerRecord {
+        ContainerRecord {
+            id: "c".to_owned(),
+            sandbox: "s".to_owned(),
+            config: ContainerConfig::default(),
+            image_id: String::new(),
+            image_ref: String::new(),
+            stop_signal: 15,
+            user: User::default(),
+            cgroup: PathBuf::new(),
+            log_path: None,
+            created_at: 1,
+            launched_at: 0,
+            started_at: 0,
+            pid: 0,
+            ended: None,
+            volume_snapshots: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_was_asked_to_start_may_have_run_and_is_taken_for_started() {
+        assert!(!record().may_have_run());
+        for (launched_at, started_at, told) in [(5, 0, 5), (5, 6, 6), (0, 6, 6)] {
+            let mut record = ContainerRecord { launched_at, started_at, ..record() };
+            assert!(record.may_have_run());
+            record.presume_started();
+            assert_eq!(record.started_at, told);
+        }
+    }
+
+    #[test]
+    fn it_is_not_running_before_it_is_known_to() {
+        let launched = ContainerRecord { launched_at: 5, ..record() };
+        assert_eq!(launched.state(), ContainerState::ContainerCreated);
+    }
+
+    #[test]
+    fn a_record_from_before_starts_were_noted_is_read() {
+        let mut old = to_value(record()).unwrap();
+        old.as_object_mut().unwrap().remove("launched_at").unwrap();
+        assert_eq!(from_value::<ContainerRecord>(old.clone()).unwrap().launched_at, 0);
+        old["launched_at"] = json!(7);
+        assert_eq!(from_value::<ContainerRecord>(old).unwrap().launched_at, 7);
     }
 }

@@ -2,19 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
 
 use crate::disk;
 use crate::error::{Error, Result};
+use crate::kept::{Kept, locked};
 use crate::record::{ContainerRecord, SandboxRecord};
 
 /// A sandbox: its record, and a lock that makes its life's steps happen one at a time.
 #[derive(Debug)]
 pub(crate) struct Sandbox {
-    dir: PathBuf,
-    record: Mutex<SandboxRecord>,
+    kept: Kept<SandboxRecord>,
     /// Held by run, stop and remove.
     pub step: tokio::sync::Mutex<()>,
 }
@@ -22,56 +22,41 @@ pub(crate) struct Sandbox {
 /// A container and its record.
 #[derive(Debug)]
 pub(crate) struct Container {
-    dir: PathBuf,
-    /// Its sandbox, which never changes: to be known without a wait for a record that is being saved.
+    kept: Kept<ContainerRecord>,
+    /// Its sandbox, which never changes.
     sandbox: String,
-    record: Mutex<ContainerRecord>,
-    /// Held by start and remove.
+    /// Held by create, start, update and remove.
     pub step: tokio::sync::Mutex<()>,
     /// True once it ended.
     pub ended: watch::Sender<bool>,
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Records are replaced whole, so one left by a panicking holder is still consistent.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Sandbox {
     /// A sandbox whose record is kept in `dir`.
     pub fn new(dir: PathBuf, record: SandboxRecord) -> Self {
-        Self { dir, record: Mutex::new(record), step: tokio::sync::Mutex::new(()) }
+        Self { kept: Kept::new(dir, record), step: tokio::sync::Mutex::new(()) }
     }
 
     /// A copy of the record.
     pub fn get(&self) -> SandboxRecord {
-        locked(&self.record).clone()
+        self.kept.get()
     }
 
     /// Looks at the record without a copy.
     pub fn look<T>(&self, at: impl FnOnce(&SandboxRecord) -> T) -> T {
-        at(&locked(&self.record))
+        self.kept.look(at)
     }
 
-    /// Changes the record in memory and on disk.
+    /// Changes the record in memory and on disk; the memory's change stands even if the disk is full.
     pub fn update(&self, change: impl FnOnce(&mut SandboxRecord)) -> Result<SandboxRecord> {
-        self.write(change, disk::save)
+        let (record, saved) = self.kept.write(change, disk::save);
+        saved.map(|()| record)
     }
 
     /// As [`Sandbox::update`], for what may be lost with the power: see [`disk::replace`].
     pub fn refine(&self, change: impl FnOnce(&mut SandboxRecord)) -> Result<SandboxRecord> {
-        self.write(change, disk::replace)
-    }
-
-    fn write(
-        &self,
-        change: impl FnOnce(&mut SandboxRecord),
-        to_disk: fn(&Path, &SandboxRecord) -> Result<()>,
-    ) -> Result<SandboxRecord> {
-        let mut record = locked(&self.record);
-        change(&mut record);
-        to_disk(&self.dir, &record)?;
-        Ok(record.clone())
+        let (record, saved) = self.kept.write(change, disk::replace);
+        saved.map(|()| record)
     }
 }
 
@@ -80,22 +65,17 @@ impl Container {
     pub fn new(dir: PathBuf, record: ContainerRecord) -> Self {
         let (ended, _) = watch::channel(record.ended.is_some());
         let sandbox = record.sandbox.clone();
-        Self { dir, sandbox, record: Mutex::new(record), step: tokio::sync::Mutex::new(()), ended }
+        Self { kept: Kept::new(dir, record), sandbox, step: tokio::sync::Mutex::new(()), ended }
     }
 
     /// A copy of the record.
     pub fn get(&self) -> ContainerRecord {
-        locked(&self.record).clone()
+        self.kept.get()
     }
 
     /// Looks at the record without a copy.
     pub fn look<T>(&self, at: impl FnOnce(&ContainerRecord) -> T) -> T {
-        at(&locked(&self.record))
-    }
-
-    /// Where its files are.
-    pub fn dir(&self) -> &PathBuf {
-        &self.dir
+        self.kept.look(at)
     }
 
     /// Changes the record in memory and on disk; the memory's change stands even if the disk is full.
@@ -113,11 +93,11 @@ impl Container {
         change: impl FnOnce(&mut ContainerRecord),
         to_disk: fn(&Path, &ContainerRecord) -> Result<()>,
     ) -> Result<ContainerRecord> {
-        let mut record = locked(&self.record);
-        change(&mut record);
-        let saved = to_disk(&self.dir, &record);
-        self.ended.send_replace(record.ended.is_some());
-        saved.map(|()| record.clone())
+        let (record, saved) = self.kept.write(change, to_disk);
+        if record.ended.is_some() {
+            self.ended.send_replace(true);
+        }
+        saved.map(|()| record)
     }
 }
 
@@ -163,9 +143,9 @@ impl Tables {
     pub fn add_sandbox(&self, sandbox: Arc<Sandbox>) -> Result<()> {
         let mut maps = locked(&self.maps);
         let record = sandbox.get();
-        let same = |other: &Arc<Sandbox>| locked(&other.record).config.metadata == record.config.metadata;
+        let same = |other: &Sandbox| other.look(|known| known.config.metadata == record.config.metadata);
         if let Some(other) = maps.sandboxes.values().find(|other| same(other)) {
-            let other = locked(&other.record).id.clone();
+            let other = other.look(|known| known.id.clone());
             return Err(Error::Exists(format!("this pod sandbox exists already as {other:?}: remove it first")));
         }
         maps.sandboxes.insert(record.id, sandbox);
@@ -176,12 +156,11 @@ impl Tables {
     pub fn add_container(&self, container: Arc<Container>) -> Result<()> {
         let mut maps = locked(&self.maps);
         let record = container.get();
-        let same = |other: &Arc<Container>| {
-            let other = locked(&other.record);
-            other.sandbox == record.sandbox && other.config.metadata == record.config.metadata
+        let same = |other: &Container| {
+            other.sandbox == record.sandbox && other.look(|known| known.config.metadata == record.config.metadata)
         };
         if let Some(other) = maps.containers.values().find(|other| same(other)) {
-            let other = locked(&other.record).id.clone();
+            let other = other.look(|known| known.id.clone());
             return Err(Error::Exists(format!("this container exists already as {other:?}: remove it first")));
         }
         maps.containers.insert(record.id, container);

@@ -127,28 +127,39 @@ pub(crate) fn gone(layer: &Digest) -> Error {
     Error::Damaged { layer: layer.to_string(), reason: "it was put aside meanwhile".into() }
 }
 
-/// Records the snapshot before anything is made, under the lock that the collector takes. `true` when it is new.
+/// Records the snapshot before anything is made: in memory under the lock that the collector takes, then on disk without it, since whoever
+/// asks for an image waits for that lock. `true` when nothing is made yet.
 fn claim(store: &Store, image: &ImageId, key: &str) -> Result<(SnapshotRecord, bool)> {
-    let mut state = store.state();
     let directory = store.root.join("snapshots").join(key);
-    if state.unread.contains(key) {
-        store.load_snapshot(&mut state, key.to_owned())?;
-    }
-    let fresh = !directory.join("rootfs").is_dir();
-    if let Some(record) = state.snapshots.get(key) {
-        if record.image != *image {
-            return Err(Error::InUse { what: format!("snapshot {key}"), by: format!("image {}", record.image) });
+    let (record, unread) = {
+        let mut state = store.state();
+        if state.unread.contains(key) {
+            store.load_snapshot(&mut state, key.to_owned())?;
         }
-        return Ok((record.clone(), fresh));
+        if let Some(record) = state.snapshots.get(key) {
+            if record.image != *image {
+                return Err(Error::InUse { what: format!("snapshot {key}"), by: format!("image {}", record.image) });
+            }
+            return Ok((record.clone(), !directory.join("rootfs").is_dir()));
+        }
+        let found = state.images.get(image).ok_or_else(|| Error::NotFound { what: format!("image {image}") })?;
+        let record = SnapshotRecord { image: image.clone(), layers: found.layers.clone() };
+        state.snapshots.insert(key.to_owned(), record.clone());
+        // In the place of one that cannot be read, too: the layers of an image are always the same.
+        (record, state.unread.remove(key))
+    };
+    let written = std::fs::create_dir_all(&directory)
+        .at("create", &directory)
+        .and_then(|()| write_json(&directory.join("record.json"), &record));
+    if let Err(error) = written {
+        let mut state = store.state();
+        state.snapshots.remove(key);
+        if unread {
+            state.unread.insert(key.to_owned());
+        }
+        return Err(error);
     }
-    let found = state.images.get(image).ok_or_else(|| Error::NotFound { what: format!("image {image}") })?;
-    let record = SnapshotRecord { image: image.clone(), layers: found.layers.clone() };
-    std::fs::create_dir_all(&directory).at("create", &directory)?;
-    // In the place of one that cannot be read, too: the layers of an image are always the same.
-    write_json(&directory.join("record.json"), &record)?;
-    state.unread.remove(key);
-    state.snapshots.insert(key.to_owned(), record.clone());
-    Ok((record, fresh))
+    Ok((record, !directory.join("rootfs").is_dir()))
 }
 
 /// Layers from the top down, each once: a layer that comes again lower is wholly covered, and overlayfs refuses it. None comes below
@@ -294,6 +305,19 @@ mod tests {
         let record: Option<SnapshotRecord> = crate::record::read_record(&path).expect("read");
         assert_eq!(record.map(|record| record.layers), Some(vec![layer]));
         assert!(store.state().unread.is_empty());
+    }
+
+    #[test]
+    fn a_root_whose_record_cannot_be_written_is_none_and_is_made_by_the_next_attempt() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let (store, image, _) = store(dir.path());
+        let place = dir.path().join("snapshots/c");
+        fs::write(&place, "").expect("what is no directory");
+        assert!(make_by(&store, &image, "c", (0, 0), &mut |_| Ok(true)).is_err());
+        assert!(!store.state().has_snapshot("c"), "the collector would keep its layers for ever");
+        fs::remove_file(&place).expect("remove");
+        make_by(&store, &image, "c", (0, 0), &mut |_| Ok(true)).expect("again");
+        assert!(place.join("record.json").is_file() && store.state().has_snapshot("c"));
     }
 
     #[test]

@@ -5,13 +5,13 @@
 //! of someone else's condition is ever overwritten.
 
 mod patch;
+mod turns;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use kube::Client;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
@@ -23,12 +23,8 @@ use crate::pod::spec;
 use crate::static_pods::{is_static, shows};
 use patch::{since_first, status_patch};
 
-/// Writes at the same time.
-const PARALLEL: usize = 4;
 /// How often a status is written against conflicts before others get their turn.
 const ATTEMPTS: u32 = 5;
-/// After failed writes the next try comes this late; without them nothing is looked for.
-const PERIOD: Duration = Duration::from_secs(5);
 /// The pace of tries while somebody waits for the last one.
 const HURRY: Duration = Duration::from_millis(100);
 
@@ -39,6 +35,8 @@ struct Entry {
     /// Higher with every publication of any pod; what was written is compared with it.
     version: u64,
     written: u64,
+    /// Its place among those that wait: the lowest is written first.
+    place: u64,
     /// The kubelet is done with the pod: its object may go.
     finished: bool,
     /// The version of `pod` that the last write began with, and what the API answered.
@@ -46,6 +44,14 @@ struct Entry {
 }
 
 impl Entry {
+    /// Something newer is published. Who waits already keeps its place, however often it changes.
+    fn renew(&mut self, version: u64) {
+        if self.written >= self.version {
+            self.place = version;
+        }
+        self.version = version;
+    }
+
     /// The newest version known: until the watch shows another one, the answer to the last write is.
     fn newest(&self) -> &Arc<Pod> {
         let answered = self.answer.as_ref().filter(|(from, _)| *from == self.pod.metadata.resource_version);
@@ -98,12 +104,13 @@ impl StatusManager {
                     entry.pod = pod.clone();
                     entry.status = status;
                     entry.finished = finished;
-                    entry.version = self.next_version();
+                    entry.renew(self.next_version());
                     true
                 }
                 None => {
                     let version = self.next_version();
-                    let entry = Entry { pod: pod.clone(), status, version, written: 0, finished, answer: None };
+                    let (pod, written, place) = (pod.clone(), 0, version);
+                    let entry = Entry { pod, status, version, written, place, finished, answer: None };
                     entries.insert(uid, entry);
                     true
                 }
@@ -134,7 +141,7 @@ impl StatusManager {
     pub fn write_again(&self, uid: &str) {
         self.with(|entries| {
             if let Some(entry) = entries.get_mut(uid) {
-                entry.version = self.next_version();
+                entry.renew(self.next_version());
             }
         });
         self.kick.notify_one();
@@ -173,36 +180,6 @@ impl StatusManager {
         };
         if tokio::time::timeout(limit, hearing).await.is_err() {
             tracing::debug!(uid, "the API has not heard of a pod's status yet");
-        }
-    }
-
-    async fn run(self) {
-        loop {
-            let due: Vec<Entry> =
-                self.with(|entries| entries.values().filter(|e| e.written < e.version).cloned().collect());
-            futures::stream::iter(due).for_each_concurrent(PARALLEL, |entry| self.write(entry)).await;
-            let behind = self.behind();
-            tokio::select! {
-                () = self.kick.notified() => {}
-                () = tokio::time::sleep(PERIOD), if behind => {}
-            }
-        }
-    }
-
-    async fn write(&self, entry: Entry) {
-        let uid = spec::uid(&entry.pod).to_owned();
-        match tokio::time::timeout(Duration::from_secs(30), self.write_one(&entry)).await {
-            // The object that shows a static pod is not there yet: tried again soon.
-            Ok(Ok(false)) => {}
-            Ok(Ok(true)) => self.with(|entries| {
-                if let Some(current) = entries.get_mut(&uid) {
-                    current.written = current.written.max(entry.version);
-                }
-            }),
-            Ok(Err(error)) => {
-                tracing::warn!(pod = %spec::describe(&entry.pod), "writing the pod's status: {}", crate::api_error::chain(&error))
-            }
-            Err(_) => tracing::warn!(pod = %spec::describe(&entry.pod), "writing the pod's status took too long"),
         }
     }
 
@@ -289,8 +266,8 @@ mod tests {
             Arc::new(serde_json::from_value::<Pod>(object).unwrap())
         };
         let answer = Some((Some("1".to_owned()), pod("2")));
-        let mut entry =
-            Entry { pod: pod("1"), status: PodStatus::default(), version: 1, written: 0, finished: false, answer };
+        let (status, version, written, place, finished) = (PodStatus::default(), 1, 0, 1, false);
+        let mut entry = Entry { pod: pod("1"), status, version, written, place, finished, answer };
         let newest = |entry: &Entry| entry.newest().metadata.resource_version.clone();
         assert_eq!(newest(&entry).as_deref(), Some("2"), "the watch has not shown it yet");
         entry.pod = pod("3");

@@ -102,5 +102,6 @@ class ReadOnly(Mounts):
         told = {mount.container_path: mount.image.image_ref for mount in container.status().mounts}
         id = ask("ImageStatus", image={"image": image}).image.id
         self.assertEqual(told, {"/whole": id, "/part": id})
-        absent = part | {"image_sub_path": "none"}
-        self.assertRefused(grpc.StatusCode.INVALID_ARGUMENT, pod.create, mounts=[absent])
+        for wrong in ({"image_sub_path": "none"}, {"readonly": False}, {"host_path": HOME}):
+            words = self.assertRefused(grpc.StatusCode.INVALID_ARGUMENT, pod.create, mounts=[part | wrong])
+            self.assertIn("ImageVolumeMountFailed", words)

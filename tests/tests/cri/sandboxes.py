@@ -51,6 +51,8 @@ class Life(Case):
         self.assertEqual(container.said("hostname"), "named")
         lines = container.said("cat /etc/resolv.conf").splitlines()
         self.assertEqual(lines, ["search peer.example", "nameserver 10.96.0.10", "options ndots:7"])
+        inherited = self.node.said("cat /etc/resolv.conf")
+        self.assertEqual(self.pod(dns_config=cri.DNSConfig()).run().said("cat /etc/resolv.conf"), inherited)
         free = "cd /proc/sys/net/ipv4; cat ip_unprivileged_port_start ping_group_range"
         self.assertEqual(container.said(free).split(), ["0", "0", "2147483647"])
         sysctls = {
@@ -88,7 +90,8 @@ class Namespaces(Case):
         container = hosted.run()
         self.assertEqual(container.said(links), self.node.said(links))
         self.assertEqual(container.said("cat /proc/1/comm"), self.node.said("cat /proc/1/comm"))
-        self.assertEqual(container.said("hostname"), self.node.said("hostname"))
+        name = self.node.said("hostname")
+        self.assertEqual(container.said("hostname; env | grep ^HOSTNAME=").split(), [name, f"HOSTNAME={name}"])
         self.assertEqual(hosted.status().network.ip, "")
         self.assertNotEqual(self.pod().run().said(links), self.node.said(links))
 

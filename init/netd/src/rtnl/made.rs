@@ -1,10 +1,9 @@
 //! Links that the node makes: VLANs, bonds, bridges, and what belongs to them.
 
-use super::objects::{ACK, CREATE, NEW_LINK, REQUEST, SET_LINK, UP, link_header};
+use super::objects::{ACK, CREATE, DELETE_LINK, NEW_LINK, REQUEST, SET_LINK, UP, link_header};
 use super::wire::{Attributes, Writer};
 
 // linux/rtnetlink.h, linux/netlink.h
-const DELETE_LINK: u16 = 17;
 const EXCLUSIVE: u16 = 0x200;
 const NESTED: u16 = 0x8000;
 

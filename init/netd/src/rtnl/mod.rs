@@ -5,7 +5,7 @@ mod objects;
 mod wire;
 
 pub use made::NewLink;
-pub use objects::{Address, Link, Origin, Route};
+pub use objects::{Address, Link, News, Origin, Route};
 
 use rk_sys::{NetlinkSocket, SysError};
 use std::io;
@@ -182,10 +182,16 @@ pub fn user_options(news: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
     wire::messages(news).filter_map(objects::read_user_options)
 }
 
+/// What each message of news is about.
+pub fn news(bytes: &[u8]) -> impl Iterator<Item = News> {
+    wire::messages(bytes).map(objects::read_news)
+}
+
 /// Reads whatever messages there are, as the answers to questions are read.
 pub(crate) fn read_all(bytes: &[u8]) {
     for message in wire::messages(bytes) {
         let _ = (objects::read_link(message), objects::read_address(message), objects::read_route(message));
+        let _ = objects::read_news(message);
     }
 }
 

@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 // linux/rtnetlink.h, linux/if_link.h, linux/if_addr.h
 pub(super) const NEW_LINK: u16 = 16;
+pub(super) const DELETE_LINK: u16 = 17;
 const GET_LINK: u16 = 18;
 pub(super) const SET_LINK: u16 = 19;
 const NEW_ADDRESS: u16 = 20;
@@ -217,6 +218,27 @@ pub fn read_link(message: Message<'_>) -> Option<Link> {
     Some(link).filter(|link| !link.name.is_empty())
 }
 
+/// What a message of news is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum News {
+    /// A link as it is now, or was before it went.
+    Link(Link),
+    /// An address of the link with this index, that came or went.
+    Address(u32),
+    /// Something else.
+    Other,
+}
+
+/// Reads what a message of news is about.
+pub fn read_news(message: Message<'_>) -> News {
+    let read = match message.kind {
+        NEW_LINK | DELETE_LINK => read_link(Message { kind: NEW_LINK, ..message }).map(News::Link),
+        NEW_ADDRESS | DELETE_ADDRESS => u32_at(message.payload, 4).map(News::Address),
+        _ => None,
+    };
+    read.unwrap_or(News::Other)
+}
+
 /// Reads an address out of a message of a dump.
 pub fn read_address(message: Message<'_>) -> Option<Address> {
     (message.kind == NEW_ADDRESS).then_some(())?;
@@ -305,6 +327,29 @@ mod tests {
                 Route { link: 3, to: to.parse().unwrap(), via: via.map(|via| via.parse().unwrap()), metric: 1024 };
             let bytes = add_route(1, &route, Origin::Dhcp);
             assert_eq!(messages(&bytes).find_map(read_route), Some(route));
+        }
+    }
+
+    #[test]
+    fn news_tell_of_links_that_come_and_go_and_of_whose_addresses_do() {
+        let header = link_header(7, 0, 0);
+        for kind in [NEW_LINK, DELETE_LINK] {
+            let bytes = Writer::new(kind, 0, 0, &header).attribute(3, b"eth0\0").finish();
+            let found: Vec<News> = messages(&bytes).map(read_news).collect();
+            assert!(
+                matches!(found.as_slice(), [News::Link(link)] if link.index == 7 && link.name == "eth0"),
+                "{found:?}"
+            );
+        }
+        for kind in [NEW_ADDRESS, DELETE_ADDRESS] {
+            let bytes = Writer::new(kind, 0, 0, &[V4, 24, 0, 0, 9, 0, 0, 0]).finish();
+            let index = u32::from_ne_bytes([9, 0, 0, 0]);
+            assert_eq!(messages(&bytes).map(read_news).collect::<Vec<_>>(), [News::Address(index)]);
+        }
+        let nameless = Writer::new(NEW_LINK, 0, 0, &header).finish();
+        let route = Writer::new(NEW_ROUTE, 0, 0, &[0; 12]).finish();
+        for bytes in [nameless, route] {
+            assert_eq!(messages(&bytes).map(read_news).collect::<Vec<_>>(), [News::Other]);
         }
     }
 

@@ -6,6 +6,7 @@
 //!
 //! Expressions (`x-kubernetes-validations`) are evaluated by the API server, which keeps what it compiled in the kind.
 
+mod before;
 mod columns;
 mod default;
 mod format;
@@ -18,10 +19,10 @@ mod rules;
 mod tests;
 mod trial;
 
+pub use before::Elements;
 pub use columns::Columns;
 pub use format::{holds as has_format, is_known as is_known_format};
 pub use kind::{ConversionWebhook, CustomKind, ScalePaths};
 pub use path::JsonPath;
 pub use rows::{is_established, rows};
-pub use rules::counterpart;
 pub use trial::Trial;

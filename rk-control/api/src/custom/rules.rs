@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use regex_lite::Regex;
 use serde_json::{Map, Value};
 
+use super::before::Before;
 use super::format;
 use super::kind::place;
 use super::node::{EMBEDDED, INT_OR_STRING, flag};
@@ -15,7 +16,8 @@ pub(super) struct Judge<'a> {
     pub patterns: &'a HashMap<String, Regex>,
 }
 
-fn text<'a>(schema: &'a Value, name: &str) -> &'a str {
+/// A text of a schema, empty where there is none.
+pub(super) fn text<'a>(schema: &'a Value, name: &str) -> &'a str {
     schema.get(name).and_then(Value::as_str).unwrap_or_default()
 }
 
@@ -55,7 +57,7 @@ impl Judge<'_> {
 
     /// The whole object where it was another one before.
     pub(super) fn changed(&self, object: &Value, old: &Value, schema: &Value, errors: &mut FieldErrors) {
-        self.value(object, schema, Some(old), &Path::ROOT, errors);
+        self.value(object, schema, Some(Before { value: old, schema }), &Path::ROOT, errors);
     }
 
     /// A value at a place, against the schema of that place. What is as it was (`old`) is let be, with all that it holds.
@@ -63,11 +65,11 @@ impl Judge<'_> {
         &self,
         value: &Value,
         schema: &Value,
-        old: Option<&Value>,
+        old: Option<Before<'_>>,
         path: &Path<'_>,
         errors: &mut FieldErrors,
     ) {
-        if old == Some(value) || value.is_null() && flag(schema, "nullable") {
+        if old.is_some_and(|old| old.is(value)) || value.is_null() && flag(schema, "nullable") {
             return;
         }
         let wanted = text(schema, "type");
@@ -84,7 +86,7 @@ impl Judge<'_> {
             errors.push(ErrorKind::TypeInvalid, path, found, detail);
             return;
         }
-        self.choices(value, schema, old, path, errors);
+        self.choices(value, schema, path, errors);
         match value {
             Value::String(text) => self.string(text, schema, path, errors),
             Value::Number(_) => number(value, schema, path, errors),
@@ -94,8 +96,9 @@ impl Judge<'_> {
         }
     }
 
-    /// `enum` and the combinations of schemas.
-    fn choices(&self, value: &Value, schema: &Value, old: Option<&Value>, path: &Path<'_>, errors: &mut FieldErrors) {
+    /// `enum` and the combinations of schemas. Those look at the whole value, however much of it is as it was: what one part lets be
+    /// would count for another one, or against `not`.
+    fn choices(&self, value: &Value, schema: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
         if let Some(choices) = schema.get("enum").and_then(Value::as_array)
             && !choices.contains(value)
         {
@@ -106,12 +109,12 @@ impl Judge<'_> {
         }
         let fits = |part: &&Value| {
             let mut inner = FieldErrors::new();
-            self.value(value, part, old, path, &mut inner);
+            self.value(value, part, None, path, &mut inner);
             inner.is_empty()
         };
         let parts = |name: &str| schema.get(name).and_then(Value::as_array).into_iter().flatten();
         for part in parts("allOf") {
-            self.value(value, part, old, path, errors);
+            self.value(value, part, None, path, errors);
         }
         let invalid = |why: &str, errors: &mut FieldErrors| {
             errors.invalid(path, value.clone(), format!("{:?} {why}", path.to_string()));
@@ -152,7 +155,14 @@ impl Judge<'_> {
         }
     }
 
-    fn list(&self, items: &[Value], schema: &Value, old: Option<&Value>, path: &Path<'_>, errors: &mut FieldErrors) {
+    fn list(
+        &self,
+        items: &[Value],
+        schema: &Value,
+        old: Option<Before<'_>>,
+        path: &Path<'_>,
+        errors: &mut FieldErrors,
+    ) {
         if let Some(max) = limit(schema, "maxItems").filter(|max| items.len() > *max) {
             errors.too_many(path, items.len(), max);
         }
@@ -161,8 +171,9 @@ impl Judge<'_> {
         }
         unique(items, schema, path, errors);
         let Some(inner) = schema.get("items").filter(|inner| inner.is_object()) else { return };
+        let known = old.and_then(|old| Some((old, old.elements()?)));
         for (index, item) in items.iter().enumerate() {
-            let before = old.and_then(|old| counterpart(schema, item, old));
+            let before = known.as_ref().and_then(|(old, known)| old.element(known, item));
             self.value(item, inner, before, &path.index(index), errors);
         }
     }
@@ -171,7 +182,7 @@ impl Judge<'_> {
         &self,
         object: &Map<String, Value>,
         schema: &Value,
-        old: Option<&Value>,
+        old: Option<Before<'_>>,
         path: &Path<'_>,
         errors: &mut FieldErrors,
     ) {
@@ -201,7 +212,7 @@ impl Judge<'_> {
         let values = schema.get("additionalProperties");
         for (name, value) in object {
             let inner = properties.and_then(|properties| properties.get(name));
-            let before = old.and_then(|old| old.get(name));
+            let before = old.and_then(|old| old.field(name));
             match (inner, values) {
                 (Some(inner), _) => self.value(value, inner, before, &path.child(name), errors),
                 (None, Some(values @ Value::Object(_))) => {
@@ -214,17 +225,6 @@ impl Judge<'_> {
             }
         }
     }
-}
-
-/// The element of a list as it was that an element of it is now: known by its keys, in other lists by nothing.
-#[must_use]
-pub fn counterpart<'a>(schema: &Value, item: &Value, old: &'a Value) -> Option<&'a Value> {
-    if text(schema, "x-kubernetes-list-type") != "map" {
-        return None;
-    }
-    let keys: Vec<&str> =
-        schema.get("x-kubernetes-list-map-keys")?.as_array()?.iter().filter_map(Value::as_str).collect();
-    old.as_array()?.iter().find(|other| keys.iter().all(|key| other.get(key) == item.get(key)))
 }
 
 /// Sets have no equal elements, keyed lists no equal keys.

@@ -175,9 +175,48 @@ fn what_is_as_it_was_is_let_be_where_it_can_be_told_which_it_was() {
         new[field] = value;
         assert_eq!(told(&new, &old).first().map(String::as_str), wrong, "{new}");
     }
+    let turned = json!({"key": "b", "word": "bad"});
+    let both = json!({"keyed": [old["keyed"][0], turned]});
+    assert_eq!(told(&json!({"keyed": [turned, old["keyed"][0]]}), &both), [""; 0], "keyed lists have no order");
     let set = |items: &[&str]| json!({"set": items});
     assert_eq!(told(&set(&["good", "good"]), &set(&["good"])), ["set[1]"]);
     assert_eq!(told(&set(&["good", "good", "good"]), &set(&["good", "good"])), [""; 0], "there were equal ones before");
+}
+
+#[test]
+fn combinations_look_at_all_of_a_value_that_is_another_one_than_before() {
+    let word = |word: &str| json!({"properties": {"word": {"enum": [word]}}});
+    let item = json!({"type": "object", "properties": {"key": {"type": "string"}, "word": {"type": "string"}}});
+    let with = |name: &str, parts: Value| {
+        let mut schema = item.clone();
+        schema[name] = parts;
+        schema
+    };
+    let resource = rows(&definition(json!({"type": "object", "properties": {
+        "not": with("not", word("bad")), "one": with("oneOf", json!([word("good"), word("bad")])),
+        "any": with("anyOf", json!([word("good"), word("better")])),
+        "keyed": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["key"], "items": item,
+            "allOf": [{"items": word("good"), "maxItems": 2}]},
+    }})));
+    let resource = resource.into_iter().find(|row| row.is_hub()).unwrap();
+    let one = |key: &str, word: &str| json!({"key": key, "word": word});
+    let many = |order: [&str; 3]| Value::from(order.map(|key| one(key, "good")).to_vec());
+    for (field, new, old, wrong) in [
+        ("not", one("b", "good"), one("a", "good"), None),
+        ("not", one("b", "bad"), one("a", "bad"), Some("not")),
+        ("not", one("a", "bad"), one("a", "bad"), None),
+        ("one", one("b", "good"), one("a", "good"), None),
+        ("any", one("b", "bad"), one("a", "bad"), Some("any")),
+        ("keyed", json!([one("b", "good"), one("a", "bad")]), json!([one("a", "bad")]), Some("keyed[1].word")),
+        ("keyed", many(["c", "b", "a"]), many(["a", "b", "c"]), None),
+        ("keyed", many(["c", "b", "d"]), many(["a", "b", "c"]), Some("keyed")),
+    ] {
+        let mut errors = FieldErrors::new();
+        let (now, before) = (json!({field: new, "other": 1}), json!({ field: old }));
+        custom(&resource).validate_update(&now, &before, &mut errors);
+        let told: Vec<&str> = errors.0.iter().map(|error| error.path.as_str()).collect();
+        assert_eq!(told, Vec::from_iter(wrong), "{now} {before}");
+    }
 }
 
 #[test]

@@ -30,7 +30,9 @@ pub(super) async fn validate(request: &Request<'_>, object: Option<&Value>) -> R
 
 /// Who writes a role holds what is in it; where a role gathers the rules of others, that is anything.
 async fn written(request: &Request<'_>, plural: &str, role: &Value) -> Result<(), Status> {
-    if may(request, "escalate", plural, request.name).await? {
+    // As in the path of a request that makes something: a right to one name makes no other role that comes under it.
+    let name = if request.creates() { "" } else { request.name };
+    if may(request, "escalate", plural, name).await? {
         return Ok(());
     }
     let own = own_rules(request).await?;

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use http::header::{ETAG, IF_NONE_MATCH, VARY};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
+use rk_api::resources::Registry;
 use rk_api::status::{Reason, Status};
 use serde_json::{Value, json};
 
@@ -87,7 +88,10 @@ pub async fn serve(
         let (media_type, body) = crate::codec::encode(value, accept.format, accept.pretty);
         Ok(bytes_response(StatusCode::OK, media_type, body))
     };
-    let known = |document: Option<Value>| document.map_or_else(|| Ok(no_page()), |document| negotiated(&document));
+    let known = |group: &str, document: Option<Value>| match document {
+        Some(document) => negotiated(&document),
+        None => unserved(&core.registry(), group),
+    };
     let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
     match parts.as_slice() {
         ["api"] | ["apis"] => {
@@ -103,12 +107,12 @@ pub async fn serve(
             core.aggregated.extend_groups(&mut groups);
             negotiated(&groups)
         }
-        ["api", version] => known(documents::resources(&core.registry(), "", version)),
+        ["api", version] => known("", documents::resources(&core.registry(), "", version)),
         ["apis", group] => {
             let own = documents::group(&core.registry(), group);
-            known(core.aggregated.extend_group(group, own))
+            known(group, core.aggregated.extend_group(group, own))
         }
-        ["apis", group, version] => known(documents::resources(&core.registry(), group, version)),
+        ["apis", group, version] => known(group, documents::resources(&core.registry(), group, version)),
         ["version"] => indented(&version::document()),
         ["healthz" | "livez" | "readyz", ..] => Ok(core.health.serve(core, path, query).await.unwrap_or_else(no_page)),
         ["metrics"] => Ok(metrics(core).await),
@@ -147,8 +151,14 @@ async fn metrics(core: &Core) -> Response<Body> {
 }
 
 /// No Status: that is how clients tell a missing path from a missing object.
-pub(crate) fn no_page() -> Response<Body> {
+fn no_page() -> Response<Body> {
     text_response(StatusCode::NOT_FOUND, "404 page not found\n")
+}
+
+/// The answer for a version or a resource that is not served: of a group that the server has itself a Status, whatever the version.
+pub(crate) fn unserved(registry: &Registry, group: &str) -> Result<Response<Body>, Status> {
+    let is_own = registry.iter().any(|own| own.gvk.group == group && own.custom.is_none());
+    if is_own { Err(Status::unknown_path()) } else { Ok(no_page()) }
 }
 
 /// An answer with an ETag; 304 when the client has it already.

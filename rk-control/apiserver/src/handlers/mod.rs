@@ -24,7 +24,7 @@ mod write;
 use std::sync::Arc;
 
 use http::{Method, Request, Response};
-use rk_api::resources::{Registry, Verb};
+use rk_api::resources::Verb;
 use rk_api::status::Status;
 
 use crate::audit;
@@ -47,12 +47,6 @@ pub struct Asked {
     pub query: Query,
 }
 
-/// The answer for a resource that is not served: only the groups that the server has itself say so with a Status.
-fn unknown(registry: &Registry, path: &ResourcePath) -> Result<Response<Body>, Status> {
-    let is_own = registry.resources(&path.group, &path.version).any(|own| own.custom.is_none());
-    if is_own { Err(Status::unknown_path()) } else { Ok(discovery::no_page()) }
-}
-
 /// Serves a request for a resource; the texts that its answer, or its refusal, is to warn with are left in `warnings`.
 ///
 /// # Errors
@@ -66,7 +60,7 @@ pub async fn dispatch(
     let Asked { user, path, verb, query } = asked;
     let registry = core.registry();
     let Some(resource) = registry.get(&path.group, &path.version, &path.resource).cloned() else {
-        return unknown(&registry, &path);
+        return discovery::unserved(&registry, &path.group);
     };
     let hub = registry.hub(&resource).cloned().ok_or_else(Status::unknown_path)?;
     if !resource.namespaced() && !path.namespace.is_empty() && path.resource != "namespaces" {

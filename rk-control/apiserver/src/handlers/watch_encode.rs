@@ -23,7 +23,8 @@ pub(super) struct Encoder {
     resource: Arc<Resource>,
     accept: Accept,
     include: IncludeObject,
-    /// Table columns are sent with the first event only; later ones have null there, which clients tell from an empty list.
+    /// Table columns are sent with the first event only, also if that is a bookmark; later ones have null there, which clients tell
+    /// from an empty list.
     headers_sent: bool,
     /// Whether objects are told without their managed fields, where they are told as they are kept.
     unmanaged: bool,
@@ -166,24 +167,10 @@ impl Encoder {
         if end {
             metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
         }
-        let object = match self.accept.shape {
-            Shape::Object => {
-                json!({"kind": &*self.resource.gvk.kind, "apiVersion": self.resource.api_version(), "metadata": metadata})
-            }
-            Shape::Metadata => {
-                json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})
-            }
-            Shape::Table => {
-                let row = json!({"cells": [], "object": {
-                    "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
-                }});
-                json!({
-                    "kind": "Table", "apiVersion": "meta.k8s.io/v1", "columnDefinitions": null, "rows": [row],
-                    "metadata": {"resourceVersion": revision.to_string()},
-                })
-            }
-        };
-        self.frame("BOOKMARK", &self.accept.versioned(object))
+        let (kind, api_version) = (&*self.resource.gvk.kind, self.resource.api_version());
+        let object = json!({"kind": kind, "apiVersion": api_version, "metadata": metadata});
+        let shaped = self.shaped(object);
+        self.frame("BOOKMARK", &self.accept.versioned(shaped))
     }
 
     /// The last event of a watch that failed.
@@ -205,7 +192,13 @@ impl Encoder {
             Ok(object) => object,
             Err(error) => return self.error(&error),
         };
-        let shaped = match self.accept.shape {
+        let shaped = self.shaped(object);
+        self.frame(kind, &self.accept.versioned(shaped))
+    }
+
+    /// An object, or what stands for one, in the shape of this watch.
+    fn shaped(&mut self, object: Value) -> Value {
+        match self.accept.shape {
             Shape::Object => object,
             Shape::Metadata => rk_api::table::partial_metadata(&object),
             Shape::Table => {
@@ -215,8 +208,7 @@ impl Encoder {
                 }
                 table
             }
-        };
-        self.frame(kind, &self.accept.versioned(shaped))
+        }
     }
 
     fn frame(&self, kind: &str, object: &Value) -> Option<Bytes> {

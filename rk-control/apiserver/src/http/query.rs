@@ -62,7 +62,7 @@ impl Query {
         if text.is_empty() || rk_cel::parse_duration(text).is_some() {
             return Ok(());
         }
-        Err(format!("invalid timeout specified in the request URL - time: invalid duration {text:?}"))
+        Err(format!("invalid timeout specified in the request URL - time: {} duration {text:?}", fault(text)))
     }
 
     /// Whether `dryRun=All` was asked; any other value is refused.
@@ -112,6 +112,29 @@ fn hex(byte: u8) -> Option<u8> {
     char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }
 
+/// What keeps a text from being a length of time, in Go's words: the first fault of it.
+fn fault(text: &str) -> String {
+    let is_number = |letter: char| letter.is_ascii_digit() || letter == '.';
+    let mut rest = text.strip_prefix(['-', '+']).unwrap_or(text);
+    while rest.starts_with(is_number) {
+        let (run, _) = rest.split_at(rest.find(|letter: char| !is_number(letter)).unwrap_or(rest.len()));
+        // A second point ends the number.
+        let (number, after) = rest.split_at(run.match_indices('.').nth(1).map_or(run.len(), |(at, _)| at));
+        let (unit, after) = after.split_at(after.find(is_number).unwrap_or(after.len()));
+        if number == "." {
+            break;
+        }
+        if unit.is_empty() {
+            return "missing unit in".to_owned();
+        }
+        if rk_cel::parse_duration(&format!("1{unit}")).is_none() {
+            return format!("unknown unit {unit:?} in");
+        }
+        rest = after;
+    }
+    "invalid".to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,6 +147,29 @@ mod tests {
         assert!(query.flag("watch"));
         assert_eq!(query.text("x y"), "1 2");
         assert_eq!(query.text("odd"), "%zz");
+    }
+
+    #[test]
+    fn a_time_that_is_none_is_told_by_its_first_fault() {
+        let of = |text: &str| Query(vec![("timeout".to_owned(), text.to_owned())]).check_timeout();
+        for text in ["", "0", "+0", "1h30m", "-1.5s", ".5s", "1.s"] {
+            assert_eq!(of(text), Ok(()), "{text}");
+        }
+        for (text, fault) in [
+            ("5", "missing unit in"),
+            ("1m5", "missing unit in"),
+            ("1.2.3s", "missing unit in"),
+            ("5d", "unknown unit \"d\" in"),
+            ("1h2 m", "unknown unit \" m\" in"),
+            ("invalid", "invalid"),
+            ("-", "invalid"),
+            (".s", "invalid"),
+            ("..5s", "invalid"),
+            ("99999999999999999999h", "invalid"),
+        ] {
+            let why = format!("invalid timeout specified in the request URL - time: {fault} duration {text:?}");
+            assert_eq!(of(text), Err(why));
+        }
     }
 
     #[test]

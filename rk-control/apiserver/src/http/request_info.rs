@@ -50,8 +50,8 @@ impl RequestInfo {
         if matches!(verb, "list" | "watch" | "deletecollection") {
             let selector = query.text("fieldSelector");
             node = required_value(selector, "spec.nodeName").unwrap_or_default();
-            // A selector that names one object is authorized as that object, but not where it is to go.
-            let named = resource.name.is_empty() && verb != "deletecollection";
+            // A selector that names one object is authorized as that object, but neither where it is to go nor in a path of old.
+            let named = resource.name.is_empty() && verb != "deletecollection" && !legacy_watch;
             if let Some(name) = required_value(selector, "metadata.name").filter(|name| named && is_segment(name)) {
                 resource.name = name;
             }
@@ -181,6 +181,8 @@ mod tests {
             let target = format!("/api/v1/namespaces/a/pods?fieldSelector={selector}");
             assert_eq!(info(method.clone(), &target).resource.unwrap().name, name, "{method} {selector}");
         }
+        let old = info(Method::GET, "/api/v1/watch/namespaces/a/pods?fieldSelector=metadata.name%3Dx");
+        assert_eq!((old.verb.as_str(), old.resource.unwrap().name.as_str()), ("watch", ""));
     }
 
     #[test]

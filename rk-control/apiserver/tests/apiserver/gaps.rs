@@ -222,6 +222,8 @@ async fn a_watch_of_a_quiet_past_has_bookmarks_and_an_end() {
     let cluster = Cluster::start_on(dir, Config::default(), Arc::new(store)).await;
     let path = format!("{MAPS}?watch=1&resourceVersion={first}&timeoutSeconds=1&allowWatchBookmarks=true");
     let (mut late, mut watch) = (cluster.admin().watch(&path).await, cluster.admin().watch(&path).await);
+    let tables = cluster.admin().with("accept", "application/json;as=Table;v=v1;g=meta.k8s.io");
+    let mut table = tables.watch(&path).await;
     // One that is not read before its time is up is told the same.
     for watch in [&mut watch, &mut late] {
         let bookmark = watch.next().await.unwrap();
@@ -229,6 +231,12 @@ async fn a_watch_of_a_quiet_past_has_bookmarks_and_an_end() {
         assert_eq!(bookmark["object"]["metadata"]["resourceVersion"], first.to_string(), "nothing later is known");
         assert_eq!(watch.next().await, None);
     }
+    let bookmark = table.next().await.unwrap();
+    let (kind, columns) = (&bookmark["object"]["kind"], &bookmark["object"]["columnDefinitions"]);
+    assert_eq!((&bookmark["type"], kind, &columns[0]["name"]), (&json!("BOOKMARK"), &json!("Table"), &json!("Name")));
+    let row = &bookmark["object"]["rows"][0];
+    assert_eq!(row["object"]["metadata"]["resourceVersion"], first.to_string());
+    assert_eq!(row["cells"].as_array().map(Vec::len), columns.as_array().map(Vec::len), "a bookmark is a row as well");
 }
 
 #[tokio::test]

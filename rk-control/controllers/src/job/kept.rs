@@ -3,8 +3,8 @@
 //! How often an index failed, and when, is told by its pods alone: the next one carries the count on. So the last failed one of an index
 //! that waits for its next pod keeps its finalizer, though it was deleted, and is not noted, until that one is there (KEP-3850).
 
+use super::ended::ended_at;
 use super::tally::{Tally, count_failed, failures_of, index_of};
-use crate::ended::ended_at;
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::JobSpec;
 use k8s_openapi::api::core::v1::Pod;

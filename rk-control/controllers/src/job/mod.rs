@@ -1,6 +1,7 @@
 //! Jobs: run pods to completion.
 
 mod backoff;
+mod ended;
 mod indexes;
 mod kept;
 mod plan;

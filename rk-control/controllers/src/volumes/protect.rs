@@ -6,10 +6,13 @@ use crate::pods;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::VolumeAttributesClass;
 use rk_client::{BoxError, Informer, Object, ObjectKey, Outcome, Queue, is_controlled_by};
+use std::sync::Arc;
 
 const CLAIM_FINALIZER: &str = "kubernetes.io/pvc-protection";
 const VOLUME_FINALIZER: &str = "kubernetes.io/pv-protection";
 const CLASS_FINALIZER: &str = "kubernetes.io/vac-protection";
+/// Name of the index of pods by the keys of the claims that they use.
+const BY_CLAIM: &str = "persistentvolumeclaim";
 
 /// Claims that a pod uses, its ephemeral ones included.
 pub(super) fn claims_of(pod: &Pod) -> Vec<ObjectKey> {
@@ -23,6 +26,16 @@ pub(super) fn claims_of(pod: &Pod) -> Vec<ObjectKey> {
         })
         .map(|claim| ObjectKey::new(namespace.clone(), claim))
         .collect()
+}
+
+/// Keeps the index that [`users`] reads.
+pub(super) fn index_by_claim(pods: &Informer<Pod>) {
+    pods.index(BY_CLAIM, |pod| claims_of(pod).iter().map(ObjectKey::to_string).collect());
+}
+
+/// The pods that use a claim, over or not.
+pub(super) fn users(pods: &Informer<Pod>, claim: &ObjectKey) -> Vec<Arc<Pod>> {
+    pods.by_index(BY_CLAIM, &claim.to_string())
 }
 
 /// Whether a pod that has its node keeps the claim, which it does for as long as it is there, though it be over. A claim of its own it
@@ -75,6 +88,7 @@ async fn sync<K: Object>(
 pub(crate) fn register_claims(ctx: &Context) {
     let claims = ctx.informers.of::<PersistentVolumeClaim>();
     let pods = ctx.informers.of::<Pod>();
+    index_by_claim(&pods);
     let queue: Queue<ObjectKey> = Queue::default();
     let q = queue.clone();
     claims.on_change(move |change| q.add(ObjectKey::of(change.object().as_ref())));
@@ -83,10 +97,8 @@ pub(crate) fn register_claims(ctx: &Context) {
     ctx.work("pvcprotection", queue, 1, move |key| {
         let (claims, pods) = (claims.clone(), pods.clone());
         async move {
-            let used = |claim: &PersistentVolumeClaim| {
-                let namespace = claim.metadata.namespace.as_deref().unwrap_or_default();
-                pods.in_namespace(namespace).iter().any(|pod| uses(pod, claim))
-            };
+            let used =
+                |claim: &PersistentVolumeClaim| users(&pods, &ObjectKey::of(claim)).iter().any(|pod| uses(pod, claim));
             sync(&claims, &key, CLAIM_FINALIZER, used).await
         }
     });

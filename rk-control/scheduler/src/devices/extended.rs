@@ -162,11 +162,15 @@ pub(crate) struct Extended {
 impl Extended {
     /// Looks at the nodes that may be asked.
     pub(crate) fn new<'n>(devices: &Devices, pod: &PodInfo, nodes: impl Iterator<Item = &'n NodeInfo>) -> Self {
-        if !resources(pod).any(|resource| devices.class_behind(resource).is_some()) {
+        if pod.askers.is_empty() {
             return Self::default();
         }
+        // Also where no class stands behind it any more: its devices would be nobody's while the pod runs.
         if let Some(leftover) = devices.leftover(pod) {
             return Self { is_backed: true, leftover: Some(leftover.clone()), specials: Vec::new() };
+        }
+        if !resources(pod).any(|resource| devices.class_behind(resource).is_some()) {
+            return Self::default();
         }
         let sorts: BTreeSet<BTreeSet<&str>> = nodes.map(|node| left_to_classes(devices, pod, node).collect()).collect();
         let sorts = sorts.into_iter().filter(|sort| !sort.is_empty());

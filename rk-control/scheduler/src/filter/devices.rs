@@ -87,7 +87,7 @@ impl<'a> DeviceState<'a> {
         let special = self.extended.place_of(&self.cluster.devices, self.pod, node);
         let asked = self.asked.iter().enumerate().find(|(_, asked)| asked.special == special);
         if let Some((index, asked)) = asked {
-            let found = self.search(&asked.plan, node)?;
+            let found = self.search(asked, node)?;
             self.found.borrow_mut().insert(&node.name, (index, found));
         }
         let keeps = |own: &Settled<'_>| {
@@ -102,13 +102,15 @@ impl<'a> DeviceState<'a> {
         Err(Rejection::final_("resourceclaim not available on the node"))
     }
 
-    fn search(&self, plan: &Result<Plan<'a>, String>, node: &'a NodeInfo) -> Result<Found<'a>, Rejection> {
+    fn search(&self, asked: &Asked<'a>, node: &'a NodeInfo) -> Result<Found<'a>, Rejection> {
+        // What is wrong with a claim for extended resources keeps no pod off the nodes that offer these by themselves.
+        let of_all = asked.special.is_none();
         let refused = |reason: String, everywhere: bool| Rejection {
             reasons: vec![Cow::Owned(reason)],
             evicting_helps: false,
-            everywhere,
+            everywhere: everywhere && of_all,
         };
-        let plan = plan.as_ref().map_err(|why| refused(why.clone(), true))?;
+        let plan = asked.plan.as_ref().map_err(|why| refused(why.clone(), true))?;
         match plan.search(node, &self.budget) {
             Ok(Some(found)) => Ok(found),
             Ok(None) => Err(Rejection::final_("cannot allocate all claims")),

@@ -15,6 +15,9 @@ pub(super) fn contested(view: View<'_>, pod: &PodInfo) -> bool {
 }
 
 pub(super) fn check(cluster: &Cluster, pod: &PodInfo, node: &NodeInfo, contested: bool) -> Result<(), Rejection> {
+    if pod.claims.is_empty() {
+        return Ok(());
+    }
     if contested {
         return Err(Rejection::crowded(
             "node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode",

@@ -1,5 +1,6 @@
 //! All claims, volumes and classes: which node a pod's claims allow, and which volumes they get there.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
@@ -45,6 +46,9 @@ pub(crate) struct Storage {
     pub(super) capacities: Capacities,
 }
 
+/// A driver, and the name of a volume of its.
+type Used<'a> = (&'a str, Cow<'a, str>);
+
 fn keys(pod: &PodInfo) -> impl Iterator<Item = ObjectKey> {
     let mut seen = HashSet::new();
     let names = pod.claims.iter().filter(move |name| seen.insert(name.as_str()));
@@ -61,6 +65,8 @@ impl Storage {
     }
 
     pub(crate) fn remove_claim(&mut self, key: &ObjectKey) {
+        // Nor is anything promised to a later one of its name.
+        self.promises.remove(key);
         self.claims.remove(key);
     }
 
@@ -194,23 +200,29 @@ impl Storage {
 
     /// Whether the drivers of the node take the pod's volumes besides those that are there.
     pub(crate) fn within_limits(&self, pod: &PodInfo, node: &NodeInfo) -> bool {
-        let Some(limits) = self.limits.get(&node.name).filter(|_| !pod.claims.is_empty()) else { return true };
-        let wanted: HashSet<(String, String)> = self.used_by(pod).collect();
-        let there: HashSet<(String, String)> = node.pods.values().flat_map(|other| self.used_by(other)).collect();
+        let Some(limits) = self.limits.get(&node.name) else { return true };
+        let wanted: HashSet<Used<'_>> = self.used_by(pod).filter(|(driver, _)| limits.contains_key(*driver)).collect();
+        // What is there is counted for those alone who need to know.
+        if wanted.is_empty() {
+            return true;
+        }
+        let there: HashSet<Used<'_>> = node.pods.values().flat_map(|other| self.used_by(other)).collect();
         limits.iter().all(|(driver, limit)| {
-            let of_driver = |(own, _): &&(String, String)| own == driver;
-            let new = wanted.difference(&there).filter(of_driver).count();
-            new == 0 || there.iter().filter(of_driver).count() + new <= *limit
+            let new = wanted.difference(&there).filter(|(own, _)| *own == driver.as_str()).count();
+            new == 0 || there.iter().filter(|(own, _)| *own == driver.as_str()).count() + new <= *limit
         })
     }
 
     /// Drivers and names of a pod's volumes; one that is still to be made goes by its claim.
-    fn used_by(&self, pod: &PodInfo) -> impl Iterator<Item = (String, String)> {
+    fn used_by<'a>(&'a self, pod: &PodInfo) -> impl Iterator<Item = Used<'a>> {
         keys(pod).filter_map(move |key| {
             let claim = self.claims.get(&key)?;
             match &claim.volume {
-                Some(name) => self.volumes.get(name)?.handle.clone(),
-                None => Some((self.classes.get(&claim.class)?.provisioner.clone(), key.to_string())),
+                Some(name) => {
+                    let (driver, handle) = self.volumes.get(name)?.handle.as_ref()?;
+                    Some((driver.as_str(), Cow::Borrowed(handle.as_str())))
+                }
+                None => Some((self.classes.get(&claim.class)?.provisioner.as_str(), Cow::Owned(key.to_string()))),
             }
         })
     }
@@ -220,12 +232,16 @@ impl Storage {
         keys(pod).all(|key| self.claims.get(&key).is_some_and(|claim| claim.volume.is_some()))
     }
 
-    /// Whether a claim of a pod whose binding is under way will not be bound any more: it is gone, or its provisioner wants another node.
+    /// Whether a claim of a pod whose binding is under way will not be bound any more: it is gone, as may be the volume that it was to
+    /// get, or its provisioner wants another node.
     pub(crate) fn is_given_up(&self, pod: &PodInfo) -> bool {
         keys(pod).any(|key| {
             let Some(claim) = self.claims.get(&key) else { return true };
             let waits = match self.promises.get(&key) {
-                Some(promise) => promise.volume.is_some() || promise.pod != pod.key,
+                Some(promise) => {
+                    let found = promise.volume.as_ref().is_some_and(|name| self.volumes.contains_key(name));
+                    found || promise.pod != pod.key
+                }
                 None => false,
             };
             claim.volume.is_none() && claim.selected_node.is_none() && !waits
@@ -299,6 +315,14 @@ mod tests {
         assert_eq!(given(&storage, &pod("third", &["little"]), "b"), Ok(vec![]));
         storage.release(&first.key);
         assert_eq!(given(&storage, &second, "b"), Ok(vec![some("b-big")]));
+        storage.promise(&second.key, "b", &storage.choose(&second, &node("b")).expect("there is one"));
+        assert!(!storage.is_given_up(&second));
+        storage.remove_volume("b-big");
+        assert!(storage.is_given_up(&second), "there is nothing to wait for");
+        let large = ObjectKey::new("n", "large");
+        storage.remove_claim(&large);
+        add_claim(&mut storage, "large", "local", "5Gi", None);
+        assert_eq!(given(&storage, &second, "a"), Ok(vec![some("a-big")]), "it is another claim by now");
     }
 
     #[test]

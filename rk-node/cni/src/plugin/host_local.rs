@@ -7,6 +7,7 @@
 //! ```
 
 use std::{
+    collections::HashSet,
     fs::{self, File},
     io::{self, Write},
     net::IpAddr,
@@ -91,15 +92,17 @@ pub(super) fn run(request: &Request) -> Answer {
 
 fn add(request: &Request, ipam: &Ipam, sets: &[Vec<Range>], store: &Store, owner: &str) -> Answer {
     let fail = |e: io::Error| failed("reserve an address", e);
-    // A repeated ADD gets what the first one got.
-    let mut owned = store.owned(owner).map_err(fail)?;
+    // Every file is read, and once: a repeated ADD gets what the first one got.
+    let all = store.all().map_err(fail)?;
+    let mut owned: Vec<IpAddr> = all.iter().filter(|(.., content)| content == owner).map(|(ip, ..)| *ip).collect();
+    let mut taken: HashSet<IpAddr> = all.into_iter().map(|(ip, ..)| ip).collect();
     let mut ips = Vec::new();
     for (index, set) in sets.iter().enumerate() {
         let kept =
             owned.iter().position(|ip| set.iter().any(|range| range.contains(*ip))).map(|at| owned.swap_remove(at));
         let ip = match kept {
             Some(ip) => Some(ip),
-            None => store.reserve(index, set, owner).map_err(fail)?,
+            None => store.reserve(index, set, &mut taken, owner).map_err(fail)?,
         };
         let Some((ip, range)) = ip.and_then(|ip| Some((ip, set.iter().find(|range| range.contains(ip))?))) else {
             store.release(|content| content == owner).map_err(fail)?;
@@ -206,9 +209,15 @@ impl Store {
         Ok(())
     }
 
-    /// The next free address after the one handed out last: a freed address rests as long as possible.
-    fn reserve(&self, index: usize, set: &[Range], owner: &str) -> io::Result<Option<IpAddr>> {
-        let taken: std::collections::HashSet<IpAddr> = self.all()?.into_iter().map(|(ip, ..)| ip).collect();
+    /// The next free address after the one handed out last: a freed address rests as long as possible. `taken` are all that are
+    /// reserved, of which it is one afterwards.
+    fn reserve(
+        &self,
+        index: usize,
+        set: &[Range],
+        taken: &mut HashSet<IpAddr>,
+        owner: &str,
+    ) -> io::Result<Option<IpAddr>> {
         let memory = self.directory.join(format!("last_reserved_ip.{index}"));
         let last: Option<IpAddr> = fs::read_to_string(&memory).ok().and_then(|text| text.trim().parse().ok());
         let free = |range: &Range, ip: &IpAddr| *ip != range.gateway() && !taken.contains(ip);
@@ -224,13 +233,21 @@ impl Store {
         let found = resumed
             .or_else(|| set.iter().find_map(|range| walk(range.first(), range.last()).find(|ip| free(range, ip))));
         if let Some(ip) = found {
-            let mut file = File::options().write(true).create_new(true).open(self.directory.join(ip.to_string()))?;
-            file.write_all(owner.as_bytes())?;
-            file.sync_all()?;
+            let path = self.directory.join(ip.to_string());
+            let mut file = File::options().write(true).create_new(true).open(&path)?;
+            let written = file.write_all(owner.as_bytes()).and_then(|()| file.sync_all());
+            written.or_else(|error| discard(&path, error))?;
             fs::write(&memory, ip.to_string())?;
+            taken.insert(ip);
         }
         Ok(found)
     }
+}
+
+/// Takes away a reservation that does not name its owner, whom nobody could give it back for; the error why it does not.
+fn discard(path: &Path, error: io::Error) -> io::Result<()> {
+    let _ = fs::remove_file(path);
+    Err(error)
 }
 
 fn walk(from: IpAddr, to: IpAddr) -> impl Iterator<Item = IpAddr> {
@@ -245,12 +262,19 @@ mod tests {
         Range { subnet: subnet.parse().expect("subnet"), range_start: None, range_end: None, gateway: None }
     }
 
+    fn reserve(store: &Store, set: &[Range], owner: &str) -> Option<String> {
+        let mut taken = store.all().expect("all").into_iter().map(|(ip, ..)| ip).collect();
+        let ip = store.reserve(0, set, &mut taken, owner).expect("reserve");
+        assert!(ip.is_none_or(|ip| taken.contains(&ip)));
+        ip.map(|ip| ip.to_string())
+    }
+
     #[test]
     fn addresses_are_handed_out_in_turn_and_never_twice() {
         let dir = tempfile::tempdir().expect("tempdir");
         let store = Store::open(dir.path()).expect("open");
         let set = [range("10.1.2.0/29")];
-        let take = |owner: &str| store.reserve(0, &set, owner).expect("reserve").map(|ip| ip.to_string());
+        let take = |owner: &str| reserve(&store, &set, owner);
         let first: Vec<_> = ["a", "b", "c", "d", "e"].iter().map(|owner| take(owner).expect("free")).collect();
         assert_eq!(first, ["10.1.2.2", "10.1.2.3", "10.1.2.4", "10.1.2.5", "10.1.2.6"]);
         assert_eq!(take("f"), None);
@@ -262,12 +286,44 @@ mod tests {
     }
 
     #[test]
+    fn an_address_whose_owner_could_not_be_written_is_free_again() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let store = Store::open(dir.path()).expect("open");
+        let set = [range("10.1.2.0/29")];
+        fs::write(dir.path().join("10.1.2.2"), "").expect("as on a full disk");
+        assert_eq!(reserve(&store, &set, "a").as_deref(), Some("10.1.2.3"));
+        let full = io::Error::from(io::ErrorKind::StorageFull);
+        let told = discard(&dir.path().join("10.1.2.2"), full).expect_err("told");
+        assert_eq!(told.kind(), io::ErrorKind::StorageFull);
+        assert!(store.all().expect("all").iter().all(|(.., owner)| owner == "a"));
+    }
+
+    #[test]
     fn several_ranges_are_used_one_after_another() {
         let dir = tempfile::tempdir().expect("tempdir");
         let store = Store::open(dir.path()).expect("open");
         let set = [range("10.1.2.0/30"), range("fd00::/126")];
-        let all: Vec<String> =
-            std::iter::from_fn(|| store.reserve(0, &set, "x").expect("reserve")).map(|ip| ip.to_string()).collect();
+        let all: Vec<String> = std::iter::from_fn(|| reserve(&store, &set, "x")).collect();
         assert_eq!(all, ["10.1.2.2", "fd00::2", "fd00::3"]);
+    }
+
+    #[test]
+    fn ranges_that_overlap_give_two_addresses_and_a_repeated_add_the_same() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let config = serde_json::json!({
+            "cniVersion": "1.0.0", "name": "n", "type": "bridge",
+            "ipam": {"type": "host-local", "dataDir": dir.path(),
+                "ranges": [[{"subnet": "10.1.2.0/29"}], [{"subnet": "10.1.2.0/29"}]]},
+        });
+        let asked = [("CNI_COMMAND", "ADD"), ("CNI_CONTAINERID", "c"), ("CNI_NETNS", "/n"), ("CNI_IFNAME", "eth0")];
+        let add = || {
+            let environment = asked.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
+            let result = crate::plugin::call("host-local", config.clone(), environment, "/none".into()).expect("add");
+            let ips = result["ips"].as_array().expect("ips").iter();
+            ips.map(|ip| ip["address"].as_str().expect("address").to_owned()).collect::<HashSet<String>>()
+        };
+        let given = add();
+        assert_eq!(given, HashSet::from(["10.1.2.2/29".to_owned(), "10.1.2.3/29".to_owned()]));
+        assert_eq!(add(), given);
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    os::fd::AsRawFd,
+    os::fd::{AsRawFd, RawFd},
 };
 
 use futures::TryStreamExt;
@@ -104,14 +104,7 @@ impl Links {
 
     /// Makes a veth pair: `host` here, `peer` in the other namespace.
     pub async fn add_veth(&self, host: &str, peer: &str, netns: &File, mtu: Option<u32>) -> Result<(), CniError> {
-        let with_mtu = |message: LinkMessageBuilder<LinkUnspec>| match mtu {
-            Some(mtu) => message.mtu(mtu),
-            None => message,
-        };
-        let peer_end = with_mtu(LinkUnspec::new_with_name(peer).setns_by_fd(netns.as_raw_fd())).build();
-        let pair = LinkMessageBuilder::<LinkUnspec>::new_with_info_kind(InfoKind::Veth).name(host.to_owned());
-        let message = with_mtu(pair).set_info_data(InfoData::Veth(InfoVeth::Peer(peer_end))).build();
-        let done = self.handle.link().add(message).execute().await;
+        let done = self.handle.link().add(veth(host, peer, netns.as_raw_fd(), mtu)).execute().await;
         done.map_err(|e| failed(format!("create veth pair {host} and {peer}"), e))
     }
 
@@ -188,6 +181,23 @@ impl Links {
     }
 }
 
+/// A veth pair, one queue at each end. Unasked the kernel makes one for each processor that there could be, uses the first, and takes the
+/// others away again with two waits for all processors under its one lock of links (`veth_init_queues` of Linux 6.12).
+fn veth(host: &str, peer: &str, netns: RawFd, mtu: Option<u32>) -> LinkMessage {
+    let end = |message: LinkMessageBuilder<LinkUnspec>| {
+        let message = message
+            .append_extra_attribute(LinkAttribute::NumTxQueues(1))
+            .append_extra_attribute(LinkAttribute::NumRxQueues(1));
+        match mtu {
+            Some(mtu) => message.mtu(mtu),
+            None => message,
+        }
+    };
+    let peer_end = end(LinkUnspec::new_with_name(peer).setns_by_fd(netns)).build();
+    let pair = LinkMessageBuilder::<LinkUnspec>::new_with_info_kind(InfoKind::Veth).name(host.to_owned());
+    end(pair).set_info_data(InfoData::Veth(InfoVeth::Peer(peer_end))).build()
+}
+
 fn describe(message: &LinkMessage) -> Link {
     let mut link = Link {
         index: message.header.index,
@@ -214,4 +224,31 @@ fn describe(message: &LinkMessage) -> Link {
         }
     }
     link
+}
+
+#[cfg(test)]
+mod tests {
+    use rtnetlink::packet_route::link::LinkInfo;
+
+    use super::*;
+
+    #[test]
+    fn both_ends_of_a_pair_ask_for_one_queue() {
+        let one = |message: &LinkMessage| {
+            let asks = |wanted: LinkAttribute| message.attributes.contains(&wanted);
+            asks(LinkAttribute::NumTxQueues(1)) && asks(LinkAttribute::NumRxQueues(1)) && asks(LinkAttribute::Mtu(1400))
+        };
+        let pair = veth("veth1", "eth0", 7, Some(1400));
+        let data = pair.attributes.iter().find_map(|attribute| match attribute {
+            LinkAttribute::LinkInfo(info) => info.iter().find_map(|info| match info {
+                LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))) => Some(peer),
+                _ => None,
+            }),
+            _ => None,
+        });
+        let peer = data.expect("a peer");
+        assert!(one(&pair) && one(peer), "{pair:?}");
+        assert!(peer.attributes.contains(&LinkAttribute::NetNsFd(7)));
+        assert!(pair.attributes.contains(&LinkAttribute::IfName("veth1".to_owned())));
+    }
 }

@@ -70,33 +70,41 @@ impl Cached {
 
     /// The network is not part of the question: a container has one interface of a name, whatever network made it.
     pub fn load(directory: &Path, attachment: &Attachment) -> Option<Self> {
-        Self::all(directory).into_iter().find(|cached| cached.is_of(attachment))
+        Self::of(directory, attachment).into_iter().next().map(|(_, cached)| cached)
     }
 
     /// Every readable entry; torn and foreign files are passed over.
     pub fn all(directory: &Path) -> Vec<Self> {
-        Self::files(directory).into_iter().map(|(_, cached)| cached).collect()
+        Self::files(directory, "").into_iter().map(|(_, cached)| cached).collect()
     }
 
-    /// Removes what speaks of the attachment, under whatever name: a runtime that was killed may have left what it wrote beside its place.
+    /// Removes all that speaks of the attachment: a runtime that was killed may have left what it wrote beside its place.
     pub fn remove(directory: &Path, attachment: &Attachment) -> Result<()> {
-        for (path, _) in Self::files(directory).iter().filter(|(_, cached)| cached.is_of(attachment)) {
-            match fs::remove_file(path) {
+        for (path, _) in Self::of(directory, attachment) {
+            match fs::remove_file(&path) {
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                done => done.at("remove", path)?,
+                done => done.at("remove", &path)?,
             }
         }
         Ok(())
     }
 
-    fn files(directory: &Path) -> Vec<(PathBuf, Self)> {
+    /// What speaks of the attachment. Every runtime names such a file after its container: those of others are not even read.
+    fn of(directory: &Path, attachment: &Attachment) -> Vec<(PathBuf, Self)> {
+        let files = Self::files(directory, &attachment.container_id);
+        files.into_iter().filter(|(_, cached)| cached.is_of(attachment)).collect()
+    }
+
+    /// The readable entries with this in their names.
+    fn files(directory: &Path, named: &str) -> Vec<(PathBuf, Self)> {
         let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
+        let fits = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().contains(named);
         let read = |entry: fs::DirEntry| {
             let path = entry.path();
             let cached = serde_json::from_slice::<Self>(&fs::read(&path).ok()?).ok()?;
             Some((path, cached))
         };
-        entries.flatten().filter_map(read).filter(|(_, cached)| cached.kind == "cniCacheV1").collect()
+        entries.flatten().filter(fits).filter_map(read).filter(|(_, cached)| cached.kind == "cniCacheV1").collect()
     }
 
     fn is_of(&self, attachment: &Attachment) -> bool {
@@ -125,5 +133,45 @@ impl Cached {
         let mut whole = self.attachment();
         whole.netns = given.netns.clone().or(whole.netns);
         whole
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn attachment(container: &str) -> Attachment {
+        Attachment {
+            container_id: container.to_owned(),
+            netns: None,
+            if_name: "eth0".to_owned(),
+            args: Vec::new(),
+            port_mappings: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_speaks_of_a_container_is_found_by_its_name_and_told_by_its_content() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let network = NetworkList::parse(json!({"cniVersion": "1.0.0", "name": "n", "type": "bridge"})).expect("list");
+        // The name of each lies in that of the next.
+        for container in ["a", "ab", "abc"] {
+            Cached::new(&network, &attachment(container), Some(json!(container))).store(dir.path()).expect("store");
+        }
+        // Left by a runtime that was killed before it renamed it.
+        fs::copy(dir.path().join("n-ab-eth0"), dir.path().join("n-ab-eth0.new")).expect("copy");
+        let result =
+            |container: &str| Cached::load(dir.path(), &attachment(container)).and_then(|cached| cached.result);
+        assert_eq!(
+            ["a", "ab", "abc", "b"].map(result),
+            [Some(json!("a")), Some(json!("ab")), Some(json!("abc")), None]
+        );
+        Cached::remove(dir.path(), &attachment("ab")).expect("remove");
+        let mut left: Vec<_> = Cached::all(dir.path()).into_iter().map(|cached| cached.container_id).collect();
+        left.sort();
+        assert_eq!(left, ["a", "abc"]);
+        assert_eq!(fs::read_dir(dir.path()).expect("entries").count(), 2);
     }
 }

@@ -18,7 +18,7 @@ use crate::record::{ContainerRecord, Phase, SandboxRecord};
 use crate::runtime::{Runtime, absolute, new_id};
 use crate::spec::{self, Inputs, PidNamespace, PodNamespaces};
 use crate::tables::Container;
-use crate::{disk, sandbox, signal};
+use crate::{sandbox, signal};
 
 /// Prepares a container so that starting it is quick and certain: its root is mounted and its spec written.
 pub(crate) async fn create(runtime: &Arc<Runtime>, request: CreateContainerRequest) -> Result<String> {
@@ -28,9 +28,7 @@ pub(crate) async fn create(runtime: &Arc<Runtime>, request: CreateContainerReque
     }
     let sandbox = runtime.tables.sandbox(&request.pod_sandbox_id)?.get();
     validate(&config, &sandbox)?;
-    if sandbox.phase != Phase::Ready {
-        return Err(Error::State(format!("sandbox {:?} is not ready", sandbox.id)));
-    }
+    ready(&sandbox)?;
     let name = config.image.as_ref().map_or("", |image| image.image.as_str());
     let image = runtime.config.images.status(name).ok_or_else(|| Error::not_found("image", name))?;
     let id = new_id();
@@ -47,6 +45,13 @@ pub(crate) async fn create(runtime: &Arc<Runtime>, request: CreateContainerReque
     }
 }
 
+fn ready(sandbox: &SandboxRecord) -> Result<()> {
+    match sandbox.phase {
+        Phase::Ready => Ok(()),
+        _ => Err(Error::State(format!("sandbox {:?} is not ready", sandbox.id))),
+    }
+}
+
 fn validate(config: &ContainerConfig, sandbox: &SandboxRecord) -> Result<()> {
     if config.metadata.as_ref().is_none_or(|metadata| metadata.name.is_empty()) {
         return Err(Error::Invalid("the container's metadata needs a name".into()));
@@ -60,6 +65,7 @@ fn validate(config: &ContainerConfig, sandbox: &SandboxRecord) -> Result<()> {
             )));
         }
         read_only_all_the_way(mount)?;
+        image_alone(mount)?;
     }
     Ok(())
 }
@@ -70,6 +76,21 @@ fn read_only_all_the_way(mount: &Mount) -> Result<()> {
     match mount.recursive_read_only {
         true if !mount.readonly => refused("the mount must be read-only"),
         true if mount.propagation() != MountPropagation::PropagationPrivate => refused("the mount must be private"),
+        _ => Ok(()),
+    }
+}
+
+/// An image cannot be mounted as asked. Clients know it by the first word, which is that of CRI's own errors.
+fn image_refused(why: String) -> Error {
+    Error::Invalid(format!("ImageVolumeMountFailed: {why}"))
+}
+
+/// An image that is mounted is never written to, and nothing of the node is mounted in its place (KEP-4639).
+fn image_alone(mount: &Mount) -> Result<()> {
+    let refused = |why| Err(image_refused(format!("image mount {:?}: {why}", mount.container_path)));
+    match spec::is_image(mount) {
+        true if !mount.readonly => refused("the mount must be read-only"),
+        true if !mount.host_path.is_empty() => refused("the mount cannot have a host path, too"),
         _ => Ok(()),
     }
 }
@@ -91,16 +112,22 @@ async fn make(
         cgroup: sandbox.cgroup_parent.join(id),
         log_path: log_path(&config, sandbox)?,
         created_at: now_ns(),
+        launched_at: 0,
         started_at: 0,
         pid: 0,
         ended: None,
         volume_snapshots: Vec::new(),
         config,
     };
-    // On disk before its snapshot exists, so that a crash leaves nothing unknown.
+    // On disk before its snapshot exists, so that a crash leaves nothing unknown; not flushed before it is to start, since after a loss of
+    // power nobody can start it any more, and a snapshot of no container goes.
     let container = Arc::new(Container::new(runtime.container_state(id), record.clone()));
+    // Whoever sees it already may not remove it before it is whole: what came afterwards would stay.
+    let _step = container.step.lock().await;
     runtime.tables.add_container(container.clone())?;
-    disk::save(container.dir(), &record)?;
+    // Who removes a sandbox stops it first and looks for its containers then: they see this one, or this sees that.
+    runtime.tables.sandbox(&sandbox.id)?.look(ready)?;
+    container.refine(|_| {})?;
     let snapshot = runtime.config.images.snapshot_for(&image.id, id, sandbox::shift(runtime, sandbox)).await?;
     let mut mounted = record.config.clone();
     record.volume_snapshots = mount_sources(runtime, id, sandbox, &mut mounted).await?;
@@ -108,10 +135,11 @@ async fn make(
         told.image.clone_from(&found.image);
     }
     let security = security(&record.config);
+    let hostname = sandbox::hostname(&sandbox.config);
     record.user = identity::resolve(snapshot.rootfs(), &security, &image.config.user)?;
     let inputs = Inputs {
         config: &mounted,
-        sandbox: &sandbox.config,
+        hostname: &hostname,
         image: &image.config,
         rootfs: snapshot.rootfs(),
         cgroup: &record.cgroup,
@@ -126,7 +154,7 @@ async fn make(
     let edits = cdi::find(&cdi::DIRECTORIES.map(PathBuf::from), &named)?;
     let spec = cdi::apply(spec::build(&inputs).map_err(Error::Invalid)?, &edits)?;
     write_bundle(&runtime.bundle(&sandbox.id, id), &spec)?;
-    // Not flushed: it is all saved with its start, and until then what is on disk names all that is to be removed.
+    // Not flushed: it is all saved before it starts, and until then what is on disk names all that is to be removed.
     container.refine(|saved| {
         saved.config.mounts = record.config.mounts;
         saved.user = record.user;
@@ -185,7 +213,6 @@ async fn mount_sources(
                 runtime.config.images.snapshot_for(&image.id, &key, sandbox::shift(runtime, sandbox)).await?;
             snapshots.push(key);
             mount.host_path = beneath(snapshot.rootfs(), &mount.image_sub_path)?.to_string_lossy().into_owned();
-            mount.readonly = true;
             continue;
         }
         let source = PathBuf::from(&mount.host_path);
@@ -204,7 +231,7 @@ async fn mount_sources(
 fn beneath(root: &Path, sub_path: &str) -> Result<PathBuf> {
     let clean = absolute(&format!("/{}", sub_path.trim_start_matches('/')), "image sub path")?;
     let place = inside::place(root, clean.strip_prefix("/").unwrap_or(&clean));
-    place.map_err(|_| Error::Invalid(format!("image sub path {sub_path:?} does not exist in the image")))
+    place.map_err(|_| image_refused(format!("image sub path {sub_path:?} does not exist in the image")))
 }
 
 fn namespaces(runtime: &Runtime, sandbox: &SandboxRecord, config: &ContainerConfig) -> Result<PodNamespaces> {
@@ -271,6 +298,8 @@ fn local_seccomp(security: &LinuxContainerSecurityContext) -> Result<Option<Linu
 
 #[cfg(test)]
 mod tests {
+    use rk_cri_api::v1::ImageSpec;
+
     use super::*;
 
     #[test]
@@ -286,6 +315,8 @@ mod tests {
         for path in ["share/../usr", "..", "usr/share/nothing"] {
             assert!(matches!(beneath(&root, path), Err(Error::Invalid(_))), "{path}");
         }
+        let lost = beneath(&root, "usr/share/nothing").unwrap_err().to_string();
+        assert!(lost.starts_with("ImageVolumeMountFailed: "), "{lost}");
     }
 
     #[test]
@@ -312,6 +343,25 @@ mod tests {
         assert!(matches!(read("other", None), Err(Error::Invalid(_))));
         let told = profile(ProfileType::RuntimeDefault, "");
         assert_eq!(read("unconfined", Some(told.clone())).unwrap(), Some(told));
+    }
+
+    #[test]
+    fn an_image_is_mounted_alone_and_never_to_be_written_to() {
+        let mount = |image: &str, readonly, host_path: &str| Mount {
+            image: Some(ImageSpec { image: image.to_owned(), ..ImageSpec::default() }),
+            host_path: host_path.to_owned(),
+            readonly,
+            ..Mount::default()
+        };
+        for (told, fine) in [
+            (mount("i", true, ""), true),
+            (mount("i", false, ""), false),
+            (mount("i", true, "/h"), false),
+            // No image is meant.
+            (mount("", false, "/h"), true),
+        ] {
+            assert_eq!(image_alone(&told).is_ok(), fine, "{told:?}");
+        }
     }
 
     #[test]

@@ -5,8 +5,9 @@ use rk_shim_protocol::{Reply, Request, StartContainer};
 
 use crate::clock::now_ns;
 use crate::error::{Error, Result};
-use crate::record::{ContainerRecord, Ended, Phase};
+use crate::record::{Ended, Phase};
 use crate::runtime::Runtime;
+use crate::tables::Container;
 use crate::{cgroup, shim};
 
 /// Exit code of a container whose program could not be started.
@@ -23,12 +24,16 @@ pub(crate) async fn start(runtime: &Arc<Runtime>, id: &str) -> Result<()> {
     if runtime.tables.sandbox(&record.sandbox)?.get().phase != Phase::Ready {
         return Err(Error::State(format!("sandbox {:?} of container {:?} is not running", record.sandbox, record.id)));
     }
-    match launch(runtime, &record).await {
+    match launch(runtime, &container).await {
         Ok((pid, started_at)) => {
-            container.update(|record| {
+            // Not flushed: that it was to run is, and the rest ends with the boot or is saved with its end. It runs, saved or not.
+            let saved = container.refine(|record| {
                 record.pid = pid;
                 record.started_at = started_at;
-            })?;
+            });
+            if let Err(error) = saved {
+                tracing::error!(container = %record.id, %error, "a container's start was not saved");
+            }
             runtime.publish(ContainerEventType::ContainerStartedEvent, &record.id, &record.sandbox);
             Ok(())
         }
@@ -46,7 +51,9 @@ pub(crate) async fn start(runtime: &Arc<Runtime>, id: &str) -> Result<()> {
     }
 }
 
-async fn launch(runtime: &Runtime, record: &ContainerRecord) -> Result<(i32, i64)> {
+async fn launch(runtime: &Runtime, container: &Container) -> Result<(i32, i64)> {
+    // Flushed before anything of it runs: after a loss of power nobody else knows that it may have.
+    let record = container.update(|record| record.launched_at = now_ns())?;
     cgroup::create(&record.cgroup, record.resources())?;
     let request = Request::Start(StartContainer {
         id: record.id.clone(),

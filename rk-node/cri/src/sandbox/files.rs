@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use rk_cri_api::v1::{DnsConfig, NamespaceMode};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
+use super::run::hostname;
 use crate::error::{IoContext, Result};
 use crate::record::SandboxRecord;
 use crate::runtime::Runtime;
@@ -24,16 +25,8 @@ pub(super) fn make(runtime: &Runtime, record: &SandboxRecord) -> Result<()> {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).at("change mode of", &path)
     };
     let node = |path: &Path| fs::read_to_string(path).unwrap_or_default();
-    match &record.config.dns_config {
-        Some(dns) => write("resolv.conf", &resolv_conf(dns))?,
-        None => write("resolv.conf", &node(&runtime.config.resolv_conf))?,
-    }
-    let hostname = if record.config.hostname.is_empty() {
-        node(Path::new("/proc/sys/kernel/hostname"))
-    } else {
-        record.config.hostname.clone() + "\n"
-    };
-    write("hostname", &hostname)?;
+    write("resolv.conf", &resolver(record.config.dns_config.as_ref(), || node(&runtime.config.resolv_conf)))?;
+    write("hostname", &(hostname(&record.config) + "\n"))?;
     let hosts = node(Path::new("/etc/hosts"));
     write("hosts", if hosts.is_empty() { "127.0.0.1\tlocalhost\n::1\tlocalhost\n" } else { &hosts })?;
     if record.namespace(|o| o.ipc()) != NamespaceMode::Node {
@@ -67,6 +60,11 @@ pub(crate) fn pod_files(runtime: &Runtime, record: &SandboxRecord) -> Vec<(&'sta
     ]
 }
 
+/// What a pod asks for; the node's own file where it asks for nothing, as under other runtimes.
+fn resolver(dns: Option<&DnsConfig>, node: impl FnOnce() -> String) -> String {
+    dns.map(resolv_conf).filter(|text| !text.is_empty()).unwrap_or_else(node)
+}
+
 fn resolv_conf(dns: &DnsConfig) -> String {
     let mut text = String::new();
     if !dns.searches.is_empty() {
@@ -93,10 +91,10 @@ mod tests {
             searches: own(&["ns.svc.cluster.local", "svc.cluster.local"]),
             options: own(&["ndots:5"]),
         };
-        assert_eq!(
-            resolv_conf(&dns),
-            "search ns.svc.cluster.local svc.cluster.local\nnameserver 10.96.0.10\noptions ndots:5\n"
-        );
-        assert_eq!(resolv_conf(&DnsConfig::default()), "");
+        let node = || "nameserver 192.0.2.53\n".to_owned();
+        let own = "search ns.svc.cluster.local svc.cluster.local\nnameserver 10.96.0.10\noptions ndots:5\n";
+        for (asked, want) in [(Some(dns), own.to_owned()), (Some(DnsConfig::default()), node()), (None, node())] {
+            assert_eq!(resolver(asked.as_ref(), node), want, "{asked:?}");
+        }
     }
 }

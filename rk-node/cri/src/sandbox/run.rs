@@ -130,6 +130,11 @@ async fn make(runtime: &Arc<Runtime>, sandbox: &Sandbox) -> Result<()> {
     Ok(())
 }
 
+/// What a pod is called: by a name of its own, else by the node's.
+pub(crate) fn hostname(config: &PodSandboxConfig) -> String {
+    Some(config.hostname.clone()).filter(|name| !name.is_empty()).unwrap_or_else(node_name)
+}
+
 fn node_name() -> String {
     let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     Some(name.trim()).filter(|name| !name.is_empty()).unwrap_or("localhost").to_owned()
@@ -150,14 +155,12 @@ fn shim_config(runtime: &Runtime, record: &SandboxRecord) -> SandboxConfig {
     let own_network = record.netns.is_some();
     let user = users::mapping(record);
     let asked = record.config.linux.iter().flat_map(|linux| linux.sysctls.clone());
-    // A pod without a name of its own still must not be able to rename the node.
-    let hostname = Some(record.config.hostname.clone()).filter(|name| !name.is_empty()).unwrap_or_else(node_name);
     SandboxConfig {
         id: record.id.clone(),
         netns: record.netns.clone(),
         ipc: record.namespace(|o| o.ipc()) != NamespaceMode::Node,
-        // A pod in the node's network bears the node's name.
-        hostname: own_network.then_some(hostname),
+        // A pod in the node's network bears the node's name; another without a name of its own must not be able to change that.
+        hostname: own_network.then(|| hostname(&record.config)),
         shared_pid: record.namespace(|o| o.pid()) == NamespaceMode::Pod,
         sysctls: sysctls(asked, own_network, user.is_some()),
         user,
@@ -183,6 +186,14 @@ mod tests {
             let found: Vec<_> = found.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
             assert_eq!(found, want, "{own_network} {own_users}");
         }
+    }
+
+    #[test]
+    fn a_pod_without_a_name_is_called_as_its_node() {
+        let named = PodSandboxConfig { hostname: "web-0".into(), ..Default::default() };
+        assert_eq!(hostname(&named), "web-0");
+        assert_eq!(hostname(&PodSandboxConfig::default()), node_name());
+        assert!(!node_name().is_empty());
     }
 
     #[test]

@@ -67,10 +67,16 @@ fn shim_lost(runtime: &Runtime, sandbox: &Sandbox) {
 
 /// Notes the end of a container that no shim looks after any more: as the shim wrote it, or as unknown.
 pub(crate) fn settle(runtime: &Runtime, record: &ContainerRecord) {
-    if record.started_at == 0 || record.ended.is_some() {
+    if !record.may_have_run() || record.ended.is_some() {
         return;
     }
     cgroup::kill(&record.cgroup);
+    if record.started_at == 0
+        && let Ok(container) = runtime.tables.container(&record.id)
+    {
+        // Saved with its end.
+        let _ = container.refine(ContainerRecord::presume_started);
+    }
     let file = exit_file(&runtime.run_dir(&record.sandbox), &record.id);
     let written = std::fs::read(file).ok().and_then(|text| serde_json::from_slice::<Exit>(&text).ok());
     let end =

@@ -1,10 +1,14 @@
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rk_shim_protocol::{Exit, Process, Reply, Request};
 
 use super::call::{Connection, call};
 use crate::error::{Error, Result};
+
+/// How long a killed process may take to go: one that hangs in the kernel is not waited for.
+const KILL_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A process running in a container. Dropped before its end, it is killed.
 pub(crate) struct Exec {
@@ -46,9 +50,10 @@ impl Exec {
         }
     }
 
-    /// Kills it.
-    pub async fn kill(&self) {
+    /// Kills it. Who looks for it afterwards finds nothing of it.
+    pub async fn kill(&mut self) {
         let _ = call(&self.dir, &Request::KillExec { pid: self.pid }).await;
+        let _ = tokio::time::timeout(KILL_PATIENCE, self.wait()).await;
     }
 }
 
@@ -60,5 +65,63 @@ impl Drop for Exec {
                 runtime.spawn(async move { call(&dir, &Request::KillExec { pid }).await });
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use rk_shim_protocol::{Decoder, encode, socket};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{UnixListener, UnixStream};
+
+    use super::*;
+
+    /// The first request of a connection.
+    async fn request(stream: &mut UnixStream) -> Request {
+        let mut decoder = Decoder::default();
+        let mut buffer = [0; 1024];
+        loop {
+            if let Some(request) = decoder.take().unwrap() {
+                return request;
+            }
+            let n = stream.read(&mut buffer).await.unwrap();
+            assert!(n > 0, "the connection ended");
+            decoder.push(&buffer[..n]);
+        }
+    }
+
+    async fn say(stream: &mut UnixStream, reply: &Reply) {
+        stream.write_all(&encode(reply).unwrap()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_command_that_was_killed_has_gone_when_that_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(socket(dir.path())).unwrap();
+        let gone = Cell::new(false);
+        let shim = async {
+            let (mut client, _) = listener.accept().await.unwrap();
+            assert!(matches!(request(&mut client).await, Request::Exec(_)));
+            say(&mut client, &Reply::Started { pid: 7, started_at: 1 }).await;
+            let (mut killer, _) = listener.accept().await.unwrap();
+            assert_eq!(request(&mut killer).await, Request::KillExec { pid: 7 });
+            say(&mut killer, &Reply::Ok).await;
+            // Whoever waits for no more than that is not kept from going on.
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+            gone.set(true);
+            say(&mut client, &Reply::ExecExited(Exit::default())).await;
+            client
+        };
+        let killing = async {
+            let process = Process { container: "c".into(), process: serde_json::Value::Null, tty: false, size: None };
+            let mut started = exec(dir.path(), process, Vec::new()).await.unwrap();
+            started.kill().await;
+            assert!(gone.get(), "it was not waited for");
+        };
+        tokio::join!(shim, killing);
     }
 }

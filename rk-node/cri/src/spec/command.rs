@@ -18,10 +18,8 @@ pub(super) fn args(config: &ContainerConfig, image: &ImageConfig) -> Result<Vec<
 
 /// The image's environment, changed by the pod's, with `PATH`, `HOSTNAME`, `HOME` and, on a terminal, `TERM` when nobody sets them.
 pub(super) fn env(config: &ContainerConfig, image: &ImageConfig, hostname: &str, home: &str) -> Vec<String> {
-    let mut out: Vec<(String, String)> = vec![("PATH".into(), DEFAULT_PATH.into())];
-    if !hostname.is_empty() {
-        out.push(("HOSTNAME".into(), hostname.into()));
-    }
+    let mut out: Vec<(String, String)> =
+        vec![("PATH".into(), DEFAULT_PATH.into()), ("HOSTNAME".into(), hostname.into())];
     if config.tty {
         out.push(("TERM".into(), "xterm".into()));
     }

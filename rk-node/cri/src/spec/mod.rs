@@ -11,11 +11,12 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::LinuxSeccomp;
 use rk_cri_api::v1::security_profile::ProfileType;
-use rk_cri_api::v1::{ContainerConfig, LinuxContainerSecurityContext, NamespaceMode, PodSandboxConfig};
+use rk_cri_api::v1::{ContainerConfig, LinuxContainerSecurityContext, NamespaceMode};
 use rk_images::ImageConfig;
 use rk_shim_protocol::{IdRange, UserMapping};
 use serde_json::{Value, json};
 
+pub(crate) use mounts::is_image;
 pub(crate) use resources::settings;
 pub(crate) use user::{User, resolve as resolve_user};
 
@@ -75,8 +76,8 @@ pub(crate) enum PidNamespace {
 pub(crate) struct Inputs<'a> {
     /// What CRI asks for.
     pub config: &'a ContainerConfig,
-    /// The pod.
-    pub sandbox: &'a PodSandboxConfig,
+    /// What the pod is called.
+    pub hostname: &'a str,
     /// What the image says.
     pub image: &'a ImageConfig,
     /// Root file system.
@@ -134,7 +135,7 @@ fn process(inputs: &Inputs<'_>) -> Result<Value, String> {
         "terminal": inputs.config.tty,
         "user": {"uid": inputs.user.uid, "gid": inputs.user.gid, "additionalGids": inputs.user.groups},
         "args": command::args(inputs.config, inputs.image)?,
-        "env": command::env(inputs.config, inputs.image, &inputs.sandbox.hostname, &inputs.user.home),
+        "env": command::env(inputs.config, inputs.image, inputs.hostname, &inputs.user.home),
         "cwd": cwd.map_or("/", String::as_str),
         "capabilities": {
             "bounding": caps.held, "effective": caps.held, "permitted": caps.held,

@@ -36,10 +36,14 @@ pub(super) fn mounts(inputs: &Inputs<'_>) -> Vec<Value> {
         out.retain(|earlier| earlier["destination"].as_str() != Some(&m.container_path));
         let bound = mount(&m.container_path, "bind", &m.host_path, &options(m));
         // Images are mounted for the pod's users already.
-        let image = m.image.as_ref().is_some_and(|image| !image.image.is_empty());
-        out.push(if image { bound } else { mapped(bound, inputs) });
+        out.push(if is_image(m) { bound } else { mapped(bound, inputs) });
     }
     out
+}
+
+/// Whether it is an image that is mounted, rather than something of the node.
+pub(crate) fn is_image(m: &Mount) -> bool {
+    m.image.as_ref().is_some_and(|image| !image.image.is_empty())
 }
 
 /// The root's propagation that the mounts' wishes need: a bind mount cannot share more than what it is taken from.

@@ -38,10 +38,9 @@ fn secure(security: LinuxContainerSecurityContext) -> ContainerConfig {
 
 /// The spec as the shim reads it.
 fn built(case: &Case) -> Result<Value, String> {
-    let sandbox = PodSandboxConfig { hostname: "pod-1".into(), ..Default::default() };
     let spec = build(&Inputs {
         config: &case.config,
-        sandbox: &sandbox,
+        hostname: "pod-1",
         image: &case.image,
         rootfs: Path::new("/rootfs"),
         cgroup: Path::new("/kubepods/podx/c"),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::future::join_all;
 use k8s_openapi::api::core::v1::{Pod, ProjectedVolumeSource, VolumeProjection};
 
 use super::atomic_writer::Payload;
@@ -12,6 +13,9 @@ use super::trust::trust_anchors;
 use crate::api_error;
 use crate::pod::spec;
 use crate::translate::FieldContext;
+
+/// Sources of a volume that the API is asked for at once: every pod has a token and the cluster's authority in one.
+const AT_ONCE: usize = 4;
 
 /// What files are collected from.
 pub struct Collector<'a> {
@@ -72,11 +76,18 @@ impl Collector<'_> {
     pub async fn projected(&self, volume: &ProjectedVolumeSource) -> Result<Payload, String> {
         let mut files = Payload::new();
         let mut problems = Vec::new();
-        for source in volume.sources.iter().flatten() {
-            match self.projection(source, volume.default_mode).await {
-                Ok(some) => files.extend(some),
-                // All problems are told at once: fixing them one by one is tedious.
-                Err(problem) => problems.push(problem),
+        for some in volume.sources.as_deref().unwrap_or_default().chunks(AT_ONCE) {
+            let mut asked = Vec::new();
+            for source in some {
+                asked.push(self.projection(source, volume.default_mode));
+            }
+            for answer in join_all(asked).await {
+                match answer {
+                    // Where two have a file, the later one's counts.
+                    Ok(some) => files.extend(some),
+                    // All problems are told at once: fixing them one by one is tedious.
+                    Err(problem) => problems.push(problem),
+                }
             }
         }
         match problems.as_slice() {
@@ -115,5 +126,41 @@ impl Collector<'_> {
         }
         // The API server drops a source of a feature that is off, and leaves its place.
         Ok(Payload::new())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+    use tokio::sync::Barrier;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn sources_of_a_volume_are_asked_for_side_by_side_and_the_later_one_counts() {
+        let both = Arc::new(Barrier::new(2));
+        let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
+            let both = Arc::clone(&both);
+            async move {
+                // Whoever asks for one after the other gets no answer.
+                both.wait().await;
+                let name = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
+                let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name},
+                    "data": {"same": name, (name.clone()): ""}});
+                let answer = kube::client::Body::from(map.to_string().into_bytes());
+                Ok::<_, tower::BoxError>(http::Response::builder().status(200).body(answer)?)
+            }
+        });
+        let objects = Objects::new(kube::Client::new(service, "default"));
+        let (pod, fields, tokens) = (Pod::default(), FieldContext::default(), Tokens::default());
+        let collector =
+            Collector { pod: &pod, fields: &fields, objects: &objects, tokens: &tokens, max_age: Duration::ZERO };
+        let volume = json!({"sources": [{"configMap": {"name": "a"}}, {"configMap": {"name": "b"}}]});
+        let volume: ProjectedVolumeSource = serde_json::from_value(volume).unwrap();
+        let files = tokio::time::timeout(Duration::from_secs(10), collector.projected(&volume)).await.unwrap().unwrap();
+        assert_eq!(files.keys().collect::<Vec<_>>(), ["a", "b", "same"]);
+        assert_eq!(files["same"].data, b"b");
     }
 }

@@ -35,7 +35,8 @@ async fn paths_of_the_node_are_looked_at_when_a_pod_gets_them_and_not_again() {
         {"name": "found", "hostPath": {"path": found, "type": "Directory"}},
         {"name": "facts", "downwardAPI": facts},
     ]);
-    let container = json!({"name": "c", "image": "img:1", "command": ["run"]});
+    let mounts = ["made", "found", "facts"].map(|name| json!({"name": name, "mountPath": format!("/{name}")}));
+    let container = json!({"name": "c", "image": "img:1", "command": ["run"], "volumeMounts": mounts});
     rig.create("has", json!({"containers": [container], "volumes": volumes})).await;
     rig.status("has", "the pod is ready", 60, ready).await;
     std::fs::remove_dir(&made).unwrap();

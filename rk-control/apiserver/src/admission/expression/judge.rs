@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rk_api::custom::counterpart;
+use rk_api::custom::Elements;
 use rk_api::resources::Resource;
 use rk_api::status::{ErrorKind, FieldErrors, Path};
 use rk_cel::{Context, EXPRESSION_LIMIT, Failure, REQUEST_BUDGET, Value as Cel};
@@ -62,8 +62,9 @@ impl Judge<'_> {
             }
             Value::Array(items) => {
                 let Some(node) = &node.items else { return };
+                let known = old.and_then(|old| Elements::of(schema, old));
                 for (index, item) in items.iter().enumerate() {
-                    let before = old.and_then(|old| counterpart(schema, item, old));
+                    let before = known.as_ref().and_then(|known| known.get(item));
                     self.place(node, inner("items"), item, before, &path.index(index));
                 }
             }

@@ -66,6 +66,22 @@ async fn who_lacks_a_permission_is_told_which_in_upstream_s_words() {
 }
 
 #[tokio::test]
+async fn a_right_to_escalate_one_role_makes_no_role_of_its_name() {
+    let cluster = Cluster::start().await;
+    let group = "rbac.authorization.k8s.io";
+    let mut escalates = rule(group, &["roles"], &["escalate"]);
+    escalates["resourceNames"] = json!(["mine"]);
+    let rules = json!([rule(group, &["roles"], &["create", "update", "patch"]), escalates]);
+    let operator = account(&cluster, "operator", rules).await;
+    let roles = format!("{RBAC}/namespaces/default/roles");
+    let more = role("Role", "mine", json!([rule("", &["pods"], &["get"])]));
+    let (code, message) = operator.create(&roles, &more).await.failure();
+    assert!(code == 403 && message.contains("RBAC permissions not currently held"), "{message}");
+    operator.create(&roles, &role("Role", "mine", json!([]))).await.ok();
+    operator.patch(&format!("{roles}/mine"), MERGE, &json!({"rules": more["rules"]})).await.ok();
+}
+
+#[tokio::test]
 async fn a_role_with_paths_that_is_held_in_a_namespace_is_bound_on_in_it() {
     let cluster = Cluster::start().await;
     let admin = cluster.admin();

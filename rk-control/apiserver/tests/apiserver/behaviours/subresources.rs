@@ -134,11 +134,12 @@ async fn methods_that_nobody_serves_are_refused_as_by_a_router() {
     }
     let unknown = admin.get(&format!("{PODS}/p/unknown")).await.failure();
     assert_eq!(unknown, (404, "the server could not find the requested resource".to_owned()));
-    let unknown = admin.get("/apis/apps/v1/namespaces/default/widgets").await.failure();
-    assert_eq!(unknown, (404, "the server could not find the requested resource".to_owned()));
-    for path in
-        ["/apis/made.example/v1/namespaces/default/ups", "/apis/made.example/v1", "/apis/made.example", "/api/v2"]
-    {
+    let own = ["/apis/apps/v1/namespaces/default/widgets", "/apis/apps/v9/deployments", "/apis/apps/v9", "/api/v2"];
+    for path in own {
+        let unknown = admin.get(path).await.failure();
+        assert_eq!(unknown, (404, "the server could not find the requested resource".to_owned()), "{path}");
+    }
+    for path in ["/apis/made.example/v1/namespaces/default/ups", "/apis/made.example/v1", "/apis/made.example"] {
         let page = admin.get(path).await;
         assert_eq!((page.code.as_u16(), page.body.as_ref()), (404, b"404 page not found\n".as_slice()), "{path}");
     }

@@ -9,26 +9,26 @@ mod plan;
 use super::{protect, volume};
 use crate::context::Context;
 use crate::pods;
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{AttachedVolume, Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::{CSIDriver, VolumeAttachment, VolumeAttachmentSource, VolumeAttachmentSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::Patch;
-use plan::Wish;
+use plan::{Idle, Wish};
 use rk_client::{
     BoxError, Change, Deletion, Informer, ObjectKey, Outcome, Queue, Recorder, is_already_exists, is_not_found,
 };
 use serde_json::json;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Index of attachments by node.
 const BY_NODE: &str = "node";
-/// How often a volume is looked at that its node does not let go.
-const LOOK_AGAIN: Duration = Duration::from_secs(30);
+/// Index of attachments by persistent volume.
+const BY_VOLUME: &str = "volume";
 
-/// An attachment of this controller's making: its object, its volume's name, and the volume's name in the node's status.
+/// An attachment of this controller's making: its object, its volume's name, and the volume's name in the node's status, which is empty
+/// when the volume's object is gone and the node does not speak of it.
 type Known = (Arc<VolumeAttachment>, String, String);
 
 struct Attacher {
@@ -40,8 +40,10 @@ struct Attacher {
     attachments: Informer<VolumeAttachment>,
     recorder: Recorder,
     queue: Queue<ObjectKey>,
-    /// Since when attachments that their nodes do not let go are needed by nobody.
-    unneeded: Mutex<HashMap<String, Instant>>,
+    /// Since when attachments are needed by nobody, and whether the nodes said since then that they do.
+    unneeded: Mutex<HashMap<String, (Instant, bool)>>,
+    /// Attachments that cannot be made while another node has the volume, and their nodes: their pods were told of it.
+    refused: Mutex<HashMap<String, String>>,
 }
 
 /// Starts the loop.
@@ -56,9 +58,14 @@ pub(crate) fn register(ctx: &Context) {
         recorder: ctx.recorders.of("attachdetach-controller"),
         queue: Queue::default(),
         unneeded: Mutex::default(),
+        refused: Mutex::default(),
     });
     pods::index_by_node(&attacher.pods);
+    protect::index_by_claim(&attacher.pods);
     attacher.attachments.index(BY_NODE, |attachment| vec![attachment.spec.node_name.clone()]);
+    attacher
+        .attachments
+        .index(BY_VOLUME, |attachment| attachment.spec.source.persistent_volume_name.clone().into_iter().collect());
     subscribe(&attacher);
     // One worker: two could give one volume to two nodes.
     ctx.work("attachdetach", attacher.queue.clone(), 1, move |key| {
@@ -84,6 +91,11 @@ fn subscribe(attacher: &Arc<Attacher>) {
         if let Some(claim) = volume::claim_key(change.object()) {
             own.wake_users(&claim);
         }
+        if matches!(change, Change::Deleted(_)) {
+            let name = change.object().metadata.name.as_deref().unwrap_or_default();
+            let left = own.attachments.by_index(BY_VOLUME, name);
+            left.iter().for_each(|a| own.queue.add(ObjectKey::cluster(a.spec.node_name.clone())));
+        }
     });
     let own = Arc::clone(attacher);
     attacher.drivers.on_change(move |_| {
@@ -94,14 +106,8 @@ fn subscribe(attacher: &Arc<Attacher>) {
 }
 
 impl Attacher {
-    /// The pods that use a claim.
-    fn users(&self, claim: &ObjectKey) -> Vec<Arc<Pod>> {
-        let all = self.pods.in_namespace(&claim.namespace);
-        all.into_iter().filter(|pod| protect::claims_of(pod).contains(claim)).collect()
-    }
-
     fn wake_users(&self, claim: &ObjectKey) {
-        for pod in self.users(claim) {
+        for pod in protect::users(&self.pods, claim) {
             if let Some(node) = pods::node_name(&pod) {
                 self.queue.add(ObjectKey::cluster(node));
             }
@@ -126,7 +132,7 @@ impl Attacher {
         let name = volume.metadata.name.as_deref().unwrap_or_default();
         let why = failed.message.unwrap_or_default();
         let here = |pod: &&Arc<Pod>| pods::node_name(pod) == Some(attachment.spec.node_name.as_str());
-        for pod in self.users(&claim).iter().filter(here) {
+        for pod in protect::users(&self.pods, &claim).iter().filter(here) {
             let text = format!("AttachVolume.Attach failed for volume {name:?} : {why}");
             self.recorder.warning(pod.as_ref(), "FailedAttachVolume", text);
         }
@@ -153,16 +159,12 @@ impl Attacher {
         known.is_none_or(|driver| driver.spec.attach_required != Some(false))
     }
 
-    /// What the pods of a node need there, and whether one of them ended so late that it must be looked at again.
-    fn wishes(&self, node: &str) -> (Vec<Wish>, bool) {
-        let now = Timestamp::now();
-        let (mut wishes, mut ending): (Vec<Wish>, bool) = (Vec::new(), false);
-        for pod in self.pods.by_index(pods::BY_NODE, node) {
-            if !plan::holds_volumes(&pod, now) {
-                continue;
-            }
+    /// What the pods of a node need there.
+    fn wishes(&self, node: &str) -> Vec<Wish> {
+        let mut wishes: Vec<Wish> = Vec::new();
+        let all = self.pods.by_index(pods::BY_NODE, node);
+        for pod in all.into_iter().filter(|pod| !pods::is_finished(pod)) {
             let used = protect::claims_of(&pod);
-            ending |= pods::is_finished(&pod) && !used.is_empty();
             let new = used.iter().filter_map(|claim| plan::wish(self.bound(claim)?.as_ref(), node, claim));
             for wish in new.filter(|wish| self.attaches(&wish.driver)) {
                 let at = wishes.iter().position(|known| known.attachment == wish.attachment).unwrap_or_else(|| {
@@ -172,19 +174,31 @@ impl Attacher {
                 wishes.get_mut(at).into_iter().for_each(|wish| wish.pods.push(Arc::clone(&pod)));
             }
         }
-        (wishes, ending)
+        wishes
     }
 
-    /// The attachments of a node that are of this controller's making.
-    fn known(&self, node: &str) -> Vec<Known> {
+    /// The attachments of a node that are of this controller's making; `object` is the node's, unless that is gone.
+    fn known(&self, node: &str, object: Option<&Node>) -> Vec<Known> {
         let all = self.attachments.by_index(BY_NODE, node);
         let own = all.into_iter().filter_map(|attachment| {
-            let volume = self.volume_of(&attachment)?;
-            let (name, unique) = plan::names(&volume, node)?;
-            let same = attachment.metadata.name.as_ref() == Some(&name);
-            same.then_some((attachment, volume.metadata.name.clone()?, unique))
+            let volume = attachment.spec.source.persistent_volume_name.clone()?;
+            let unique = match self.volume_of(&attachment) {
+                Some(persistent) => plan::names(&persistent, node)
+                    .filter(|(name, _)| attachment.metadata.name.as_ref() == Some(name))
+                    .map(|(_, unique)| unique),
+                None => plan::of_lost(&attachment, object),
+            };
+            Some((attachment, volume, unique?))
         });
         own.collect()
+    }
+
+    /// Whether a volume that nobody needs on the node may be taken from it. One whose object is not there may be just not seen yet.
+    fn may_detach(&self, node: Option<&Node>, attachment: &VolumeAttachment, unique: &str) -> bool {
+        let idle = self.idle(attachment.metadata.name.as_deref().unwrap_or_default());
+        let sure = idle.waited >= plan::SETTLE || self.volume_of(attachment).is_some();
+        // What a driver does not attach any more is mounted as it is: the node goes on without.
+        sure && (!self.attaches(&attachment.spec.attacher) || plan::may_detach(node, unique, idle))
     }
 
     async fn sync(&self, key: &ObjectKey) -> Result<Outcome, BoxError> {
@@ -192,20 +206,20 @@ impl Attacher {
         if node.as_ref().is_some_and(|node| !plan::is_managed(node)) {
             return Ok(Outcome::AwaitChange);
         }
-        let (wishes, ending) = self.wishes(&key.name);
-        let known = self.known(&key.name);
+        let wishes = self.wishes(&key.name);
+        let known = self.known(&key.name, node.as_deref());
         let name = |attachment: &VolumeAttachment| attachment.metadata.name.clone().unwrap_or_default();
         let needed =
             |known: &&Known| wishes.iter().any(|wish| Some(&wish.attachment) == known.0.metadata.name.as_ref());
         let (stay, idle): (Vec<&Known>, Vec<&Known>) = known.iter().partition(needed);
-        // What a driver does not attach any more is mounted as it is: the node goes on without.
-        let (leave, held): (Vec<&Known>, Vec<&Known>) = idle.into_iter().partition(|(a, _, unique)| {
-            !self.attaches(&a.spec.attacher) || plan::may_detach(node.as_deref(), unique, self.waited(&name(a)))
-        });
-        self.remember(&key.name, &held);
+        let (leave, held): (Vec<&Known>, Vec<&Known>) =
+            idle.iter().copied().partition(|(a, _, unique)| self.may_detach(node.as_deref(), a, unique));
+        self.remember(&key.name, node.as_deref(), &idle);
+        self.forget_refused(&key.name, &wishes);
         if let Some(node) = &node {
             // Before a volume goes, so that nobody counts on it.
-            let there: Vec<&Known> = stay.iter().chain(&held).copied().collect();
+            let named = |known: &&Known| !known.2.is_empty();
+            let there: Vec<&Known> = stay.iter().chain(&held).copied().filter(named).collect();
             self.tell(node, &wishes, &there).await?;
         }
         for (attachment, ..) in leave {
@@ -216,30 +230,50 @@ impl Attacher {
                 self.attach(&key.name, wish).await?;
             }
         }
-        Ok(match (ending, held.is_empty()) {
-            (true, _) => Outcome::RequeueAfter(plan::SETTLE),
-            (false, false) => Outcome::RequeueAfter(LOOK_AGAIN),
-            (false, true) => Outcome::AwaitChange,
-        })
+        Ok(if held.is_empty() { Outcome::AwaitChange } else { Outcome::RequeueAfter(plan::SETTLE) })
     }
 
-    /// How long nobody has needed an attachment.
-    fn waited(&self, attachment: &str) -> Duration {
+    /// What is known of an attachment since nobody needs it.
+    fn idle(&self, attachment: &str) -> Idle {
         let unneeded = self.unneeded.lock().unwrap_or_else(PoisonError::into_inner);
-        unneeded.get(attachment).map_or(Duration::ZERO, Instant::elapsed)
+        let known = unneeded.get(attachment);
+        known.map_or_else(Idle::default, |(since, used)| Idle { waited: since.elapsed(), used: *used })
     }
 
-    /// Begins to count for those of a node that are held, and forgets those of it that are gone or needed again.
-    fn remember(&self, node: &str, held: &[&Known]) {
+    /// Begins to count for those of a node that nobody needs, and forgets those of it that are gone or needed again.
+    fn remember(&self, node: &str, object: Option<&Node>, idle: &[&Known]) {
         let mut unneeded = self.unneeded.lock().unwrap_or_else(PoisonError::into_inner);
-        let names: Vec<String> = held.iter().filter_map(|(a, ..)| a.metadata.name.clone()).collect();
+        let names: Vec<String> = idle.iter().filter_map(|(a, ..)| a.metadata.name.clone()).collect();
         let elsewhere = |name: &String| {
             let known = self.attachments.get(&ObjectKey::cluster(name.clone()));
             known.is_some_and(|a| a.spec.node_name != node)
         };
         unneeded.retain(|name, _| names.contains(name) || elsewhere(name));
-        for name in names {
-            unneeded.entry(name).or_insert_with(Instant::now);
+        for (attachment, _, unique) in idle {
+            let name = attachment.metadata.name.clone().unwrap_or_default();
+            let (_, used) = unneeded.entry(name).or_insert_with(|| (Instant::now(), false));
+            *used |= object.is_some_and(|node| plan::is_in_use(node, unique));
+        }
+    }
+
+    /// Forgets what nobody on the node waits for any more.
+    fn forget_refused(&self, node: &str, wishes: &[Wish]) {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.retain(|name, of| of.as_str() != node || wishes.iter().any(|wish| wish.attachment == *name));
+    }
+
+    /// Tells the pods of a node once that their volume is another node's.
+    fn refuse(&self, node: &str, wish: &Wish) {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if refused.insert(wish.attachment.clone(), node.to_owned()).is_some() {
+            return;
+        }
+        let there =
+            |pod: &&Arc<Pod>| pods::node_name(pod).is_some_and(|other| other != node) && !pods::is_finished(pod);
+        let users = protect::users(&self.pods, &wish.claim);
+        let others: Vec<String> = users.iter().filter(there).filter_map(|pod| pod.metadata.name.clone()).collect();
+        for pod in wish.pods.iter().filter(|pod| pods::is_active(pod)) {
+            self.recorder.warning(pod.as_ref(), "FailedAttachVolume", plan::taken(&wish.volume, &others));
         }
     }
 
@@ -282,17 +316,9 @@ impl Attacher {
 
     /// Asks for an attachment, unless the volume is another node's alone: its end there wakes this one.
     async fn attach(&self, node: &str, wish: &Wish) -> kube::Result<()> {
-        let of_volume = |a: &Arc<VolumeAttachment>| a.spec.source.persistent_volume_name.as_ref() == Some(&wish.volume);
-        let elsewhere =
-            |a: &Arc<VolumeAttachment>| of_volume(a) && a.spec.node_name != node && a.spec.attacher == wish.driver;
-        if !wish.shared && self.attachments.list().iter().any(elsewhere) {
-            let there =
-                |pod: &&Arc<Pod>| pods::node_name(pod).is_some_and(|other| other != node) && !pods::is_finished(pod);
-            let users = self.users(&wish.claim);
-            let others: Vec<String> = users.iter().filter(there).filter_map(|pod| pod.metadata.name.clone()).collect();
-            for pod in wish.pods.iter().filter(|pod| pods::is_active(pod)) {
-                self.recorder.warning(pod.as_ref(), "FailedAttachVolume", plan::taken(&wish.volume, &others));
-            }
+        let elsewhere = |a: &Arc<VolumeAttachment>| a.spec.node_name != node && a.spec.attacher == wish.driver;
+        if !wish.shared && self.attachments.by_index(BY_VOLUME, &wish.volume).iter().any(elsewhere) {
+            self.refuse(node, wish);
             return Ok(());
         }
         let source = VolumeAttachmentSource {

@@ -1,8 +1,5 @@
 //! What is to be attached where, and when it may be detached. Values only.
 
-use crate::ended::ended_at;
-use crate::pods;
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{AttachedVolume, Node, PersistentVolume, Pod};
 use k8s_openapi::api::storage::v1::VolumeAttachment;
 use rk_client::ObjectKey;
@@ -14,7 +11,9 @@ use std::time::Duration;
 const MANAGED: &str = "volumes.kubernetes.io/controller-managed-attach-detach";
 /// Nothing runs on the node any more, says its operator.
 const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
-/// A pod that is over may still have its volumes mounted, and its node tells of that at a pace.
+/// What the names of volumes of CSI drivers begin with in the status of a node.
+const UNIQUE: &str = "kubernetes.io/csi/";
+/// A node tells at a pace of what it uses: for so long it may use what nobody needs any more without having said so.
 pub(super) const SETTLE: Duration = Duration::from_secs(20);
 /// A volume that a node which is not ready does not let go is taken from it after this long; upstream's default.
 const FORCE: Duration = Duration::from_secs(360);
@@ -45,7 +44,25 @@ fn attachment_name(handle: &str, driver: &str, node: &str) -> String {
 pub(super) fn names(volume: &PersistentVolume, node: &str) -> Option<(String, String)> {
     let csi = volume.spec.as_ref()?.csi.as_ref()?;
     let attachment = attachment_name(&csi.volume_handle, &csi.driver, node);
-    Some((attachment, format!("kubernetes.io/csi/{}^{}", csi.driver, csi.volume_handle)))
+    Some((attachment, format!("{UNIQUE}{}^{}", csi.driver, csi.volume_handle)))
+}
+
+/// The name in the node's status of a volume whose object is gone, which the node may still have; empty when it does not speak of it.
+/// `None` when the attachment is of somebody else's making.
+pub(super) fn of_lost(attachment: &VolumeAttachment, node: Option<&Node>) -> Option<String> {
+    let name = attachment.metadata.name.as_deref()?;
+    let digest = name.strip_prefix("csi-")?;
+    if digest.len() != 64 || !digest.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
+        return None;
+    }
+    let status = node.and_then(|node| node.status.as_ref());
+    let attached = status.iter().flat_map(|s| s.volumes_attached.iter().flatten()).map(|volume| &volume.name);
+    let in_use = status.iter().flat_map(|s| s.volumes_in_use.iter().flatten());
+    let is_its = |unique: &&String| {
+        let parts = unique.strip_prefix(UNIQUE).and_then(|rest| rest.split_once('^'));
+        parts.is_some_and(|(driver, handle)| attachment_name(handle, driver, &attachment.spec.node_name) == name)
+    };
+    Some(attached.chain(in_use).find(is_its).cloned().unwrap_or_default())
 }
 
 /// The wish for a volume on a node, without its pods yet; `None` when it is none of a CSI driver.
@@ -68,25 +85,35 @@ pub(super) fn is_managed(node: &Node) -> bool {
     node.metadata.annotations.as_ref().and_then(|all| all.get(MANAGED)).is_some_and(|value| value == "true")
 }
 
-/// Whether the pod may have its volumes mounted.
-pub(super) fn holds_volumes(pod: &Pod, now: Timestamp) -> bool {
-    !pods::is_finished(pod)
-        || ended_at(pod).is_some_and(|end| now.duration_since(end).unsigned_abs() < SETTLE && end <= now)
+/// What is known of a volume since nobody needs it on its node.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Idle {
+    /// For how long that is.
+    pub(super) waited: Duration,
+    /// Whether the node has said since then that it uses it.
+    pub(super) used: bool,
 }
 
-/// Whether a volume that nobody needs on the node any more, since `waited`, may be taken from it. `unique` is its name in the node's status.
-pub(super) fn may_detach(node: Option<&Node>, unique: &str, waited: Duration) -> bool {
+/// Whether the node says that it uses the volume of this name in its status.
+pub(super) fn is_in_use(node: &Node, unique: &str) -> bool {
+    let status = node.status.iter();
+    status.flat_map(|status| status.volumes_in_use.iter().flatten()).any(|name| name == unique)
+}
+
+/// Whether a volume that nobody needs on the node any more may be taken from it. `unique` is its name in the node's status.
+pub(super) fn may_detach(node: Option<&Node>, unique: &str, idle: Idle) -> bool {
     // Nothing runs on a node that is gone.
     let Some(node) = node else { return true };
     let mut taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
     if taints.any(|taint| taint.key == OUT_OF_SERVICE) {
         return true;
     }
-    let status = node.status.as_ref();
-    let in_use = status.iter().flat_map(|status| status.volumes_in_use.iter().flatten()).any(|name| name == unique);
-    let mut conditions = status.iter().flat_map(|status| status.conditions.iter().flatten());
+    if !is_in_use(node, unique) {
+        return idle.used || idle.waited >= SETTLE;
+    }
+    let mut conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
     let ready = conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True");
-    !in_use || (!ready && waited >= FORCE)
+    !ready && idle.waited >= FORCE
 }
 
 /// What the node's status says is attached: those of the `known` ones, by their volumes' names there, that are there to stay.
@@ -143,35 +170,45 @@ mod tests {
     #[test]
     fn a_volume_leaves_a_node_that_has_let_it_go_or_is_lost() {
         let used = json!(["kubernetes.io/csi/d^h"]);
-        let may = |node: &Node, waited| may_detach(Some(node), "kubernetes.io/csi/d^h", Duration::from_secs(waited));
+        let may = |node: &Node, waited, used| {
+            may_detach(Some(node), "kubernetes.io/csi/d^h", Idle { waited: Duration::from_secs(waited), used })
+        };
         let gone = json!([{"key": OUT_OF_SERVICE, "effect": "NoExecute"}]);
-        for (node, waited, want) in [
-            (node("True", json!([]), json!([])), 0, true),
-            (node("True", json!([]), json!(["kubernetes.io/csi/d^other"])), 0, true),
-            (node("True", json!([]), used.clone()), 9999, false),
-            (node("Unknown", json!([]), used.clone()), 359, false),
-            (node("Unknown", json!([]), used.clone()), 360, true),
-            (node("True", gone, used), 0, true),
+        for (node, waited, seen, want) in [
+            (node("True", json!([]), json!([])), 0, true, true),
+            (node("True", json!([]), json!(["kubernetes.io/csi/d^other"])), 0, true, true),
+            // It may be mounted, and the node has not said so yet.
+            (node("True", json!([]), json!([])), 19, false, false),
+            (node("True", json!([]), json!([])), 20, false, true),
+            (node("True", json!([]), used.clone()), 9999, true, false),
+            (node("Unknown", json!([]), used.clone()), 359, true, false),
+            (node("Unknown", json!([]), used.clone()), 360, true, true),
+            (node("True", gone, used), 0, false, true),
         ] {
-            assert_eq!(may(&node, waited), want, "{waited} {node:?}");
+            assert_eq!(may(&node, waited, seen), want, "{waited} {seen} {node:?}");
         }
-        assert!(may_detach(None, "kubernetes.io/csi/d^h", Duration::ZERO));
+        assert!(may_detach(None, "kubernetes.io/csi/d^h", Idle::default()));
     }
 
     #[test]
-    fn a_pod_that_has_just_ended_still_holds_its_volumes() {
-        let now: Timestamp = "2026-01-01T00:01:00Z".parse().expect("a time");
-        let pod = |phase: &str, end: &str| -> Pod {
-            let container = json!({"name": "c", "image": "", "imageID": "", "ready": false, "restartCount": 0,
-                "state": {"terminated": {"exitCode": 0, "finishedAt": format!("2026-01-01T00:{end}Z")}}});
-            let meta = json!({"name": "p", "creationTimestamp": "2026-01-01T00:00:00Z"});
-            let status = json!({"phase": phase, "containerStatuses": [container]});
-            serde_json::from_value(json!({"metadata": meta, "status": status})).expect("a pod")
+    fn an_attachment_of_a_volume_that_is_gone_is_known_by_its_name() {
+        let attachment = |name: &str| -> VolumeAttachment {
+            let spec = json!({"attacher": "d", "nodeName": "n", "source": {"persistentVolumeName": "pv"}});
+            serde_json::from_value(json!({"metadata": {"name": name}, "spec": spec})).expect("an attachment")
         };
-        assert!(holds_volumes(&pod("Running", "00:00"), now));
-        assert!(holds_volumes(&pod("Succeeded", "00:41"), now));
-        assert!(!holds_volumes(&pod("Succeeded", "00:40"), now));
-        assert!(!holds_volumes(&pod("Failed", "00:01"), now));
+        let own = attachment(&attachment_name("h", "d", "n"));
+        let unique = "kubernetes.io/csi/d^h";
+        let used = node("True", json!([]), json!(["kubernetes.io/csi/d^other", unique]));
+        assert_eq!(of_lost(&own, Some(&used)).as_deref(), Some(unique));
+        let mut told = node("True", json!([]), json!([]));
+        assert_eq!(of_lost(&own, Some(&told)).as_deref(), Some(""));
+        assert_eq!(of_lost(&own, None).as_deref(), Some(""));
+        let volume = AttachedVolume { name: unique.to_owned(), device_path: String::new() };
+        told.status.get_or_insert_default().volumes_attached = Some(vec![volume]);
+        assert_eq!(of_lost(&own, Some(&told)).as_deref(), Some(unique));
+        for name in ["foreign", "csi-", "csi-my-own-attachment"] {
+            assert_eq!(of_lost(&attachment(name), Some(&used)), None, "{name}");
+        }
     }
 
     #[test]

@@ -179,3 +179,17 @@ fn what_was_decided_for_a_claim_counts_once_when_the_claim_is_made() {
     world.remove_claim(&rk_client::ObjectKey::of(&made));
     assert_eq!((taken(&world), world.leftover(&own)), (0, None));
 }
+
+#[test]
+fn what_an_earlier_attempt_made_goes_though_its_class_went_before() {
+    let (mut world, a) = (with_class(&[]), node("a"));
+    let own = pod(&[], &[asks("c", json!({GPU: "1"}))]);
+    let mut made = Extended::new(&world, &own, [&a].into_iter()).specials()[0].to_make();
+    (made.metadata.name, made.metadata.uid) = (Some("p-extended-resources-x".to_owned()), Some("made".to_owned()));
+    world.set_claim(&Arc::new(made.clone()));
+    world.remove_class("gpus");
+    let leftover = Extended::new(&world, &own, [&a].into_iter()).leftover;
+    assert_eq!(leftover, Some(rk_client::ObjectKey::of(&made)));
+    let plain = pod(&[], &[asks("c", json!({"cpu": "1"}))]);
+    assert_eq!(Extended::new(&world, &plain, [&a].into_iter()).leftover, None, "it never had one");
+}

@@ -1,13 +1,13 @@
-//! When a pod came to its end.
+//! When a pod of a Job came to its end.
 
 use crate::pods;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use std::collections::BTreeSet;
 
-/// When a pod that is over ended: with the last of its containers, else when it was seen to be ready no more, else when it was told to go, else
+/// When a failed pod ended: with the last of its containers, else when it was seen to be ready no more, else when it was told to go, else
 /// as soon as it was there.
-pub(crate) fn ended_at(pod: &Pod) -> Option<Timestamp> {
+pub(super) fn ended_at(pod: &Pod) -> Option<Timestamp> {
     let meta = &pod.metadata;
     let unready = || {
         let ready = pods::condition(pod, "Ready").filter(|condition| condition.status == "False");
