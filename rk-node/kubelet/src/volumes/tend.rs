@@ -17,6 +17,10 @@ pub async fn tend_loop(context: Shared) {
     let mut counted = Instant::now();
     loop {
         sleep(PERIOD).await;
+        // Without any there is nobody to ask, and most nodes have none.
+        if !context.volumes.csi.has_drivers() {
+            continue;
+        }
         context.volumes.csi.release_unused().await;
         if counted.elapsed() < STATS_AGE {
             continue;

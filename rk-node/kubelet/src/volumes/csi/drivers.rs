@@ -132,6 +132,11 @@ impl Drivers {
         self.known.write().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
     /// All of them.
     pub fn all(&self) -> Vec<Driver> {
         self.known.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()

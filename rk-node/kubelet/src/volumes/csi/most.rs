@@ -69,7 +69,7 @@ impl Asked {
 /// Keeps the node's object true for ever.
 pub async fn most_loop(client: Client, drivers: Drivers, object: NodeObject) {
     let mut events = follow::<CSIDriver>(client, Selection::default());
-    let (mut asked, mut ticks) = (Asked::default(), interval(PERIOD));
+    let (mut asked, mut ticks, mut unsaid) = (Asked::default(), interval(PERIOD), false);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
@@ -79,27 +79,32 @@ pub async fn most_loop(client: Client, drivers: Drivers, object: NodeObject) {
             },
             _ = ticks.tick(), if !asked.periods.is_empty() => {
                 let full = drivers.take_full();
-                for name in asked.due(|name| full.contains(name), Instant::now()) {
-                    ask(&drivers, &object, &name).await;
-                }
+                let due = asked.due(|name| full.contains(name), Instant::now());
+                unsaid = ask(&drivers, &object, &due, unsaid).await;
             }
         }
     }
 }
 
-async fn ask(drivers: &Drivers, object: &NodeObject, name: &str) {
-    // Most are not on this node.
-    if drivers.get(name).is_err() {
-        return;
+/// Asks those drivers and says what is news, or was not said before: true while that cannot be said.
+async fn ask(drivers: &Drivers, object: &NodeObject, due: &[String], mut unsaid: bool) -> bool {
+    for name in due {
+        // Most are not on this node.
+        if drivers.get(name).is_err() {
+            continue;
+        }
+        match drivers.ask_most(name).await {
+            Ok(news) => unsaid |= news,
+            Err(problem) => {
+                tracing::warn!(driver = %name, "how many volumes the node takes is not known anew: {problem}");
+            }
+        }
     }
-    let told = match drivers.ask_most(name).await {
-        Ok(false) => Ok(()),
-        Ok(true) => object.write().await,
-        Err(problem) => Err(problem),
-    };
-    if let Err(problem) = told {
-        tracing::warn!(driver = name, "how many volumes the node takes is not known anew: {problem}");
+    if !unsaid || due.is_empty() {
+        return unsaid;
     }
+    let told = object.write().await;
+    told.inspect_err(|problem| tracing::warn!("how many volumes the node takes is not told: {problem}")).is_err()
 }
 
 #[cfg(test)]
@@ -127,5 +132,22 @@ mod tests {
             asked.hear(&end);
             assert!(asked.due(|_| true, at(1000)).is_empty(), "{end:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_could_not_be_said_is_said_when_a_driver_is_asked_again() {
+        let (sender, mut calls) = tokio::sync::mpsc::unbounded_channel();
+        let api = tower::service_fn(move |request: http::Request<kube::client::Body>| {
+            let _ = sender.send(request.uri().path().to_owned());
+            std::future::ready(Err::<http::Response<kube::client::Body>, tower::BoxError>("nobody is there".into()))
+        });
+        let drivers = Drivers::default();
+        let object = NodeObject::new(Client::new(api, "default"), "n".to_owned(), drivers.clone());
+        let due = ["elsewhere".to_owned()];
+        assert!(!ask(&drivers, &object, &due, false).await);
+        assert!(ask(&drivers, &object, &[], true).await, "it is not time yet");
+        assert!(calls.try_recv().is_err());
+        assert!(ask(&drivers, &object, &due, true).await);
+        assert_eq!(calls.try_recv().as_deref(), Ok("/api/v1/nodes/n"));
     }
 }

@@ -1,6 +1,6 @@
 //! Bringing a volume to a pod and taking it away again: attach, publish, and back.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -50,8 +50,8 @@ pub struct Csi {
     pub(super) drivers: Drivers,
     /// Published by this process: asked again of the driver only when it wants that.
     published: Mutex<BTreeSet<PathBuf>>,
-    /// Where this process has had volumes staged: asked for again only after they were let go.
-    pub(super) staged: Mutex<BTreeSet<PathBuf>>,
+    /// Where this process has begun to have volumes staged, and whether they are: asked for again only after they were let go.
+    pub(super) staged: Mutex<BTreeMap<PathBuf, bool>>,
     locks: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
     /// What volumes hold, by their directories.
     pub(super) figures: Figures<PathBuf, VolumeStats>,
@@ -272,6 +272,10 @@ impl Csi {
         for dir in data::of_pod(&self.pod_dir(uid)) {
             // Without data nothing was ever asked of a driver.
             let Some(known) = VolumeData::read(&dir) else { continue };
+            let lock = self.lock(&known.driver_name, &known.volume_handle);
+            let _held = lock.lock().await;
+            // Whoever had the lock may have published it meanwhile, or taken it away.
+            let Some(known) = VolumeData::read(&dir) else { continue };
             if let Err(problem) = self.take_away(&dir, &known).await {
                 problems.push(format!("volume {}: {problem}", known.spec_name));
             }
@@ -279,9 +283,8 @@ impl Csi {
         if problems.is_empty() { Ok(()) } else { Err(problems.join(", ")) }
     }
 
+    /// Takes one volume of a pod away. The caller holds its lock.
     async fn take_away(&self, dir: &Path, known: &VolumeData) -> Result<(), String> {
-        let lock = self.lock(&known.driver_name, &known.volume_handle);
-        let _held = lock.lock().await;
         if !known.unpublished {
             self.unpublish(dir, known).await?;
             // From now on it is the node's alone.
