@@ -103,9 +103,16 @@ async fn volumes_are_attached_where_their_pods_are_and_detached_once_let_go() {
     })
     .await;
 
+    // The driver changes its mind: it mounts without.
+    rest.patch("/api/v1/nodes/n2/status", &json!({"status": {"volumesInUse": [unique]}})).await;
+    let driver = json!({"apiVersion": "storage.k8s.io/v1", "kind": "CSIDriver", "metadata": {"name": "csi.example.com"},
+        "spec": {"attachRequired": false}});
+    rest.create("/apis/storage.k8s.io/v1/csidrivers", &driver).await;
+    rest.until(ATTACHMENTS, |list| on(list, "n2").is_empty()).await;
+
     rest.create(ATTACHMENTS, &foreign).await;
     rest.delete("pods/q", &Value::Null).await;
-    rest.until(ATTACHMENTS, |list| on(list, "n2").is_empty()).await;
+    rest.until("pods/q", Value::is_null).await;
     assert_eq!(on(&rest.get(ATTACHMENTS).await, "n1").len(), 1, "what others made stays");
 }
 

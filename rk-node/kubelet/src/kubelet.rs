@@ -36,7 +36,7 @@ use crate::status_manager::StatusManager;
 use crate::swap::{SWAP_FILE, SwapRule};
 use crate::userns::PodUsers;
 use crate::views::PodViews;
-use crate::volumes::{Csi, Drivers, NodeObject, Objects, VolumeManager};
+use crate::volumes::{Csi, Drivers, NodeObject, Objects, VolumeManager, most_loop, tend_loop};
 use crate::{Options, Session, devices, image_gc, logs, oom, plugins, static_pods};
 
 /// Changed pods on their way from the runtime to the manager: as many as one relist of a full node can name.
@@ -208,6 +208,7 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
     tasks.spawn(evict_loop(context.clone(), changed));
     tasks.spawn(server::serve_healthz(options.healthz, sync_loop));
     tasks.spawn(keep_loop(context.clone()));
+    tasks.spawn(tend_loop(context.clone()));
     let (statics, shown) = static_pods(&mut tasks, client, &context, &session.ca_pem)?;
     let manager = Manager::new(context.clone(), statics, shown, views);
     serve(&mut tasks, &options, &session, &ips, State::new(context, session.pki.clone()))?;
@@ -241,6 +242,7 @@ fn volumes(tasks: &mut JoinSet<()>, options: &Options, client: &kube::Client, cl
     let (kubelet, node) = (&options.dirs.kubelet, &options.node_name);
     let (objects, drivers) = (Objects::new(client.clone()), Drivers::default());
     let object = NodeObject::new(client.clone(), node.clone(), drivers.clone());
+    tasks.spawn(most_loop(client.clone(), drivers.clone(), object.clone()));
     let takers = Takers { volumes: drivers.clone(), object, claims: claims.drivers().clone() };
     tasks.spawn(plugins::register_loop(kubelet.clone(), takers));
     let csi = Csi::new(kubelet, node.clone(), objects.clone(), drivers);

@@ -79,7 +79,7 @@ pub struct VolumeManager {
     pods: PathBuf,
     objects: Objects,
     tokens: Tokens,
-    csi: Csi,
+    pub(super) csi: Csi,
     held: Holdings,
     settled: Settled,
     secrets_in_memory: bool,
@@ -236,9 +236,9 @@ impl VolumeManager {
             if let Some(growth) = growth(&bound, &persistent) {
                 let source = persistent.spec.as_ref().and_then(|s| s.csi.as_ref());
                 let secret = source.and_then(|c| c.node_expand_secret_ref.as_ref());
-                self.csi.expand(pod, &asked, &bound, secret, &growth).await?;
+                let done = self.csi.expand(pod, &asked, &bound, secret, &growth).await?;
                 let (volume, uid) = (asked.spec_name.clone(), bound.metadata.uid.clone().unwrap_or_default());
-                grown.push(Grown { volume, claim, uid });
+                grown.extend(done.then_some(Grown { volume, claim, uid }));
             }
             return Ok(Some(placed));
         }

@@ -4,6 +4,7 @@ use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, 
 use k8s_openapi::api::storage::v1::{CSIDriver, CSINode};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
+use tonic::Code;
 
 use crate::support::{DRIVER, FakeCsi, Rig, eventually, ready};
 
@@ -124,7 +125,8 @@ async fn a_mirror_stays_while_a_pod_ends_whose_manifest_went_unseen() {
     assert!(rig.cri.running("own-node-a").is_empty());
 }
 
-async fn create<K>(rig: &Rig, value: Value) -> K
+/// Makes an object of the cluster.
+pub async fn create<K>(rig: &Rig, value: Value) -> K
 where
     K: kube::Resource<DynamicType = ()> + Clone + serde::de::DeserializeOwned + serde::Serialize + std::fmt::Debug,
     K: kube::Resource<Scope = k8s_openapi::ClusterResourceScope>,
@@ -134,7 +136,7 @@ where
 }
 
 /// A claim bound to a volume of this spec, as the binder leaves them.
-async fn claim(rig: &Rig, name: &str, mut of: Value) {
+pub async fn claim(rig: &Rig, name: &str, mut of: Value) {
     of["accessModes"] = json!(["ReadWriteOnce"]);
     of["capacity"] = json!({"storage": "1Gi"});
     of["storageClassName"] = json!("");
@@ -155,7 +157,8 @@ async fn claim(rig: &Rig, name: &str, mut of: Value) {
     .await;
 }
 
-fn pod_with(volume: Value) -> Value {
+/// A pod whose container sees the volume `v` at `/v`.
+pub fn pod_with(volume: Value) -> Value {
     json!({"terminationGracePeriodSeconds": 1, "volumes": [volume],
         "containers": [{"name": "c", "image": "img:1", "command": ["run"], "volumeMounts": [{"name": "v", "mountPath": "/v"}]}]})
 }
@@ -223,8 +226,10 @@ async fn volumes_of_a_csi_driver_are_staged_published_and_taken_away() {
     .await;
     assert_eq!((entry.node_id.as_str(), entry.allocatable.and_then(|a| a.count)), ("node-a-of-driver", Some(7)));
     assert_eq!(entry.topology_keys, Some(vec!["topology.csi.example/rack".into()]));
-    let labels = Api::<Node>::all(rig.control.client.clone()).get("node-a").await.unwrap().metadata.labels.unwrap();
-    assert_eq!(labels.get("topology.csi.example/rack").map(String::as_str), Some("r1"));
+    let told = Api::<Node>::all(rig.control.client.clone()).get("node-a").await.unwrap().metadata;
+    assert_eq!(told.labels.unwrap().get("topology.csi.example/rack").map(String::as_str), Some("r1"));
+    let ids = format!("{{\"{DRIVER}\":\"node-a-of-driver\"}}");
+    assert_eq!(told.annotations.unwrap().get("csi.volume.kubernetes.io/nodeid"), Some(&ids));
     eventually("the driver hears of it", 20, || async {
         driver.seen().registered.clone().filter(|(good, _)| *good).ok_or_else(|| "nothing heard".to_owned())
     })
@@ -234,7 +239,7 @@ async fn volumes_of_a_csi_driver_are_staged_published_and_taken_away() {
         "volumeLifecycleModes": ["Persistent", "Ephemeral"]}});
     create::<CSIDriver>(&rig, object).await;
     claim(&rig, "data", json!({"csi": {"driver": name, "volumeHandle": "h1", "volumeAttributes": {"k": "v"}}})).await;
-    driver.seen().broken = Some("the disk is on fire".into());
+    driver.seen().refuses.insert("publish", Code::Internal);
     let mut uses = pod_with(json!({"name": "v", "persistentVolumeClaim": {"claimName": "data"}}));
     let beside = json!({"name": "part", "emptyDir": {}});
     uses["volumes"].as_array_mut().unwrap().push(beside);
@@ -242,7 +247,7 @@ async fn volumes_of_a_csi_driver_are_staged_published_and_taken_away() {
     mounts.push(json!({"name": "part", "mountPath": "/part"}));
     rig.create("uses", uses).await;
     rig.tells("uses", &["FailedMount"]).await;
-    driver.seen().broken = None;
+    driver.seen().refuses.clear();
     rig.status("uses", "the pod is ready", 60, ready).await;
     assert_eq!(std::fs::read_to_string(mounted(&rig, "uses").join("of-driver")).unwrap(), "h1");
     {

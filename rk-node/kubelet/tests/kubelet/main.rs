@@ -5,6 +5,7 @@
 
 mod claims;
 mod devices;
+mod drivers;
 mod itself;
 mod local;
 mod loopback;

@@ -197,7 +197,8 @@ impl Attacher {
     fn may_detach(&self, node: Option<&Node>, attachment: &VolumeAttachment, unique: &str) -> bool {
         let idle = self.idle(attachment.metadata.name.as_deref().unwrap_or_default());
         let sure = idle.waited >= plan::SETTLE || self.volume_of(attachment).is_some();
-        sure && plan::may_detach(node, unique, idle)
+        // What a driver does not attach any more is mounted as it is: the node goes on without.
+        sure && (!self.attaches(&attachment.spec.attacher) || plan::may_detach(node, unique, idle))
     }
 
     async fn sync(&self, key: &ObjectKey) -> Result<Outcome, BoxError> {

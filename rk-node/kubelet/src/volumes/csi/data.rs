@@ -9,6 +9,10 @@ use serde::{Deserialize, Serialize};
 use crate::disk::{read_optional, write_atomically};
 
 const FILE: &str = "vol_data.json";
+/// Last part of where a tree is staged.
+pub const TREE: &str = "globalmount";
+/// Last part of where a device's record is.
+pub const OF_DEVICE: &str = "data";
 
 /// Its content, in upstream's keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +39,9 @@ pub struct VolumeData {
     /// Where it was staged, when it was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub staging: Option<PathBuf>,
+    /// The pod wants it, and its driver was not asked to publish it so far.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub unpublished: bool,
 }
 
 impl VolumeData {
@@ -56,6 +63,18 @@ impl VolumeData {
         }
     }
 
+    /// What is recorded of the volume where it is staged; `None` when it never was.
+    pub fn as_staged(&self) -> Option<Self> {
+        let (pod_volume, claim, target, unpublished) = (String::new(), None, None, false);
+        self.staging.as_ref()?;
+        Some(Self { pod_volume, claim, target, unpublished, ..self.clone() })
+    }
+
+    /// Whether both are of one volume.
+    pub fn is_same_volume(&self, other: &Self) -> bool {
+        self.driver_name == other.driver_name && self.volume_handle == other.volume_handle
+    }
+
     /// The name under which the attach/detach controller knows it.
     pub fn unique_name(&self) -> String {
         format!("kubernetes.io/csi/{}^{}", self.driver_name, self.volume_handle)
@@ -74,10 +93,30 @@ pub fn of_pod(pod_dir: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
+fn read_all(dirs: impl Iterator<Item = PathBuf>) -> Vec<(PathBuf, VolumeData)> {
+    dirs.filter_map(|dir| VolumeData::read(&dir).map(|data| (dir, data))).collect()
+}
+
 /// All CSI volumes of all pods, with the directory of each.
 pub fn all(pods: &Path) -> Vec<(PathBuf, VolumeData)> {
-    let dirs = entries(pods).flat_map(|pod| of_pod(&pod));
-    dirs.filter_map(|dir| VolumeData::read(&dir).map(|data| (dir, data))).collect()
+    read_all(entries(pods).flat_map(|pod| of_pod(&pod)))
+}
+
+/// Where the record of a volume is, by where it is staged: trees at `<driver>/<hash>/globalmount`, devices at
+/// `volumeDevices/staging/<volume>`.
+pub fn record_dir(staging: &Path) -> Option<PathBuf> {
+    let parent = staging.parent()?;
+    if staging.ends_with(TREE) {
+        return Some(parent.to_owned());
+    }
+    Some(parent.parent()?.join(staging.file_name()?).join(OF_DEVICE))
+}
+
+/// The records of all volumes that are staged below the plugin's directory, with the directory of each.
+pub fn staged(plugin: &Path) -> Vec<(PathBuf, VolumeData)> {
+    let trees = entries(plugin).flat_map(|driver| entries(&driver));
+    let devices = entries(&plugin.join("volumeDevices")).map(|volume| volume.join(OF_DEVICE));
+    read_all(trees.chain(devices))
 }
 
 #[cfg(test)]
@@ -101,5 +140,29 @@ mod tests {
         VolumeData::remove(&at("a", "volumes", "x")).unwrap();
         VolumeData::remove(&at("a", "volumes", "x")).unwrap();
         assert_eq!(all(dir.path()).len(), 1);
+    }
+
+    #[test]
+    fn what_is_staged_is_found_again_without_any_pod() {
+        let dir = tempfile::tempdir().unwrap();
+        for staging in ["d.example/0123/globalmount", "volumeDevices/staging/pv"] {
+            let of_pod = VolumeData {
+                volume_handle: staging.into(),
+                pod_volume: "v".into(),
+                claim: Some("c".into()),
+                staging: Some(dir.path().join(staging)),
+                unpublished: true,
+                ..Default::default()
+            };
+            let record = of_pod.as_staged().unwrap();
+            assert!(record.claim.is_none() && !record.unpublished && record.is_same_volume(&of_pod));
+            record.write(&record_dir(record.staging.as_deref().unwrap()).unwrap()).unwrap();
+        }
+        let mut found: Vec<_> = staged(dir.path()).into_iter().map(|(path, _)| path).collect();
+        found.sort();
+        assert_eq!(found, [dir.path().join("d.example/0123"), dir.path().join("volumeDevices/pv/data")]);
+        assert!(VolumeData::default().as_staged().is_none());
+        let before: VolumeData = serde_json::from_str(r#"{"specVolID": "pv", "volumeHandle": "h"}"#).unwrap();
+        assert!(!before.unpublished, "what was written before was published");
     }
 }

@@ -1,17 +1,18 @@
 //! The CSI drivers that have registered on this node.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error as _;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use rk_plugin_api::csi::node_client::NodeClient;
 use rk_plugin_api::csi::node_service_capability::{Type, rpc};
 use rk_plugin_api::csi::{NodeGetCapabilitiesRequest, NodeGetInfoRequest};
 use tonic::transport::Channel;
-use tonic::{Response, Status};
+use tonic::{Code, Response, Status};
 
-use crate::plugins::timed;
+use crate::plugins::{bounded, timed, words};
 
 /// Longest call: mounting a network file system may wait for its server.
 const CALL: Duration = Duration::from_secs(120);
@@ -33,6 +34,22 @@ pub struct Driver {
     channel: Channel,
 }
 
+/// Most volumes on a node, as its driver tells; zero and less mean that there is no limit.
+fn most(told: i64) -> Option<i32> {
+    i32::try_from(told).ok().filter(|n| *n > 0)
+}
+
+/// What a call failed with, for people.
+pub fn failed(what: &str, status: &Status) -> String {
+    format!("{what}: {}", words(status))
+}
+
+/// Whether a call that failed has left nothing under way, as upstream reads CSI's codes; a connection that broke tells nothing.
+pub fn is_final(status: &Status) -> bool {
+    let open = [Code::Cancelled, Code::DeadlineExceeded, Code::Unavailable, Code::ResourceExhausted, Code::Aborted];
+    status.source().is_none() && !open.contains(&status.code())
+}
+
 impl Driver {
     /// Asks the driver behind a socket about itself.
     pub async fn ask(name: &str, endpoint: PathBuf) -> Result<Self, String> {
@@ -46,11 +63,19 @@ impl Driver {
         Ok(Self {
             name: name.to_owned(),
             node_id: info.node_id,
-            max_volumes: i32::try_from(info.max_volumes_per_node).ok().filter(|n| *n > 0),
+            max_volumes: most(info.max_volumes_per_node),
             topology: info.accessible_topology.map(|t| t.segments.into_iter().collect()).unwrap_or_default(),
             capabilities,
             channel,
         })
+    }
+
+    /// One that nobody has asked, for tests of what becomes of its words.
+    #[cfg(test)]
+    pub fn of(name: &str, node_id: &str, topology: BTreeMap<String, String>) -> Self {
+        let channel = rk_cri_api::connect("/nowhere.sock");
+        let (name, node_id) = (name.to_owned(), node_id.to_owned());
+        Self { name, node_id, max_volumes: None, topology, capabilities: Vec::new(), channel }
     }
 
     /// Whether the driver can do this.
@@ -72,39 +97,103 @@ impl Driver {
         timed(what, call, ASK).await
     }
 
-    /// One call that mounts or unmounts.
+    /// One call that mounts, unmounts or grows; the error is the driver's own.
     pub async fn call<T>(
         &self,
         what: &str,
         call: impl Future<Output = Result<Response<T>, Status>>,
-    ) -> Result<T, String> {
-        timed(what, call, CALL).await
+    ) -> Result<T, Status> {
+        bounded(what, call, CALL).await
+    }
+
+    /// Asks how many volumes the node takes now.
+    async fn ask_most(&self) -> Result<Option<i32>, String> {
+        let info = timed("NodeGetInfo", self.client().node_get_info(NodeGetInfoRequest {}), ASK).await?;
+        Ok(most(info.max_volumes_per_node))
     }
 }
 
 /// All registered drivers; clones share them.
 #[derive(Clone, Debug, Default)]
-pub struct Drivers(Arc<RwLock<BTreeMap<String, Driver>>>);
+pub struct Drivers {
+    known: Arc<RwLock<BTreeMap<String, Driver>>>,
+    /// Drivers that could not attach a volume for want of room.
+    full: Arc<Mutex<BTreeSet<String>>>,
+}
 
 impl Drivers {
     /// Adds a driver, or replaces it.
     pub fn add(&self, driver: Driver) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(driver.name.clone(), driver);
+        self.known.write().unwrap_or_else(PoisonError::into_inner).insert(driver.name.clone(), driver);
     }
 
     /// Forgets a driver.
     pub fn remove(&self, name: &str) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+        self.known.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
     /// All of them.
     pub fn all(&self) -> Vec<Driver> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        self.known.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// The driver takes fewer volumes on this node than it said.
+    pub fn is_full(&self, name: &str) {
+        self.full.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
+    }
+
+    /// Those of which [`is_full`](Self::is_full) was said since the last call.
+    pub fn take_full(&self) -> BTreeSet<String> {
+        std::mem::take(&mut *self.full.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Asks a driver how many volumes the node takes now; true when that is news.
+    pub async fn ask_most(&self, name: &str) -> Result<bool, String> {
+        let most = self.get(name)?.ask_most().await?;
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(driver) = known.get_mut(name) else { return Ok(false) };
+        let news = driver.max_volumes != most;
+        driver.max_volumes = most;
+        Ok(news)
     }
 
     /// A driver by name.
     pub fn get(&self, name: &str) -> Result<Driver, String> {
-        let found = self.0.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
+        let found = self.known.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
         found.ok_or_else(|| format!("driver name {name} not found in the list of registered CSI drivers"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_after_which_a_call_may_go_on_are_not_final() {
+        for code in [Code::InvalidArgument, Code::Internal, Code::NotFound, Code::FailedPrecondition, Code::Unknown] {
+            assert!(is_final(&Status::new(code, "")), "{code:?}");
+        }
+        for code in [Code::DeadlineExceeded, Code::Cancelled, Code::Unavailable, Code::Aborted, Code::ResourceExhausted]
+        {
+            assert!(!is_final(&Status::new(code, "")), "{code:?}");
+        }
+        assert!(!is_final(&Status::from_error(Box::new(std::io::Error::other("the pipe broke")))));
+        assert_eq!(
+            failed("NodeStageVolume", &Status::internal("no")),
+            "NodeStageVolume: rpc error: code = Internal desc = no"
+        );
+    }
+
+    #[test]
+    fn a_driver_that_is_full_is_told_once() {
+        let drivers = Drivers::default();
+        drivers.clone().is_full("d");
+        assert_eq!(drivers.take_full(), BTreeSet::from(["d".to_owned()]));
+        assert!(drivers.take_full().is_empty());
     }
 }

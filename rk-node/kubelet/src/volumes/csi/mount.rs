@@ -1,6 +1,6 @@
-//! Bringing a volume to a pod and taking it away again: attach, stage, publish, and back.
+//! Bringing a volume to a pod and taking it away again: attach, publish, and back.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -14,9 +14,11 @@ use rk_figures::Figures;
 use rk_plugin_api::csi;
 use rk_plugin_api::csi::node_service_capability::rpc;
 use tokio::time::{Instant, sleep};
+use tonic::Code;
 
 use super::data::{self, VolumeData};
-use super::drivers::{Driver, Drivers};
+use super::drivers::{Drivers, failed};
+use super::stage::PLUGIN;
 use super::stats::VolumeStats;
 use super::volume::{CsiVolume, Lifecycle, attachment_name, staging_name};
 use crate::api_error;
@@ -48,13 +50,15 @@ pub struct Csi {
     pub(super) drivers: Drivers,
     /// Published by this process: asked again of the driver only when it wants that.
     published: Mutex<BTreeSet<PathBuf>>,
+    /// Where this process has begun to have volumes staged, and whether they are: asked for again only after they were let go.
+    pub(super) staged: Mutex<BTreeMap<PathBuf, bool>>,
     locks: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
     /// What volumes hold, by their directories.
     pub(super) figures: Figures<PathBuf, VolumeStats>,
 }
 
 /// Directories as upstream makes them: nobody but root looks in.
-fn make_dir(path: &Path) -> Result<(), String> {
+pub(super) fn make_dir(path: &Path) -> Result<(), String> {
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o750)
@@ -65,16 +69,21 @@ fn make_dir(path: &Path) -> Result<(), String> {
 impl Csi {
     /// For the volumes below `kubelet`, with these drivers.
     pub fn new(kubelet: &Path, node: String, objects: Objects, drivers: Drivers) -> Self {
-        let (published, locks, figures) = (Mutex::default(), Mutex::default(), Figures::new(PATIENCE));
-        Self { kubelet: kubelet.to_owned(), node, objects, drivers, published, locks, figures }
+        let (published, staged, locks) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let figures = Figures::new(PATIENCE);
+        Self { kubelet: kubelet.to_owned(), node, objects, drivers, published, staged, locks, figures }
+    }
+
+    pub(super) fn pods_dir(&self) -> PathBuf {
+        self.kubelet.join("pods")
     }
 
     pub(super) fn pod_dir(&self, uid: &str) -> PathBuf {
-        self.kubelet.join("pods").join(uid)
+        self.pods_dir().join(uid)
     }
 
-    fn plugin_dir(&self) -> PathBuf {
-        self.kubelet.join("plugins/kubernetes.io/csi")
+    pub(super) fn plugin_dir(&self) -> PathBuf {
+        self.kubelet.join(PLUGIN)
     }
 
     /// One volume is worked on by one pod at a time: staging is shared by all of them.
@@ -116,7 +125,7 @@ impl Csi {
         if let Some(parent) = target.parent() {
             make_dir(parent)?;
         }
-        let data = VolumeData {
+        let mut data = VolumeData {
             spec_name: volume.spec_name.clone(),
             pod_volume: volume.pod_volume.clone(),
             claim: volume.claim.clone(),
@@ -125,13 +134,20 @@ impl Csi {
             volume_lifecycle_mode: volume.lifecycle.as_str().into(),
             target: volume.block.then(|| target.clone()),
             staging: staging.clone(),
+            unpublished: stages && VolumeData::read(&dir).is_none_or(|known| known.unpublished),
         };
-        data.write(&dir).map_err(|e| format!("writing the volume's data in {}: {e}", dir.display()))?;
-        if let Some(staging) = &staging {
-            self.stage(&driver, volume, staging, &publish_context, by_driver).await?;
-        }
+        let note = |data: &VolumeData| {
+            data.write(&dir).map_err(|e| format!("writing the volume's data in {}: {e}", dir.display()))
+        };
+        note(&data)?;
+        self.stage(&driver, volume, &data, &publish_context, by_driver).await?;
         let mut volume_context = volume.context(pod, object.as_ref());
-        self.add_tokens(&mut volume_context, pod, object.as_ref(), tokens).await?;
+        let mut secrets = self.secrets(volume.publish_secret.as_ref()).await?;
+        if let Some(of_account) = self.tokens(pod, object.as_ref(), tokens).await? {
+            let secret = object.as_ref().and_then(|d| d.spec.service_account_token_in_secrets) == Some(true);
+            let place = if secret { &mut secrets } else { &mut volume_context };
+            place.insert("csi.storage.k8s.io/serviceAccount.tokens".into(), of_account);
+        }
         let request = csi::NodePublishVolumeRequest {
             volume_id: volume.handle.clone(),
             publish_context,
@@ -139,11 +155,14 @@ impl Csi {
             target_path: target.to_string_lossy().into_owned(),
             volume_capability: Some(volume.capability(&driver, by_driver)),
             readonly: volume.read_only,
-            secrets: self.secrets(volume.publish_secret.as_ref()).await?,
+            secrets,
             volume_context,
         };
+        if std::mem::take(&mut data.unpublished) {
+            note(&data)?;
+        }
         let what = "NodePublishVolume";
-        driver.call(what, driver.client().node_publish_volume(request)).await.map_err(|e| format!("{what}: {e}"))?;
+        driver.call(what, driver.client().node_publish_volume(request)).await.map_err(|e| failed(what, &e))?;
         if by_driver.is_none() && group.is_some() && volume.kubelet_sets_group(object.as_ref()) {
             let context = pod.spec.as_ref().and_then(|s| s.security_context.clone()).unwrap_or_default();
             let on_mismatch = context.fs_group_change_policy.as_deref() == Some("OnRootMismatch");
@@ -174,28 +193,7 @@ impl Csi {
         if volume.block {
             return self.plugin_dir().join("volumeDevices/staging").join(&volume.spec_name);
         }
-        self.plugin_dir().join(&volume.driver).join(staging_name(&volume.handle)).join("globalmount")
-    }
-
-    async fn stage(
-        &self,
-        driver: &Driver,
-        volume: &CsiVolume,
-        staging: &Path,
-        publish_context: &HashMap<String, String>,
-        group: Option<i64>,
-    ) -> Result<(), String> {
-        make_dir(staging)?;
-        let request = csi::NodeStageVolumeRequest {
-            volume_id: volume.handle.clone(),
-            publish_context: publish_context.clone(),
-            staging_target_path: staging.to_string_lossy().into_owned(),
-            volume_capability: Some(volume.capability(driver, group)),
-            secrets: self.secrets(volume.stage_secret.as_ref()).await?,
-            volume_context: volume.attributes.clone().into_iter().collect(),
-        };
-        let call = driver.call("NodeStageVolume", driver.client().node_stage_volume(request)).await;
-        call.map(drop).map_err(|e| format!("MountVolume.MountDevice failed: {e}"))
+        self.plugin_dir().join(&volume.driver).join(staging_name(&volume.handle)).join(data::TREE)
     }
 
     /// Waits until the controller has attached the volume, when its driver wants that; its words are for the driver.
@@ -220,6 +218,9 @@ impl Csi {
             if status.attached {
                 return Ok(status.attachment_metadata.unwrap_or_default().into_iter().collect());
             }
+            if status.attach_error.as_ref().and_then(|e| e.error_code) == Some(Code::ResourceExhausted as i32) {
+                self.drivers.is_full(&volume.driver);
+            }
             if let Some(message) = status.attach_error.and_then(|e| e.message) {
                 return Err(format!("the volume could not be attached: {message}"));
             }
@@ -243,17 +244,11 @@ impl Csi {
         Ok(data.into_iter().map(|(key, value)| (key, String::from_utf8_lossy(&value.0).into_owned())).collect())
     }
 
-    /// Service account tokens that the driver wants for its own logins.
-    async fn add_tokens(
-        &self,
-        context: &mut HashMap<String, String>,
-        pod: &Pod,
-        object: Option<&CSIDriver>,
-        tokens: &Tokens,
-    ) -> Result<(), String> {
+    /// Service account tokens that the driver wants for its own logins, by their audiences, as JSON.
+    async fn tokens(&self, pod: &Pod, object: Option<&CSIDriver>, tokens: &Tokens) -> Result<Option<String>, String> {
         let wanted = object.and_then(|d| d.spec.token_requests.clone()).unwrap_or_default();
         if wanted.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         let mut all = serde_json::Map::new();
         for request in wanted {
@@ -268,8 +263,7 @@ impl Csi {
                 serde_json::json!({"token": token, "expirationTimestamp": expires.to_string()}),
             );
         }
-        context.insert("csi.storage.k8s.io/serviceAccount.tokens".into(), serde_json::Value::Object(all).to_string());
-        Ok(())
+        Ok(Some(serde_json::Value::Object(all).to_string()))
     }
 
     /// Takes all CSI volumes of a pod away. What a driver refuses is tried again by the caller.
@@ -278,6 +272,10 @@ impl Csi {
         for dir in data::of_pod(&self.pod_dir(uid)) {
             // Without data nothing was ever asked of a driver.
             let Some(known) = VolumeData::read(&dir) else { continue };
+            let lock = self.lock(&known.driver_name, &known.volume_handle);
+            let _held = lock.lock().await;
+            // Whoever had the lock may have published it meanwhile, or taken it away.
+            let Some(known) = VolumeData::read(&dir) else { continue };
             if let Err(problem) = self.take_away(&dir, &known).await {
                 problems.push(format!("volume {}: {problem}", known.spec_name));
             }
@@ -285,10 +283,20 @@ impl Csi {
         if problems.is_empty() { Ok(()) } else { Err(problems.join(", ")) }
     }
 
+    /// Takes one volume of a pod away. The caller holds its lock.
     async fn take_away(&self, dir: &Path, known: &VolumeData) -> Result<(), String> {
+        if !known.unpublished {
+            self.unpublish(dir, known).await?;
+            // From now on it is the node's alone.
+            self.record(known)?;
+        }
+        VolumeData::remove(dir).map_err(|e| format!("removing the volume's data: {e}"))?;
+        self.release(known).await;
+        Ok(())
+    }
+
+    async fn unpublish(&self, dir: &Path, known: &VolumeData) -> Result<(), String> {
         let driver = self.drivers.get(&known.driver_name)?;
-        let lock = self.lock(&known.driver_name, &known.volume_handle);
-        let _held = lock.lock().await;
         let target = known.target.clone().unwrap_or_else(|| dir.join("mount"));
         self.published.lock().unwrap_or_else(PoisonError::into_inner).remove(&target);
         let request = csi::NodeUnpublishVolumeRequest {
@@ -296,44 +304,14 @@ impl Csi {
             target_path: target.to_string_lossy().into_owned(),
         };
         let what = "NodeUnpublishVolume";
-        driver.call(what, driver.client().node_unpublish_volume(request)).await.map_err(|e| format!("{what}: {e}"))?;
-        if let Some(staging) = &known.staging
-            && !self.staged_for_others(dir, known)
-        {
-            let request = csi::NodeUnstageVolumeRequest {
-                volume_id: known.volume_handle.clone(),
-                staging_target_path: staging.to_string_lossy().into_owned(),
-            };
-            let what = "NodeUnstageVolume";
-            driver
-                .call(what, driver.client().node_unstage_volume(request))
-                .await
-                .map_err(|e| format!("{what}: {e}"))?;
-            // Not empty means that the driver has left something: it stays for the operator to see.
-            let _ = fs::remove_dir(staging);
-            let _ = staging.parent().filter(|_| staging.ends_with("globalmount")).map(fs::remove_dir);
-        }
-        VolumeData::remove(dir).map_err(|e| format!("removing the volume's data: {e}"))
+        let done = driver.call(what, driver.client().node_unpublish_volume(request)).await;
+        done.map(drop).map_err(|e| failed(what, &e))
     }
 
     fn is_used_by_another(&self, uid: &str, volume: &CsiVolume) -> bool {
         let own = self.pod_dir(uid);
-        data::all(&self.kubelet.join("pods")).iter().any(|(dir, data)| {
+        data::all(&self.pods_dir()).iter().any(|(dir, data)| {
             !dir.starts_with(&own) && data.driver_name == volume.driver && data.volume_handle == volume.handle
         })
-    }
-
-    fn staged_for_others(&self, dir: &Path, known: &VolumeData) -> bool {
-        data::all(&self.kubelet.join("pods")).iter().any(|(other, data)| {
-            other != dir && data.driver_name == known.driver_name && data.volume_handle == known.volume_handle
-        })
-    }
-
-    /// Volumes that this node uses, by the names that the attach/detach controller gives them.
-    pub fn in_use(kubelet: &Path) -> Vec<String> {
-        let all = data::all(&kubelet.join("pods"));
-        let persistent = all.iter().filter(|(_, data)| data.volume_lifecycle_mode == Lifecycle::Persistent.as_str());
-        let names: BTreeSet<String> = persistent.map(|(_, data)| data.unique_name()).collect();
-        names.into_iter().collect()
     }
 }

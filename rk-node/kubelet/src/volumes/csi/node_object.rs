@@ -1,4 +1,5 @@
-//! The CSINode object: which drivers this node has, and their limits.
+//! What the API is told of a node's drivers: the CSINode object says which there are, and their limits; the Node where they say that it
+//! is, and what they call it.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +8,13 @@ use k8s_openapi::api::storage::v1::{CSINode, CSINodeDriver, CSINodeSpec, VolumeN
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::Client;
 use kube::api::{Api, Patch, PatchParams, PostParams};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::drivers::{Driver, Drivers};
 use crate::api_error;
+
+/// Annotation of a Node: its names with its drivers, as JSON.
+const NODE_ID: &str = "csi.volume.kubernetes.io/nodeid";
 
 /// Keeps the object.
 #[derive(Clone)]
@@ -29,16 +33,39 @@ fn entry(driver: &Driver) -> CSINodeDriver {
     }
 }
 
+fn label<'a>(node: &'a Node, key: &str) -> Option<&'a String> {
+    node.metadata.labels.as_ref()?.get(key)
+}
+
+/// What a Node does not say of its drivers so far; `None` when it says all. Where it is, it is for all drivers.
+fn news(node: &Node, drivers: &[Driver]) -> Result<Option<Value>, String> {
+    let labels: BTreeMap<&String, &String> = drivers.iter().flat_map(|d| &d.topology).collect();
+    for (key, value) in &labels {
+        if let Some(known) = label(node, key).filter(|known| known != value) {
+            return Err(format!(
+                "detected topology value collision: driver reported {key:?}:{value:?} but existing label is {key:?}:{known:?}"
+            ));
+        }
+    }
+    let ids: BTreeMap<&String, &String> = drivers.iter().map(|d| (&d.name, &d.node_id)).collect();
+    let ids = Some(json!(ids).to_string()).filter(|_| !drivers.is_empty());
+    let told = node.metadata.annotations.as_ref().and_then(|all| all.get(NODE_ID));
+    if told == ids.as_ref() && labels.keys().all(|key| label(node, key).is_some()) {
+        return Ok(None);
+    }
+    Ok(Some(json!({"metadata": {"labels": labels, "annotations": {NODE_ID: ids}}})))
+}
+
 impl NodeObject {
     /// The object of this node.
     pub fn new(client: Client, node: String, drivers: Drivers) -> Self {
         Self { client, node, drivers }
     }
 
-    /// Makes the object say which drivers there are now.
+    /// Makes the API say which drivers there are now.
     pub async fn write(&self) -> Result<(), String> {
         let drivers = self.drivers.all();
-        self.label(&drivers).await?;
+        let node = self.tell_node(&drivers).await?;
         let entries: Vec<CSINodeDriver> = drivers.iter().map(entry).collect();
         let api: Api<CSINode> = Api::all(self.client.clone());
         let failed = |e: kube::Error| format!("writing CSINode {}: {}", self.node, api_error::text(&e));
@@ -49,9 +76,16 @@ impl NodeObject {
                 api.patch(&self.node, &PatchParams::default(), &Patch::Merge(body)).await.map(drop).map_err(failed)
             }
             None => {
+                let owner = OwnerReference {
+                    api_version: "v1".into(),
+                    kind: "Node".into(),
+                    name: self.node.clone(),
+                    uid: node.metadata.uid.unwrap_or_default(),
+                    ..Default::default()
+                };
                 let metadata = ObjectMeta {
                     name: Some(self.node.clone()),
-                    owner_references: self.owner().await,
+                    owner_references: Some(vec![owner]),
                     ..Default::default()
                 };
                 let object = CSINode { metadata, spec: CSINodeSpec { drivers: entries } };
@@ -60,27 +94,38 @@ impl NodeObject {
         }
     }
 
-    async fn owner(&self) -> Option<Vec<OwnerReference>> {
+    /// Tells the Node what drivers say of it: volumes are placed by that. It must be there: it owns the other object.
+    async fn tell_node(&self, drivers: &[Driver]) -> Result<Node, String> {
         let api: Api<Node> = Api::all(self.client.clone());
-        let uid = api.get_opt(&self.node).await.ok()??.metadata.uid?;
-        Some(vec![OwnerReference {
-            api_version: "v1".into(),
-            kind: "Node".into(),
-            name: self.node.clone(),
-            uid,
-            ..Default::default()
-        }])
-    }
-
-    /// Where drivers say the node is, as labels: volumes are placed by them.
-    async fn label(&self, drivers: &[Driver]) -> Result<(), String> {
-        let labels: BTreeMap<&String, &String> = drivers.iter().flat_map(|d| &d.topology).collect();
-        if labels.is_empty() {
-            return Ok(());
+        let failed = |e: kube::Error| format!("telling node {} of its drivers: {}", self.node, api_error::text(&e));
+        let node = api.get(&self.node).await.map_err(failed)?;
+        if let Some(body) = news(&node, drivers)? {
+            api.patch(&self.node, &PatchParams::default(), &Patch::Merge(body)).await.map_err(failed)?;
         }
-        let api: Api<Node> = Api::all(self.client.clone());
-        let body = json!({"metadata": {"labels": labels}});
-        let patched = api.patch(&self.node, &PatchParams::default(), &Patch::Merge(body)).await;
-        patched.map(drop).map_err(|e| format!("labelling the node: {}", api_error::text(&e)))
+        Ok(node)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_node_is_told_what_its_drivers_call_it_and_where_it_is() {
+        let node = |labels: Value, annotations: Value| -> Node {
+            serde_json::from_value(json!({"metadata": {"name": "n", "labels": labels, "annotations": annotations}}))
+                .unwrap()
+        };
+        let topology = BTreeMap::from([("rack".to_owned(), "r1".to_owned())]);
+        let drivers = [Driver::of("d", "n-of-d", topology)];
+        let ids = json!({NODE_ID: r#"{"d":"n-of-d"}"#});
+        let told = news(&node(json!({}), json!({})), &drivers).unwrap().unwrap();
+        assert_eq!(told["metadata"], json!({"labels": {"rack": "r1"}, "annotations": ids}));
+        assert_eq!(news(&node(json!({"rack": "r1"}), ids.clone()), &drivers), Ok(None));
+        let told = news(&node(json!({"rack": "r1"}), ids), &[]).unwrap().unwrap();
+        assert_eq!(told["metadata"], json!({"labels": {}, "annotations": {NODE_ID: null}}), "the place stays");
+        assert_eq!(news(&node(json!({}), json!({})), &[]), Ok(None));
+        let elsewhere = news(&node(json!({"rack": "r2"}), json!({})), &drivers).unwrap_err();
+        assert!(elsewhere.ends_with(r#"driver reported "rack":"r1" but existing label is "rack":"r2""#), "{elsewhere}");
     }
 }

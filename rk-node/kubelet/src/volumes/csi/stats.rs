@@ -39,7 +39,9 @@ impl Csi {
     pub async fn stats(&self, uid: &str, ask: Ask) -> Vec<VolumeStats> {
         let mut all = Vec::new();
         for dir in data::of_pod(&self.pod_dir(uid)) {
-            let Some(known) = VolumeData::read(&dir).filter(|known| !known.pod_volume.is_empty()) else { continue };
+            let Some(known) = VolumeData::read(&dir).filter(|k| !k.pod_volume.is_empty() && !k.unpublished) else {
+                continue;
+            };
             let Ok(driver) = self.drivers.get(&known.driver_name) else { continue };
             if !driver.can(rpc::Type::GetVolumeStats) {
                 continue;

@@ -10,7 +10,7 @@ use rk_plugin_api::csi::*;
 use rk_plugin_api::registration::registration_server::{Registration, RegistrationServer};
 use rk_plugin_api::registration::{InfoRequest, PluginInfo, RegistrationStatus, RegistrationStatusResponse};
 use tokio_util::task::AbortOnDropHandle;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
 pub const DRIVER: &str = "directories.csi.example";
 
@@ -22,10 +22,14 @@ pub struct Seen {
     pub calls: Vec<(&'static str, String)>,
     /// The last publication's context.
     pub context: HashMap<String, String>,
+    /// The last publication's secrets.
+    pub secrets: HashMap<String, String>,
     /// What the kubelet said of the registration.
     pub registered: Option<(bool, String)>,
-    /// Publishing fails with this.
-    pub broken: Option<String>,
+    /// Calls that fail, and with what.
+    pub refuses: HashMap<&'static str, Code>,
+    /// By so many less than seven is how many volumes the node takes.
+    pub fewer: i64,
     /// Bytes of every volume.
     pub size: i64,
 }
@@ -71,6 +75,14 @@ impl FakeCsi {
     pub fn calls(&self) -> Vec<&'static str> {
         self.seen().calls.iter().map(|(name, _)| *name).collect()
     }
+
+    /// The calls of these names since the last time, those that were repeated once.
+    pub fn take_calls(&self, of: &[&str]) -> Vec<&'static str> {
+        let all = std::mem::take(&mut self.seen().calls);
+        let mut calls: Vec<_> = all.into_iter().map(|(name, _)| name).filter(|name| of.contains(name)).collect();
+        calls.dedup();
+        calls
+    }
 }
 
 impl Drop for FakeCsi {
@@ -80,10 +92,13 @@ impl Drop for FakeCsi {
 }
 
 impl Service {
-    fn note(&self, call: &'static str, volume: &str) -> MutexGuard<'_, Seen> {
+    fn note(&self, call: &'static str, volume: &str) -> Result<MutexGuard<'_, Seen>, Status> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.calls.push((call, volume.to_owned()));
-        seen
+        match seen.refuses.get(call).copied() {
+            Some(code) => Err(Status::new(code, "the disk is on fire")),
+            None => Ok(seen),
+        }
     }
 }
 
@@ -114,7 +129,7 @@ impl Node for Service {
     async fn node_stage_volume(&self, request: Request<NodeStageVolumeRequest>) -> Answer<NodeStageVolumeResponse> {
         let request = request.into_inner();
         assert!(Path::new(&request.staging_target_path).is_dir(), "the staging path is made by the kubelet");
-        drop(self.note("stage", &request.volume_id));
+        drop(self.note("stage", &request.volume_id)?);
         Ok(Response::new(NodeStageVolumeResponse {}))
     }
 
@@ -122,7 +137,7 @@ impl Node for Service {
         &self,
         request: Request<NodeUnstageVolumeRequest>,
     ) -> Answer<NodeUnstageVolumeResponse> {
-        drop(self.note("unstage", &request.into_inner().volume_id));
+        drop(self.note("unstage", &request.into_inner().volume_id)?);
         Ok(Response::new(NodeUnstageVolumeResponse {}))
     }
 
@@ -131,11 +146,9 @@ impl Node for Service {
         request: Request<NodePublishVolumeRequest>,
     ) -> Answer<NodePublishVolumeResponse> {
         let request = request.into_inner();
-        let mut seen = self.note("publish", &request.volume_id);
-        if let Some(problem) = &seen.broken {
-            return Err(Status::internal(problem.clone()));
-        }
+        let mut seen = self.note("publish", &request.volume_id)?;
         seen.context = request.volume_context;
+        seen.secrets = request.secrets;
         std::fs::create_dir_all(&request.target_path)?;
         std::fs::write(Path::new(&request.target_path).join("of-driver"), request.volume_id)?;
         Ok(Response::new(NodePublishVolumeResponse {}))
@@ -146,7 +159,7 @@ impl Node for Service {
         request: Request<NodeUnpublishVolumeRequest>,
     ) -> Answer<NodeUnpublishVolumeResponse> {
         let request = request.into_inner();
-        drop(self.note("unpublish", &request.volume_id));
+        drop(self.note("unpublish", &request.volume_id)?);
         std::fs::remove_dir_all(&request.target_path)?;
         Ok(Response::new(NodeUnpublishVolumeResponse {}))
     }
@@ -168,7 +181,7 @@ impl Node for Service {
         let request = request.into_inner();
         let wanted = request.capacity_range.unwrap_or_default().required_bytes;
         assert!(Path::new(&request.volume_path).join("of-driver").exists(), "what grows is published");
-        self.note("expand", &request.volume_id).size = wanted;
+        self.note("expand", &request.volume_id)?.size = wanted;
         Ok(Response::new(NodeExpandVolumeResponse { capacity_bytes: wanted }))
     }
 
@@ -182,10 +195,11 @@ impl Node for Service {
     }
 
     async fn node_get_info(&self, _: Request<NodeGetInfoRequest>) -> Answer<NodeGetInfoResponse> {
+        let fewer = self.seen.lock().unwrap_or_else(PoisonError::into_inner).fewer;
         let segments = HashMap::from([("topology.csi.example/rack".to_owned(), "r1".to_owned())]);
         Ok(Response::new(NodeGetInfoResponse {
             node_id: "node-a-of-driver".into(),
-            max_volumes_per_node: 7,
+            max_volumes_per_node: 7 - fewer,
             accessible_topology: Some(Topology { segments }),
         }))
     }

@@ -1,0 +1,132 @@
+//! CSI drivers that refuse, that take tokens, and that change what they said, as seen through a real control plane.
+
+use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim};
+use k8s_openapi::api::storage::v1::{CSIDriver, CSINode};
+use kube::api::{Api, DeleteParams, Patch, PatchParams};
+use serde_json::{Value, json};
+use tonic::Code;
+
+use crate::local::{claim, create, pod_with};
+use crate::support::{DRIVER, FakeCsi, Rig, eventually, ready};
+
+/// A rig with a driver that is registered, whose object says this, and a claim `data` of a volume of it.
+async fn with_driver(spec: Value) -> (Rig, FakeCsi) {
+    let rig = Rig::new().await;
+    let driver = FakeCsi::start(&rig.options.dirs.kubelet);
+    create::<CSIDriver>(&rig, json!({"metadata": {"name": DRIVER}, "spec": spec})).await;
+    takes(&rig, 7).await;
+    claim(&rig, "data", json!({"csi": {"driver": DRIVER, "volumeHandle": "h1"}})).await;
+    (rig, driver)
+}
+
+/// Waits until the node tells that it takes so many volumes of the driver.
+async fn takes(rig: &Rig, count: i32) {
+    let nodes: Api<CSINode> = Api::all(rig.control.client.clone());
+    eventually("the node takes so many volumes", 60, || async {
+        let node = nodes.get("node-a").await.map_err(|e| e.to_string())?;
+        let told = node.spec.drivers.first().and_then(|d| d.allocatable.as_ref()?.count);
+        if told == Some(count) { Ok(()) } else { Err(format!("{told:?}")) }
+    })
+    .await;
+}
+
+async fn begin(rig: &Rig, pod: &str) {
+    rig.create(pod, pod_with(json!({"name": "v", "persistentVolumeClaim": {"claimName": "data"}}))).await;
+}
+
+async fn end(rig: &Rig, pod: &str) {
+    rig.pods().delete(pod, &DeleteParams::default()).await.unwrap();
+    rig.gone(pod, 60).await;
+}
+
+/// Whether the node tells that it uses volumes is as `wanted`.
+async fn uses(nodes: &Api<Node>, wanted: bool) -> Result<(), String> {
+    let node = nodes.get("node-a").await.map_err(|e| e.to_string())?;
+    let used = node.status.and_then(|s| s.volumes_in_use).unwrap_or_default();
+    if used.is_empty() == wanted { Err(format!("{used:?}")) } else { Ok(()) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_be_staged_is_unstaged_and_a_driver_that_refuses_that_keeps_no_pod() {
+    let (rig, driver) = with_driver(json!({"attachRequired": false})).await;
+    let both = ["stage", "unstage"];
+    for (pod, code, want) in
+        [("never", Code::InvalidArgument, vec!["stage"]), ("perhaps", Code::DeadlineExceeded, both.to_vec())]
+    {
+        driver.seen().refuses.insert("stage", code);
+        begin(&rig, pod).await;
+        rig.tells(pod, &["FailedMount"]).await;
+        end(&rig, pod).await;
+        assert_eq!(driver.take_calls(&both), want, "{pod}");
+    }
+    driver.seen().refuses.clear();
+    driver.seen().refuses.insert("unstage", Code::DeadlineExceeded);
+    for pod in ["first", "second"] {
+        begin(&rig, pod).await;
+        rig.status(pod, "the pod is ready", 60, ready).await;
+        end(&rig, pod).await;
+    }
+    assert_eq!(driver.take_calls(&both), ["stage", "unstage", "stage", "unstage"]);
+    let nodes: Api<Node> = Api::all(rig.control.client.clone());
+    eventually("the node still uses the volume", 60, || uses(&nodes, true)).await;
+    driver.seen().refuses.clear();
+    eventually("the driver is asked until it does it", 90, || uses(&nodes, false)).await;
+    assert_eq!(driver.take_calls(&both), ["unstage"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_size_that_the_node_cannot_give_is_told_and_another_one_is_tried() {
+    let (rig, driver) = with_driver(json!({"attachRequired": false})).await;
+    begin(&rig, "uses").await;
+    rig.status("uses", "the pod is ready", 60, ready).await;
+    driver.seen().refuses.insert("expand", Code::OutOfRange);
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(rig.control.client.clone(), "default");
+    let volumes: Api<PersistentVolume> = Api::all(rig.control.client.clone());
+    // As an external resizer does, up to the part of the node.
+    let grow = async |size: &str| {
+        let params = PatchParams::default();
+        let capacity = json!({"spec": {"capacity": {"storage": size}}});
+        volumes.patch("pv-data", &params, &Patch::Merge(capacity)).await.unwrap();
+        let pending = json!({"status": {"allocatedResourceStatuses": {"storage": "NodeResizePending"}}});
+        claims.patch_status("data", &params, &Patch::Merge(pending)).await.unwrap();
+    };
+    grow("9Gi").await;
+    eventually("the claim tells that this cannot be", 120, || async {
+        let status = claims.get("data").await.map_err(|e| e.to_string())?.status.unwrap_or_default();
+        let progress = status.allocated_resource_statuses.as_ref().and_then(|all| all.get("storage")).cloned();
+        let failed = status.conditions.iter().flatten().any(|c| c.type_ == "NodeResizeError" && c.status == "True");
+        match (progress.as_deref(), failed) {
+            (Some("NodeResizeInfeasible"), true) => Ok(()),
+            _ => Err(format!("{status:?}")),
+        }
+    })
+    .await;
+    driver.seen().refuses.clear();
+    grow("5Gi").await;
+    let status = eventually("the claim has the other size", 120, || async {
+        let status = claims.get("data").await.map_err(|e| e.to_string())?.status.unwrap_or_default();
+        let size = status.capacity.as_ref().and_then(|c| c.get("storage")).map(|q| q.0.clone());
+        if size.as_deref() == Some("5Gi") { Ok(status) } else { Err(format!("{status:?}")) }
+    })
+    .await;
+    assert!(status.conditions.unwrap_or_default().is_empty() && status.allocated_resource_statuses.is_none());
+    assert_eq!(driver.seen().size, 5 << 30);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_driver_gets_tokens_as_secrets_and_says_anew_how_many_volumes_the_node_takes() {
+    let (rig, driver) = with_driver(json!({"attachRequired": false, "nodeAllocatableUpdatePeriodSeconds": 10,
+        "tokenRequests": [{"audience": "vault"}], "serviceAccountTokenInSecrets": true}))
+    .await;
+    driver.seen().fewer = 2;
+    begin(&rig, "uses").await;
+    rig.status("uses", "the pod is ready", 60, ready).await;
+    let key = "csi.storage.k8s.io/serviceAccount.tokens";
+    {
+        let seen = driver.seen();
+        let tokens: Value = serde_json::from_str(&seen.secrets[key]).unwrap();
+        assert!(tokens["vault"]["token"].is_string() && tokens["vault"]["expirationTimestamp"].is_string());
+        assert!(!seen.context.contains_key(key), "{:?}", seen.context);
+    }
+    takes(&rig, 5).await;
+}
