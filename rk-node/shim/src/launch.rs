@@ -38,9 +38,10 @@ pub enum Stdio {
 /// The spec of a container's bundle.
 pub fn read_spec(bundle: &Path) -> Result<Spec> {
     let path = bundle.join(FULL_SPEC);
-    // Whole: a parser that asks a reader for each byte takes several times as long.
-    let text = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
-    serde_json::from_slice(&text).with_context(|| format!("parse {}", path.display()))
+    serde_json::from_reader(std::io::BufReader::new(
+        File::open(&path).with_context(|| format!("open {}", path.display()))?,
+    ))
+    .with_context(|| format!("parse {}", path.display()))
 }
 
 /// Creates the container that `spec`, read from its bundle, asks for and starts its program. On return the program runs; its pid is in
