@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::{Operation, Request};
 use crate::authn::MASTERS;
-use crate::authz::{Attributes, Rule, Verdict, quoted};
+use crate::authz::{Attributes, Rule, quoted};
 
 const GROUP: &str = "rbac.authorization.k8s.io";
 /// Fields of `metadata` that the garbage collector writes, and those that follow every write.
@@ -77,8 +77,7 @@ async fn may(request: &Request<'_>, verb: &str, resource: &str, name: &str) -> R
         name: name.to_owned(),
         ..Attributes::default()
     };
-    let verdict = request.core.authorizer.allowed(request.core, request.user, &attributes).await?;
-    Ok(matches!(verdict, Verdict::Allowed(_)))
+    request.allows(&attributes).await
 }
 
 async fn own_rules(request: &Request<'_>) -> Result<Vec<Rule>, Status> {
