@@ -16,8 +16,6 @@ const GROUP: &str = "resource.k8s.io";
 const CLAIMS: &str = "resourceclaims";
 /// Says of a namespace that claims in it may have devices that others have.
 const ADMIN_ACCESS: &str = "resource.kubernetes.io/admin-access";
-/// Says of a service account on which node its token is used.
-const NODE_NAME: &str = "authentication.kubernetes.io/node-name";
 
 /// What is wrong with a change that is made by `verb`, one of the verbs of requests.
 ///
@@ -126,7 +124,7 @@ async fn refused_driver(request: &Request<'_>, verbs: &[String], driver: &str) -
 /// Verbs of which one is enough: a driver may have the right for the devices of its own node alone.
 fn driver_verbs(user: &User, claim: &Value, verb: &str) -> Vec<String> {
     let associated = user.name.starts_with(SERVICE_ACCOUNT_PREFIX)
-        && allocated_node(claim).is_some_and(|node| user.extra.get(NODE_NAME).is_some_and(|own| *own == [node]));
+        && allocated_node(claim).is_some_and(|node| user.node_of_token() == Some(node));
     let prefixes: &[&str] = if associated { &["associated-node", "arbitrary-node"] } else { &["arbitrary-node"] };
     prefixes.iter().map(|prefix| format!("{prefix}:{verb}")).collect()
 }
@@ -173,6 +171,7 @@ fn allocated(claim: &Value) -> BTreeSet<[&str; 3]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::authn::NODE_OF_TOKEN;
     use serde_json::json;
 
     #[test]
@@ -203,7 +202,7 @@ mod tests {
         let claim = |terms: Value| json!({"status": {"allocation": {"nodeSelector": {"nodeSelectorTerms": terms}}}});
         let account = |node: &str| {
             let mut user = User::service_account("default", "driver", "");
-            user.extra.insert(NODE_NAME.to_owned(), vec![node.to_owned()]);
+            user.extra.insert(NODE_OF_TOKEN.to_owned(), vec![node.to_owned()]);
             user
         };
         let mut person = account("n");
