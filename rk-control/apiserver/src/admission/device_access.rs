@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rk_api::meta;
+use rk_api::meta::{self, list};
 use rk_api::status::{FieldErrors, Path, Status};
 use serde_json::Value;
 
@@ -35,14 +35,10 @@ pub(crate) async fn check(request: &Request<'_>, verb: &str, new: &Value) -> Res
     };
     let asks = |request: &Value| meta::at(request, &["exactly", "adminAccess"]) == true;
     // Upstream names the field as if it were the request's own, and that of a template as if it were a claim's.
-    if let Some(index) = items(new, requests).iter().position(asks) {
+    if let Some(index) = list(new, requests).iter().position(asks) {
         admin(request, &format!("spec.devices.requests[{index}].adminAccess"), &mut errors).await?;
     }
     Ok(errors)
-}
-
-fn items<'a>(object: &'a Value, path: &[&str]) -> &'a [Value] {
-    meta::at(object, path).as_array().map_or(&[], Vec::as_slice)
 }
 
 /// Adds an error unless the namespace allows admin access.
@@ -60,7 +56,7 @@ async fn admin(request: &Request<'_>, field: &str, errors: &mut FieldErrors) -> 
 async fn status(request: &Request<'_>, verb: &str, new: &Value, errors: &mut FieldErrors) -> Result<(), Status> {
     let old = request.old.unwrap_or(&Value::Null);
     let granted = |claim: &Value| {
-        let results = items(claim, &["status", "allocation", "devices", "results"]);
+        let results = list(claim, &["status", "allocation", "devices", "results"]);
         results.iter().position(|result| meta::at(result, &["adminAccess"]) == true)
     };
     if let Some(index) = granted(new).filter(|_| granted(old).is_none()) {
@@ -89,8 +85,7 @@ async fn status(request: &Request<'_>, verb: &str, new: &Value, errors: &mut Fie
 /// Whether what is allocated changes, or for whom.
 fn is_bound_anew(new: &Value, old: &Value) -> bool {
     let allocation = |claim| meta::at(claim, &["status", "allocation"]);
-    allocation(new) != allocation(old)
-        || items(new, &["status", "reservedFor"]) != items(old, &["status", "reservedFor"])
+    allocation(new) != allocation(old) || list(new, &["status", "reservedFor"]) != list(old, &["status", "reservedFor"])
 }
 
 fn attributes(request: &Request<'_>, verb: &str, part: &str) -> Attributes {
@@ -131,11 +126,11 @@ fn driver_verbs(user: &User, claim: &Value, verb: &str) -> Vec<String> {
 
 /// The node whose devices a claim has, where its allocation names one.
 fn allocated_node(claim: &Value) -> Option<&str> {
-    let [term] = items(claim, &["status", "allocation", "nodeSelector", "nodeSelectorTerms"]) else { return None };
-    let [field] = items(term, &["matchFields"]) else { return None };
-    let [Value::String(node)] = items(field, &["values"]) else { return None };
+    let [term] = list(claim, &["status", "allocation", "nodeSelector", "nodeSelectorTerms"]) else { return None };
+    let [field] = list(term, &["matchFields"]) else { return None };
+    let [Value::String(node)] = list(field, &["values"]) else { return None };
     let is_name = meta::text(field, &["key"]) == "metadata.name" && meta::text(field, &["operator"]) == "In";
-    (is_name && !node.is_empty() && items(term, &["matchExpressions"]).is_empty()).then_some(node.as_str())
+    (is_name && !node.is_empty() && list(term, &["matchExpressions"]).is_empty()).then_some(node.as_str())
 }
 
 /// The drivers of whose devices a change tells something new, or nothing any more. What goes with its allocation is not theirs: whoever
@@ -145,9 +140,9 @@ fn modified_drivers<'a>(new: &'a Value, old: &'a Value) -> BTreeSet<&'a str> {
         ["driver", "pool", "device", "shareID"].map(|key| meta::text(device, &[key]))
     }
     let told = ["status", "devices"];
-    let mut before: BTreeMap<[&str; 4], &Value> = items(old, &told).iter().map(|own| (identity(own), own)).collect();
+    let mut before: BTreeMap<[&str; 4], &Value> = list(old, &told).iter().map(|own| (identity(own), own)).collect();
     let mut modified = BTreeSet::new();
-    for device in items(new, &told) {
+    for device in list(new, &told) {
         let identity = identity(device);
         if before.remove(&identity) != Some(device) {
             modified.insert(identity[0]);
@@ -164,7 +159,7 @@ fn modified_drivers<'a>(new: &'a Value, old: &'a Value) -> BTreeSet<&'a str> {
 
 /// Driver, pool and name of each device that a claim has.
 fn allocated(claim: &Value) -> BTreeSet<[&str; 3]> {
-    let results = items(claim, &["status", "allocation", "devices", "results"]).iter();
+    let results = list(claim, &["status", "allocation", "devices", "results"]).iter();
     results.map(|result| ["driver", "pool", "device"].map(|key| meta::text(result, &[key]))).collect()
 }
 
