@@ -66,7 +66,7 @@ impl Default for Runtime {
     fn default() -> Self {
         Self {
             conf_dir: "/etc/cni/net.d".into(),
-            bin_dirs: vec!["/var/lib/cni/bin".into(), "/opt/cni/bin".into()],
+            bin_dirs: ["/var/lib/cni/bin", "/opt/cni/bin", "/usr/libexec/cni"].map(PathBuf::from).into(),
             cache_dir: "/var/lib/cni/results".into(),
             timeout: Duration::from_secs(60),
             own: std::env::current_exe().ok(),
