@@ -36,6 +36,10 @@ pub async fn run(config: MachineConfig, shims: Starter) -> anyhow::Result<()> {
         // A dropped sender means the same.
         let _ = cri_stopped.await;
     }));
+    // Before any pod, since they look once, when they start.
+    if let Err(error) = rk_cni::leave_hint() {
+        tracing::warn!("telling pods which iptables there is: {error}");
+    }
     let (tell_cidr, pod_cidr) = watch::channel(None);
     if config.cluster.pod_network {
         tasks.spawn(network::configure(pod_cidr, config.cluster.pod_cidr.all()));
