@@ -61,7 +61,7 @@ pub fn make_dirs(journal: &mut Journal) {
     journal.check("showing the network plugins", show_plugins(Path::new(OWN_PLUGINS), Path::new(PLUGINS)));
 }
 
-/// Links the plugins of `from` in `to`, but where another has their name: a network that was installed brings its own.
+/// Links the plugins of `from` in `to`, but where another has their name: what a network has installed is its own to look for.
 fn show_plugins(from: &Path, to: &Path) -> io::Result<()> {
     for plugin in fs::read_dir(from)? {
         let plugin = plugin?;

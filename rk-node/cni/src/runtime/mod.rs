@@ -66,7 +66,8 @@ impl Default for Runtime {
     fn default() -> Self {
         Self {
             conf_dir: "/etc/cni/net.d".into(),
-            bin_dirs: ["/var/lib/cni/bin", "/opt/cni/bin", "/usr/libexec/cni"].map(PathBuf::from).into(),
+            // Ours before those that networks install: the reference ones among these want iptables, which a node has not.
+            bin_dirs: ["/var/lib/cni/bin", "/usr/libexec/cni", "/opt/cni/bin"].map(PathBuf::from).into(),
             cache_dir: "/var/lib/cni/results".into(),
             timeout: Duration::from_secs(60),
             own: std::env::current_exe().ok(),
