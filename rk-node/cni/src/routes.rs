@@ -9,7 +9,7 @@ use futures::TryStreamExt;
 use ipnet::IpNet;
 use rtnetlink::{
     Handle, RouteMessageBuilder,
-    packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol},
+    packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope},
 };
 
 use crate::error::{Error, Result};
@@ -125,12 +125,18 @@ async fn current(handle: &Handle) -> Result<Present<RouteMessage>> {
             };
             if route.header.protocol == RouteProtocol::from(PROTOCOL) {
                 found.own.insert(cidr, route);
-            } else {
+            } else if !of_an_address(&route) {
                 found.others.insert(cidr);
             }
         }
     }
     Ok(found)
+}
+
+/// Whether the kernel made it for an IPv4 address of a link. A bridge keeps the one of a range that its node no longer has, and that may
+/// be another's by now; routes that a network says are the kernel's have a gateway, and so another scope.
+fn of_an_address(route: &RouteMessage) -> bool {
+    route.header.protocol == RouteProtocol::Kernel && route.header.scope == RouteScope::Link
 }
 
 fn destination(route: &RouteMessage) -> Option<IpNet> {

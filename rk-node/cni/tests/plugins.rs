@@ -347,6 +347,12 @@ fn node_routes_follow_the_list_and_leave_others_alone() {
             host.netns.ip("route del 10.244.2.0/24");
         }
     }
+    // What the kernel made for an address that a bridge was left with gives way.
+    host.netns.ip("addr add 10.244.5.1/24 dev up0");
+    let taken = vec![pod_route("10.244.5.0/24", "192.0.2.5")];
+    host.run(async move |_| routes::sync(&taken).await.expect("sync"));
+    let shown = host.netns.output("route show 10.244.5.0/24");
+    assert!(shown.contains("via 192.0.2.5 ") && shown.lines().count() == 1, "{shown}");
     host.run(async move |_| routes::sync(&[]).await.expect("sync"));
     assert!(host.netns.output("-6 route show proto 114").trim().is_empty());
     assert!(host.netns.output("route show proto 114").trim().is_empty());
