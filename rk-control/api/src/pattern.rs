@@ -39,6 +39,7 @@ fn translated(text: &str) -> Result<String, PatternError> {
                 Item::Own(c) => reader.made.extend(['\\', c]),
             },
             '[' => reader.class()?,
+            '(' if sets_own_flags(reader.rest) => return Err(malformed("invalid or unsupported Perl syntax", "(?")),
             '{' if !repeats(reader.rest) => reader.literal('{'),
             c => reader.made.push(c),
         }
@@ -46,11 +47,18 @@ fn translated(text: &str) -> Result<String, PatternError> {
     Ok(reader.made)
 }
 
-/// Whether what follows a brace makes it a repetition.
+/// Whether what follows a brace makes it a repetition. It is not looked further than that: a pattern may have a brace in every place.
 fn repeats(rest: &str) -> bool {
-    let Some((inner, _)) = rest.split_once('}') else { return false };
-    let (least, most) = inner.split_once(',').unwrap_or((inner, ""));
-    !least.is_empty() && [least, most].iter().all(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
+    let is_digit = |c: char| c.is_ascii_digit();
+    let after = rest.trim_start_matches(is_digit);
+    let end = after.strip_prefix(',').map_or(after, |most| most.trim_start_matches(is_digit));
+    after.len() < rest.len() && end.starts_with('}')
+}
+
+/// Whether what follows a parenthesis sets flags that the engine alone has, some of which make it read all that follows otherwise.
+fn sets_own_flags(rest: &str) -> bool {
+    let flags = rest.strip_prefix('?').unwrap_or_default().bytes();
+    flags.take_while(|byte| byte.is_ascii_alphabetic() || *byte == b'-').any(|flag| matches!(flag, b'R' | b'u' | b'x'))
 }
 
 fn malformed(why: &str, part: &str) -> PatternError {
@@ -170,8 +178,9 @@ impl Reader<'_> {
 
     /// `[:alpha:]` and the like; the engine knows which there are.
     fn posix(&mut self) -> bool {
-        let named = self.rest.strip_prefix("[:").and_then(|rest| rest.split_once(":]"));
-        let Some((name, rest)) = named else { return false };
+        let Some(inner) = self.rest.strip_prefix("[:") else { return false };
+        let after = inner.trim_start_matches(|c: char| c.is_ascii_alphabetic() || c == '^');
+        let (Some(name), Some(rest)) = (inner.strip_suffix(after), after.strip_prefix(":]")) else { return false };
         self.made.push_str(&format!("[:{name}:]"));
         self.rest = rest;
         true
@@ -230,6 +239,8 @@ mod tests {
             (r"^{{.+}}$", "{{x}}", "{x}"),
             (r"^a{,2}$", "a{,2}", "aa"),
             (r"^a{2,}b{1}$", "aaab", "ab"),
+            (r"^a{2,3}b{1,2,3}c{}d{,e{1$", "aaab{1,2,3}c{}d{,e{1", "aab"),
+            (r"^[[:word]+$", "[wo:", "a"),
             // Escapes.
             (r"^\/\_\-\@\<\'$", "/_-@<'", "/"),
             (r"^\x41\x{42}\103\0?$", "ABC", "AB"),
@@ -245,7 +256,21 @@ mod tests {
 
     #[test]
     fn what_go_does_not_take_is_refused_and_classes_of_unicode_are_told_apart() {
-        for bad in ["+", "(", "[a", "[b-a]", r"[a-\d]", r"\1", r"\y", r"a(?=b)", "[[:none:]]", r"\", r"[\b]"] {
+        for bad in [
+            "+",
+            "(",
+            "[a",
+            "[b-a]",
+            r"[a-\d]",
+            r"\1",
+            r"\y",
+            r"a(?=b)",
+            "(?x)a b",
+            "(?i-u:a)",
+            "[[:none:]]",
+            r"\",
+            r"[\b]",
+        ] {
             assert!(matches!(compile(bad, MAX_SIZE), Err(PatternError::Malformed(_))), "{bad}");
         }
         let class = compile(r"^[a\p{L}]+$", MAX_SIZE).unwrap_err();
