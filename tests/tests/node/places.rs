@@ -32,6 +32,10 @@ fn an_installer_finds_the_places_of_a_host_and_may_write_where_it_does_on_others
     // As the node sees it: by the links of its root.
     assert_eq!(run("/host/root/opt/cni/bin/busybox-own echo ran").trim(), "ran");
     assert_eq!(run("cat /host/root/opt/local-path-provisioner/x").trim(), "kept");
+    assert_eq!(
+        run("stat -c %F /host/root/opt/. /host/root/mnt/. /host/root/srv/.").trim(),
+        ["directory"; 3].join("\n")
+    );
     assert!(run("date").contains("UTC"));
     run("rm -r /host/plugins/busybox-own /host/local/x /host/driver/x");
 }
