@@ -4,6 +4,7 @@
 mod claims;
 mod counter;
 mod entry;
+mod lives;
 mod managers;
 mod resizes;
 mod starts;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use claims::ClaimMeters;
 pub use counter::Counter;
 use entry::Entry;
+pub use lives::Lives;
 use managers::Managers;
 use resizes::Resizes;
 use starts::Starts;
@@ -107,6 +109,8 @@ pub struct Meters {
     pub entry: Entry,
     /// What pods ask of the managers of CPUs, memory and topology.
     pub managers: Managers,
+    /// How containers end, and pods with users of their own.
+    pub lives: Lives,
     /// Claims of devices.
     pub claims: ClaimMeters,
     /// Resizes of pods.
@@ -227,6 +231,7 @@ impl Default for Meters {
             ),
             entry: Entry::default(),
             managers: Managers::default(),
+            lives: Lives::default(),
             claims: ClaimMeters::default(),
             resizes: Resizes::default(),
             starts: Starts::default(),
@@ -272,7 +277,7 @@ impl Meters {
             &self.requests,
         ];
         let parts = self.entry.counters().into_iter().chain(self.managers.counters()).chain(self.resizes.counters());
-        parts.chain(own)
+        parts.chain(self.lives.counters()).chain(own)
     }
 
     /// The timings of `/metrics`.

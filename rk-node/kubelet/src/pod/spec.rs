@@ -95,6 +95,15 @@ pub fn find_container(pod: &Pod, wanted: &str) -> Option<(Kind, Container)> {
     ephemeral_containers(pod).iter().find(|c| c.name == wanted).map(|c| (Kind::Ephemeral, as_container(c)))
 }
 
+/// How metrics call the kind of a container.
+pub fn kind_name(pod: &Pod, container: &str) -> &'static str {
+    match find_container(pod, container) {
+        Some((Kind::Init, _)) => "init_container",
+        Some((Kind::Ephemeral, _)) => "ephemeral_container",
+        Some((Kind::App, _)) | None => "container",
+    }
+}
+
 /// An ephemeral container in the shape of an ordinary one.
 pub fn as_container(c: &EphemeralContainer) -> Container {
     Container {

@@ -116,6 +116,9 @@ pub async fn start_sandbox(context: &Context, pod: &Pod, attempt: u32) -> Result
     std::fs::create_dir_all(&logs).map_err(|e| format!("making {}: {e}", logs.display()))?;
     let meters = &context.runtime.meters;
     meters.started_pods.add(&[]);
+    if own_users(pod) {
+        meters.lives.with_users();
+    }
     let result = match order(context, pod, attempt).await {
         Ok((config, handler)) => {
             context.runtime.run_sandbox(config, &handler).await.map(drop).map_err(|e| e.to_string())
@@ -124,6 +127,9 @@ pub async fn start_sandbox(context: &Context, pod: &Pod, attempt: u32) -> Result
     };
     result.inspect_err(|error| {
         meters.started_pods_errors.add(&[]);
+        if own_users(pod) {
+            meters.lives.with_users_failed();
+        }
         context.recorder.warning(&about, "FailedCreatePodSandBox", format!("Failed to create pod sandbox: {error}"));
     })
 }
@@ -155,15 +161,16 @@ impl Launch<'_> {
 
     /// Image, configuration, creation, start, postStart hook.
     pub async fn run(&self) -> Result<(), StartError> {
-        let kind = match spec::find_container(self.pod, &self.start.name) {
-            Some((spec::Kind::Init, _)) => "init_container",
-            Some((spec::Kind::Ephemeral, _)) => "ephemeral_container",
-            Some((spec::Kind::App, _)) | None => "container",
-        };
+        let kind = spec::kind_name(self.pod, &self.start.name);
         let meters = &self.context.runtime.meters;
         meters.started_containers.add(&[kind]);
         let started = self.launch().await;
-        started.inspect_err(|error| meters.started_containers_errors.add(&[error.reason.as_str(), kind]))
+        started.inspect_err(|error| {
+            meters.started_containers_errors.add(&[error.reason.as_str(), kind]);
+            if own_users(self.pod) {
+                meters.lives.with_users_failed();
+            }
+        })
     }
 
     async fn launch(&self) -> Result<(), StartError> {
