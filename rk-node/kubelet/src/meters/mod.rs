@@ -4,6 +4,7 @@
 mod claims;
 mod counter;
 mod entry;
+mod image_volumes;
 mod lives;
 mod managers;
 mod resizes;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use claims::ClaimMeters;
 pub use counter::Counter;
 use entry::Entry;
+use image_volumes::ImageVolumes;
 pub use lives::Lives;
 use managers::Managers;
 use resizes::Resizes;
@@ -111,6 +113,8 @@ pub struct Meters {
     pub managers: Managers,
     /// How containers end, and pods with users of their own.
     pub lives: Lives,
+    /// Volumes that are images.
+    pub image_volumes: ImageVolumes,
     /// Claims of devices.
     pub claims: ClaimMeters,
     /// Resizes of pods.
@@ -232,6 +236,7 @@ impl Default for Meters {
             entry: Entry::default(),
             managers: Managers::default(),
             lives: Lives::default(),
+            image_volumes: ImageVolumes::default(),
             claims: ClaimMeters::default(),
             resizes: Resizes::default(),
             starts: Starts::default(),
@@ -277,7 +282,7 @@ impl Meters {
             &self.requests,
         ];
         let parts = self.entry.counters().into_iter().chain(self.managers.counters()).chain(self.resizes.counters());
-        parts.chain(self.lives.counters()).chain(own)
+        parts.chain(self.lives.counters()).chain(self.image_volumes.counters()).chain(own)
     }
 
     /// The timings of `/metrics`.

@@ -184,7 +184,9 @@ impl Launch<'_> {
         let users = self.context.users.of(self.pod).map_err(|e| StartError::new("CreateContainerConfigError", e))?;
         let config = config(self.context, self.pod, self.sandbox.attempt, users.clone());
         let found = self.images(&container, &about, &config).await?;
-        let id = match self.create(&container, &found, config, users).await {
+        let created = self.create(&container, &found, config, users).await;
+        self.count_image_volumes(&container, created.is_ok());
+        let id = match created {
             Ok(id) => id,
             Err(error) => {
                 self.context.recorder.warning(&about, "Failed", format!("Error: {}", error.message));
