@@ -74,7 +74,7 @@ pub struct Observed {
 impl Observed {
     /// Looks at the machine, at the disk that holds pods and at the cgroup that does.
     pub fn now(dirs: &Dirs) -> Self {
-        let disk = statvfs(&dirs.kubelet).ok();
+        let disk = statvfs(dirs.kubelet.as_path()).ok();
         let disk = disk.as_ref();
         let running = fs::read_to_string("/proc/loadavg").ok().and_then(|t| {
             t.split_whitespace().nth(3).and_then(|f| f.split_once('/')).and_then(|(_, all)| all.parse::<u64>().ok())
