@@ -45,9 +45,11 @@ const EXTENDED: &str = "resource.kubernetes.io/extended-resource-claim";
 const MAX_USERS: usize = 256;
 
 /// What decisions know of devices.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Devices {
     inventory: Inventory,
+    /// How often slices and classes have changed.
+    published: u64,
     classes: HashMap<String, Arc<DeviceClass>>,
     resolver: Resolver,
     claims: HashMap<ObjectKey, Arc<ResourceClaim>>,
@@ -64,11 +66,13 @@ pub(crate) struct Devices {
 impl Devices {
     /// Takes in a slice.
     pub(crate) fn set_slice(&mut self, slice: &Arc<ResourceSlice>) {
+        self.published += 1;
         self.inventory.set(slice);
     }
 
     /// Forgets a slice.
     pub(crate) fn remove_slice(&mut self, name: &str) {
+        self.published += 1;
         self.inventory.remove(name);
     }
 
@@ -82,6 +86,7 @@ impl Devices {
 
     /// Forgets a class.
     pub(crate) fn remove_class(&mut self, name: &str) {
+        self.published += 1;
         if let Some(old) = self.classes.remove(name) {
             self.resolver.remove(&old);
         }
@@ -211,6 +216,20 @@ impl Devices {
             let pending = self.pending.contains_key(uid(claim));
             pending.then(|| format!("resource claim {key} is in the process of being allocated"))
         })
+    }
+
+    /// Whether what was decided in the copy `then` can be begun: nothing that it was decided by has changed since.
+    pub(crate) fn allow(&self, then: &Self, pod: &PodInfo, allocations: &[Arc<Allocation>]) -> bool {
+        let same = |key: &ObjectKey| {
+            let both = self.claims.get(key).zip(then.claims.get(key));
+            both.is_some_and(|(now, then)| Arc::ptr_eq(now, then))
+        };
+        self.published == then.published
+            && self.overdue == then.overdue
+            && self.leftover(pod) == then.leftover(pod)
+            && self.problem(pod).is_none()
+            && pod.device_claim_keys().iter().all(same)
+            && allocations.iter().all(|own| self.usage.agrees_on(&then.usage, &own.result))
     }
 
     /// Whether the devices of a claim that has them will not become ready on their node: they failed, or took too long.
