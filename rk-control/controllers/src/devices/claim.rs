@@ -26,10 +26,12 @@ pub(super) enum Named<'a> {
 }
 
 impl<'a> Named<'a> {
-    fn name(self) -> Option<&'a str> {
+    /// The name of a claim, and whether that was made for the pod.
+    pub(super) fn claim(self) -> Option<(&'a str, bool)> {
         match self {
-            Named::Given(name) | Named::Made(name) => Some(name).filter(|name| !name.is_empty()),
-            Named::NotYet | Named::Unneeded => None,
+            Named::Given("") | Named::Made("") | Named::NotYet | Named::Unneeded => None,
+            Named::Given(name) => Some((name, false)),
+            Named::Made(name) => Some((name, true)),
         }
     }
 }
@@ -66,7 +68,7 @@ pub(super) fn beside(pod: &Pod, name: &str) -> ObjectKey {
 pub(super) fn keys(pod: &Pod) -> impl Iterator<Item = ObjectKey> {
     let extended = pod.status.as_ref().and_then(|status| status.extended_resource_claim_status.as_ref());
     let extended = extended.map(|told| told.resource_claim_name.as_str()).filter(|name| !name.is_empty());
-    let named = entries(pod).filter_map(move |entry| named(pod, entry).name());
+    let named = entries(pod).filter_map(move |entry| named(pod, entry).claim().map(|(name, _)| name));
     named.chain(extended).map(move |name| beside(pod, name))
 }
 
