@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use k8s_openapi::api::resource::v1::{AllocationResult, ResourceClaim, ResourceClaimConsumerReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::Patch;
+use rk_api::meta::DEVICES_FINALIZER;
 use rk_client::{EventType, Informer, ObjectKey, Verbs as _, on_conflict};
 use serde_json::json;
 
@@ -15,8 +16,6 @@ use crate::devices::{Allocation, allocation, deallocated, has_conditions, is_idl
 use crate::model::PodInfo;
 use crate::turn::Turn;
 
-/// Keeps a claim while it has devices.
-pub(crate) const FINALIZER: &str = "resource.kubernetes.io/delete-protection";
 /// How long devices may take to become ready; upstream's default.
 const READY_DEADLINE: Duration = Duration::from_secs(600);
 /// How often devices that become ready are looked at.
@@ -146,9 +145,9 @@ async fn write(
     if own.is_none() && is_reserved_for(&claim, &pod.uid) {
         return Ok(Ok(()));
     }
-    let is_kept = claim.metadata.finalizers.iter().flatten().any(|known| known == FINALIZER);
+    let is_kept = claim.metadata.finalizers.iter().flatten().any(|known| known == DEVICES_FINALIZER);
     if own.is_some() && !is_kept {
-        claim.metadata.finalizers.get_or_insert_default().push(FINALIZER.to_owned());
+        claim.metadata.finalizers.get_or_insert_default().push(DEVICES_FINALIZER.to_owned());
         claim = claims.replace(&claim).await?;
     }
     settle(&mut claim, pod, own.map(|own| &own.result), jiff::Timestamp::now());

@@ -9,8 +9,6 @@ use rk_client::{Informer, ObjectKey, is_controlled_by};
 pub(super) const BY_CLAIM: &str = "resource-claim";
 /// Says of a claim for which entry of its pod it was made.
 pub(super) const ENTRY: &str = "resource.kubernetes.io/pod-claim-name";
-/// Says of a claim that the scheduler made it for the extended resources of its pod.
-pub(super) const EXTENDED: &str = "resource.kubernetes.io/extended-resource-claim";
 
 /// Which claim an entry of a pod's `spec.resourceClaims` stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

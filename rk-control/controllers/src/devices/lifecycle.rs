@@ -3,12 +3,13 @@
 use super::claim::{self, Named};
 use super::count::Count;
 use super::make;
-use super::release::{self, FINALIZER, Fate};
+use super::release::{self, Fate};
 use crate::context::Context;
 use crate::pods;
 use crate::remove::remove;
 use k8s_openapi::api::core::v1::{Pod, PodResourceClaim};
 use k8s_openapi::api::resource::v1::{ResourceClaim, ResourceClaimConsumerReference, ResourceClaimTemplate};
+use rk_api::meta::DEVICES_FINALIZER;
 use rk_client::{
     BoxError, Change, Informer, ObjectKey, Outcome, Queue, Recorder, Verbs, is_not_found, message, owner_key,
 };
@@ -213,7 +214,7 @@ impl Controller {
         }
         if release.unprotect {
             let mut finalizers = claim.metadata.finalizers.take().unwrap_or_default();
-            finalizers.retain(|own| own != FINALIZER);
+            finalizers.retain(|own| own != DEVICES_FINALIZER);
             claim.metadata.finalizers = Some(finalizers).filter(|left| !left.is_empty());
             claim = self.claims.replace(&claim).await?;
         }

@@ -26,6 +26,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::resource::v1::{AllocationResult, DeviceClass, ResourceClaim, ResourceSlice};
+use rk_api::meta::EXTENDED_CLAIM;
 use rk_client::{ObjectKey, controller_of, is_controlled_by};
 
 pub(crate) use extended::{Extended, Special};
@@ -39,8 +40,6 @@ use resolver::Resolver;
 use selector::Programs;
 use usage::Usage;
 
-/// Says of a claim that a scheduler made it for the extended resources of the pod that owns it.
-const EXTENDED: &str = "resource.kubernetes.io/extended-resource-claim";
 /// Most users of a claim; the API's figure.
 const MAX_USERS: usize = 256;
 
@@ -254,7 +253,7 @@ fn uid(claim: &ResourceClaim) -> &str {
 /// The uid of the pod for whose extended resources a claim was made.
 pub(crate) fn owner_of_special(claim: &ResourceClaim) -> Option<&str> {
     let notes = claim.metadata.annotations.as_ref()?;
-    notes.get(EXTENDED).filter(|own| *own == "true")?;
+    notes.get(EXTENDED_CLAIM).filter(|own| *own == "true")?;
     controller_of(&claim.metadata).map(|owner| owner.uid.as_str())
 }
 
