@@ -11,14 +11,14 @@ pub(crate) use ports::{ResolvedPort, resolve};
 
 use crate::context::Context;
 use crate::pods;
+use crate::remove::remove;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod, Service, ServiceSpec};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use plan::Group;
 use rk_client::{
-    BoxError, Deletion, Informer, LabelMatcher, ObjectKey, Outcome, Queue, Recorder, controller_ref,
-    is_namespace_terminating, is_not_found,
+    BoxError, Informer, LabelMatcher, ObjectKey, Outcome, Queue, Recorder, controller_ref, is_namespace_terminating,
 };
 use rk_lenient::Lenient;
 use std::collections::BTreeMap;
@@ -231,9 +231,7 @@ impl Controller {
             self.slices.replace(&slice).await?;
         }
         for slice in plan.delete {
-            let result =
-                self.slices.delete(&ObjectKey::of(&slice), &Deletion::of_uid(slice.metadata.uid.as_ref())).await;
-            result.or_else(|e| if is_not_found(&e) { Ok(()) } else { Err(e) })?;
+            remove(&self.slices, &slice).await?;
         }
         Ok(())
     }
