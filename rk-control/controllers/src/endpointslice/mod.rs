@@ -4,6 +4,7 @@ mod endpoint;
 mod mirror;
 mod plan;
 mod ports;
+mod topology;
 
 pub(crate) use endpoint::{address, family_of, hostname, target};
 pub(crate) use mirror::register as register_mirror;
@@ -21,8 +22,8 @@ use rk_client::{
     is_namespace_terminating, is_not_found,
 };
 use rk_lenient::Lenient;
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
@@ -38,6 +39,8 @@ struct Controller {
     nodes: Informer<Node>,
     slices: Informer<EndpointSlice>,
     recorder: Recorder,
+    /// Services whose endpoints have zones by shares.
+    zoned: Mutex<BTreeSet<ObjectKey>>,
 }
 
 /// Starts the loop.
@@ -48,6 +51,7 @@ pub(crate) fn register(ctx: &Context) {
         nodes: ctx.informers.of(),
         slices: ctx.informers.of(),
         recorder: ctx.recorders.of("endpoint-slice-controller"),
+        zoned: Mutex::default(),
     });
     let queue: Queue<ObjectKey> = Queue::default();
     controller.slices.index(BY_SERVICE, |slice| service_of(slice).map(|key| key.to_string()).into_iter().collect());
@@ -58,6 +62,13 @@ pub(crate) fn register(ctx: &Context) {
         change.previous().into_iter().chain([change.object()]).filter_map(|s| service_of(s)).for_each(|key| q.add(key))
     });
     enqueue_services_of_pods(&controller.services, &controller.pods, &queue);
+    let (q, services) = (queue.clone(), controller.services.clone());
+    controller.nodes.on_change(move |change| {
+        if change.previous().is_none_or(|old| topology::facts(old) != topology::facts(change.object())) {
+            let asking = |service: &&Arc<Lenient<Service>>| topology::is_wanted(service.metadata.annotations.as_ref());
+            services.list().iter().filter(asking).for_each(|service| q.add(ObjectKey::of(service.as_ref())));
+        }
+    });
     ctx.work("endpoint_slice", queue, 4, move |key| {
         let controller = Arc::clone(&controller);
         async move { controller.sync(&key).await }
@@ -141,7 +152,10 @@ fn labels_of(service: &Service) -> BTreeMap<String, String> {
 impl Controller {
     async fn sync(&self, key: &ObjectKey) -> Result<Outcome, BoxError> {
         // Slices of a Service that is gone are removed by garbage collection.
-        let Some(service) = self.services.get(key) else { return Ok(Outcome::AwaitChange) };
+        let Some(service) = self.services.get(key) else {
+            self.zoned().remove(key);
+            return Ok(Outcome::AwaitChange);
+        };
         let Some(selector) = selector_of(&service) else { return Ok(Outcome::AwaitChange) };
         if service.metadata.deletion_timestamp.is_some() {
             return Ok(Outcome::AwaitChange);
@@ -163,7 +177,9 @@ impl Controller {
         let relabel: Vec<EndpointSlice> =
             existing.iter().filter(|s| stale.contains(&s.metadata.name)).cloned().collect();
         let uid = service.metadata.uid.as_deref().unwrap_or_default();
-        let mut plan = plan::plan(self.wanted(&service, &selector), existing, uid);
+        let mut wanted = self.wanted(&service, &selector);
+        self.give_zones(key, &service, &mut wanted, &existing);
+        let mut plan = plan::plan(wanted, existing, uid);
         for slice in relabel {
             let touched = plan.update.iter().chain(&plan.delete).any(|s| s.metadata.name == slice.metadata.name);
             if !touched {
@@ -206,6 +222,43 @@ impl Controller {
             }
         }
         wanted
+    }
+
+    fn zoned(&self) -> MutexGuard<'_, BTreeSet<ObjectKey>> {
+        self.zoned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives endpoints zones by shares where the Service asks for that, and tells when that begins, when it ends and why it cannot be.
+    fn give_zones(
+        &self,
+        key: &ObjectKey,
+        service: &Service,
+        wanted: &mut BTreeMap<Group, Vec<Endpoint>>,
+        existing: &[EndpointSlice],
+    ) {
+        let families = service.spec.as_ref().map(families).unwrap_or_default();
+        let off = |family: &str, why: &str| {
+            self.recorder.warning(service, "TopologyAwareHintsDisabled", format!("{why}, addressType: {family}"));
+        };
+        if !topology::is_wanted(service.metadata.annotations.as_ref()) {
+            if let (true, Some(family)) = (self.zoned().remove(key), families.first()) {
+                off(family, "Topology Aware Hints has been disabled");
+            }
+            return;
+        }
+        let shares = topology::shares(&self.nodes.list());
+        let given = topology::given(existing);
+        for family in families {
+            let of_family = wanted.iter_mut().filter(|(group, _)| group.family == family);
+            let endpoints = of_family.flat_map(|(_, endpoints)| endpoints).collect();
+            if let Err(why) = topology::assign(endpoints, shares.as_ref(), &given) {
+                self.zoned().remove(key);
+                off(family, &why);
+            } else if self.zoned().insert(key.clone()) {
+                let text = format!("Topology Aware Hints has been enabled, addressType: {family}");
+                self.recorder.normal(service, "TopologyAwareHintsEnabled", text);
+            }
+        }
     }
 
     async fn write(&self, service: &Service, labels: BTreeMap<String, String>, plan: plan::Plan) -> kube::Result<()> {

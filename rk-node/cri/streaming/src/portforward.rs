@@ -26,6 +26,8 @@ const WEBSOCKET_VERSIONS: &[&str] = &[TUNNEL, "v4.channel.k8s.io", "v4.base64.ch
 const CONNECTIONS: usize = 1024;
 /// How long half of a pair may wait for the other half.
 const PAIR_DEADLINE: Duration = Duration::from_secs(30);
+/// How long a pod that has ended its side is still sent what its client says.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// A connection into the pod.
 pub trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -127,20 +129,24 @@ async fn report(error: &mut ByteWriter, outcome: io::Result<()>) {
     let _ = error.shutdown().await;
 }
 
-async fn forward(mut reader: ByteReader, mut writer: ByteWriter, port: u16, connect: Connect) -> io::Result<()> {
+/// Copies both ways until the pod has ended its side: a client need not end its own for the stream to be over.
+async fn forward(reader: ByteReader, mut writer: ByteWriter, port: u16, connect: Connect) -> io::Result<()> {
     let outcome = match connect(port).await {
         Ok(connection) => {
-            let (mut from_pod, mut to_pod) = tokio::io::split(connection);
-            // What cannot be passed on is not held, either: other connections have the same room.
-            let upload = async move {
-                tokio::io::copy(&mut reader, &mut to_pod).await?;
-                to_pod.shutdown().await
-            };
+            let (mut from_pod, to_pod) = tokio::io::split(connection);
+            let upload = upload(reader, to_pod);
             let download = async {
                 tokio::io::copy(&mut from_pod, &mut writer).await?;
                 writer.shutdown().await
             };
-            let (_, downloaded) = tokio::join!(upload, download);
+            tokio::pin!(upload, download);
+            let downloaded = tokio::select! {
+                downloaded = &mut download => {
+                    let _ = tokio::time::timeout(LAST_WORDS, upload).await;
+                    downloaded
+                }
+                _ = &mut upload => download.await,
+            };
             // A pod that resets its connection has ended it: the client sees the stream end, as with a plain socket.
             downloaded.or(Ok(()))
         }
@@ -148,6 +154,12 @@ async fn forward(mut reader: ByteReader, mut writer: ByteWriter, port: u16, conn
     };
     let _ = writer.shutdown().await;
     outcome
+}
+
+/// Passes on what the client says. What cannot be passed on is not held, either: other connections have the same room.
+async fn upload(mut reader: ByteReader, mut to_pod: impl AsyncWrite + Unpin) -> io::Result<()> {
+    tokio::io::copy(&mut reader, &mut to_pod).await?;
+    to_pod.shutdown().await
 }
 
 async fn over_channels<I>(io: I, protocol: &str, ports: &[u16], connect: Connect)
@@ -216,6 +228,17 @@ mod tests {
         tokio::spawn(forward(reader, ByteWriter::new(0, outputs), 80, pod));
         let sending = async { while inlet.put(&[7; 1024]).await {} };
         tokio::time::timeout(Duration::from_secs(60), sending).await.expect("it is held");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pod_that_ends_its_side_ends_the_stream_though_its_client_says_no_word() {
+        let (_client, reader) = Room::new().stream();
+        let (outputs, _queue) = mpsc::channel(8);
+        let (near, pod) = tokio::io::duplex(64);
+        drop(pod);
+        let forwarding = forward(reader, ByteWriter::new(0, outputs), 80, to(near));
+        let outcome = tokio::time::timeout(Duration::from_secs(60), forwarding).await;
+        assert!(outcome.expect("it goes on").is_ok());
     }
 
     #[tokio::test(start_paused = true)]
