@@ -4,7 +4,8 @@ use crate::cluster::rest::{Rest, has, name, workload};
 use crate::cluster::start;
 use serde_json::{Value, json};
 
-fn pod(name: &str) -> Value {
+/// A pod of one container, labelled `app: <name>`.
+pub fn pod(name: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": name}},
         "spec": {"containers": [{"name": "c", "image": "example.com/i:1"}]}})
 }
@@ -352,36 +353,4 @@ async fn services_have_endpoints_of_the_pods_that_they_choose() {
     rest.until(mirrored, again).await;
     rest.delete("endpoints/custom", &Value::Null).await;
     rest.count(mirrored, 0).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn endpoints_are_for_clients_of_their_zone_where_a_service_asks_for_that() {
-    const MODE: &str = "service.kubernetes.io/topology-mode";
-    let (plane, _nodes) = start(&["n1", "n2"]).await;
-    let rest = Rest::new(plane.client().await, "zones").await;
-    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "annotations": {MODE: "Auto"}},
-        "spec": {"selector": {"app": "web"}, "ports": [{"port": 80}]}});
-    rest.create("services", &service).await;
-    for (node, zone) in [("n1", "a"), ("n2", "b")] {
-        let mut pod = pod("web");
-        (pod["metadata"]["name"], pod["spec"]["nodeName"]) = (json!(node), json!(node));
-        rest.create("pods", &pod).await;
-        let labels = json!({"topology.kubernetes.io/zone": zone});
-        rest.patch(&format!("/api/v1/nodes/{node}"), &json!({"metadata": {"labels": labels}})).await;
-    }
-    let slices = "endpointslices?labelSelector=kubernetes.io/service-name=web";
-    let are_for = |list: &Value, zones: fn(&Value) -> Value| {
-        let endpoints = list["items"][0]["endpoints"].as_array();
-        endpoints.is_some_and(|all| all.len() == 2 && all.iter().all(|own| own["hints"]["forZones"] == zones(own)))
-    };
-    let own = |endpoint: &Value| json!([{"name": endpoint["zone"].as_str().unwrap_or_default()}]);
-    rest.until(slices, |list| are_for(list, own)).await;
-    let told = |list: &Value, what: &str| {
-        let all = list["items"].as_array().into_iter().flatten();
-        all.filter_map(|event| event["message"].as_str()).any(|message| message.starts_with(what))
-    };
-    rest.until("events", |list| told(list, "Topology Aware Hints has been enabled, ")).await;
-    rest.patch("services/web", &json!({"metadata": {"annotations": {MODE: null}}})).await;
-    rest.until(slices, |list| are_for(list, |_| Value::Null)).await;
-    rest.until("events", |list| told(list, "Topology Aware Hints has been disabled, ")).await;
 }

@@ -27,7 +27,8 @@ pub(super) fn zone_of(node: &Node) -> Option<&String> {
     node.metadata.labels.as_ref()?.get(ZONE).filter(|zone| !zone.is_empty())
 }
 
-/// Builds the endpoint, without a zone that it is for where the Service asks for those by shares; `None` while the pod has no address of the family, or when it is finished.
+/// Builds the endpoint, without a zone that it is for where the Service asks for those by shares; `None` while the pod has no address of
+/// the family, or when it is finished.
 pub(super) fn build(service: &Service, pod: &Pod, node: Option<&Node>, family: &str) -> Option<Endpoint> {
     if pods::is_finished(pod) {
         return None;

@@ -33,6 +33,9 @@ pub(crate) const TRIGGER_TIME: &str = "endpoints.kubernetes.io/last-change-trigg
 const HEADLESS: &str = "service.kubernetes.io/headless";
 const BY_SERVICE: &str = "service";
 
+/// Names of pods, each with that of its node.
+type Lost = BTreeSet<(String, String)>;
+
 struct Controller {
     services: Informer<Lenient<Service>>,
     pods: Informer<Pod>,
@@ -62,11 +65,17 @@ pub(crate) fn register(ctx: &Context) {
         change.previous().into_iter().chain([change.object()]).filter_map(|s| service_of(s)).for_each(|key| q.add(key))
     });
     enqueue_services_of_pods(&controller.services, &controller.pods, &queue);
-    let (q, services) = (queue.clone(), controller.services.clone());
+    pods::index_by_node(&controller.pods);
+    let (q, services, placed) = (queue.clone(), controller.services.clone(), controller.pods.clone());
     controller.nodes.on_change(move |change| {
-        if change.previous().is_none_or(|old| topology::facts(old) != topology::facts(change.object())) {
+        let node = change.object();
+        if change.previous().is_none_or(|old| topology::facts(old) != topology::facts(node)) {
             let asking = |service: &&Arc<Lenient<Service>>| topology::is_wanted(service.metadata.annotations.as_ref());
             services.list().iter().filter(asking).for_each(|service| q.add(ObjectKey::of(service.as_ref())));
+        }
+        if change.previous().is_none() {
+            let here = placed.by_index(pods::BY_NODE, node.metadata.name.as_deref().unwrap_or_default());
+            here.iter().for_each(|pod| enqueue_services_of(&services, pod, None, &q));
         }
     });
     ctx.work("endpoint_slice", queue, 4, move |key| {
@@ -86,15 +95,24 @@ pub(crate) fn enqueue_services_of_pods(
         if change.previous().is_some_and(|old| !matters(old, change.object())) {
             return;
         }
-        let pod = change.object();
-        for service in services.in_namespace(pod.metadata.namespace.as_deref().unwrap_or_default()) {
-            let Some(selector) = selector_of(&service) else { continue };
-            let before = change.previous().is_some_and(|old| selector.matches(old.metadata.labels.as_ref()));
-            if before || selector.matches(pod.metadata.labels.as_ref()) {
-                queue.add(ObjectKey::of(service.as_ref()));
-            }
-        }
+        enqueue_services_of(&services, change.object(), change.previous().map(|old| old.as_ref()), &queue);
     });
+}
+
+/// Adds the keys of Services that choose a pod, or chose it as it was `before`.
+fn enqueue_services_of(
+    services: &Informer<Lenient<Service>>,
+    pod: &Pod,
+    before: Option<&Pod>,
+    queue: &Queue<ObjectKey>,
+) {
+    for service in services.in_namespace(pod.metadata.namespace.as_deref().unwrap_or_default()) {
+        let Some(selector) = selector_of(&service) else { continue };
+        let chooses = |pod: &Pod| selector.matches(pod.metadata.labels.as_ref());
+        if chooses(pod) || before.is_some_and(chooses) {
+            queue.add(ObjectKey::of(service.as_ref()));
+        }
+    }
 }
 
 /// Whether a change of a pod can change endpoints.
@@ -149,6 +167,14 @@ fn labels_of(service: &Service) -> BTreeMap<String, String> {
     labels
 }
 
+/// What is told of pods without their nodes, in the words that upstream's users know.
+fn of_lost(service: &ObjectKey, lost: &Lost) -> String {
+    let one =
+        |(pod, node): &(String, String)| format!("skipping Pod {pod} for Service {service}: Node {node} Not Found");
+    let all = lost.iter().map(one).collect::<Vec<_>>().join(", ");
+    if lost.len() > 1 { format!("[{all}]") } else { all }
+}
+
 impl Controller {
     async fn sync(&self, key: &ObjectKey) -> Result<Outcome, BoxError> {
         // Slices of a Service that is gone are removed by garbage collection.
@@ -177,7 +203,11 @@ impl Controller {
         let relabel: Vec<EndpointSlice> =
             existing.iter().filter(|s| stale.contains(&s.metadata.name)).cloned().collect();
         let uid = service.metadata.uid.as_deref().unwrap_or_default();
-        let mut wanted = self.wanted(&service, &selector);
+        let (mut wanted, lost) = self.wanted(&service, &selector);
+        if !lost.is_empty() {
+            // A node that comes wakes this Service.
+            self.warn(key, &service, &of_lost(key, &lost));
+        }
         self.give_zones(key, &service, &mut wanted, &existing);
         let mut plan = plan::plan(wanted, existing, uid);
         for slice in relabel {
@@ -191,17 +221,23 @@ impl Controller {
                 return Ok(Outcome::AwaitChange);
             }
             if !rk_client::is_conflict(&error) {
-                let text = format!("Error updating Endpoint Slices for Service {key}: {}", rk_client::message(&error));
-                self.recorder.warning(service.as_ref(), "FailedToUpdateEndpointSlices", text);
+                self.warn(key, &service, &rk_client::message(&error));
             }
             return Err(error.into());
         }
         Ok(Outcome::AwaitChange)
     }
 
-    fn wanted(&self, service: &Service, selector: &LabelMatcher) -> BTreeMap<Group, Vec<Endpoint>> {
-        let mut wanted: BTreeMap<Group, Vec<Endpoint>> = BTreeMap::new();
-        let Some(spec) = &service.spec else { return wanted };
+    fn warn(&self, key: &ObjectKey, service: &Service, why: &str) {
+        let text = format!("Error updating Endpoint Slices for Service {key}: {why}");
+        self.recorder.warning(service, "FailedToUpdateEndpointSlices", text);
+    }
+
+    /// The endpoints by what distinguishes their slices, and pods that are none because their node is not there, with its name: nobody
+    /// would tell of their end. Who wants pods in any state gets these, too.
+    fn wanted(&self, service: &Service, selector: &LabelMatcher) -> (BTreeMap<Group, Vec<Endpoint>>, Lost) {
+        let (mut wanted, mut lost) = (BTreeMap::<Group, Vec<Endpoint>>::new(), Lost::new());
+        let Some(spec) = &service.spec else { return (wanted, lost) };
         let matching: Vec<Arc<Pod>> = self
             .pods
             .in_namespace(service.metadata.namespace.as_deref().unwrap_or_default())
@@ -213,6 +249,11 @@ impl Controller {
             for pod in &matching {
                 let node = pods::node_name(pod).and_then(|name| self.nodes.get(&ObjectKey::cluster(name)));
                 let Some(endpoint) = endpoint::build(service, pod, node.as_deref(), family) else { continue };
+                if node.is_none() && spec.publish_not_ready_addresses != Some(true) {
+                    let name = pod.metadata.name.clone().unwrap_or_default();
+                    lost.insert((name, endpoint.node_name.unwrap_or_default()));
+                    continue;
+                }
                 let group = Group { family, ports: resolve(spec, pod) };
                 any = true;
                 wanted.entry(group).or_default().push(endpoint);
@@ -221,7 +262,7 @@ impl Controller {
                 wanted.insert(Group { family, ports: Vec::new() }, Vec::new());
             }
         }
-        wanted
+        (wanted, lost)
     }
 
     fn zoned(&self) -> MutexGuard<'_, BTreeSet<ObjectKey>> {
