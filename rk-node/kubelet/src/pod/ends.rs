@@ -27,8 +27,9 @@ fn ends(status: &ContainerStatus) -> impl Iterator<Item = &ContainerStateTermina
     [&status.last_state, &status.state].into_iter().flatten().filter_map(|state| state.terminated.as_ref())
 }
 
+/// A run ends once, whatever is learned of that later; an end that nobody saw has no run to be known by.
 fn is_same(one: &ContainerStateTerminated, other: &ContainerStateTerminated) -> bool {
-    one.container_id == other.container_id && one.exit_code == other.exit_code && one.finished_at == other.finished_at
+    one.container_id == other.container_id && (one.container_id.is_some() || one.exit_code == other.exit_code)
 }
 
 #[cfg(test)]
@@ -52,8 +53,13 @@ mod tests {
             // It runs again: the same end is told in another place.
             (status(running(), end("a", 139)), vec![]),
             (status(running(), end("b", 139)), vec![139]),
+            // More is known of it, in place of the unknown.
+            (status(end("b", 1), Value::Null), vec![]),
             // Two at once: it was not looked at between them.
             (status(end("d", 1), end("c", 2)), vec![2, 1]),
+            // Nobody saw it.
+            (status(json!({"terminated": {"exitCode": 137}}), end("d", 1)), vec![137]),
+            (status(running(), json!({"terminated": {"exitCode": 137}})), vec![]),
         ];
         let mut before = PodStatus::default();
         for (now, wanted) in steps {
