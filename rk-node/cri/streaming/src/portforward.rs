@@ -197,6 +197,7 @@ where
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::sync::Mutex;
 
     use futures::{FutureExt as _, SinkExt as _};
@@ -231,14 +232,33 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_pod_that_ends_its_side_ends_the_stream_though_its_client_says_no_word() {
-        let (_client, reader) = Room::new().stream();
-        let (outputs, _queue) = mpsc::channel(8);
+    async fn a_pod_that_ends_its_side_ends_both_streams_though_its_client_says_no_word() {
+        let (mut client, server) = tokio::io::duplex(64 * 1024);
         let (near, pod) = tokio::io::duplex(64);
         drop(pod);
-        let forwarding = forward(reader, ByteWriter::new(0, outputs), 80, to(near));
-        let outcome = tokio::time::timeout(Duration::from_secs(60), forwarding).await;
-        assert!(outcome.expect("it goes on").is_ok());
+        tokio::spawn(over_spdy(spdy::Connection::start(server), to(near)));
+        let error = [("streamtype", "error"), ("port", "80"), ("requestid", "0")];
+        let data = [("streamtype", "data"), ("port", "80"), ("requestid", "0")];
+        client.write_all(&spdy::tests::sent(&[(1, &error), (3, &data)], [])).await.unwrap();
+        let ended = tokio::time::timeout(Duration::from_secs(60), spdy::tests::ended(&mut client, 2)).await;
+        assert_eq!(ended.expect("it goes on"), BTreeSet::from([1, 3]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pod_that_has_ended_its_side_hears_what_its_client_says_soon() {
+        let (client, reader) = Room::new().stream();
+        let (outputs, _queue) = mpsc::channel(8);
+        let (near, mut pod) = tokio::io::duplex(64);
+        pod.shutdown().await.unwrap();
+        let forwarding = tokio::spawn(forward(reader, ByteWriter::new(0, outputs), 80, to(near)));
+        // Of a clock that stands still until nobody has anything to do.
+        tokio::time::sleep(LAST_WORDS / 2).await;
+        assert!(client.put(b"bye").await, "it is over already");
+        drop(client);
+        let mut heard = Vec::new();
+        pod.read_to_end(&mut heard).await.unwrap();
+        assert_eq!(heard, b"bye");
+        assert!(forwarding.await.unwrap().is_ok());
     }
 
     #[tokio::test(start_paused = true)]

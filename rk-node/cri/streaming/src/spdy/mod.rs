@@ -182,6 +182,10 @@ impl Reader {
     async fn open(&mut self, stream: u32, fin: bool, block: &[u8]) -> io::Result<()> {
         let headers = self.decoder.decode(block).map_err(io::Error::other)?;
         let Some(outputs) = self.outputs.upgrade() else { return Ok(()) };
+        if self.streams.len() >= STREAMS {
+            // A client need not end what its handler is done with.
+            self.streams.retain(|_, inlet| !inlet.is_unread());
+        }
         if self.streams.len() >= STREAMS || self.streams.contains_key(&stream) {
             return self.reply(Frame::RstStream { stream }).await;
         }
@@ -235,6 +239,7 @@ where
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::collections::BTreeSet;
     use std::time::Duration;
 
     use super::*;
@@ -251,6 +256,32 @@ pub(crate) mod tests {
             frame::encode(&Frame::Data { stream, fin: false, data }, &mut wire);
         }
         wire
+    }
+
+    /// Reads until so many streams have ended, and tells which.
+    pub(crate) async fn ended(client: &mut (impl AsyncRead + Unpin), count: usize) -> BTreeSet<u32> {
+        let (mut heard, mut ended) = (BytesMut::new(), BTreeSet::new());
+        while ended.len() < count {
+            match frame::parse(&mut heard).unwrap() {
+                Some(Frame::Data { stream, fin: true, .. }) => ended.extend([stream]),
+                Some(_) => {}
+                None => assert!(client.read_buf(&mut heard).await.unwrap() > 0, "only {ended:?}"),
+            }
+        }
+        ended
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn streams_that_nobody_reads_any_more_keep_no_place() {
+        let (mut client, server) = tokio::io::duplex(1024 * 1024);
+        let mut connection = Connection::start(server);
+        let headers = [("streamtype", "data")];
+        let streams: Vec<_> = (0..=STREAMS as u32).map(|at| (2 * at + 1, headers.as_slice())).collect();
+        client.write_all(&sent(&streams, [])).await.unwrap();
+        for (stream, _) in streams {
+            let opened = tokio::time::timeout(Duration::from_secs(60), connection.next()).await;
+            assert_eq!(opened.expect("it is refused").map(|opened| opened.id), Some(stream));
+        }
     }
 
     #[tokio::test(start_paused = true)]
