@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
 use crate::{
-    model::{Endpoint, Service, ServicePort, Slice},
+    model::{Endpoint, ServicePort, Slice},
     plan::Node,
 };
 
@@ -23,7 +23,7 @@ pub(crate) struct Backends {
 
 /// Sorts the endpoints of a port. Ready ones serve; when there are none, those that terminate but still serve keep the Service
 /// alive (KEP-1669), for the cluster and for this node on their own.
-pub(crate) fn select(service: &Service, port: &ServicePort, slices: &[&Slice], v6: bool, node: &Node) -> Backends {
+pub(crate) fn select(port: &ServicePort, slices: &[&Slice], v6: bool, node: &Node) -> Backends {
     let mut all: Vec<(&Endpoint, u16)> = Vec::new();
     for slice in slices {
         // A Service with one unnamed port matches the one unnamed port of its slices.
@@ -40,8 +40,7 @@ pub(crate) fn select(service: &Service, port: &ServicePort, slices: &[&Slice], v
     Backends {
         local: or_leaving(on(node, &ready), on(node, &leaving)),
         here: all.iter().filter(|(e, _)| here(e)).map(|(e, _)| e.ip).collect(),
-        // Hints spread internal traffic; a Local policy has narrowed it already.
-        cluster: or_leaving(if service.internal_local { ready } else { near(ready, node) }, leaving),
+        cluster: or_leaving(near(ready, node), leaving),
     }
 }
 

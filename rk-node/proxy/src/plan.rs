@@ -126,7 +126,7 @@ pub fn plan(service: &Service, slices: &[&Slice], node: &Node) -> Plan {
     for v6 in [false, true] {
         let side = if v6 { &mut plan.v6 } else { &mut plan.v4 };
         for port in &service.ports {
-            let backends = select(service, port, slices, v6, node);
+            let backends = select(port, slices, v6, node);
             local.extend(backends.local.iter().map(|(ip, _)| *ip));
             PortPlan { service, port, node, v6, backends: &backends }.add_to(side);
         }

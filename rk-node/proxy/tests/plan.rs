@@ -152,7 +152,12 @@ fn hints_are_followed_only_when_all_endpoints_have_them() {
         (vec![zoned("10.244.1.2", "c"), zoned("10.244.1.3", "b")], &["10.244.1.2:8080", "10.244.1.3:8080"]),
         (vec![noded("10.244.1.2", "here"), noded("10.244.1.3", "there")], &["10.244.1.2:8080"]),
     ] {
-        assert_eq!(backends(&plan(&service("web"), &[&slice("web", endpoints)], &node())).0, wanted);
+        let slice = slice("web", endpoints);
+        for internal_local in [false, true] {
+            // What comes from outside follows hints, too, where what comes from inside keeps to the node.
+            let service = Service { internal_local, ..service("web") };
+            assert_eq!(backends(&plan(&service, &[&slice], &node())).0, wanted);
+        }
     }
 }
 
