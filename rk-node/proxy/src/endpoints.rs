@@ -19,6 +19,8 @@ pub(crate) struct Backends {
     pub local: BTreeSet<Backend>,
     /// Addresses on this node whatever their state: they may reach themselves.
     pub here: BTreeSet<IpAddr>,
+    /// Those of them that are ready: load balancers send new connections for their sake, not for those that terminate.
+    pub ready: BTreeSet<IpAddr>,
 }
 
 /// Sorts the endpoints of a port. Ready ones serve; when there are none, those that terminate but still serve keep the Service
@@ -37,8 +39,10 @@ pub(crate) fn select(port: &ServicePort, slices: &[&Slice], v6: bool, node: &Nod
         let chosen = if ready.is_empty() { leaving } else { ready };
         chosen.iter().map(|(e, port)| (e.ip, *port)).collect::<BTreeSet<_>>()
     };
+    let ready_here = on(node, &ready);
     Backends {
-        local: or_leaving(on(node, &ready), on(node, &leaving)),
+        ready: ready_here.iter().map(|(e, _)| e.ip).collect(),
+        local: or_leaving(ready_here, on(node, &leaving)),
         here: all.iter().filter(|(e, _)| here(e)).map(|(e, _)| e.ip).collect(),
         cluster: or_leaving(near(ready, node), leaving),
     }

@@ -104,7 +104,7 @@ pub struct Side {
 pub struct Health {
     /// Port of the node.
     pub port: u16,
-    /// Endpoints on this node.
+    /// Endpoints on this node that are ready, also where others serve that are not.
     pub local_endpoints: usize,
 }
 
@@ -127,7 +127,7 @@ pub fn plan(service: &Service, slices: &[&Slice], node: &Node) -> Plan {
         let side = if v6 { &mut plan.v6 } else { &mut plan.v4 };
         for port in &service.ports {
             let backends = select(port, slices, v6, node);
-            local.extend(backends.local.iter().map(|(ip, _)| *ip));
+            local.extend(backends.ready.iter().copied());
             PortPlan { service, port, node, v6, backends: &backends }.add_to(side);
         }
     }

@@ -115,6 +115,13 @@ fn terminating_endpoints_serve_when_no_other_does() {
     assert_eq!(backends(&plan(&service("web"), &[&only], &node())).0, ["10.244.1.2:8080"]);
     let both = slice("web", vec![leaving, endpoint("10.244.2.2", "there")]);
     assert_eq!(backends(&plan(&service("web"), &[&both], &node())).0, ["10.244.2.2:8080"]);
+    // Load balancers are to go elsewhere meanwhile.
+    let local = Service { external_local: true, health_check_port: Some(32000), ..service("web") };
+    for slice in [only, both] {
+        let plan = plan(&local, &[&slice], &node());
+        assert_eq!(backends(&plan).1, ["10.244.1.2:8080"]);
+        assert_eq!(plan.health.map(|h| h.local_endpoints), Some(0));
+    }
 }
 
 #[test]
