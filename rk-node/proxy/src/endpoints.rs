@@ -21,6 +21,8 @@ pub(crate) struct Backends {
     pub here: BTreeSet<IpAddr>,
     /// Those of them that are ready: load balancers send new connections for their sake, not for those that terminate.
     pub ready: BTreeSet<IpAddr>,
+    /// All that serve, wherever they are and whoever they are meant for: what connections there are to them goes on.
+    pub alive: BTreeSet<Backend>,
 }
 
 /// Sorts the endpoints of a port. Ready ones serve; when there are none, those that terminate but still serve keep the Service
@@ -43,6 +45,7 @@ pub(crate) fn select(port: &ServicePort, slices: &[&Slice], v6: bool, node: &Nod
     Backends {
         ready: ready_here.iter().map(|(e, _)| e.ip).collect(),
         local: or_leaving(ready_here, on(node, &leaving)),
+        alive: all.iter().filter(|(e, _)| e.ready || e.serving).map(|(e, port)| (e.ip, *port)).collect(),
         here: all.iter().filter(|(e, _)| here(e)).map(|(e, _)| e.ip).collect(),
         cluster: or_leaving(near(ready, node), leaving),
     }

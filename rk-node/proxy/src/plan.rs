@@ -95,7 +95,7 @@ pub struct Side {
     pub groups: BTreeMap<String, Group>,
     /// Entries of the maps and sets that all Services share.
     pub slots: BTreeMap<Slot, Fate>,
-    /// UDP: where packets may be sent to from which address and port (`None` is any address of the node).
+    /// UDP: where connections may lead to from which address and port (`None` is any address of the node).
     pub udp: BTreeMap<(Option<IpAddr>, u16), BTreeSet<Backend>>,
 }
 
@@ -196,9 +196,9 @@ impl PortPlan<'_> {
         let (traffic, open) =
             if self.service.internal_local { (Traffic::Local, local) } else { (Traffic::Cluster, cluster) };
         let (protocol, port) = (self.port.protocol, self.port.port);
+        self.udp(side, Some(ip), port);
         if open {
             side.slots.insert(Slot::Frontend(Some(ip), protocol, port), self.serve(traffic, &[]));
-            self.udp(side, Some(ip), port);
         } else {
             // Somebody serves elsewhere: silence, as the policy wants; nobody serves at all: say so.
             let fate = if cluster { Fate::Drop } else { Fate::Reject };
@@ -236,12 +236,10 @@ impl PortPlan<'_> {
         }
     }
 
+    /// Policies, hints and the end of a backend are for new connections: those that there are go on for as long as it serves, as with TCP.
     fn udp(&self, side: &mut Side, ip: Option<IpAddr>, port: u16) {
-        if self.port.protocol == Protocol::Udp {
-            let entry = side.udp.entry((ip, port)).or_default();
-            entry.extend(self.backends.cluster.iter().copied());
-            // A Local policy may send to backends that hints or readiness keep from the cluster's list.
-            entry.extend(self.backends.local.iter().copied());
+        if self.port.protocol == Protocol::Udp && !self.backends.alive.is_empty() {
+            side.udp.entry((ip, port)).or_default().extend(self.backends.alive.iter().copied());
         }
     }
 }

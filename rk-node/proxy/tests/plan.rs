@@ -169,6 +169,23 @@ fn hints_are_followed_only_when_all_endpoints_have_them() {
 }
 
 #[test]
+fn connections_over_udp_last_for_as_long_as_their_backend_serves() {
+    let port = ServicePort { name: "dns".into(), protocol: Protocol::Udp, port: 53, node_port: Some(30053) };
+    let dns = Service { ports: vec![port], internal_local: true, ..service("dns") };
+    let leaving = Endpoint { ready: false, terminating: true, ..endpoint("10.244.2.3", "there") };
+    let unready = Endpoint { ready: false, serving: false, ..endpoint("10.244.2.4", "there") };
+    let ports = BTreeMap::from([(("dns".to_owned(), Protocol::Udp), 5353)]);
+    let slice = |endpoints| Slice { service: key("dns"), ports: ports.clone(), endpoints };
+    let some = slice(vec![endpoint("10.244.2.2", "there"), leaving, unready.clone()]);
+    let some = plan(&dns, &[&some], &node());
+    for frontend in [(Some(ip("10.96.0.20")), 53), (None, 30053)] {
+        let lead_to = some.v4.udp.get(&frontend).map(texts).unwrap_or_default();
+        assert_eq!(lead_to, ["10.244.2.2:5353", "10.244.2.3:5353"], "{frontend:?}");
+    }
+    assert!(plan(&dns, &[&slice(vec![unready])], &node()).v4.udp.is_empty(), "nobody could take their place");
+}
+
+#[test]
 fn sticky_and_ranged_services_say_so() {
     let mut sticky = service("web");
     sticky.affinity = Some(60);
