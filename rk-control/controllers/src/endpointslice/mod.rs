@@ -32,6 +32,9 @@ const MANAGER: &str = "endpointslice-controller.k8s.io";
 pub(crate) const TRIGGER_TIME: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 const HEADLESS: &str = "service.kubernetes.io/headless";
 const BY_SERVICE: &str = "service";
+const BY_MODE: &str = "mode";
+/// What Services that ask for zones by shares are found by.
+const AUTO: &str = "auto";
 
 /// Names of pods, each with that of its node.
 type Lost = BTreeSet<(String, String)>;
@@ -58,6 +61,9 @@ pub(crate) fn register(ctx: &Context) {
     });
     let queue: Queue<ObjectKey> = Queue::default();
     controller.slices.index(BY_SERVICE, |slice| service_of(slice).map(|key| key.to_string()).into_iter().collect());
+    controller.services.index(BY_MODE, |service| {
+        topology::is_wanted(service.metadata.annotations.as_ref()).then(|| AUTO.to_owned()).into_iter().collect()
+    });
     let q = queue.clone();
     controller.services.on_change(move |change| q.add(ObjectKey::of(change.object().as_ref())));
     let q = queue.clone();
@@ -70,8 +76,7 @@ pub(crate) fn register(ctx: &Context) {
     controller.nodes.on_change(move |change| {
         let node = change.object();
         if change.previous().is_none_or(|old| topology::facts(old) != topology::facts(node)) {
-            let asking = |service: &&Arc<Lenient<Service>>| topology::is_wanted(service.metadata.annotations.as_ref());
-            services.list().iter().filter(asking).for_each(|service| q.add(ObjectKey::of(service.as_ref())));
+            services.by_index(BY_MODE, AUTO).iter().for_each(|service| q.add(ObjectKey::of(service.as_ref())));
         }
         if change.previous().is_none() {
             let here = placed.by_index(pods::BY_NODE, node.metadata.name.as_deref().unwrap_or_default());
