@@ -114,7 +114,11 @@ async fn forward_pair(first: spdy::Opened, second: spdy::Opened, connect: Connec
     // Errors go one way.
     drop(error.reader);
     let outcome = match port {
-        Some(port) => forward(data.reader, data.writer, port, connect).await,
+        Some(port) => tokio::select! {
+            outcome = forward(data.reader, data.writer, port, connect) => outcome,
+            // Who resets the stream waits for nothing of it.
+            Ok(()) = data.reset => Ok(()),
+        },
         None => Err(io::Error::new(io::ErrorKind::InvalidInput, "the port header is missing or not a port")),
     };
     report(&mut error_writer, outcome).await;
@@ -242,6 +246,23 @@ mod tests {
         client.write_all(&spdy::tests::sent(&[(1, &error), (3, &data)], [])).await.unwrap();
         let ended = tokio::time::timeout(Duration::from_secs(60), spdy::tests::ended(&mut client, 2)).await;
         assert_eq!(ended.expect("it goes on"), BTreeSet::from([1, 3]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pod_that_goes_on_is_left_once_its_client_resets_the_stream() {
+        let (mut client, server) = tokio::io::duplex(64 * 1024);
+        let (near, mut pod) = tokio::io::duplex(64);
+        tokio::spawn(over_spdy(spdy::Connection::start(server), to(near)));
+        let error = [("streamtype", "error"), ("port", "80"), ("requestid", "0")];
+        let data = [("streamtype", "data"), ("port", "80"), ("requestid", "0")];
+        let wire = spdy::tests::sent(&[(1, &error), (3, &data)], [(3, Bytes::from_static(b"hi"))]);
+        client.write_all(&wire).await.unwrap();
+        pod.read_exact(&mut [0; 2]).await.unwrap();
+        client.write_all(&spdy::tests::ended_and_reset(3)).await.unwrap();
+        let left = async { while pod.write_all(&[7; 1024]).await.is_ok() {} };
+        tokio::time::timeout(Duration::from_secs(60), left).await.expect("it is listened to");
+        let ended = tokio::time::timeout(Duration::from_secs(60), spdy::tests::ended(&mut client, 1)).await;
+        assert_eq!(ended.expect("nothing tells of errors"), BTreeSet::from([1]));
     }
 
     #[tokio::test(start_paused = true)]

@@ -13,7 +13,7 @@ use std::io;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::inlet::{ByteReader, Inlet, Room};
@@ -38,6 +38,8 @@ pub(crate) struct Opened {
     pub(crate) reader: ByteReader,
     /// What the client receives.
     pub(crate) writer: ByteWriter,
+    /// Comes when the client wants no more of the stream, in either direction.
+    pub(crate) reset: oneshot::Receiver<()>,
 }
 
 impl Opened {
@@ -71,6 +73,7 @@ impl Connection {
             replies,
             room: Room::new(),
             streams: HashMap::new(),
+            resets: HashMap::new(),
             decoder: Decoder::new(),
         };
         Self {
@@ -120,6 +123,8 @@ struct Reader {
     replies: mpsc::Sender<Frame>,
     room: Room,
     streams: HashMap<u32, Inlet>,
+    /// Who is told of resets, also of streams whose input has ended.
+    resets: HashMap<u32, oneshot::Sender<()>>,
     decoder: Decoder,
 }
 
@@ -160,6 +165,10 @@ impl Reader {
             }
             Frame::RstStream { stream } => {
                 self.streams.remove(&stream);
+                if let Some(reset) = self.resets.remove(&stream) {
+                    // Whoever is done with the stream need not be told.
+                    let _ = reset.send(());
+                }
                 Ok(())
             }
             Frame::Ping { id } => self.reply(Frame::Ping { id }).await,
@@ -182,9 +191,10 @@ impl Reader {
     async fn open(&mut self, stream: u32, fin: bool, block: &[u8]) -> io::Result<()> {
         let headers = self.decoder.decode(block).map_err(io::Error::other)?;
         let Some(outputs) = self.outputs.upgrade() else { return Ok(()) };
-        if self.streams.len() >= STREAMS {
+        if self.streams.len().max(self.resets.len()) >= STREAMS {
             // A client need not end what its handler is done with.
             self.streams.retain(|_, inlet| !inlet.is_unread());
+            self.resets.retain(|_, reset| !reset.is_closed());
         }
         if self.streams.len() >= STREAMS || self.streams.contains_key(&stream) {
             return self.reply(Frame::RstStream { stream }).await;
@@ -193,8 +203,10 @@ impl Reader {
         if !fin {
             self.streams.insert(stream, inlet);
         }
+        let (sender, reset) = oneshot::channel();
+        self.resets.insert(stream, sender);
         self.reply(Frame::SynReply { stream, block: Bytes::new() }).await?;
-        let opened = Opened { id: stream, headers, reader, writer: ByteWriter::new(stream, outputs) };
+        let opened = Opened { id: stream, headers, reader, writer: ByteWriter::new(stream, outputs), reset };
         // A session that has all its streams does not ask for more; they stay open and unused.
         let _ = self.opened.send(opened).await;
         Ok(())
@@ -255,6 +267,14 @@ pub(crate) mod tests {
         for (stream, data) in said {
             frame::encode(&Frame::Data { stream, fin: false, data }, &mut wire);
         }
+        wire
+    }
+
+    /// What a client sends that ends a stream and then resets it.
+    pub(crate) fn ended_and_reset(stream: u32) -> BytesMut {
+        let mut wire = BytesMut::new();
+        frame::encode(&Frame::Data { stream, fin: true, data: Bytes::new() }, &mut wire);
+        frame::encode(&Frame::RstStream { stream }, &mut wire);
         wire
     }
 
