@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::Cluster;
+use crate::support::{Client, Cluster};
 
 #[tokio::test]
 async fn a_token_is_for_the_account_that_the_request_says_and_bound_to_what_can_vouch_for_it() {
@@ -51,4 +51,36 @@ async fn a_token_is_for_the_account_that_the_request_says_and_bound_to_what_can_
     ] {
         assert_eq!(admin.create(path, &request(metadata, spec)).await.failure(), (code, want));
     }
+}
+
+/// How often the store was asked for one Secret.
+async fn looked_up(admin: &Client) -> u64 {
+    let figures = String::from_utf8(admin.get("/metrics").await.body.to_vec()).unwrap();
+    let line = "etcd_request_duration_seconds_count{operation=\"get\",type=\"secrets\"} ";
+    figures.lines().find_map(|own| own.strip_prefix(line)).map_or(0, |count| count.parse().unwrap())
+}
+
+#[tokio::test]
+async fn a_made_up_bootstrap_token_costs_the_store_nothing() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let judge = async |token: &str| {
+        let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": token}});
+        admin.create("/apis/authentication.k8s.io/v1/tokenreviews", &review).await.ok()["status"].clone()
+    };
+    let before = looked_up(&admin).await;
+    for id in 0..20 {
+        let told = judge(&format!("made{id:02}.0123456789abcdef")).await;
+        assert_ne!(told["authenticated"], true, "{told}");
+    }
+    assert_eq!(looked_up(&admin).await, before);
+
+    let known = judge("abcdef.0123456789abcdef").await;
+    assert_eq!(known["user"]["username"], "system:bootstrap:abcdef", "{known}");
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "bootstrap-token-made07"},
+        "type": "bootstrap.kubernetes.io/token", "stringData": {"token-id": "made07", "token-secret": "0123456789abcdef",
+        "usage-bootstrap-authentication": "true"}});
+    admin.create("/api/v1/namespaces/kube-system/secrets", &secret).await.ok();
+    let told = judge("made07.0123456789abcdef").await;
+    assert_eq!(told["authenticated"], true, "one that was made a moment ago is known: {told}");
 }
