@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::aggregation::Aggregated;
 use crate::alloc::ServiceAllocator;
 use crate::audit::{self, Audit};
-use crate::authn::{self, ClientCertificates, TokenIssuer, User};
+use crate::authn::{self, ClientCertificates, SecretTokens, TokenIssuer, User};
 use crate::authz::Authorizer;
 use crate::callout::Callouts;
 use crate::config::Config;
@@ -76,6 +76,8 @@ pub struct Core {
     pub storage: Arc<Storage>,
     /// Signs and checks service account tokens.
     pub tokens: TokenIssuer,
+    /// Those that lie in Secrets.
+    pub secret_tokens: SecretTokens,
     /// Decides who may do what.
     pub authorizer: Authorizer,
     /// Cluster IPs and node ports.
@@ -282,6 +284,7 @@ impl ApiServer {
         let core = Arc::new(Core {
             registry: RwLock::new(Arc::new(Registry::builtin())),
             tokens,
+            secret_tokens: SecretTokens::default(),
             authorizer: Authorizer::default(),
             services: ServiceAllocator::new(&config),
             kubelets,
@@ -324,6 +327,7 @@ impl ApiServer {
             tokio::spawn(admission::run_policies(Arc::clone(&self.core)));
             self.core.health.finish(Hook::Admission);
             tokio::spawn(flow::run(Arc::clone(&self.core)));
+            tokio::spawn(authn::run_secret_tokens(Arc::clone(&self.core)));
             self.core.health.finish(Hook::CustomKindsKeeper);
         }
         Ok(())
