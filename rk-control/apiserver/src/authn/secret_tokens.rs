@@ -180,7 +180,7 @@ mod tests {
         assert!(tokens.admit(&secret(TYPE, void.clone()), "d.e.f"), "bound to it and kept elsewhere");
         assert!(tokens.admit(&secret("Opaque", void), "a.b.c"));
         let used = tokens.used.lock().unwrap().clone();
-        assert_eq!(used, [("n".to_owned(), "s".to_owned())].into(), "a void one was used all the same");
+        assert_eq!(used, BTreeSet::from([("n".to_owned(), "s".to_owned())]), "a void one was used all the same");
     }
 
     #[test]
