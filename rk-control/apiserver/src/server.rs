@@ -1,5 +1,6 @@
 //! The server as a whole: what is shared between requests, and the way of one request through it.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
@@ -16,16 +17,17 @@ use tokio_util::sync::CancellationToken;
 use crate::aggregation::Aggregated;
 use crate::alloc::ServiceAllocator;
 use crate::audit::{self, Audit};
-use crate::authn::{self, ClientCertificates, TokenIssuer, User};
+use crate::authn::{self, ClientCertificates, SecretTokens, TokenIssuer, User};
 use crate::authz::Authorizer;
 use crate::callout::Callouts;
 use crate::config::Config;
+use crate::deadline::{self, is_late, lasts};
 use crate::discovery::{self, Discovery};
 use crate::handlers;
 use crate::health::{Health, Hook};
 use crate::http::{
     Accept, Body, BoxError, Connection, Limits, Query, RequestInfo, ResourcePath, Subject, add_warnings, counted,
-    is_late, serve_listener, status_response, wants_pretty,
+    serve_listener, status_response, wants_pretty,
 };
 use crate::in_process::InProcess;
 use crate::metrics::Metrics;
@@ -34,9 +36,6 @@ use crate::proxy::KubeletClient;
 use crate::storage::{self, Storage};
 use crate::tls::Identities;
 use crate::{admission, aggregation, bootstrap, custom, flow, tls};
-
-/// Subresources whose answers are streams.
-pub(crate) const STREAMS: &[&str] = &["attach", "exec", "log", "portforward", "proxy"];
 
 /// A watch that carries this header is told of objects without their managed fields. Components in this process do: their caches drop them,
 /// and to write, to read and to drop them is a third of what an event costs.
@@ -77,6 +76,8 @@ pub struct Core {
     pub storage: Arc<Storage>,
     /// Signs and checks service account tokens.
     pub tokens: TokenIssuer,
+    /// Those that lie in Secrets.
+    pub secret_tokens: SecretTokens,
     /// Decides who may do what.
     pub authorizer: Authorizer,
     /// Cluster IPs and node ports.
@@ -149,7 +150,13 @@ impl Core {
         let (resource, dry_run) = (info.resource.clone(), query.get("dryRun").is_some());
         let under_way = self.metrics.enter(&verb);
         let mut warnings = Vec::new();
-        let mut response = match self.route(request, connection, id, (query, info), &mut warnings).await {
+        let allotted = deadline::allotted(&info, &query);
+        let answered = {
+            // Large: moved nowhere.
+            let answer = pin!(self.route(request, connection, id, (query, info), &mut warnings));
+            deadline::within(allotted, answer).await
+        };
+        let mut response = match answered {
             Ok(response) => response,
             Err(status) => {
                 audit::failed(&status);
@@ -213,7 +220,7 @@ impl Core {
             }
         }
         if !lasts(&info.verb, info.resource.as_ref()) {
-            query.check_timeout().map_err(Status::bad_request)?;
+            query.timeout().map_err(Status::bad_request)?;
         }
         let user = user?;
         let user = authn::impersonate(self, request.headers(), user, &info).await?;
@@ -233,11 +240,6 @@ impl Core {
             None => discovery::serve(self, &user, &info, &query, request).await,
         }
     }
-}
-
-/// Whether a request takes as long as its client likes.
-fn lasts(verb: &str, resource: Option<&ResourcePath>) -> bool {
-    verb == "watch" || resource.is_some_and(|path| STREAMS.contains(&&*path.subresource))
 }
 
 /// How a request that accepts this is told of its failure. Read only then: handlers read the header for themselves.
@@ -282,6 +284,7 @@ impl ApiServer {
         let core = Arc::new(Core {
             registry: RwLock::new(Arc::new(Registry::builtin())),
             tokens,
+            secret_tokens: SecretTokens::default(),
             authorizer: Authorizer::default(),
             services: ServiceAllocator::new(&config),
             kubelets,
@@ -324,6 +327,7 @@ impl ApiServer {
             tokio::spawn(admission::run_policies(Arc::clone(&self.core)));
             self.core.health.finish(Hook::Admission);
             tokio::spawn(flow::run(Arc::clone(&self.core)));
+            tokio::spawn(authn::run_secret_tokens(Arc::clone(&self.core)));
             self.core.health.finish(Hook::CustomKindsKeeper);
         }
         Ok(())

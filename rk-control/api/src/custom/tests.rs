@@ -105,6 +105,21 @@ fn unknown_fields_go_unless_they_are_to_be_kept() {
 }
 
 #[test]
+fn objects_have_no_fields_where_none_are_meant() {
+    let resource = resource();
+    let body = json!({"apiVersion": "example.com/v1", "kind": "Foo", "metadata": {"name": "a"},
+        "spec": {"color": {"a": 1}, "ports": {"b": 2}, "labels": [{"c": 3}], "free": [{"kept": 4}], "name": [5, {"d": {"e": 6}}]}});
+    let decoded =
+        decode::json(body.to_string().as_bytes(), &resource.schema, FieldValidation::Warn, Limits::default()).unwrap();
+    let mut warnings = decoded.warnings;
+    warnings.sort();
+    let named = ["spec.color.a", "spec.labels[0].c", "spec.name[1].d", "spec.ports.b"];
+    assert_eq!(warnings, named.map(|path| format!("unknown field {path:?}")));
+    let want = json!({"color": {}, "ports": {}, "labels": [{}], "free": [{"kept": 4}], "name": [5, {}]});
+    assert_eq!(decoded.object["spec"], want);
+}
+
+#[test]
 fn rules_are_told_in_known_words() {
     let resource = resource();
     for (spec, want) in [

@@ -2,10 +2,12 @@
 
 mod aggregated;
 mod documents;
+mod merged;
 mod openapi;
 mod version;
 mod zpages;
 
+pub use merged::part as openapi_part;
 pub use openapi::OpenApi;
 
 use std::sync::{Arc, Mutex, PoisonError};

@@ -11,6 +11,7 @@ use rk_api::status::Status;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha512};
 
+use super::merged::{Known, merged};
 use crate::http::{Body, Query, accepts_gzip, bytes_response, clauses, gzipped, json_response};
 
 const JSON: &str = "application/json";
@@ -29,19 +30,30 @@ const V3_ASKED: &[&str] = &[
 ];
 const V3_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v3.v1.0+protobuf";
 
-/// The documents of kinds that were added at run time.
+/// The documents of kinds that were added at run time, and of those that other servers have.
 #[derive(Default)]
 pub struct OpenApi {
     added: RwLock<Arc<Added>>,
+    /// What other servers say of their APIs, by priority. Held while what is added changes.
+    remotes: Mutex<Vec<Arc<Value>>>,
 }
 
 /// One state of the added documents.
 #[derive(Default)]
 struct Added {
     /// OpenAPI v3 documents by path below `/openapi/v3/`: hash and compressed text.
-    v3: Vec<(String, String, Bytes)>,
+    v3: Arc<Vec<(String, String, Bytes)>>,
     /// Definitions and paths of OpenAPI v2; `None` when nothing is added.
-    v2: Option<AddedV2>,
+    v2: Option<Arc<AddedV2>>,
+    /// Those of other servers.
+    remote: Option<Arc<AddedV2>>,
+}
+
+impl Added {
+    /// What is added to the built-in document of OpenAPI v2.
+    fn parts(&self) -> impl Iterator<Item = &AddedV2> {
+        self.v2.iter().chain(&self.remote).map(|part| &**part)
+    }
 }
 
 struct AddedV2 {
@@ -49,6 +61,64 @@ struct AddedV2 {
     definitions: String,
     paths: String,
     protobuf: Bytes,
+}
+
+impl AddedV2 {
+    fn new(definitions: Map<String, Value>, paths: Map<String, Value>) -> Option<Arc<Self>> {
+        (!definitions.is_empty() || !paths.is_empty()).then(|| {
+            let (definitions, paths) = (Value::Object(definitions), Value::Object(paths));
+            let document = json!({"definitions": definitions, "paths": paths});
+            let (definitions, paths) = (definitions.to_string(), paths.to_string());
+            let protobuf = gzipped(&rk_openapi::encode_v2_protobuf(&document));
+            Arc::new(Self { hash: hash(format!("{definitions}{paths}").as_bytes()), definitions, paths, protobuf })
+        })
+    }
+
+    /// Whether it has one of these definitions or paths.
+    fn collides(&self, definitions: &Map<String, Value>, paths: &Map<String, Value>) -> bool {
+        definitions.keys().any(|name| member(&self.definitions, name).is_some())
+            || paths.keys().any(|path| member(&self.paths, path).is_some())
+    }
+}
+
+/// The built-in document of OpenAPI v2 and what custom kinds add to it.
+struct OwnV2<'a> {
+    builtin: String,
+    custom: Option<&'a AddedV2>,
+}
+
+impl Known for OwnV2<'_> {
+    fn definition(&self, name: &str) -> Option<Value> {
+        let texts = [Some(self.builtin.as_str()), self.custom.map(|custom| custom.definitions.as_str())];
+        texts.into_iter().flatten().find_map(|text| parsed(member(text, name)?))
+    }
+
+    fn has_path(&self, path: &str) -> bool {
+        let texts = [Some(self.builtin.as_str()), self.custom.map(|custom| custom.paths.as_str())];
+        texts.into_iter().flatten().any(|text| member(text, path).is_some())
+    }
+}
+
+/// The text after the name of a member, which is that of a definition or a path: no other member is named so. Parsing the whole would take
+/// twenty times its size in memory.
+fn member<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    let mark = format!("{}:", Value::from(name));
+    text.split_once(&mark).map(|(_, after)| after)
+}
+
+/// The value that a text begins with.
+fn parsed(text: &str) -> Option<Value> {
+    serde_json::Deserializer::from_str(text).into_iter::<Value>().next()?.ok()
+}
+
+/// What other servers add to the document of OpenAPI v2.
+fn of_remotes(parts: &[Arc<Value>], custom: Option<&AddedV2>) -> Option<Arc<AddedV2>> {
+    if parts.is_empty() {
+        return None;
+    }
+    let builtin = rk_openapi::v2().text().inspect_err(|error| tracing::error!(%error, "no document to add to")).ok()?;
+    let (definitions, paths) = merged(parts, &OwnV2 { builtin, custom });
+    AddedV2::new(definitions, paths)
 }
 
 impl OpenApi {
@@ -61,14 +131,28 @@ impl OpenApi {
                 (path, hash(text.as_bytes()), gzipped(text.as_bytes()))
             })
             .collect();
-        let v2 = (!definitions.is_empty() || !paths.is_empty()).then(|| {
-            let (definitions, paths) = (Value::Object(definitions), Value::Object(paths));
-            let document = json!({"definitions": definitions, "paths": paths});
-            let (definitions, paths) = (definitions.to_string(), paths.to_string());
-            let protobuf = gzipped(&rk_openapi::encode_v2_protobuf(&document));
-            AddedV2 { hash: hash(format!("{definitions}{paths}").as_bytes()), definitions, paths, protobuf }
-        });
-        *self.added.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Added { v3, v2 });
+        let remotes = self.remotes.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.added().remote.clone();
+        let collides = before.as_ref().is_some_and(|remote| remote.collides(&definitions, &paths));
+        let v2 = AddedV2::new(definitions, paths);
+        let remote = if collides { of_remotes(&remotes, v2.as_deref()) } else { before };
+        self.replace(Added { v3: Arc::new(v3), v2, remote });
+    }
+
+    /// Replaces what other servers say of their APIs, by priority.
+    pub fn publish_remotes(&self, parts: Vec<Arc<Value>>) {
+        let mut remotes = self.remotes.lock().unwrap_or_else(PoisonError::into_inner);
+        if *remotes == parts {
+            return;
+        }
+        let added = self.added();
+        let remote = of_remotes(&parts, added.v2.as_deref());
+        self.replace(Added { v3: Arc::clone(&added.v3), v2: added.v2.clone(), remote });
+        *remotes = parts;
+    }
+
+    fn replace(&self, added: Added) {
+        *self.added.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(added);
     }
 
     fn added(&self) -> Arc<Added> {
@@ -147,7 +231,8 @@ fn accepted(headers: &HeaderMap, asked: &[&str], protobuf: &'static str) -> Opti
 
 fn v2_hash(added: &Added) -> String {
     let builtin = rk_openapi::v2().hash;
-    added.v2.as_ref().map_or_else(|| builtin.to_owned(), |v2| hash(format!("{builtin}{}", v2.hash).as_bytes()))
+    let added: String = added.parts().map(|part| part.hash.as_str()).collect();
+    if added.is_empty() { builtin.to_owned() } else { hash(format!("{builtin}{added}").as_bytes()) }
 }
 
 /// Documents in protobuf are made when they are asked for, which is seldom: most clients read JSON, and 60 more documents would make
@@ -161,11 +246,11 @@ fn v2_protobuf(added: &Added, headers: &HeaderMap) -> Result<Response<Body>, Sta
     if knows(headers, &hash) {
         return Ok(respond(PROTOBUF, &hash, Bytes::new(), headers, false));
     }
-    let builtin = builtin_v2_protobuf()?;
-    let gzip: Bytes = match &added.v2 {
-        Some(v2) => [&*builtin, &*v2.protobuf].concat().into(),
-        None => builtin,
-    };
+    let mut gzip = builtin_v2_protobuf()?;
+    if added.parts().next().is_some() {
+        let all: Vec<&[u8]> = std::iter::once(&*gzip).chain(added.parts().map(|part| &*part.protobuf)).collect();
+        gzip = all.concat().into();
+    }
     Ok(respond(PROTOBUF, &hash, gzip, headers, false))
 }
 
@@ -202,27 +287,29 @@ fn packed(document: &'static rk_openapi::Document) -> Result<Bytes, Status> {
 }
 
 fn v2_json(added: &Added, headers: &HeaderMap) -> Result<Response<Body>, Status> {
-    let gzip = match &added.v2 {
-        // Nothing is made for a client that has it already.
-        Some(_) if knows(headers, &v2_hash(added)) => Bytes::new(),
-        Some(v2) => match spliced(v2) {
+    let hash = v2_hash(added);
+    let gzip = match added.parts().next() {
+        // Nothing is made or unpacked for a client that has it already.
+        _ if knows(headers, &hash) => Bytes::new(),
+        Some(_) => match spliced(added) {
             Ok(text) if accepts_gzip(headers) => gzipped(text.as_bytes()),
-            Ok(text) => return Ok(tagged(JSON, &v2_hash(added), text.into(), headers, false)),
+            Ok(text) => return Ok(tagged(JSON, &hash, text.into(), headers, false)),
             Err(error) => return Err(Status::internal(&error)),
         },
-        // Nor is anything unpacked.
-        None if knows(headers, &v2_hash(added)) => Bytes::new(),
         None => packed(rk_openapi::v2())?,
     };
-    Ok(respond(JSON, &v2_hash(added), gzip, headers, false))
+    Ok(respond(JSON, &hash, gzip, headers, false))
 }
 
 /// The built-in text with members added to its two maps; parsing it would take twenty times its size in memory.
-fn spliced(added: &AddedV2) -> Result<String, std::io::Error> {
+fn spliced(added: &Added) -> Result<String, std::io::Error> {
     let mut text = rk_openapi::v2().text()?;
-    text.reserve(added.definitions.len() + added.paths.len());
-    // No definition has a field whose name begins with a slash: this can only be the map of paths.
-    for (before, members) in [(",\"paths\":{", &added.paths), ("{\"definitions\":{", &added.definitions)] {
+    text.reserve(added.parts().map(|part| part.definitions.len() + part.paths.len()).sum());
+    let maps = added.parts().flat_map(|part| {
+        // No definition has a field whose name begins with a slash: this can only be the map of paths.
+        [(",\"paths\":{", &part.paths), ("{\"definitions\":{", &part.definitions)]
+    });
+    for (before, members) in maps {
         let mark = if before.starts_with(',') { format!("{before}\"/") } else { before.to_owned() };
         let members = members.get(1..members.len() - 1).unwrap_or_default();
         if let Some(at) = text.find(&mark).filter(|_| !members.is_empty()) {
