@@ -51,6 +51,11 @@ impl Encoder {
         self.accept.format.stream_type()
     }
 
+    /// Whether events are text.
+    pub(super) fn is_text(&self) -> bool {
+        self.accept.format != Format::Protobuf
+    }
+
     /// The event of a change read from history.
     pub(super) fn event_of(hub: &Arc<Resource>, change: &Change) -> Result<Event, Status> {
         let object = Arc::new(Cached::from_entry(hub, &change.entry)?);
