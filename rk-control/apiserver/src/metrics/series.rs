@@ -8,6 +8,10 @@ use std::sync::{PoisonError, RwLock};
 use super::histogram::{Figures, Histogram};
 use super::{SERIES, escape};
 use crate::http::ResourcePath;
+use crate::server::STREAMS;
+
+/// Verbs that are told by name; all others are `other`, as upstream's.
+const VERBS: [&str; 9] = ["APPLY", "CONNECT", "DELETE", "GET", "LIST", "PATCH", "POST", "PUT", "WATCH"];
 
 /// What tells one series from the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -27,11 +31,21 @@ pub(super) struct Labels<'a> {
 impl<'a> Labels<'a> {
     /// Those of a request. Unknown resources are one series: their names are the client's invention.
     pub(super) fn of(verb: &'a str, resource: Option<&'a ResourcePath>) -> Self {
+        // What is made counts as one object, which has its name only afterwards.
         let scope = match resource {
             None => "",
-            Some(path) if !path.name.is_empty() => "resource",
+            Some(path) if !path.name.is_empty() || verb == "create" => "resource",
             Some(path) if !path.namespace.is_empty() => "namespace",
             Some(_) => "cluster",
+        };
+        // Verbs of the same name are one series.
+        let verb = match (verb, resource) {
+            (_, Some(path)) if STREAMS.contains(&path.subresource.as_str()) => "connect",
+            ("deletecollection", _) => "delete",
+            ("head", _) => "get",
+            ("create", _) => "post",
+            ("update", _) => "put",
+            (other, _) => other,
         };
         let none = Self { verb, group: "", version: "", resource: "", subresource: "", scope, dry_run: None, code: 0 };
         let Some(path) = resource else { return none };
@@ -51,11 +65,8 @@ impl<'a> Labels<'a> {
             Some(false) => "dry_run=\"\",",
             None => "",
         };
-        let verb = match self.verb {
-            "create" => "POST".to_owned(),
-            "update" => "PUT".to_owned(),
-            other => other.to_ascii_uppercase(),
-        };
+        let verb = self.verb.to_ascii_uppercase();
+        let verb = if VERBS.contains(&verb.as_str()) { verb.as_str() } else { "other" };
         format!(
             "component=\"apiserver\",{dry_run}group=\"{}\",resource=\"{}\",scope=\"{}\",subresource=\"{}\",\
              verb=\"{}\",version=\"{}\"",
@@ -63,7 +74,7 @@ impl<'a> Labels<'a> {
             escape(self.resource),
             self.scope,
             escape(self.subresource),
-            escape(&verb),
+            verb,
             escape(self.version)
         )
     }
@@ -96,6 +107,8 @@ impl Row {
 /// What is recorded of one series.
 pub(super) struct Told {
     pub(super) labels: String,
+    /// The labels without the one that tells dry runs.
+    pub(super) bare: String,
     pub(super) code: u16,
     pub(super) is_watch: bool,
     pub(super) figures: Figures,
@@ -156,7 +169,8 @@ impl Table {
         let told = |row: &Row| {
             let labels = row.labels();
             let (code, is_watch) = (row.code, labels.verb == "watch");
-            Told { labels: labels.text(), code, is_watch, figures: row.histogram.figures() }
+            let bare = Labels { dry_run: None, ..labels }.text();
+            Told { labels: labels.text(), bare, code, is_watch, figures: row.histogram.figures() }
         };
         let mut all: Vec<Told> = rows.by_hash.values().flatten().map(told).collect();
         all.sort_by(|a, b| (&a.labels, a.code).cmp(&(&b.labels, b.code)));
@@ -167,6 +181,37 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn verbs_and_scopes_are_upstreams() {
+        let path = |namespace: &str, name: &str, subresource: &str| ResourcePath {
+            version: "v1".into(),
+            resource: "pods".into(),
+            namespace: namespace.into(),
+            name: name.into(),
+            subresource: subresource.into(),
+            ..ResourcePath::default()
+        };
+        for (verb, path, told, scope) in [
+            ("create", Some(path("a", "", "")), "POST", "resource"),
+            ("list", Some(path("a", "", "")), "LIST", "namespace"),
+            ("list", Some(path("", "", "")), "LIST", "cluster"),
+            ("deletecollection", Some(path("a", "", "")), "DELETE", "namespace"),
+            ("apply", Some(path("a", "p", "")), "APPLY", "resource"),
+            ("get", Some(path("a", "p", "log")), "CONNECT", "resource"),
+            ("create", Some(path("a", "p", "exec")), "CONNECT", "resource"),
+            ("watch", Some(path("", "", "")), "WATCH", "cluster"),
+            ("head", None, "GET", ""),
+            ("brew", None, "other", ""),
+        ] {
+            let text = Labels::of(verb, path.as_ref()).text();
+            assert!(text.contains(&format!("verb=\"{told}\"")), "{verb}: {text}");
+            assert!(text.contains(&format!("scope=\"{scope}\"")), "{verb}: {text}");
+        }
+        // What has the same text is the same series: Prometheus takes no sample twice.
+        let exec = path("a", "p", "exec");
+        assert_eq!(Labels::of("get", Some(&exec)), Labels::of("create", Some(&exec)));
+    }
 
     #[test]
     fn a_series_is_told_apart_by_every_label_and_their_number_is_bounded() {
