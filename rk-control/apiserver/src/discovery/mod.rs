@@ -1,5 +1,6 @@
 //! Everything that is not a resource: discovery, version, health, metrics, OpenAPI, token issuer documents.
 
+mod added;
 mod aggregated;
 mod documents;
 mod openapi;

@@ -3,14 +3,15 @@
 use std::io::Read;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use flate2::read::MultiGzDecoder;
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, ETAG, EXPIRES, IF_NONE_MATCH, LOCATION, VARY};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use rk_api::resources::Registry;
 use rk_api::status::Status;
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha512};
 
+use super::added::{self, Added, hash};
 use crate::http::{Body, Query, accepts_gzip, bytes_response, clauses, gzipped, json_response};
 
 const JSON: &str = "application/json";
@@ -35,40 +36,11 @@ pub struct OpenApi {
     added: RwLock<Arc<Added>>,
 }
 
-/// One state of the added documents.
-#[derive(Default)]
-struct Added {
-    /// OpenAPI v3 documents by path below `/openapi/v3/`: hash and compressed text.
-    v3: Vec<(String, String, Bytes)>,
-    /// Definitions and paths of OpenAPI v2; `None` when nothing is added.
-    v2: Option<AddedV2>,
-}
-
-struct AddedV2 {
-    hash: String,
-    definitions: String,
-    paths: String,
-    protobuf: Bytes,
-}
-
 impl OpenApi {
-    /// Replaces the added documents: OpenAPI v3 by path, and `definitions` and `paths` of OpenAPI v2.
-    pub fn publish(&self, v3: Vec<(String, Value)>, definitions: Map<String, Value>, paths: Map<String, Value>) {
-        let v3 = v3
-            .into_iter()
-            .map(|(path, document)| {
-                let text = document.to_string();
-                (path, hash(text.as_bytes()), gzipped(text.as_bytes()))
-            })
-            .collect();
-        let v2 = (!definitions.is_empty() || !paths.is_empty()).then(|| {
-            let (definitions, paths) = (Value::Object(definitions), Value::Object(paths));
-            let document = json!({"definitions": definitions, "paths": paths});
-            let (definitions, paths) = (definitions.to_string(), paths.to_string());
-            let protobuf = gzipped(&rk_openapi::encode_v2_protobuf(&document));
-            AddedV2 { hash: hash(format!("{definitions}{paths}").as_bytes()), definitions, paths, protobuf }
-        });
-        *self.added.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Added { v3, v2 });
+    /// Publishes the documents of the kinds in a table that were added at run time.
+    pub fn publish(&self, registry: &Registry) {
+        let documents = added::documents(&self.added(), registry);
+        *self.added.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(documents);
     }
 
     fn added(&self) -> Arc<Added> {
@@ -79,7 +51,7 @@ impl OpenApi {
     pub(super) fn index(&self) -> Value {
         let added = self.added();
         let builtin = rk_openapi::v3().iter().map(|document| (document.path, document.hash));
-        let added = added.v3.iter().map(|(path, hash, _)| (path.as_str(), hash.as_str()));
+        let added = added.iter().map(|group| (group.path.as_str(), group.hash.as_str()));
         let paths: Map<String, Value> = builtin
             .chain(added)
             .map(|(path, hash)| (path.to_owned(), json!({"serverRelativeURL": address(path, hash)})))
@@ -101,8 +73,8 @@ impl OpenApi {
                 let Some(media_type) = accepted(headers, V3_ASKED, V3_PROTOBUF) else {
                     return Err(Status::not_acceptable(&[JSON, V3_PROTOBUF]));
                 };
-                let (hash, gzip) = match added.v3.iter().find(|(path, ..)| *path == wanted) {
-                    Some((_, hash, gzip)) => (hash.clone(), gzip.clone()),
+                let (hash, gzip) = match added.iter().find(|group| group.path == wanted) {
+                    Some(group) => (group.hash.clone(), group.gzip.clone()),
                     None => {
                         let found = rk_openapi::v3_at(&wanted).ok_or_else(Status::unknown_path)?;
                         let gzip = if knows(headers, found.hash) { Bytes::new() } else { packed(found)? };
@@ -124,10 +96,6 @@ impl OpenApi {
     }
 }
 
-fn hash(text: &[u8]) -> String {
-    hex::encode_upper(Sha512::digest(text))
-}
-
 fn is_json(media_type: &str) -> bool {
     matches!(media_type, JSON | "application/*" | "*/*")
 }
@@ -146,8 +114,12 @@ fn accepted(headers: &HeaderMap, asked: &[&str], protobuf: &'static str) -> Opti
 }
 
 fn v2_hash(added: &Added) -> String {
-    let builtin = rk_openapi::v2().hash;
-    added.v2.as_ref().map_or_else(|| builtin.to_owned(), |v2| hash(format!("{builtin}{}", v2.hash).as_bytes()))
+    let builtin = rk_openapi::v2().hash.to_owned();
+    if added.is_empty() {
+        return builtin;
+    }
+    let parts = added.iter().fold(builtin, |all, group| all + &group.v2.hash);
+    hash(parts.as_bytes())
 }
 
 /// Documents in protobuf are made when they are asked for, which is seldom: most clients read JSON, and 60 more documents would make
@@ -162,11 +134,11 @@ fn v2_protobuf(added: &Added, headers: &HeaderMap) -> Result<Response<Body>, Sta
         return Ok(respond(PROTOBUF, &hash, Bytes::new(), headers, false));
     }
     let builtin = builtin_v2_protobuf()?;
-    let gzip: Bytes = match &added.v2 {
-        Some(v2) => [&*builtin, &*v2.protobuf].concat().into(),
-        None => builtin,
-    };
-    Ok(respond(PROTOBUF, &hash, gzip, headers, false))
+    let gzip = added.iter().fold(BytesMut::from(&*builtin), |mut all, group| {
+        all.extend_from_slice(&group.v2.protobuf);
+        all
+    });
+    Ok(respond(PROTOBUF, &hash, gzip.freeze(), headers, false))
 }
 
 /// The built-in document of OpenAPI v2 in protobuf. Made for the first who asks, then kept: some clients, Helm among them, ask for it at
@@ -202,31 +174,35 @@ fn packed(document: &'static rk_openapi::Document) -> Result<Bytes, Status> {
 }
 
 fn v2_json(added: &Added, headers: &HeaderMap) -> Result<Response<Body>, Status> {
-    let gzip = match &added.v2 {
-        // Nothing is made for a client that has it already.
-        Some(_) if knows(headers, &v2_hash(added)) => Bytes::new(),
-        Some(v2) => match spliced(v2) {
-            Ok(text) if accepts_gzip(headers) => gzipped(text.as_bytes()),
-            Ok(text) => return Ok(tagged(JSON, &v2_hash(added), text.into(), headers, false)),
-            Err(error) => return Err(Status::internal(&error)),
-        },
-        // Nor is anything unpacked.
-        None if knows(headers, &v2_hash(added)) => Bytes::new(),
-        None => packed(rk_openapi::v2())?,
-    };
-    Ok(respond(JSON, &v2_hash(added), gzip, headers, false))
+    let hash = v2_hash(added);
+    // Nothing is made, nor unpacked, for a client that has it already.
+    if knows(headers, &hash) {
+        return Ok(respond(JSON, &hash, Bytes::new(), headers, false));
+    }
+    if added.is_empty() {
+        return Ok(respond(JSON, &hash, packed(rk_openapi::v2())?, headers, false));
+    }
+    let text = spliced(added).map_err(|error| Status::internal(&error))?;
+    if !accepts_gzip(headers) {
+        return Ok(tagged(JSON, &hash, text.into(), headers, false));
+    }
+    Ok(respond(JSON, &hash, gzipped(text.as_bytes()), headers, false))
 }
 
 /// The built-in text with members added to its two maps; parsing it would take twenty times its size in memory.
-fn spliced(added: &AddedV2) -> Result<String, std::io::Error> {
+fn spliced(added: &Added) -> Result<String, std::io::Error> {
     let mut text = rk_openapi::v2().text()?;
-    text.reserve(added.definitions.len() + added.paths.len());
+    let (mut definitions, mut paths) = (String::new(), String::new());
+    for group in added {
+        group.v2.definitions(&mut definitions)?;
+        group.v2.paths(&mut paths)?;
+    }
+    text.reserve(definitions.len() + paths.len());
     // No definition has a field whose name begins with a slash: this can only be the map of paths.
-    for (before, members) in [(",\"paths\":{", &added.paths), ("{\"definitions\":{", &added.definitions)] {
+    for (before, members) in [(",\"paths\":{", paths), ("{\"definitions\":{", definitions)] {
         let mark = if before.starts_with(',') { format!("{before}\"/") } else { before.to_owned() };
-        let members = members.get(1..members.len() - 1).unwrap_or_default();
-        if let Some(at) = text.find(&mark).filter(|_| !members.is_empty()) {
-            text.insert_str(at + before.len(), &format!("{members},"));
+        if let Some(at) = text.find(&mark) {
+            text.insert_str(at + before.len(), &members);
         }
     }
     Ok(text)
