@@ -87,11 +87,7 @@ pub(super) fn render(
     let items: Vec<Value> = groups
         .into_iter()
         .map(|(name, versions)| {
-            let metadata = if name.is_empty() {
-                json!({"creationTimestamp": null})
-            } else {
-                json!({"name": name, "creationTimestamp": null})
-            };
+            let metadata = if name.is_empty() { json!({}) } else { json!({ "name": name }) };
             json!({"metadata": metadata, "versions": versions})
         })
         .collect();

@@ -168,7 +168,7 @@ impl Encoder {
 
     /// A bookmark: everything up to `revision` was sent. `end` marks the end of the initial state.
     pub(super) fn bookmark(&mut self, revision: Revision, end: bool) -> Option<Bytes> {
-        let mut metadata = json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
+        let mut metadata = json!({"resourceVersion": revision.to_string()});
         if end {
             metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
         }
