@@ -1,13 +1,36 @@
 //! What discovery says of aggregated APIs.
 
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+
 use rk_api::meta;
+use rk_api::resources::Registry;
 use serde_json::{Map, Value, json};
 
 use super::{Aggregated, Remote};
+use crate::custom::CUSTOM_PRIORITIES;
+
+/// Where a group stands among the others.
+pub(crate) type Rank = (Reverse<i64>, String);
 
 impl Aggregated {
-    /// Adds the groups to an APIGroupList.
-    pub fn extend_groups(&self, list: &mut Value) {
+    /// Tells where groups stand, by which clients choose between kinds of one name: what is built in comes first, in the order that it has,
+    /// then what has a higher priority, and of the same priority the first by name.
+    pub(crate) fn ranks(&self, registry: &Registry) -> impl Fn(&str) -> Rank + use<> {
+        let own = registry.iter().filter(|row| row.custom.is_none());
+        let builtin: BTreeSet<String> = own.map(|row| row.gvk.group.to_string()).collect();
+        let remotes = self.all();
+        move |group: &str| {
+            if builtin.contains(group) {
+                return (Reverse(i64::MAX), String::new());
+            }
+            let known = remotes.iter().find(|remote| remote.group == group).map(|remote| remote.priority.0);
+            (Reverse(known.unwrap_or(CUSTOM_PRIORITIES.0)), group.to_owned())
+        }
+    }
+
+    /// Adds the groups to an APIGroupList of those in a table.
+    pub fn extend_groups(&self, registry: &Registry, list: &mut Value) {
         let Some(groups) = list.get_mut("groups").and_then(Value::as_array_mut) else { return };
         for remote in self.all().iter() {
             let version = version_of(remote);
@@ -16,6 +39,8 @@ impl Aggregated {
                 None => groups.push(json!({"name": remote.group, "versions": [version], "preferredVersion": version})),
             }
         }
+        let rank = self.ranks(registry);
+        groups.sort_by_cached_key(|group| rank(meta::text(group, &["name"])));
     }
 
     /// Adds the documents of OpenAPI v3 to their index.
@@ -121,6 +146,29 @@ fn kind(resource: &Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn groups_stand_by_their_priorities_and_then_by_name() {
+        let mut registry = Registry::builtin();
+        for group in ["b.example", "a.example"] {
+            let rows = rk_api::custom::rows(&json!({"spec": {"group": group, "names": {"plural": "as", "kind": "A"},
+                "versions": [{"name": "v1", "served": true, "storage": true}]}}));
+            rows.into_iter().for_each(|row| registry.insert(row));
+        }
+        let remote = |group: &str, priority: i64| {
+            let spec =
+                json!({"group": group, "version": "v1", "groupPriorityMinimum": priority, "service": {"name": "s"}});
+            super::super::check::remote(&json!({ "spec": spec })).unwrap()
+        };
+        let aggregated = Aggregated::default();
+        aggregated.replace(vec![remote("c.example", 2000), remote("metrics.k8s.io", 100)]);
+        let named = |name: &str| json!({ "name": name });
+        let mut list = json!({"groups": ["batch", "apps", "b.example", "a.example"].map(named)});
+        aggregated.extend_groups(&registry, &mut list);
+        let names: Vec<&str> =
+            list["groups"].as_array().unwrap().iter().map(|own| meta::text(own, &["name"])).collect();
+        assert_eq!(names, ["batch", "apps", "c.example", "a.example", "b.example", "metrics.k8s.io"]);
+    }
 
     #[test]
     fn subresources_of_what_others_serve_have_a_resource_of_their_own() {
