@@ -29,7 +29,7 @@ pub use pod_security::{Evaluation, PodSecurity};
 pub use policies::{CheckError, PolicyChecks};
 pub use process::began;
 use series::{Labels, Table};
-pub use steps::{Admission, Half, STEPS};
+pub use steps::{Admission, Came, Half, STEPS};
 pub use watches::OpenWatch;
 use watches::Watches;
 
