@@ -10,8 +10,10 @@ use super::{SERIES, escape};
 use crate::http::ResourcePath;
 use crate::server::STREAMS;
 
-/// Verbs that are told by name; all others are `other`, as upstream's.
-const VERBS: [&str; 9] = ["APPLY", "CONNECT", "DELETE", "GET", "LIST", "PATCH", "POST", "PUT", "WATCH"];
+/// Verbs that are told by name.
+const VERBS: [&str; 9] = ["apply", "connect", "delete", "get", "list", "patch", "post", "put", "watch"];
+/// All others, as upstream tells them: methods are the client's invention.
+const OTHER: &str = "other";
 
 /// What tells one series from the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -45,7 +47,8 @@ impl<'a> Labels<'a> {
             ("head", _) => "get",
             ("create", _) => "post",
             ("update", _) => "put",
-            (other, _) => other,
+            (known, _) if VERBS.contains(&known) => known,
+            _ => OTHER,
         };
         let none = Self { verb, group: "", version: "", resource: "", subresource: "", scope, dry_run: None, code: 0 };
         let Some(path) = resource else { return none };
@@ -65,8 +68,7 @@ impl<'a> Labels<'a> {
             Some(false) => "dry_run=\"\",",
             None => "",
         };
-        let verb = self.verb.to_ascii_uppercase();
-        let verb = if VERBS.contains(&verb.as_str()) { verb.as_str() } else { "other" };
+        let verb = if self.verb == OTHER { OTHER.to_owned() } else { self.verb.to_ascii_uppercase() };
         format!(
             "component=\"apiserver\",{dry_run}group=\"{}\",resource=\"{}\",scope=\"{}\",subresource=\"{}\",\
              verb=\"{}\",version=\"{}\"",
@@ -211,6 +213,7 @@ mod tests {
         // What has the same text is the same series: Prometheus takes no sample twice.
         let exec = path("a", "p", "exec");
         assert_eq!(Labels::of("get", Some(&exec)), Labels::of("create", Some(&exec)));
+        assert_eq!(Labels::of("brew", None), Labels::of("when", None));
     }
 
     #[test]
