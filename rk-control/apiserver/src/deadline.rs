@@ -7,7 +7,7 @@ use rk_api::status::{Reason, Status};
 use crate::http::{Query, RequestInfo, ResourcePath};
 
 /// Subresources whose answers are streams.
-const STREAMS: &[&str] = &["attach", "exec", "log", "portforward", "proxy"];
+pub const STREAMS: &[&str] = &["attach", "exec", "log", "portforward", "proxy"];
 /// What every request has that does not last; upstream's default of `--request-timeout`.
 pub const MOST: Duration = Duration::from_secs(60);
 /// What a client hears whose request is not done by then; upstream's words.

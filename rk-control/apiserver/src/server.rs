@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
-use http::header::{ACCEPT, ACCEPT_ENCODING, HeaderMap};
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use rk_api::resources::Registry;
@@ -36,6 +36,9 @@ use crate::proxy::KubeletClient;
 use crate::storage::{self, Storage};
 use crate::tls::Identities;
 use crate::{admission, aggregation, bootstrap, custom, flow, tls};
+
+/// What configurations come as that are to be applied.
+const APPLY: &str = "application/apply-patch+yaml";
 
 /// A watch that carries this header is told of objects without their managed fields. Components in this process do: their caches drop them,
 /// and to write, to read and to drop them is a third of what an event costs.
@@ -146,7 +149,7 @@ impl Core {
         let info = RequestInfo::parse(request.method(), request.uri().path(), &query);
         let pretty = wants_pretty(request.headers(), &query);
         let accepted: Vec<HeaderValue> = request.headers().get_all(ACCEPT).iter().cloned().collect();
-        let (verb, path) = (info.verb.clone(), info.path.clone());
+        let (verb, path) = (told_verb(&info.verb, request.headers()), info.path.clone());
         let (resource, dry_run) = (info.resource.clone(), query.get("dryRun").is_some());
         let under_way = self.metrics.enter(&verb);
         let mut warnings = Vec::new();
@@ -240,6 +243,12 @@ impl Core {
             None => discovery::serve(self, &user, &info, &query, request).await,
         }
     }
+}
+
+/// The verb as it is told: an apply is another thing than the patch as which it comes.
+fn told_verb(verb: &str, headers: &HeaderMap) -> String {
+    let is_apply = headers.get(CONTENT_TYPE).is_some_and(|own| own.as_bytes() == APPLY.as_bytes());
+    if verb == "patch" && is_apply { "apply".to_owned() } else { verb.to_owned() }
 }
 
 /// How a request that accepts this is told of its failure. Read only then: handlers read the header for themselves.

@@ -284,20 +284,30 @@ fn columns_scale_and_paths_follow_the_definition() {
         (500, "Internal error occurred: the spec replicas field \".spec.replicas\" does not exist")
     );
 
-    let object = json!({"a": [{"t": "x", "v": 1}, {"t": "y", "v": 2}], "m": {"k.l": 3}});
+    let object = json!({"a": [{"t": "x", "v": 1}, {"t": "y", "v": 2}, {"v": 10}], "m": {"k.l": 3}});
     for (path, want) in [
         (".a[0].v", json!([1])),
-        (".a[-1].v", json!([2])),
+        (".a[-1].v", json!([10])),
+        (".a[-1:].v", json!([10])),
+        (".a[:2].t", json!(["x", "y"])),
+        (".a[0:3:2].v", json!([1, 10])),
+        (".a[1:9].v", json!([])),
         (".a[*].t", json!(["x", "y"])),
         (r#".a[?(@.t=="y")].v"#, json!([2])),
         (".a[?(@.t!='y')].v", json!([1])),
         (r".m.k\.l", json!([3])),
         (".m['k.l']", json!([3])),
+        (".a[?(@.t)].v", json!([1, 2])),
+        (".a[?(@.v>=2)].v", json!([2, 10])),
+        (".a[?(@.v<2)].t", json!(["x"])),
+        ("..t", json!(["x", "y"])),
         (".none.at.all", json!([])),
     ] {
         let found: Vec<Value> =
             JsonPath::parse(path).unwrap_or_else(|| panic!("{path}")).find(&object).into_iter().cloned().collect();
         assert_eq!(json!(found), want, "{path}");
     }
-    assert!(JsonPath::parse(".a[?(@.t)]").is_none());
+    for path in [".a[b]", ".a[0:1:0]", ".a[1:2:3:4]", ".a[?(t)]"] {
+        assert!(JsonPath::parse(path).is_none(), "{path}");
+    }
 }

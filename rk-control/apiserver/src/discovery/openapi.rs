@@ -3,15 +3,16 @@
 use std::io::Read;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use flate2::read::MultiGzDecoder;
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, ETAG, EXPIRES, IF_NONE_MATCH, LOCATION, VARY};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use rk_api::resources::Registry;
 use rk_api::status::Status;
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha512};
 
-use super::merged::{Known, merged};
+use super::added::{self, Added, Part, hash};
+use super::remote::Remote;
 use crate::http::{Body, Query, accepts_gzip, bytes_response, clauses, gzipped, json_response};
 
 const JSON: &str = "application/json";
@@ -30,140 +31,68 @@ const V3_ASKED: &[&str] = &[
 ];
 const V3_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v3.v1.0+protobuf";
 
-/// The documents of kinds that were added at run time, and of those that other servers have.
+/// The documents of kinds that were added at run time, and of other servers.
 #[derive(Default)]
 pub struct OpenApi {
-    added: RwLock<Arc<Added>>,
-    /// What other servers say of their APIs, by priority. Held while what is added changes.
+    beside: RwLock<Arc<Beside>>,
+    /// What other servers say of their APIs, by priority. Held while what is beside the built-in documents changes.
     remotes: Mutex<Vec<Arc<Value>>>,
 }
 
-/// One state of the added documents.
+/// One state of what is beside the built-in documents.
 #[derive(Default)]
-struct Added {
-    /// OpenAPI v3 documents by path below `/openapi/v3/`: hash and compressed text.
-    v3: Arc<Vec<(String, String, Bytes)>>,
-    /// Definitions and paths of OpenAPI v2; `None` when nothing is added.
-    v2: Option<Arc<AddedV2>>,
-    /// Those of other servers.
-    remote: Option<Arc<AddedV2>>,
+struct Beside {
+    custom: Added,
+    remote: Option<Arc<Remote>>,
 }
 
-impl Added {
-    /// What is added to the built-in document of OpenAPI v2.
-    fn parts(&self) -> impl Iterator<Item = &AddedV2> {
-        self.v2.iter().chain(&self.remote).map(|part| &**part)
+impl Beside {
+    /// What is added to the document of OpenAPI v2.
+    fn parts(&self) -> impl Iterator<Item = &Part> {
+        self.custom.iter().map(|group| &group.v2).chain(self.remote.iter().map(|remote| &remote.part))
     }
-}
-
-struct AddedV2 {
-    hash: String,
-    definitions: String,
-    paths: String,
-    protobuf: Bytes,
-}
-
-impl AddedV2 {
-    fn new(definitions: Map<String, Value>, paths: Map<String, Value>) -> Option<Arc<Self>> {
-        (!definitions.is_empty() || !paths.is_empty()).then(|| {
-            let (definitions, paths) = (Value::Object(definitions), Value::Object(paths));
-            let document = json!({"definitions": definitions, "paths": paths});
-            let (definitions, paths) = (definitions.to_string(), paths.to_string());
-            let protobuf = gzipped(&rk_openapi::encode_v2_protobuf(&document));
-            Arc::new(Self { hash: hash(format!("{definitions}{paths}").as_bytes()), definitions, paths, protobuf })
-        })
-    }
-
-    /// Whether it has one of these definitions or paths.
-    fn collides(&self, definitions: &Map<String, Value>, paths: &Map<String, Value>) -> bool {
-        definitions.keys().any(|name| member(&self.definitions, name).is_some())
-            || paths.keys().any(|path| member(&self.paths, path).is_some())
-    }
-}
-
-/// The built-in document of OpenAPI v2 and what custom kinds add to it.
-struct OwnV2<'a> {
-    builtin: String,
-    custom: Option<&'a AddedV2>,
-}
-
-impl Known for OwnV2<'_> {
-    fn definition(&self, name: &str) -> Option<Value> {
-        let texts = [Some(self.builtin.as_str()), self.custom.map(|custom| custom.definitions.as_str())];
-        texts.into_iter().flatten().find_map(|text| parsed(member(text, name)?))
-    }
-
-    fn has_path(&self, path: &str) -> bool {
-        let texts = [Some(self.builtin.as_str()), self.custom.map(|custom| custom.paths.as_str())];
-        texts.into_iter().flatten().any(|text| member(text, path).is_some())
-    }
-}
-
-/// The text after the name of a member, which is that of a definition or a path: no other member is named so. Parsing the whole would take
-/// twenty times its size in memory.
-fn member<'a>(text: &'a str, name: &str) -> Option<&'a str> {
-    let mark = format!("{}:", Value::from(name));
-    text.split_once(&mark).map(|(_, after)| after)
-}
-
-/// The value that a text begins with.
-fn parsed(text: &str) -> Option<Value> {
-    serde_json::Deserializer::from_str(text).into_iter::<Value>().next()?.ok()
-}
-
-/// What other servers add to the document of OpenAPI v2.
-fn of_remotes(parts: &[Arc<Value>], custom: Option<&AddedV2>) -> Option<Arc<AddedV2>> {
-    if parts.is_empty() {
-        return None;
-    }
-    let builtin = rk_openapi::v2().text().inspect_err(|error| tracing::error!(%error, "no document to add to")).ok()?;
-    let (definitions, paths) = merged(parts, &OwnV2 { builtin, custom });
-    AddedV2::new(definitions, paths)
 }
 
 impl OpenApi {
-    /// Replaces the added documents: OpenAPI v3 by path, and `definitions` and `paths` of OpenAPI v2.
-    pub fn publish(&self, v3: Vec<(String, Value)>, definitions: Map<String, Value>, paths: Map<String, Value>) {
-        let v3 = v3
-            .into_iter()
-            .map(|(path, document)| {
-                let text = document.to_string();
-                (path, hash(text.as_bytes()), gzipped(text.as_bytes()))
-            })
-            .collect();
+    /// Publishes the documents of the kinds in a table that were added at run time.
+    pub fn publish(&self, registry: &Registry) {
         let remotes = self.remotes.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = self.added().remote.clone();
-        let collides = before.as_ref().is_some_and(|remote| remote.collides(&definitions, &paths));
-        let v2 = AddedV2::new(definitions, paths);
-        let remote = if collides { of_remotes(&remotes, v2.as_deref()) } else { before };
-        self.replace(Added { v3: Arc::new(v3), v2, remote });
+        let before = self.beside();
+        let custom = added::documents(&before.custom, registry);
+        let is_new = |group: &&Arc<added::Group>| !before.custom.iter().any(|own| Arc::ptr_eq(own, group));
+        let mut changed = custom.iter().filter(is_new);
+        let remote = match &before.remote {
+            Some(remote) if changed.any(|group| remote.collides(&group.v2)) => Remote::new(&remotes, &custom),
+            kept => kept.clone(),
+        };
+        self.replace(Beside { custom, remote });
     }
 
-    /// Replaces what other servers say of their APIs, by priority.
+    /// Publishes what other servers say of their APIs, by priority.
     pub fn publish_remotes(&self, parts: Vec<Arc<Value>>) {
         let mut remotes = self.remotes.lock().unwrap_or_else(PoisonError::into_inner);
         if *remotes == parts {
             return;
         }
-        let added = self.added();
-        let remote = of_remotes(&parts, added.v2.as_deref());
-        self.replace(Added { v3: Arc::clone(&added.v3), v2: added.v2.clone(), remote });
+        let custom = self.beside().custom.clone();
+        let remote = Remote::new(&parts, &custom);
+        self.replace(Beside { custom, remote });
         *remotes = parts;
     }
 
-    fn replace(&self, added: Added) {
-        *self.added.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(added);
+    fn replace(&self, beside: Beside) {
+        *self.beside.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(beside);
     }
 
-    fn added(&self) -> Arc<Added> {
-        Arc::clone(&self.added.read().unwrap_or_else(PoisonError::into_inner))
+    fn beside(&self) -> Arc<Beside> {
+        Arc::clone(&self.beside.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Where the documents of version 3 are.
     pub(super) fn index(&self) -> Value {
-        let added = self.added();
+        let beside = self.beside();
         let builtin = rk_openapi::v3().iter().map(|document| (document.path, document.hash));
-        let added = added.v3.iter().map(|(path, hash, _)| (path.as_str(), hash.as_str()));
+        let added = beside.custom.iter().map(|group| (group.path.as_str(), group.hash.as_str()));
         let paths: Map<String, Value> = builtin
             .chain(added)
             .map(|(path, hash)| (path.to_owned(), json!({"serverRelativeURL": address(path, hash)})))
@@ -173,11 +102,11 @@ impl OpenApi {
 
     /// Serves the documents below `/openapi/`.
     pub(super) fn serve(&self, parts: &[&str], headers: &HeaderMap, query: &Query) -> Result<Response<Body>, Status> {
-        let added = self.added();
+        let beside = self.beside();
         match parts {
             ["v2"] => match accepted(headers, PROTOBUF_ASKED, PROTOBUF) {
-                Some(PROTOBUF) => v2_protobuf(&added, headers),
-                Some(_) => v2_json(&added, headers),
+                Some(PROTOBUF) => v2_protobuf(&beside, headers),
+                Some(_) => v2_json(&beside, headers),
                 None => Err(Status::not_acceptable(&[JSON, PROTOBUF])),
             },
             ["v3", path @ ..] => {
@@ -185,8 +114,8 @@ impl OpenApi {
                 let Some(media_type) = accepted(headers, V3_ASKED, V3_PROTOBUF) else {
                     return Err(Status::not_acceptable(&[JSON, V3_PROTOBUF]));
                 };
-                let (hash, gzip) = match added.v3.iter().find(|(path, ..)| *path == wanted) {
-                    Some((_, hash, gzip)) => (hash.clone(), gzip.clone()),
+                let (hash, gzip) = match beside.custom.iter().find(|group| group.path == wanted) {
+                    Some(group) => (group.hash.clone(), group.gzip.clone()),
                     None => {
                         let found = rk_openapi::v3_at(&wanted).ok_or_else(Status::unknown_path)?;
                         let gzip = if knows(headers, found.hash) { Bytes::new() } else { packed(found)? };
@@ -208,10 +137,6 @@ impl OpenApi {
     }
 }
 
-fn hash(text: &[u8]) -> String {
-    hex::encode_upper(Sha512::digest(text))
-}
-
 fn is_json(media_type: &str) -> bool {
     matches!(media_type, JSON | "application/*" | "*/*")
 }
@@ -229,10 +154,10 @@ fn accepted(headers: &HeaderMap, asked: &[&str], protobuf: &'static str) -> Opti
     })
 }
 
-fn v2_hash(added: &Added) -> String {
+fn v2_hash(beside: &Beside) -> String {
     let builtin = rk_openapi::v2().hash;
-    let added: String = added.parts().map(|part| part.hash.as_str()).collect();
-    if added.is_empty() { builtin.to_owned() } else { hash(format!("{builtin}{added}").as_bytes()) }
+    let parts: String = beside.parts().map(|part| part.hash.as_str()).collect();
+    if parts.is_empty() { builtin.to_owned() } else { hash(format!("{builtin}{parts}").as_bytes()) }
 }
 
 /// Documents in protobuf are made when they are asked for, which is seldom: most clients read JSON, and 60 more documents would make
@@ -240,18 +165,18 @@ fn v2_hash(added: &Added) -> String {
 static TURN: Mutex<()> = Mutex::new(());
 
 /// Both gzip and protobuf read parts in a row as one: what was added follows what is built in.
-fn v2_protobuf(added: &Added, headers: &HeaderMap) -> Result<Response<Body>, Status> {
-    let hash = v2_hash(added);
+fn v2_protobuf(beside: &Beside, headers: &HeaderMap) -> Result<Response<Body>, Status> {
+    let hash = v2_hash(beside);
     // Nothing is made for a client that has it already.
     if knows(headers, &hash) {
         return Ok(respond(PROTOBUF, &hash, Bytes::new(), headers, false));
     }
-    let mut gzip = builtin_v2_protobuf()?;
-    if added.parts().next().is_some() {
-        let all: Vec<&[u8]> = std::iter::once(&*gzip).chain(added.parts().map(|part| &*part.protobuf)).collect();
-        gzip = all.concat().into();
-    }
-    Ok(respond(PROTOBUF, &hash, gzip, headers, false))
+    let builtin = builtin_v2_protobuf()?;
+    let gzip = beside.parts().fold(BytesMut::from(&*builtin), |mut all, part| {
+        all.extend_from_slice(&part.protobuf);
+        all
+    });
+    Ok(respond(PROTOBUF, &hash, gzip.freeze(), headers, false))
 }
 
 /// The built-in document of OpenAPI v2 in protobuf. Made for the first who asks, then kept: some clients, Helm among them, ask for it at
@@ -286,34 +211,36 @@ fn packed(document: &'static rk_openapi::Document) -> Result<Bytes, Status> {
     Ok(Bytes::from_static(gzip))
 }
 
-fn v2_json(added: &Added, headers: &HeaderMap) -> Result<Response<Body>, Status> {
-    let hash = v2_hash(added);
-    let gzip = match added.parts().next() {
-        // Nothing is made or unpacked for a client that has it already.
-        _ if knows(headers, &hash) => Bytes::new(),
-        Some(_) => match spliced(added) {
-            Ok(text) if accepts_gzip(headers) => gzipped(text.as_bytes()),
-            Ok(text) => return Ok(tagged(JSON, &hash, text.into(), headers, false)),
-            Err(error) => return Err(Status::internal(&error)),
-        },
-        None => packed(rk_openapi::v2())?,
-    };
-    Ok(respond(JSON, &hash, gzip, headers, false))
+fn v2_json(beside: &Beside, headers: &HeaderMap) -> Result<Response<Body>, Status> {
+    let hash = v2_hash(beside);
+    // Nothing is made, nor unpacked, for a client that has it already.
+    if knows(headers, &hash) {
+        return Ok(respond(JSON, &hash, Bytes::new(), headers, false));
+    }
+    if beside.parts().next().is_none() {
+        return Ok(respond(JSON, &hash, packed(rk_openapi::v2())?, headers, false));
+    }
+    let text = spliced(beside).map_err(|error| Status::internal(&error))?;
+    if !accepts_gzip(headers) {
+        return Ok(tagged(JSON, &hash, text.into(), headers, false));
+    }
+    Ok(respond(JSON, &hash, gzipped(text.as_bytes()), headers, false))
 }
 
 /// The built-in text with members added to its two maps; parsing it would take twenty times its size in memory.
-fn spliced(added: &Added) -> Result<String, std::io::Error> {
+fn spliced(beside: &Beside) -> Result<String, std::io::Error> {
     let mut text = rk_openapi::v2().text()?;
-    text.reserve(added.parts().map(|part| part.definitions.len() + part.paths.len()).sum());
-    let maps = added.parts().flat_map(|part| {
-        // No definition has a field whose name begins with a slash: this can only be the map of paths.
-        [(",\"paths\":{", &part.paths), ("{\"definitions\":{", &part.definitions)]
-    });
-    for (before, members) in maps {
+    let (mut definitions, mut paths) = (String::new(), String::new());
+    for part in beside.parts() {
+        part.definitions(&mut definitions)?;
+        part.paths(&mut paths)?;
+    }
+    text.reserve(definitions.len() + paths.len());
+    // No definition has a field whose name begins with a slash: this can only be the map of paths.
+    for (before, members) in [(",\"paths\":{", paths), ("{\"definitions\":{", definitions)] {
         let mark = if before.starts_with(',') { format!("{before}\"/") } else { before.to_owned() };
-        let members = members.get(1..members.len() - 1).unwrap_or_default();
-        if let Some(at) = text.find(&mark).filter(|_| !members.is_empty()) {
-            text.insert_str(at + before.len(), &format!("{members},"));
+        if let Some(at) = text.find(&mark) {
+            text.insert_str(at + before.len(), &members);
         }
     }
     Ok(text)

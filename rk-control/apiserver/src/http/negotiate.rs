@@ -115,7 +115,7 @@ impl Clause<'_> {
     }
 }
 
-/// The clauses of the `Accept` header, best first.
+/// The clauses of the `Accept` header, best first: by quality, and of the same quality those that leave less open.
 #[must_use]
 pub fn clauses(headers: &HeaderMap) -> Vec<Clause<'_>> {
     let mut out: Vec<Clause<'_>> = headers
@@ -132,7 +132,8 @@ pub fn clauses(headers: &HeaderMap) -> Vec<Clause<'_>> {
             Some(Clause { media_type, parameters, quality })
         })
         .collect();
-    out.sort_by(|a, b| b.quality.total_cmp(&a.quality));
+    let open = |clause: &Clause<'_>| clause.media_type.matches('*').count();
+    out.sort_by(|a, b| b.quality.total_cmp(&a.quality).then(open(a).cmp(&open(b))));
     out
 }
 
@@ -288,6 +289,8 @@ mod tests {
             accept("application/yaml;q=0.5,application/json;q=0.9", Subject::List).unwrap().format,
             Format::Json
         );
+        assert_eq!(accept("*/*, application/yaml", Subject::List).unwrap().format, Format::Yaml);
+        assert_eq!(accept("*/*, application/yaml;q=0.9", Subject::List).unwrap().format, Format::Json);
         assert_eq!(accept("text/html", Subject::List), None);
     }
 
