@@ -14,7 +14,7 @@ mod stats;
 mod volume;
 
 pub use drivers::{Driver, Drivers};
-pub use expand::growth;
+pub use expand::{Outcome, growth};
 pub use most::most_loop;
 pub use mount::{Csi, Placed};
 pub use node_object::NodeObject;

@@ -52,6 +52,8 @@ pub struct Csi {
     published: Mutex<BTreeSet<PathBuf>>,
     /// Where this process has begun to have volumes staged, and whether they are: asked for again only after they were let go.
     pub(super) staged: Mutex<BTreeMap<PathBuf, bool>>,
+    /// See [`Self::left`].
+    pub(super) left: Mutex<BTreeMap<PathBuf, i64>>,
     locks: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
     /// What volumes hold, by their directories.
     pub(super) figures: Figures<PathBuf, VolumeStats>,
@@ -69,9 +71,9 @@ pub(super) fn make_dir(path: &Path) -> Result<(), String> {
 impl Csi {
     /// For the volumes below `kubelet`, with these drivers.
     pub fn new(kubelet: &Path, node: String, objects: Objects, drivers: Drivers) -> Self {
-        let (published, staged, locks) = (Mutex::default(), Mutex::default(), Mutex::default());
-        let figures = Figures::new(PATIENCE);
-        Self { kubelet: kubelet.to_owned(), node, objects, drivers, published, staged, locks, figures }
+        let (published, staged, left) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let (locks, figures) = (Mutex::default(), Figures::new(PATIENCE));
+        Self { kubelet: kubelet.to_owned(), node, objects, drivers, published, staged, left, locks, figures }
     }
 
     pub(super) fn pods_dir(&self) -> PathBuf {
@@ -299,6 +301,7 @@ impl Csi {
         let driver = self.drivers.get(&known.driver_name)?;
         let target = known.target.clone().unwrap_or_else(|| dir.join("mount"));
         self.published.lock().unwrap_or_else(PoisonError::into_inner).remove(&target);
+        self.left().remove(&target);
         let request = csi::NodeUnpublishVolumeRequest {
             volume_id: known.volume_handle.clone(),
             target_path: target.to_string_lossy().into_owned(),
