@@ -1,8 +1,8 @@
 //! CSI drivers that refuse, that take tokens, and that change what they said, as seen through a real control plane.
 
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim};
-use k8s_openapi::api::storage::v1::{CSIDriver, CSINode};
-use kube::api::{Api, DeleteParams, Patch, PatchParams};
+use k8s_openapi::api::storage::v1::{CSIDriver, CSINode, VolumeAttachment};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use tonic::Code;
 
@@ -72,6 +72,32 @@ async fn what_may_be_staged_is_unstaged_and_a_driver_that_refuses_that_keeps_no_
     driver.seen().refuses.clear();
     eventually("the driver is asked until it does it", 90, || uses(&nodes, false)).await;
     assert_eq!(driver.take_calls(&both), ["unstage"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_volume_is_told_as_in_use_before_it_is_there_and_no_longer_once_it_is_gone() {
+    let (mut rig, driver) = with_driver(json!({"attachRequired": true})).await;
+    // Whatever is told of volumes is told for their sake.
+    rig.kubelet = None;
+    rig.options.pace.status_update = std::time::Duration::from_secs(3600);
+    rig.start_kubelet();
+    begin(&rig, "uses").await;
+    let nodes: Api<Node> = Api::all(rig.control.client.clone());
+    eventually("the node tells that it is to use the volume", 60, || uses(&nodes, true)).await;
+    assert!(driver.take_calls(&["stage", "publish"]).is_empty(), "nobody has attached it");
+    let attachments: Api<VolumeAttachment> = Api::all(rig.control.client.clone());
+    let name = eventually("the volume is to be attached", 60, || async {
+        let all = attachments.list(&ListParams::default()).await.map_err(|e| e.to_string())?;
+        all.items.into_iter().find_map(|one| one.metadata.name).ok_or_else(|| "no attachment".to_owned())
+    })
+    .await;
+    // As an external attacher does.
+    let attached = Patch::Merge(json!({"status": {"attached": true}}));
+    attachments.patch_status(&name, &PatchParams::default(), &attached).await.unwrap();
+    rig.status("uses", "the pod is ready", 60, ready).await;
+    assert_eq!(driver.take_calls(&["stage", "publish"]), ["stage", "publish"]);
+    end(&rig, "uses").await;
+    eventually("the node tells that it does not use the volume any more", 30, || uses(&nodes, false)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
