@@ -22,6 +22,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("rk-cri-api", &[]),
     ("rk-plugin-api", &[]),
     ("rk-figures", &[]),
+    ("rk-quantity", &[]),
     ("rk-streaming", &[]),
     ("rk-shim-protocol", &[]),
     ("rk-shim", &["rk-shim-protocol", "rk-sys", "rk-panics"]),
@@ -30,7 +31,19 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("rk-images", &["rk-sys", "rk-resolve", "rk-figures", "rk-erofs"]),
     ("rk-nft", &[]),
     ("rk-cni", &["rk-nft"]),
-    ("rk-cri", &["rk-cri-api", "rk-streaming", "rk-shim-protocol", "rk-images", "rk-cni", "rk-figures", "rk-sys"]),
+    (
+        "rk-cri",
+        &[
+            "rk-cri-api",
+            "rk-streaming",
+            "rk-shim-protocol",
+            "rk-images",
+            "rk-cni",
+            "rk-figures",
+            "rk-quantity",
+            "rk-sys",
+        ],
+    ),
     (
         "rk-kubelet",
         &[
@@ -41,6 +54,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "rk-lenient",
             "rk-watch",
             "rk-figures",
+            "rk-quantity",
             "rk-resolve",
             "rk-sys",
             "rk-zpages",
