@@ -47,6 +47,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "rk-kubelet",
         &[
+            "rk-api",
             "rk-cri-api",
             "rk-plugin-api",
             "rk-config",
