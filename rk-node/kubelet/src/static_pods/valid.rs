@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use k8s_openapi::api::core::v1::Pod;
 use rk_api::resources::{Registry, Resource};
-use rk_api::{defaults, validate};
+use rk_api::{defaults, strategy};
 use serde_json::Value;
 
 /// What the API knows of pods.
@@ -20,9 +20,7 @@ pub(super) fn checked(pod: &Pod) -> Result<Pod, String> {
     let text = serde_json::to_string(pod).map_err(|e| e.to_string())?;
     let mut whole: Value = serde_json::from_str(&text).map_err(|e| e.to_string())?;
     defaults::apply(&resource.gvk, &mut whole);
-    let mut errors = validate::metadata(resource, &whole);
-    validate::object(resource, &whole, &mut errors);
-    validate::create(resource, &whole, &mut errors);
+    let errors = strategy::validate_create(resource, &whole);
     if !errors.is_empty() {
         let all: Vec<String> = errors.0.iter().map(ToString::to_string).collect();
         return Err(format!("[{}]", all.join(" ")));
