@@ -95,6 +95,8 @@ pub struct Core {
     pub callouts: Callouts,
     /// APIs that other servers serve.
     pub aggregated: Aggregated,
+    /// Which FlowSchema a request matches.
+    pub flows: flow::Flows,
     /// Health checks.
     pub health: Health,
     /// Figures for `/metrics`.
@@ -148,8 +150,8 @@ impl Core {
         let (verb, path) = (info.verb.clone(), info.path.clone());
         let (resource, dry_run) = (info.resource.clone(), query.get("dryRun").is_some());
         let under_way = self.metrics.enter(&verb);
-        let mut warnings = Vec::new();
-        let mut response = match self.route(request, connection, id, (query, info), &mut warnings).await {
+        let (mut warnings, mut matched) = (Vec::new(), None);
+        let mut response = match self.route(request, connection, id, (query, info), &mut warnings, &mut matched).await {
             Ok(response) => response,
             Err(status) => {
                 audit::failed(&status);
@@ -161,6 +163,9 @@ impl Core {
             }
         };
         add_warnings(&mut response, &warnings);
+        if let Some(matched) = matched {
+            matched.tell(response.headers_mut());
+        }
         if head {
             // HTTP/2 takes a body in answer to HEAD for a broken stream.
             *response.body_mut() = http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync();
@@ -202,6 +207,7 @@ impl Core {
         id: &HeaderValue,
         (query, info): (Query, RequestInfo),
         warnings: &mut Vec<String>,
+        matched: &mut Option<flow::Matched>,
     ) -> Result<Response<Body>, Status> {
         let user = authn::authenticate(self, request.headers(), connection).await;
         if self.audit.is_some() {
@@ -217,6 +223,9 @@ impl Core {
         }
         let user = user?;
         let user = authn::impersonate(self, request.headers(), user, &info).await?;
+        if info.verb == "watch" || !lasts(&info.verb, info.resource.as_ref()) {
+            *matched = self.flows.matched(&user, &info);
+        }
         // Probes must answer while the policy is still loading, and they are public by default policy anyway.
         if !(self.health.is_probe(&info.path) && info.resource.is_none()) {
             self.authorizer.authorize(self, &user, &info).await?;
@@ -291,6 +300,7 @@ impl ApiServer {
             policies: admission::Policies::default(),
             callouts: Callouts::new(Arc::clone(&identities.front_proxy)),
             aggregated: Aggregated::default(),
+            flows: flow::Flows::default(),
             health: Health::default(),
             metrics: Metrics::default(),
             ca_certificate: pki.ca_certificate().to_owned(),

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Attributes;
+use crate::http::{is_path, lists};
 
 /// A `PolicyRule`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,17 +42,13 @@ impl Rule {
     /// Whether the rule covers a request.
     #[must_use]
     pub fn covers(&self, attributes: &Attributes) -> bool {
-        let has = |list: &[String], wanted: &str| list.iter().any(|own| own == "*" || own == wanted);
-        if !has(&self.verbs, &attributes.verb) {
+        if !lists(&self.verbs, &attributes.verb) {
             return false;
         }
         match &attributes.path {
-            Some(path) => self.urls.iter().any(|url| match url.strip_suffix('*') {
-                Some(start) => path.starts_with(start),
-                None => url == path,
-            }),
+            Some(path) => self.urls.iter().any(|url| is_path(url, path)),
             None => {
-                has(&self.groups, &attributes.group)
+                lists(&self.groups, &attributes.group)
                     && self.covers_resource(attributes)
                     && (self.names.is_empty() || self.names.contains(&attributes.name))
             }
