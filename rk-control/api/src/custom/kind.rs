@@ -11,6 +11,7 @@ use super::columns::Columns;
 use super::{default, rules};
 use crate::decode::{Form, fit};
 use crate::meta::at;
+use crate::pattern;
 use crate::schema::Schema;
 use crate::status::{ErrorKind, FieldError, FieldErrors, Path};
 
@@ -100,11 +101,16 @@ impl CustomKind {
         }
     }
 
-    /// Brings a stored or converted object into the form of this version: unknown fields go, defaults come.
+    /// Brings a stored object into the form of its version: unknown fields go, defaults come.
     pub fn complete(&self, object: &mut Value, schema: &Schema) {
+        self.prune(object, schema);
+        self.default(object);
+    }
+
+    /// Takes out what this version does not know.
+    pub fn prune(&self, object: &mut Value, schema: &Schema) {
         // Objects that were valid once stay readable whatever became of the schema.
         let _ = fit(object, schema, Form::Canonical);
-        self.default(object);
     }
 
     /// Fills in defaults.
@@ -178,7 +184,7 @@ pub(super) fn children<'a>(schema: &'a Value, found: &mut dyn FnMut(&'a Value)) 
 pub(super) fn collect_patterns(schema: &Value, patterns: &mut HashMap<String, Regex>) {
     if let Some(text) = schema.get("pattern").and_then(Value::as_str)
         && !patterns.contains_key(text)
-        && let Ok(pattern) = Regex::new(text)
+        && let Ok(pattern) = pattern::compile(text, pattern::MAX_SIZE)
     {
         patterns.insert(text.to_owned(), pattern);
     }

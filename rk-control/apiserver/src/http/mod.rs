@@ -12,7 +12,7 @@ mod request_info;
 mod respond;
 mod resting;
 
-pub use body::{Body, BoxError, is_late, read_body};
+pub use body::{Body, BoxError, read_body};
 pub use connection::{Connection, Peer};
 pub use counted::counted;
 pub use listener::{Limits, serve_listener};

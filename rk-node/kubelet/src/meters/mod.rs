@@ -90,6 +90,8 @@ pub struct Meters {
     pub started_containers: Counter,
     /// Those of them that did not, by kind and reason.
     pub started_containers_errors: Counter,
+    /// Ends of containers, by their kind, how they ended and why.
+    pub terminated_containers: Counter,
     /// Pods that had to go, by what was short.
     pub evictions: Counter,
     /// Images that were removed, by why.
@@ -187,6 +189,11 @@ impl Default for Meters {
                 "Cumulative number of errors when starting containers",
                 &["code", "container_type"],
             ),
+            terminated_containers: Counter::new(
+                "kubelet_terminated_containers_total",
+                "Cumulative number of container terminations.",
+                &["container_type", "exit_code", "reason"],
+            ),
             evictions: Counter::new(
                 "kubelet_evictions",
                 "Cumulative number of pod evictions by eviction signal",
@@ -267,6 +274,7 @@ impl Meters {
             &self.restarted_pods,
             &self.started_containers,
             &self.started_containers_errors,
+            &self.terminated_containers,
             &self.evictions,
             &self.collected_images,
             &self.requests,

@@ -155,11 +155,8 @@ impl Launch<'_> {
 
     /// Image, configuration, creation, start, postStart hook.
     pub async fn run(&self) -> Result<(), StartError> {
-        let kind = match spec::find_container(self.pod, &self.start.name) {
-            Some((spec::Kind::Init, _)) => "init_container",
-            Some((spec::Kind::Ephemeral, _)) => "ephemeral_container",
-            Some((spec::Kind::App, _)) | None => "container",
-        };
+        let found = spec::find_container(self.pod, &self.start.name);
+        let kind = found.map_or(spec::Kind::App, |(kind, _)| kind).label();
         let meters = &self.context.runtime.meters;
         meters.started_containers.add(&[kind]);
         let started = self.launch().await;

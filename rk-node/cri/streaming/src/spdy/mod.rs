@@ -13,7 +13,7 @@ use std::io;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::inlet::{ByteReader, Inlet, Room};
@@ -38,6 +38,8 @@ pub(crate) struct Opened {
     pub(crate) reader: ByteReader,
     /// What the client receives.
     pub(crate) writer: ByteWriter,
+    /// Comes when the client wants no more of the stream, in either direction.
+    pub(crate) reset: oneshot::Receiver<()>,
 }
 
 impl Opened {
@@ -71,6 +73,7 @@ impl Connection {
             replies,
             room: Room::new(),
             streams: HashMap::new(),
+            resets: HashMap::new(),
             decoder: Decoder::new(),
         };
         Self {
@@ -120,6 +123,8 @@ struct Reader {
     replies: mpsc::Sender<Frame>,
     room: Room,
     streams: HashMap<u32, Inlet>,
+    /// Who is told of resets, also of streams whose input has ended.
+    resets: HashMap<u32, oneshot::Sender<()>>,
     decoder: Decoder,
 }
 
@@ -160,6 +165,10 @@ impl Reader {
             }
             Frame::RstStream { stream } => {
                 self.streams.remove(&stream);
+                if let Some(reset) = self.resets.remove(&stream) {
+                    // Whoever is done with the stream need not be told.
+                    let _ = reset.send(());
+                }
                 Ok(())
             }
             Frame::Ping { id } => self.reply(Frame::Ping { id }).await,
@@ -182,6 +191,11 @@ impl Reader {
     async fn open(&mut self, stream: u32, fin: bool, block: &[u8]) -> io::Result<()> {
         let headers = self.decoder.decode(block).map_err(io::Error::other)?;
         let Some(outputs) = self.outputs.upgrade() else { return Ok(()) };
+        if self.streams.len().max(self.resets.len()) >= STREAMS {
+            // A client need not end what its handler is done with.
+            self.streams.retain(|_, inlet| !inlet.is_unread());
+            self.resets.retain(|_, reset| !reset.is_closed());
+        }
         if self.streams.len() >= STREAMS || self.streams.contains_key(&stream) {
             return self.reply(Frame::RstStream { stream }).await;
         }
@@ -189,8 +203,10 @@ impl Reader {
         if !fin {
             self.streams.insert(stream, inlet);
         }
+        let (sender, reset) = oneshot::channel();
+        self.resets.insert(stream, sender);
         self.reply(Frame::SynReply { stream, block: Bytes::new() }).await?;
-        let opened = Opened { id: stream, headers, reader, writer: ByteWriter::new(stream, outputs) };
+        let opened = Opened { id: stream, headers, reader, writer: ByteWriter::new(stream, outputs), reset };
         // A session that has all its streams does not ask for more; they stay open and unused.
         let _ = self.opened.send(opened).await;
         Ok(())
@@ -235,6 +251,7 @@ where
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::collections::BTreeSet;
     use std::time::Duration;
 
     use super::*;
@@ -251,6 +268,40 @@ pub(crate) mod tests {
             frame::encode(&Frame::Data { stream, fin: false, data }, &mut wire);
         }
         wire
+    }
+
+    /// What a client sends that ends a stream and then resets it.
+    pub(crate) fn ended_and_reset(stream: u32) -> BytesMut {
+        let mut wire = BytesMut::new();
+        frame::encode(&Frame::Data { stream, fin: true, data: Bytes::new() }, &mut wire);
+        frame::encode(&Frame::RstStream { stream }, &mut wire);
+        wire
+    }
+
+    /// Reads until so many streams have ended, and tells which.
+    pub(crate) async fn ended(client: &mut (impl AsyncRead + Unpin), count: usize) -> BTreeSet<u32> {
+        let (mut heard, mut ended) = (BytesMut::new(), BTreeSet::new());
+        while ended.len() < count {
+            match frame::parse(&mut heard).unwrap() {
+                Some(Frame::Data { stream, fin: true, .. }) => ended.extend([stream]),
+                Some(_) => {}
+                None => assert!(client.read_buf(&mut heard).await.unwrap() > 0, "only {ended:?}"),
+            }
+        }
+        ended
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn streams_that_nobody_reads_any_more_keep_no_place() {
+        let (mut client, server) = tokio::io::duplex(1024 * 1024);
+        let mut connection = Connection::start(server);
+        let headers = [("streamtype", "data")];
+        let streams: Vec<_> = (0..=STREAMS as u32).map(|at| (2 * at + 1, headers.as_slice())).collect();
+        client.write_all(&sent(&streams, [])).await.unwrap();
+        for (stream, _) in streams {
+            let opened = tokio::time::timeout(Duration::from_secs(60), connection.next()).await;
+            assert_eq!(opened.expect("it is refused").map(|opened| opened.id), Some(stream));
+        }
     }
 
     #[tokio::test(start_paused = true)]
