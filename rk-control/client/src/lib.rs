@@ -11,6 +11,7 @@
 //! Invariant: handlers of one informer run one after another, in the order in which the cache changed.
 
 mod cache;
+mod device;
 mod events;
 mod feed;
 mod figures;
@@ -28,6 +29,7 @@ mod selector;
 mod verbs;
 mod worker;
 
+pub use device::tolerates_device;
 pub use events::{EventType, Recorder, Recorders};
 pub use feed::{Feed, MetaHandler, Presence};
 pub use figures::{count, observe, render_figures, set};

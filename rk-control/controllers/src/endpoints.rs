@@ -6,11 +6,10 @@ use crate::endpointslice::{
     selector_of, target, trigger_time,
 };
 use crate::pods;
+use crate::remove::remove;
 use k8s_openapi::api::core::v1::{EndpointAddress, EndpointPort, EndpointSubset, Endpoints, Pod, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use rk_client::{
-    BoxError, Deletion, Informer, ObjectKey, Outcome, Queue, is_already_exists, is_namespace_terminating, is_not_found,
-};
+use rk_client::{BoxError, Informer, ObjectKey, Outcome, Queue, is_already_exists, is_namespace_terminating};
 use rk_lenient::Lenient;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -131,8 +130,7 @@ impl Controller {
         let Some(service) = self.services.get(key) else {
             let ours = existing.filter(|e| e.metadata.labels.as_ref().is_some_and(|l| l.contains_key(MANAGED_BY)));
             if let Some(endpoints) = ours {
-                let result = self.endpoints.delete(key, &Deletion::of_uid(endpoints.metadata.uid.as_ref())).await;
-                result.or_else(|e| if is_not_found(&e) { Ok(()) } else { Err(e) })?;
+                remove(&self.endpoints, endpoints.as_ref()).await?;
             }
             return Ok(Outcome::AwaitChange);
         };

@@ -1,12 +1,13 @@
 //! ControllerRevisions: former pod templates of DaemonSets and StatefulSets.
 
 use crate::hash;
+use crate::remove::remove;
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::runtime::RawExtension;
 use kube::api::Patch;
-use rk_client::{Deletion, Informer, Object, ObjectKey, controller_ref, is_already_exists, is_not_found};
+use rk_client::{Informer, Object, ObjectKey, controller_ref, is_already_exists};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -124,12 +125,6 @@ pub(crate) async fn truncate(
         remove(informer, revision).await?;
     }
     Ok(())
-}
-
-/// Deletes a revision, which may be gone already.
-pub(crate) async fn remove(informer: &Informer<ControllerRevision>, revision: &ControllerRevision) -> kube::Result<()> {
-    let result = informer.delete(&ObjectKey::of(revision), &Deletion::of_uid(revision.metadata.uid.as_ref())).await;
-    result.or_else(|e| if is_not_found(&e) { Ok(()) } else { Err(e) })
 }
 
 #[cfg(test)]

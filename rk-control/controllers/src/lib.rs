@@ -31,6 +31,7 @@ mod node_selector;
 mod pod_gc;
 mod pods;
 mod quota;
+mod remove;
 mod replicas;
 mod role_aggregation;
 mod root_ca;

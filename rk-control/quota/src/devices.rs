@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use k8s_openapi::api::resource::v1::ResourceClaim;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use rk_api::meta::{CLASS_RESOURCE, Format, Quantity as Amount, may_be_devices};
+use rk_api::meta::{CLASS_RESOURCE, EXTENDED_CLAIM, Format, Quantity as Amount, may_be_devices};
 
 use crate::pod::spec_requests;
 use crate::usage::{Usage, add, amount, raise};
@@ -14,8 +14,6 @@ use crate::usage::{Usage, add, amount, raise};
 pub const DEVICES: &str = ".deviceclass.resource.k8s.io/devices";
 /// What precedes the name of a resource that pods request in the resource that limits it.
 const REQUESTS: &str = "requests.";
-/// Says of a claim that it was made for the extended resources of the pod that owns it.
-const EXTENDED: &str = "resource.kubernetes.io/extended-resource-claim";
 /// Most devices that one claim can be given: what `All` is counted as.
 const MOST_DEVICES: i64 = 32;
 
@@ -36,7 +34,7 @@ pub fn owner_of_extended(claim: &ResourceClaim) -> Option<&str> {
 
 fn owner(claim: &ResourceClaim) -> Option<&OwnerReference> {
     let notes = claim.metadata.annotations.as_ref()?;
-    notes.get(EXTENDED).filter(|own| *own == "true")?;
+    notes.get(EXTENDED_CLAIM).filter(|own| *own == "true")?;
     let mut owners = claim.metadata.owner_references.iter().flatten();
     let owner = owners.find(|owner| owner.controller == Some(true))?;
     (owner.kind == "Pod" && owner.api_version == "v1").then_some(owner)

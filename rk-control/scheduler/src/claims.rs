@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use k8s_openapi::api::resource::v1::{AllocationResult, ResourceClaim, ResourceClaimConsumerReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::Patch;
-use rk_client::{EventType, Informer, ObjectKey, Verbs as _, is_conflict};
+use rk_api::meta::DEVICES_FINALIZER;
+use rk_client::{EventType, Informer, ObjectKey, Verbs as _, on_conflict};
 use serde_json::json;
 
 use crate::bind::{BindError, Binder, reference};
@@ -15,10 +16,6 @@ use crate::devices::{Allocation, allocation, deallocated, has_conditions, is_idl
 use crate::model::PodInfo;
 use crate::turn::Turn;
 
-/// Keeps a claim while it has devices.
-pub(crate) const FINALIZER: &str = "resource.kubernetes.io/delete-protection";
-/// How often a claim is written over what others wrote meanwhile.
-const ATTEMPTS: u32 = 5;
 /// How long devices may take to become ready; upstream's default.
 const READY_DEADLINE: Duration = Duration::from_secs(600);
 /// How often devices that become ready are looked at.
@@ -58,22 +55,20 @@ impl Binder {
         pod: &PodInfo,
         own: Option<&Allocation>,
     ) -> Result<(), BindError> {
-        let failed = |error| BindError::DeviceClaim(key.clone(), error);
-        let mut claim = match claims.get(key) {
-            Some(cached) => ResourceClaim::clone(&cached),
-            None => self.client.get(key).await.map_err(failed)?,
-        };
-        for attempt in 1..=ATTEMPTS {
-            match write(claims, claim, pod, own).await? {
-                Ok(()) => return Ok(()),
-                Err(error) if is_conflict(&error) && attempt < ATTEMPTS => {
-                    tokio::time::sleep(Duration::from_millis(10 << attempt)).await;
-                    claim = self.client.get(key).await.map_err(failed)?;
-                }
-                Err(error) => return Err(failed(error)),
+        let mut cached = claims.get(key);
+        let written = on_conflict(|| {
+            // What is cached serves once: after a conflict it may still be what was written over.
+            let cached = cached.take();
+            async move {
+                let claim = match cached {
+                    Some(cached) => ResourceClaim::clone(&cached),
+                    None => self.client.get(key).await?,
+                };
+                write(claims, claim, pod, own).await
             }
-        }
-        Ok(())
+        });
+        let written = written.await.map_err(|error| BindError::DeviceClaim(key.clone(), error))?;
+        written.map_err(BindError::Devices)
     }
 
     /// Waits until drivers say that the devices of a pod's claims are ready on its node (KEP-5007).
@@ -137,27 +132,27 @@ impl Binder {
     }
 }
 
-/// Writes a claim as it is to be. The outer error says that it can be so no more, the inner one what the API answered.
+/// Writes a claim as it is to be. The inner error says why it can be so no more.
 async fn write(
     claims: &Informer<ResourceClaim>,
     mut claim: ResourceClaim,
     pod: &PodInfo,
     own: Option<&Allocation>,
-) -> Result<kube::Result<()>, BindError> {
-    may_be_written(&claim, own).map_err(BindError::Devices)?;
+) -> kube::Result<Result<(), String>> {
+    if let Err(why) = may_be_written(&claim, own) {
+        return Ok(Err(why));
+    }
     if own.is_none() && is_reserved_for(&claim, &pod.uid) {
         return Ok(Ok(()));
     }
-    let is_kept = claim.metadata.finalizers.iter().flatten().any(|known| known == FINALIZER);
+    let is_kept = claim.metadata.finalizers.iter().flatten().any(|known| known == DEVICES_FINALIZER);
     if own.is_some() && !is_kept {
-        claim.metadata.finalizers.get_or_insert_default().push(FINALIZER.to_owned());
-        claim = match claims.replace(&claim).await {
-            Ok(written) => written,
-            Err(error) => return Ok(Err(error)),
-        };
+        claim.metadata.finalizers.get_or_insert_default().push(DEVICES_FINALIZER.to_owned());
+        claim = claims.replace(&claim).await?;
     }
     settle(&mut claim, pod, own.map(|own| &own.result), jiff::Timestamp::now());
-    Ok(claims.replace_status(&claim).await.map(drop))
+    claims.replace_status(&claim).await?;
+    Ok(Ok(()))
 }
 
 /// Whether the claim is still the one that was decided on.

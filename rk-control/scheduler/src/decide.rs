@@ -1,12 +1,13 @@
 //! One decision: filter, score, choose.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use rand::RngExt as _;
 
 use crate::devices::{Allocation, Special};
 use crate::diagnosis::Diagnosis;
-use crate::filter::{Filters, View};
+use crate::filter::{Filters, STEPS, View};
 use crate::model::{Choice, Cluster, NodeInfo, PodInfo};
 use crate::score::rank;
 
@@ -37,6 +38,11 @@ pub enum Decision {
 
 /// Chooses a node for `pod`, or says why there is none. Moves the cluster's cursor on, so that searches that end early take turns.
 pub fn decide(cluster: &mut Cluster, pod: &PodInfo) -> Decision {
+    decide_within(&Cell::new(STEPS), cluster, pod)
+}
+
+/// The same with so many steps of the search for devices. None are left when it was given up on some node.
+pub(crate) fn decide_within(steps: &Cell<u64>, cluster: &mut Cluster, pod: &PodInfo) -> Decision {
     let total = cluster.node_count();
     if let Some(problem) = cluster.storage.problem(pod) {
         return Decision::Unschedulable(Diagnosis::whole(total, problem.message()));
@@ -47,12 +53,14 @@ pub fn decide(cluster: &mut Cluster, pod: &PodInfo) -> Decision {
     let mut diagnosis = Diagnosis::new(total);
     let (choice, looked_at) = {
         let cluster = &*cluster;
-        let extended = View::of(cluster).extended(pod);
-        let filters = Filters::prepare(View::of(cluster), pod, &extended);
+        let view = View::of(cluster, steps.get());
+        let extended = view.extended(pod);
+        let filters = Filters::prepare(view, pod, &extended);
         if let Some(problem) = filters.devices.problem() {
             return Decision::Unschedulable(Diagnosis::without_claims(total, problem.to_owned()));
         }
         let (feasible, looked_at) = search(cluster, pod, &filters, &mut diagnosis);
+        steps.set(filters.devices.steps_left());
         if filters.devices.has_claims() {
             diagnosis.with_claims(filters.devices.remedy());
         }

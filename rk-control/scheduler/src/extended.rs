@@ -6,11 +6,11 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{Pod, PodExtendedResourceClaimStatus};
 use k8s_openapi::api::resource::v1::ResourceClaim;
 use kube::api::Patch;
+use rk_api::meta::DEVICES_FINALIZER;
 use rk_client::{Deletion, Informer, ObjectKey, Verbs as _, is_not_found, on_conflict};
 use serde_json::{Value, json};
 
 use crate::bind::{BindError, Binder};
-use crate::claims::FINALIZER;
 use crate::devices::{Allocation, Special, owner_of_special};
 use crate::model::PodInfo;
 
@@ -104,7 +104,7 @@ impl Binder {
 fn unprotect(claim: &mut ResourceClaim) -> bool {
     let Some(finalizers) = &mut claim.metadata.finalizers else { return false };
     let before = finalizers.len();
-    finalizers.retain(|own| own != FINALIZER);
+    finalizers.retain(|own| own != DEVICES_FINALIZER);
     finalizers.len() != before
 }
 
@@ -127,7 +127,7 @@ mod tests {
         for (finalizers, was_kept, left) in [
             (json!(null), false, json!(null)),
             (json!(["other"]), false, json!(["other"])),
-            (json!([FINALIZER, "other"]), true, json!(["other"])),
+            (json!([DEVICES_FINALIZER, "other"]), true, json!(["other"])),
         ] {
             let claim = json!({"metadata": {"name": "c", "finalizers": finalizers}, "spec": {}});
             let mut claim: ResourceClaim = serde_json::from_value(claim).expect("a claim");

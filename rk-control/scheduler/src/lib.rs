@@ -9,12 +9,14 @@
 //! `extended` the claims that are made for pods which ask for devices by the names of extended resources.
 //!
 //! [`run`] is the thin loop: informers keep the cluster and the queue current, one task takes pods in order of priority, assumes
-//! the decision in the cluster at once and binds in the background, so that a slow API never slows decisions. Everything can be
+//! the decision in the cluster at once and binds in the background, so that a slow API never slows decisions. A search for devices
+//! that takes long goes on in a copy of the cluster, and `confirm` looks whether its outcome still holds. Everything can be
 //! rebuilt from the API; a lost event costs at most the five minutes after which waiting pods are tried again.
 
 mod attempt;
 mod bind;
 mod claims;
+mod confirm;
 mod decide;
 mod devices;
 mod diagnosis;

@@ -9,7 +9,7 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::storage::v1::{CSIDriver, CSINode, CSIStorageCapacity, StorageClass};
 use kube::Client;
 use rk_client::{Informer, Informers, Recorders, TokenBucket};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::bind::Binder;
 use crate::decide::{Decision, Placement};
@@ -123,7 +123,7 @@ impl Runner {
         // Closed never: the semaphore lives as long as the runner.
         let Ok(permit) = Arc::clone(&self.calls).acquire_owned().await else { return };
         let begun = Instant::now();
-        let Some(decision) = self.shared.decide(&pod) else { return };
+        let Some(decision) = self.shared.decide(&pod).await else { return };
         let result = if matches!(decision, Decision::Node(_)) { "scheduled" } else { "unschedulable" };
         let labels = [("profile", self.profile.as_str()), ("result", result)];
         rk_client::count("scheduler_schedule_attempts_total", &labels);
@@ -134,15 +134,15 @@ impl Runner {
                 let mut turn = Turn::new(&self.calls, permit);
                 tokio::spawn(async move { bind(&binder, &shared, &pod, &placement, &mut turn).await });
             }
-            Decision::Unschedulable(diagnosis) => self.make_room(&pod, &diagnosis, permit),
+            Decision::Unschedulable(diagnosis) => self.make_room(&pod, &diagnosis, permit).await,
         }
     }
 
     /// Looks for victims, tells the API what came of it, and gives the pod back to the queue.
-    fn make_room(&self, pod: &Arc<PodInfo>, diagnosis: &Diagnosis, permit: tokio::sync::OwnedSemaphorePermit) {
+    async fn make_room(&self, pod: &Arc<PodInfo>, diagnosis: &Diagnosis, permit: OwnedSemaphorePermit) {
         let budgets: Vec<Budget> = self.budgets.list().iter().filter_map(|budget| Budget::new(budget).ok()).collect();
         rk_client::count("scheduler_preemption_attempts_total", &[]);
-        let eviction = self.shared.choose_victims(pod, diagnosis, &budgets);
+        let eviction = self.shared.choose_victims(pod, diagnosis, &budgets).await;
         let outcome = match &eviction {
             Some(_) => String::new(),
             None => diagnosis.no_victims(),

@@ -36,7 +36,7 @@ use crate::status_manager::StatusManager;
 use crate::swap::{SWAP_FILE, SwapRule};
 use crate::userns::PodUsers;
 use crate::views::PodViews;
-use crate::volumes::{Csi, Drivers, NodeObject, Objects, VolumeManager, most_loop, tend_loop};
+use crate::volumes::{Csi, Drivers, InUse, NodeObject, Objects, VolumeManager, most_loop, tend_loop};
 use crate::{Options, Session, devices, image_gc, logs, oom, plugins, static_pods};
 
 /// Changed pods on their way from the runtime to the manager: as many as one relist of a full node can name.
@@ -141,7 +141,7 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
     tasks.spawn(Pleg::new(runtime.clone()).run(changed.clone(), healthy));
     let devices = Devices::open(&options.dirs.kubelet);
     let cgroups = pod_cgroups(&options, &machine);
-    let shortages = Shortages::default();
+    let (shortages, in_use) = (Shortages::default(), InUse::default());
     let node_loop = NodeLoop::new(Sources {
         devices: devices.clone(),
         options: options.clone(),
@@ -153,6 +153,7 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
         facts,
         pleg: pleg_health,
         shortages: shortages.clone(),
+        in_use: in_use.clone(),
         shutdown: hooks.shutdown.clone(),
     });
     tasks.spawn(node_loop.run());
@@ -177,7 +178,7 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
         client: client.clone(),
         runtime: runtime.clone(),
         recorder: recorder.clone(),
-        volumes: volumes(&mut tasks, &options, &client, &claims),
+        volumes: volumes(&mut tasks, &options, &client, &claims, in_use),
         images: Images::new(
             runtime,
             recorder,
@@ -242,14 +243,20 @@ fn claims(tasks: &mut JoinSet<()>, options: &Options, client: &kube::Client, run
 }
 
 /// What makes the pods' volumes, with the plugins that register for that, and for claims, from now on.
-fn volumes(tasks: &mut JoinSet<()>, options: &Options, client: &kube::Client, claims: &Claims) -> VolumeManager {
+fn volumes(
+    tasks: &mut JoinSet<()>,
+    options: &Options,
+    client: &kube::Client,
+    claims: &Claims,
+    in_use: InUse,
+) -> VolumeManager {
     let (kubelet, node) = (&options.dirs.kubelet, &options.node_name);
     let (objects, drivers) = (Objects::new(client.clone()), Drivers::default());
     let object = NodeObject::new(client.clone(), node.clone(), drivers.clone());
     tasks.spawn(most_loop(client.clone(), drivers.clone(), object.clone()));
     let takers = Takers { volumes: drivers.clone(), object, claims: claims.drivers().clone() };
     tasks.spawn(plugins::register_loop(kubelet.clone(), takers));
-    let csi = Csi::new(kubelet, node.clone(), objects.clone(), drivers);
+    let csi = Csi::new(kubelet, node.clone(), objects.clone(), drivers, in_use);
     VolumeManager::new(kubelet, objects, csi, options.secrets_in_memory)
 }
 

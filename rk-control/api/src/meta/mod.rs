@@ -1,6 +1,7 @@
 //! What all objects share: metadata, names, times, amounts.
 
 mod access;
+mod claim;
 mod name;
 mod quantity;
 mod resource;
@@ -8,6 +9,7 @@ mod system;
 mod time;
 
 pub use access::*;
+pub use claim::{DEVICES_FINALIZER, EXTENDED_CLAIM};
 pub use name::*;
 pub use quantity::{Format, Quantity, QuantityError};
 pub use resource::{CLASS_RESOURCE, is_extended_resource, is_native_resource, may_be_devices};

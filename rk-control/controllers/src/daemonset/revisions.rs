@@ -2,6 +2,7 @@
 
 use super::{Controller, selector_of};
 use crate::claim::{apply, claim_all};
+use crate::remove::remove;
 use crate::{history, pods};
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet};
 use k8s_openapi::api::core::v1::Pod;
@@ -57,7 +58,7 @@ impl Controller {
             apply(&self.pods, pod.as_ref(), change).await?;
         }
         for double in doubles {
-            history::remove(&self.revisions, double).await?;
+            remove(&self.revisions, double).await?;
         }
         Ok(())
     }

@@ -9,8 +9,6 @@ use rk_client::{Informer, ObjectKey, is_controlled_by};
 pub(super) const BY_CLAIM: &str = "resource-claim";
 /// Says of a claim for which entry of its pod it was made.
 pub(super) const ENTRY: &str = "resource.kubernetes.io/pod-claim-name";
-/// Says of a claim that the scheduler made it for the extended resources of its pod.
-pub(super) const EXTENDED: &str = "resource.kubernetes.io/extended-resource-claim";
 
 /// Which claim an entry of a pod's `spec.resourceClaims` stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,10 +24,12 @@ pub(super) enum Named<'a> {
 }
 
 impl<'a> Named<'a> {
-    fn name(self) -> Option<&'a str> {
+    /// The name of a claim, and whether that was made for the pod.
+    pub(super) fn claim(self) -> Option<(&'a str, bool)> {
         match self {
-            Named::Given(name) | Named::Made(name) => Some(name).filter(|name| !name.is_empty()),
-            Named::NotYet | Named::Unneeded => None,
+            Named::Given("") | Named::Made("") | Named::NotYet | Named::Unneeded => None,
+            Named::Given(name) => Some((name, false)),
+            Named::Made(name) => Some((name, true)),
         }
     }
 }
@@ -66,7 +66,7 @@ pub(super) fn beside(pod: &Pod, name: &str) -> ObjectKey {
 pub(super) fn keys(pod: &Pod) -> impl Iterator<Item = ObjectKey> {
     let extended = pod.status.as_ref().and_then(|status| status.extended_resource_claim_status.as_ref());
     let extended = extended.map(|told| told.resource_claim_name.as_str()).filter(|name| !name.is_empty());
-    let named = entries(pod).filter_map(move |entry| named(pod, entry).name());
+    let named = entries(pod).filter_map(move |entry| named(pod, entry).claim().map(|(name, _)| name));
     named.chain(extended).map(move |name| beside(pod, name))
 }
 

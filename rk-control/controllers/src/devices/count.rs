@@ -1,8 +1,9 @@
 //! How many claims there are, for the figures.
 
-use super::claim::{ENTRY, EXTENDED, is_allocated};
+use super::claim::{ENTRY, is_allocated};
 use super::make::has_admin_access;
 use k8s_openapi::api::resource::v1::ResourceClaim;
+use rk_api::meta::EXTENDED_CLAIM;
 use rk_client::{Change, ObjectKey};
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -60,7 +61,7 @@ fn tell((allocated, admin, source): Sort, count: usize) {
 
 fn sort(claim: &ResourceClaim) -> Sort {
     let has = |note: &str| claim.metadata.annotations.as_ref().is_some_and(|notes| notes.contains_key(note));
-    let source = if has(EXTENDED) {
+    let source = if has(EXTENDED_CLAIM) {
         "extended_resource"
     } else if has(ENTRY) {
         "resource_claim_template"
@@ -98,7 +99,7 @@ mod tests {
         assert_eq!((line(free).as_deref(), line(taken).as_deref()), (Some("0"), Some("1")));
         count.note(&Change::Deleted(new));
         assert_eq!(line(taken).as_deref(), Some("0"));
-        assert_eq!(sort(&claim(Some(EXTENDED), json!({}))).2, "extended_resource");
+        assert_eq!(sort(&claim(Some(EXTENDED_CLAIM), json!({}))).2, "extended_resource");
         assert_eq!(sort(&claim(None, json!({}))), (false, false, ""));
     }
 }

@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::resource::v1::{
     DeviceRequestAllocationResult, DeviceTaint, DeviceToleration, ResourceClaim, ResourceSlice,
 };
+use rk_client::tolerates_device;
 use std::sync::Arc;
 
 /// Name of the index of slices, and of claims by what they have, by pools of devices.
@@ -53,24 +54,11 @@ fn evicting<'a>(slices: &'a [Arc<ResourceSlice>], name: &'a str) -> impl Iterato
     device.into_iter().flat_map(|device| device.taints.iter().flatten()).filter(|taint| taint.effect == "NoExecute")
 }
 
-/// Whether a toleration covers a taint.
-fn tolerates(toleration: &DeviceToleration, taint: &DeviceTaint) -> bool {
-    let is_any = |word: &Option<String>, own: &str| {
-        word.as_deref().unwrap_or_default().is_empty() || word.as_deref() == Some(own)
-    };
-    let value = match toleration.operator.as_deref().unwrap_or_default() {
-        "Exists" => true,
-        "" | "Equal" => toleration.value.as_deref().unwrap_or_default() == taint.value.as_deref().unwrap_or_default(),
-        _ => false,
-    };
-    value && is_any(&toleration.effect, &taint.effect) && is_any(&toleration.key, &taint.key)
-}
-
 /// When a taint ends who uses the device; `None` if it is tolerated for ever. A taint without a time came just now.
 fn end(taint: &DeviceTaint, tolerations: &[DeviceToleration], now: Timestamp) -> Option<Timestamp> {
     let since = taint.time_added.as_ref().map_or(now, |time| time.0);
     let mut patience: Option<i64> = None;
-    for toleration in tolerations.iter().filter(|toleration| tolerates(toleration, taint)) {
+    for toleration in tolerations.iter().filter(|toleration| tolerates_device(toleration, taint)) {
         let seconds = toleration.toleration_seconds?.max(0);
         patience = Some(patience.map_or(seconds, |known| known.min(seconds)));
     }

@@ -3,13 +3,15 @@
 use super::claim::{self, Named};
 use super::count::Count;
 use super::make;
-use super::release::{self, FINALIZER, Fate};
+use super::release::{self, Fate};
 use crate::context::Context;
 use crate::pods;
+use crate::remove::remove;
 use k8s_openapi::api::core::v1::{Pod, PodResourceClaim};
 use k8s_openapi::api::resource::v1::{ResourceClaim, ResourceClaimConsumerReference, ResourceClaimTemplate};
+use rk_api::meta::DEVICES_FINALIZER;
 use rk_client::{
-    BoxError, Change, Deletion, Informer, ObjectKey, Outcome, Queue, Recorder, Verbs, is_not_found, message, owner_key,
+    BoxError, Change, Informer, ObjectKey, Outcome, Queue, Recorder, Verbs, is_not_found, message, owner_key,
 };
 use serde_json::json;
 use std::fmt;
@@ -169,11 +171,7 @@ impl Controller {
     /// Reserves what is allocated for a pod that came to its node without a scheduler that would have.
     async fn reserve(&self, pod: &Pod) -> Result<(), BoxError> {
         for entry in claim::entries(pod) {
-            let (name, is_made) = match claim::named(pod, entry) {
-                Named::Given(name) => (name, false),
-                Named::Made(name) => (name, true),
-                Named::NotYet | Named::Unneeded => continue,
-            };
+            let Some((name, is_made)) = claim::named(pod, entry).claim() else { continue };
             let key = claim::beside(pod, name);
             let Some(claim) = self.claims.get(&key) else { continue };
             if is_made && !claim::is_for(pod, &claim) {
@@ -216,7 +214,7 @@ impl Controller {
         }
         if release.unprotect {
             let mut finalizers = claim.metadata.finalizers.take().unwrap_or_default();
-            finalizers.retain(|own| own != FINALIZER);
+            finalizers.retain(|own| own != DEVICES_FINALIZER);
             claim.metadata.finalizers = Some(finalizers).filter(|left| !left.is_empty());
             claim = self.claims.replace(&claim).await?;
         }
@@ -249,10 +247,6 @@ impl Controller {
         if !is_over || claim.metadata.deletion_timestamp.is_some() {
             return Ok(());
         }
-        let how = Deletion::of_uid(claim.metadata.uid.as_ref());
-        match self.claims.delete(&ObjectKey::of(claim), &how).await {
-            Err(error) if !is_not_found(&error) => Err(error),
-            _ => Ok(()),
-        }
+        remove(&self.claims, claim).await
     }
 }

@@ -4,9 +4,7 @@ use super::claim::{is_done, is_pod, users};
 use crate::discovery::has_finalizer;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::resource::v1::{ResourceClaim, ResourceClaimConsumerReference, ResourceClaimStatus};
-
-/// Holds a claim that has an allocation.
-pub(super) const FINALIZER: &str = "resource.kubernetes.io/delete-protection";
+use rk_api::meta::DEVICES_FINALIZER;
 
 /// What becomes of one reservation.
 #[derive(Debug, PartialEq, Eq)]
@@ -47,7 +45,7 @@ pub(super) struct Release {
 pub(super) fn plan(claim: &ResourceClaim, kept: Vec<ResourceClaimConsumerReference>) -> Release {
     let fewer = kept.len() < users(claim).count();
     let leaves = fewer || claim.metadata.deletion_timestamp.is_some();
-    let unprotect = kept.is_empty() && leaves && has_finalizer(&claim.metadata, FINALIZER);
+    let unprotect = kept.is_empty() && leaves && has_finalizer(&claim.metadata, DEVICES_FINALIZER);
     let mut status = claim.status.clone().unwrap_or_default();
     let deallocates = unprotect && status.allocation.is_some();
     if deallocates {
@@ -70,7 +68,7 @@ mod tests {
     fn claim(users: &str, allocated: bool, protected: bool, ends: bool) -> ResourceClaim {
         let users: Vec<Value> = users.split_whitespace().map(user).collect();
         let claim = json!({
-            "metadata": {"name": "c", "finalizers": if protected { json!([FINALIZER]) } else { json!(["other"]) },
+            "metadata": {"name": "c", "finalizers": if protected { json!([DEVICES_FINALIZER]) } else { json!(["other"]) },
                 "deletionTimestamp": ends.then_some("2026-01-01T00:00:00Z")},
             "spec": {},
             "status": {"allocation": allocated.then(|| json!({"devices": {}})), "reservedFor": users},

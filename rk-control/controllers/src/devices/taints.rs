@@ -1,6 +1,6 @@
 //! Evicts pods from devices with NoExecute taints that their claims do not tolerate, or not for ever.
 
-use super::claim::{self, Named};
+use super::claim;
 use super::eviction::{self, BY_POOL};
 use crate::context::Context;
 use crate::pods;
@@ -117,11 +117,7 @@ impl Controller {
     fn due(&self, pod: &Pod, now: Timestamp) -> Option<Timestamp> {
         pods::node_name(pod)?;
         let dues = claim::entries(pod).filter_map(|entry| {
-            let (name, is_made) = match claim::named(pod, entry) {
-                Named::Given(name) => (name, false),
-                Named::Made(name) => (name, true),
-                Named::NotYet | Named::Unneeded => return None,
-            };
+            let (name, is_made) = claim::named(pod, entry).claim()?;
             let claim = self.claims.get(&claim::beside(pod, name))?;
             let is_used = claim::is_reserved_for(&claim, pod) && (!is_made || claim::is_for(pod, &claim));
             let slices = |pool: &str| self.slices.by_index(BY_POOL, pool);

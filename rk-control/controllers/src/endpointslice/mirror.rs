@@ -4,12 +4,12 @@ use super::endpoint::family_of;
 use super::{SERVICE_NAME, TRIGGER_TIME};
 use crate::context::Context;
 use crate::pods;
+use crate::remove::remove;
 use k8s_openapi::api::core::v1::{EndpointAddress, EndpointPort as OldPort, EndpointSubset, Endpoints, Service};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use rk_client::{
-    BoxError, Change, Deletion, Informer, ObjectKey, Outcome, Queue, controller_of, controller_ref,
-    is_namespace_terminating, is_not_found,
+    BoxError, Change, Informer, ObjectKey, Outcome, Queue, controller_of, controller_ref, is_namespace_terminating,
 };
 use rk_lenient::Lenient;
 use std::collections::BTreeMap;
@@ -132,9 +132,7 @@ impl Controller {
             }
         }
         for slice in surplus {
-            let result =
-                self.slices.delete(&ObjectKey::of(&slice), &Deletion::of_uid(slice.metadata.uid.as_ref())).await;
-            result.or_else(|e| if is_not_found(&e) { Ok(()) } else { Err(e) })?;
+            remove(&self.slices, &slice).await?;
         }
         Ok(Outcome::AwaitChange)
     }

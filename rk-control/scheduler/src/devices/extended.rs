@@ -12,9 +12,10 @@ use k8s_openapi::api::resource::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::Resource as _;
+use rk_api::meta::EXTENDED_CLAIM;
 use rk_client::ObjectKey;
 
-use super::{Allocation, Devices, EXTENDED};
+use super::{Allocation, Devices};
 use crate::model::{Asker, NodeInfo, PodInfo, Portion};
 
 /// What the claim is called until the API names it; no claim of the API can be called so.
@@ -67,7 +68,7 @@ fn metadata(pod: &PodInfo) -> ObjectMeta {
         name: Some(UNNAMED.to_owned()),
         generate_name: Some(format!("{}-extended-resources-", pod.key.name)),
         uid: Some(rk_api::meta::new_uid()),
-        annotations: Some([(EXTENDED.to_owned(), "true".to_owned())].into()),
+        annotations: Some([(EXTENDED_CLAIM.to_owned(), "true".to_owned())].into()),
         owner_references: Some(vec![OwnerReference {
             api_version: Pod::api_version(&()).into_owned(),
             kind: Pod::kind(&()).into_owned(),

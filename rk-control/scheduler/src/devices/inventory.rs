@@ -9,7 +9,7 @@ use super::pool::{Pool, PoolId};
 use crate::model::NodeInfo;
 
 /// Pools of devices. Slices are held where the informer holds them, once.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Inventory {
     members: BTreeMap<PoolId, BTreeMap<String, Arc<ResourceSlice>>>,
     pools: BTreeMap<PoolId, Pool>,

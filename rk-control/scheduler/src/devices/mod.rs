@@ -26,6 +26,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::resource::v1::{AllocationResult, DeviceClass, ResourceClaim, ResourceSlice};
+use rk_api::meta::EXTENDED_CLAIM;
 use rk_client::{ObjectKey, controller_of, is_controlled_by};
 
 pub(crate) use extended::{Extended, Special};
@@ -39,15 +40,15 @@ use resolver::Resolver;
 use selector::Programs;
 use usage::Usage;
 
-/// Says of a claim that a scheduler made it for the extended resources of the pod that owns it.
-const EXTENDED: &str = "resource.kubernetes.io/extended-resource-claim";
 /// Most users of a claim; the API's figure.
 const MAX_USERS: usize = 256;
 
 /// What decisions know of devices.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Devices {
     inventory: Inventory,
+    /// How often slices and classes have changed.
+    published: u64,
     classes: HashMap<String, Arc<DeviceClass>>,
     resolver: Resolver,
     claims: HashMap<ObjectKey, Arc<ResourceClaim>>,
@@ -64,11 +65,13 @@ pub(crate) struct Devices {
 impl Devices {
     /// Takes in a slice.
     pub(crate) fn set_slice(&mut self, slice: &Arc<ResourceSlice>) {
+        self.published += 1;
         self.inventory.set(slice);
     }
 
     /// Forgets a slice.
     pub(crate) fn remove_slice(&mut self, name: &str) {
+        self.published += 1;
         self.inventory.remove(name);
     }
 
@@ -82,6 +85,7 @@ impl Devices {
 
     /// Forgets a class.
     pub(crate) fn remove_class(&mut self, name: &str) {
+        self.published += 1;
         if let Some(old) = self.classes.remove(name) {
             self.resolver.remove(&old);
         }
@@ -213,6 +217,20 @@ impl Devices {
         })
     }
 
+    /// Whether what was decided in the copy `then` can be begun: nothing that it was decided by has changed since.
+    pub(crate) fn allow(&self, then: &Self, pod: &PodInfo, allocations: &[Arc<Allocation>]) -> bool {
+        let same = |key: &ObjectKey| {
+            let both = self.claims.get(key).zip(then.claims.get(key));
+            both.is_some_and(|(now, then)| Arc::ptr_eq(now, then))
+        };
+        self.published == then.published
+            && self.overdue == then.overdue
+            && self.leftover(pod) == then.leftover(pod)
+            && self.problem(pod).is_none()
+            && pod.device_claim_keys().iter().all(same)
+            && allocations.iter().all(|own| self.usage.agrees_on(&then.usage, &own.result))
+    }
+
     /// Whether the devices of a claim that has them will not become ready on their node: they failed, or took too long.
     pub(crate) fn are_lost(&self, claim: &ResourceClaim) -> bool {
         match readiness(claim) {
@@ -235,7 +253,7 @@ fn uid(claim: &ResourceClaim) -> &str {
 /// The uid of the pod for whose extended resources a claim was made.
 pub(crate) fn owner_of_special(claim: &ResourceClaim) -> Option<&str> {
     let notes = claim.metadata.annotations.as_ref()?;
-    notes.get(EXTENDED).filter(|own| *own == "true")?;
+    notes.get(EXTENDED_CLAIM).filter(|own| *own == "true")?;
     controller_of(&claim.metadata).map(|owner| owner.uid.as_str())
 }
 

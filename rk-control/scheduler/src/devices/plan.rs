@@ -6,7 +6,7 @@ use k8s_openapi::api::resource::v1::{
     Device, DeviceClass, DeviceConstraint, DeviceRequest, DeviceSelector, DeviceTaint, DeviceToleration, ResourceClaim,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use rk_client::ObjectKey;
+use rk_client::{ObjectKey, tolerates_device};
 
 use super::Devices;
 use super::selector::Selector;
@@ -58,20 +58,8 @@ impl Ask<'_> {
     pub(super) fn tolerates(&self, device: &Device) -> bool {
         let strict = |taint: &&DeviceTaint| matches!(taint.effect.as_str(), "NoSchedule" | "NoExecute");
         let mut taints = device.taints.iter().flatten().filter(strict);
-        taints.all(|taint| self.tolerations.iter().any(|toleration| answers(toleration, taint)))
+        taints.all(|taint| self.tolerations.iter().any(|toleration| tolerates_device(toleration, taint)))
     }
-}
-
-fn answers(toleration: &DeviceToleration, taint: &DeviceTaint) -> bool {
-    let of = |own: &Option<String>| own.clone().unwrap_or_default();
-    let (effect, key) = (of(&toleration.effect), of(&toleration.key));
-    (effect.is_empty() || effect == taint.effect)
-        && (key.is_empty() || key == taint.key)
-        && match toleration.operator.as_deref().unwrap_or_default() {
-            "Exists" => true,
-            "" | "Equal" => of(&toleration.value) == of(&taint.value),
-            _ => false,
-        }
 }
 
 /// A request: what is asked for, or alternatives in the order in which they are wished for.

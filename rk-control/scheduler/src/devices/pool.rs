@@ -41,7 +41,7 @@ pub(crate) enum State {
 }
 
 /// Which nodes reach the devices of a slice, or one device.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Reach {
     Nowhere,
     Node(String),
@@ -72,7 +72,7 @@ impl Reach {
 }
 
 /// A slice of the newest generation of its pool.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Slice {
     pub(crate) object: Arc<ResourceSlice>,
     reach: Reach,
@@ -116,7 +116,7 @@ impl Slice {
 }
 
 /// A pool as its slices tell of it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Pool {
     pub(crate) id: PoolId,
     pub(crate) state: State,

@@ -11,7 +11,7 @@ use rk_api::meta::CLASS_RESOURCE;
 type Rank = (Reverse<Option<Timestamp>>, String);
 
 /// Classes by the extended resource that they name.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Resolver(HashMap<String, BTreeSet<Rank>>);
 
 impl Resolver {

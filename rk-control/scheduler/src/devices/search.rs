@@ -60,6 +60,10 @@ impl<'a> Plan<'a> {
     /// # Errors
     /// [`Refusal`].
     pub(crate) fn search(&self, node: &'a NodeInfo, budget: &Cell<u64>) -> Result<Option<Found<'a>>, Refusal> {
+        // Once it is given up, no other node is looked at.
+        if budget.get() == 0 {
+            return Err(timed_out());
+        }
         let pools = self.devices.inventory.pools_of(node);
         let mut search = Search {
             plan: self,
@@ -233,7 +237,7 @@ impl<'a> Search<'_, 'a> {
             }
             None => {
                 self.budget.set(0);
-                Err(Stop::Refused(Refusal::Here("timed out trying to allocate devices".to_owned())))
+                Err(Stop::Refused(timed_out()))
             }
         }
     }
@@ -336,6 +340,10 @@ impl<'a> Search<'_, 'a> {
         }
         withdrawn(self.rules.get_mut(claim), ask);
     }
+}
+
+fn timed_out() -> Refusal {
+    Refusal::Here("timed out trying to allocate devices".to_owned())
 }
 
 fn too_deep() -> Stop {

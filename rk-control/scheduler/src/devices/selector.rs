@@ -15,9 +15,9 @@ const MAX_KEPT: usize = 64;
 /// A selector, or why it cannot be used.
 type Compiled = Result<Arc<Program>, Arc<str>>;
 
-/// Compiled selectors by their text, so that each is compiled once and not for each pod.
-#[derive(Debug, Default)]
-pub(crate) struct Programs(Mutex<HashMap<String, Compiled>>);
+/// Compiled selectors by their text, so that each is compiled once and not for each pod. Copies share them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Programs(Arc<Mutex<HashMap<String, Compiled>>>);
 
 impl Programs {
     fn get(&self, expression: &str) -> Compiled {

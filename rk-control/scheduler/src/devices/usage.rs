@@ -8,7 +8,7 @@ use super::amount::{Amounts, add, amounts_of, subtract};
 use super::pool::PoolId;
 
 /// What claims have of one device.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Taken {
     /// How many have it as a whole: one, unless somebody else than a scheduler wrote allocations.
     pub(crate) whole: usize,
@@ -19,7 +19,7 @@ pub(crate) struct Taken {
 }
 
 /// What all claims have. Access of administrators takes nothing.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Usage(HashMap<PoolId, HashMap<String, Taken>>);
 
 impl Usage {
@@ -28,11 +28,15 @@ impl Usage {
         self.0.get(pool).and_then(|pool| pool.get(device))
     }
 
+    /// Whether claims have the same of the pools of an allocation as `other` says.
+    pub(crate) fn agrees_on(&self, other: &Self, allocation: &AllocationResult) -> bool {
+        results(allocation).map(pool).all(|pool| self.0.get(&pool) == other.0.get(&pool))
+    }
+
     /// Counts an allocation in.
     pub(crate) fn add(&mut self, allocation: &AllocationResult) {
         for result in results(allocation) {
-            let pool = PoolId { driver: result.driver.clone(), name: result.pool.clone() };
-            let taken = self.0.entry(pool).or_default().entry(result.device.clone()).or_default();
+            let taken = self.0.entry(pool(result)).or_default().entry(result.device.clone()).or_default();
             match result.share_id {
                 Some(_) => {
                     taken.shares += 1;
@@ -46,7 +50,7 @@ impl Usage {
     /// Counts an allocation out that was counted in.
     pub(crate) fn remove(&mut self, allocation: &AllocationResult) {
         for result in results(allocation) {
-            let pool = PoolId { driver: result.driver.clone(), name: result.pool.clone() };
+            let pool = pool(result);
             let Some(devices) = self.0.get_mut(&pool) else { continue };
             let Some(taken) = devices.get_mut(&result.device) else { continue };
             match result.share_id {
@@ -69,6 +73,10 @@ impl Usage {
 fn results(allocation: &AllocationResult) -> impl Iterator<Item = &DeviceRequestAllocationResult> {
     let all = allocation.devices.iter().flat_map(|devices| devices.results.iter().flatten());
     all.filter(|result| result.admin_access != Some(true))
+}
+
+fn pool(result: &DeviceRequestAllocationResult) -> PoolId {
+    PoolId { driver: result.driver.clone(), name: result.pool.clone() }
 }
 
 fn capacity(result: &DeviceRequestAllocationResult) -> Amounts {

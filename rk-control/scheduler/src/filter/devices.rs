@@ -15,6 +15,8 @@ use crate::model::{Cluster, NodeInfo, NodeTerms, PodInfo};
 
 /// Steps of all searches of one attempt: a second or two, during which nothing else is decided.
 pub(crate) const STEPS: u64 = 2_000_000;
+/// As many of them as are taken while nobody can tell of changes: some hundredths of a second.
+pub(crate) const STEPS_AT_ONCE: u64 = STEPS / 40;
 
 /// A claim that has its devices.
 struct Settled<'a> {

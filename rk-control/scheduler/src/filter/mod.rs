@@ -16,7 +16,7 @@ use crate::devices::Extended;
 use crate::model::{Cluster, NodeInfo, PodInfo};
 use affinity::AffinityState;
 use devices::DeviceState;
-pub(crate) use devices::STEPS;
+pub(crate) use devices::{STEPS, STEPS_AT_ONCE};
 use spread::SpreadState;
 
 /// Why a node does not serve.
@@ -52,8 +52,8 @@ pub(crate) struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    pub(crate) fn of(cluster: &'a Cluster) -> Self {
-        Self { cluster, replaced: None, steps: STEPS }
+    pub(crate) fn of(cluster: &'a Cluster, steps: u64) -> Self {
+        Self { cluster, replaced: None, steps }
     }
 
     /// What the pod asks for by the names of extended resources, on the nodes that may be checked.
@@ -99,6 +99,12 @@ impl<'a> Filters<'a> {
 
     /// Checks one node, cheap filters first.
     pub(crate) fn check(&self, node: &'a NodeInfo) -> Result<(), Rejection> {
+        self.check_all_but_devices(node)?;
+        self.devices.check(node)
+    }
+
+    /// The same without the search for devices.
+    pub(crate) fn check_all_but_devices(&self, node: &'a NodeInfo) -> Result<(), Rejection> {
         node::unschedulable(self.pod, node)?;
         node::taints(self.pod, node)?;
         node::affinity(self.pod, node)?;
@@ -107,7 +113,6 @@ impl<'a> Filters<'a> {
         resources::fit(self.cluster, self.pod, node)?;
         volumes::check(self.cluster, self.pod, node, self.contested)?;
         self.spread.check(node)?;
-        self.affinity.check(self.pod, node)?;
-        self.devices.check(node)
+        self.affinity.check(self.pod, node)
     }
 }

@@ -8,7 +8,7 @@ use rk_client::{LabelMatcher, ObjectKey, parse_value};
 use super::node::NodeInfo;
 
 /// Space of one class, for the nodes of one topology.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Space {
     class: String,
     /// The nodes that reach it; `None` when none does.
@@ -18,7 +18,7 @@ struct Space {
 }
 
 /// What all drivers publish.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Capacities {
     /// Drivers whose space counts.
     publishers: HashSet<String>,

@@ -15,7 +15,7 @@ use crate::devices::Devices;
 
 /// The scheduler's memory of nodes, the pods on them, and what restricts placement. A plain value: events change it, decisions
 /// read it, assumed pods are in it like bound ones.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Cluster {
     nodes: Vec<NodeInfo>,
     by_name: HashMap<String, usize>,

@@ -26,7 +26,7 @@ pub(crate) struct Choice {
 }
 
 /// A choice whose binding is under way.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Promise {
     pod: ObjectKey,
     node: String,
@@ -34,7 +34,7 @@ struct Promise {
 }
 
 /// What the scheduler remembers of volumes.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Storage {
     claims: HashMap<ObjectKey, Claim>,
     volumes: HashMap<String, Volume>,

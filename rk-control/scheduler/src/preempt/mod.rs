@@ -39,7 +39,7 @@ pub(crate) fn preempt(cluster: &Cluster, pod: &PodInfo, diagnosis: &Diagnosis, b
 }
 
 /// The same, with so many steps of the search for devices on all nodes together.
-fn preempt_within(
+pub(crate) fn preempt_within(
     steps: &Cell<u64>,
     cluster: &Cluster,
     pod: &PodInfo,

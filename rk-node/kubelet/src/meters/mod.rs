@@ -5,8 +5,8 @@ mod claims;
 mod counter;
 mod entry;
 mod image_volumes;
-mod lives;
 mod managers;
+mod own_users;
 mod resizes;
 mod starts;
 mod timing;
@@ -17,8 +17,8 @@ use claims::ClaimMeters;
 pub use counter::Counter;
 use entry::Entry;
 use image_volumes::ImageVolumes;
-pub use lives::Lives;
 use managers::Managers;
+use own_users::OwnUsers;
 use resizes::Resizes;
 use starts::Starts;
 pub use timing::Timing;
@@ -94,6 +94,8 @@ pub struct Meters {
     pub started_containers: Counter,
     /// Those of them that did not, by kind and reason.
     pub started_containers_errors: Counter,
+    /// Ends of containers, by their kind, how they ended and why.
+    pub terminated_containers: Counter,
     /// Pods that had to go, by what was short.
     pub evictions: Counter,
     /// Images that were removed, by why.
@@ -111,8 +113,8 @@ pub struct Meters {
     pub entry: Entry,
     /// What pods ask of the managers of CPUs, memory and topology.
     pub managers: Managers,
-    /// How containers end, and pods with users of their own.
-    pub lives: Lives,
+    /// Pods with users of their own.
+    pub own_users: OwnUsers,
     /// Volumes that are images.
     pub image_volumes: ImageVolumes,
     /// Claims of devices.
@@ -195,6 +197,11 @@ impl Default for Meters {
                 "Cumulative number of errors when starting containers",
                 &["code", "container_type"],
             ),
+            terminated_containers: Counter::new(
+                "kubelet_terminated_containers_total",
+                "Cumulative number of container terminations.",
+                &["container_type", "exit_code", "reason"],
+            ),
             evictions: Counter::new(
                 "kubelet_evictions",
                 "Cumulative number of pod evictions by eviction signal",
@@ -235,7 +242,7 @@ impl Default for Meters {
             ),
             entry: Entry::default(),
             managers: Managers::default(),
-            lives: Lives::default(),
+            own_users: OwnUsers::default(),
             image_volumes: ImageVolumes::default(),
             claims: ClaimMeters::default(),
             resizes: Resizes::default(),
@@ -277,12 +284,13 @@ impl Meters {
             &self.restarted_pods,
             &self.started_containers,
             &self.started_containers_errors,
+            &self.terminated_containers,
             &self.evictions,
             &self.collected_images,
             &self.requests,
         ];
         let parts = self.entry.counters().into_iter().chain(self.managers.counters()).chain(self.resizes.counters());
-        parts.chain(self.lives.counters()).chain(self.image_volumes.counters()).chain(own)
+        parts.chain(self.own_users.counters()).chain(self.image_volumes.counters()).chain(own)
     }
 
     /// The timings of `/metrics`.

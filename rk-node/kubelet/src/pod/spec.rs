@@ -20,6 +20,17 @@ pub enum Kind {
     Ephemeral,
 }
 
+impl Kind {
+    /// What figures call it, as label `container_type`.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Init => "init_container",
+            Self::App => "container",
+            Self::Ephemeral => "ephemeral_container",
+        }
+    }
+}
+
 /// When an exited container starts again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RestartPolicy {
@@ -93,15 +104,6 @@ pub fn find_container(pod: &Pod, wanted: &str) -> Option<(Kind, Container)> {
         return Some((Kind::App, c.clone()));
     }
     ephemeral_containers(pod).iter().find(|c| c.name == wanted).map(|c| (Kind::Ephemeral, as_container(c)))
-}
-
-/// How metrics call the kind of a container.
-pub fn kind_name(pod: &Pod, container: &str) -> &'static str {
-    match find_container(pod, container) {
-        Some((Kind::Init, _)) => "init_container",
-        Some((Kind::Ephemeral, _)) => "ephemeral_container",
-        Some((Kind::App, _)) | None => "container",
-    }
 }
 
 /// An ephemeral container in the shape of an ordinary one.

@@ -117,7 +117,7 @@ pub async fn start_sandbox(context: &Context, pod: &Pod, attempt: u32) -> Result
     let meters = &context.runtime.meters;
     meters.started_pods.add(&[]);
     if own_users(pod) {
-        meters.lives.with_users();
+        meters.own_users.starts();
     }
     let result = match order(context, pod, attempt).await {
         Ok((config, handler)) => {
@@ -128,7 +128,7 @@ pub async fn start_sandbox(context: &Context, pod: &Pod, attempt: u32) -> Result
     result.inspect_err(|error| {
         meters.started_pods_errors.add(&[]);
         if own_users(pod) {
-            meters.lives.with_users_failed();
+            meters.own_users.failed();
         }
         context.recorder.warning(&about, "FailedCreatePodSandBox", format!("Failed to create pod sandbox: {error}"));
     })
@@ -161,14 +161,15 @@ impl Launch<'_> {
 
     /// Image, configuration, creation, start, postStart hook.
     pub async fn run(&self) -> Result<(), StartError> {
-        let kind = spec::kind_name(self.pod, &self.start.name);
+        let found = spec::find_container(self.pod, &self.start.name);
+        let kind = found.map_or(spec::Kind::App, |(kind, _)| kind).label();
         let meters = &self.context.runtime.meters;
         meters.started_containers.add(&[kind]);
         let started = self.launch().await;
         started.inspect_err(|error| {
             meters.started_containers_errors.add(&[error.reason.as_str(), kind]);
             if own_users(self.pod) {
-                meters.lives.with_users_failed();
+                meters.own_users.failed();
             }
         })
     }

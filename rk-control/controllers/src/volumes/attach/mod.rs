@@ -9,14 +9,13 @@ mod plan;
 use super::{protect, volume};
 use crate::context::Context;
 use crate::pods;
+use crate::remove::remove;
 use k8s_openapi::api::core::v1::{AttachedVolume, Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::{CSIDriver, VolumeAttachment, VolumeAttachmentSource, VolumeAttachmentSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::Patch;
 use plan::{Idle, Wish};
-use rk_client::{
-    BoxError, Change, Deletion, Informer, ObjectKey, Outcome, Queue, Recorder, is_already_exists, is_not_found,
-};
+use rk_client::{BoxError, Change, Informer, ObjectKey, Outcome, Queue, Recorder, is_already_exists, is_not_found};
 use serde_json::json;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -307,11 +306,7 @@ impl Attacher {
         if attachment.metadata.deletion_timestamp.is_some() {
             return Ok(());
         }
-        let how = Deletion::of_uid(attachment.metadata.uid.as_ref());
-        match self.attachments.delete(&ObjectKey::of(attachment), &how).await {
-            Err(error) if !is_not_found(&error) => Err(error),
-            _ => Ok(()),
-        }
+        remove(&self.attachments, attachment).await
     }
 
     /// Asks for an attachment, unless the volume is another node's alone: its end there wakes this one.

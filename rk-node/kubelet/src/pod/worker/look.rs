@@ -42,7 +42,6 @@ impl Worker {
         }
         let mut runtime = self.context.runtime.pod(spec::uid(pod)).await?;
         last_words::collect(pod, &self.context.volumes.pod_dir(spec::uid(pod)), &mut runtime).await;
-        self.exits.count(pod, &runtime, &self.context.runtime.meters.lives);
         if !self.adopted {
             self.adopted = true;
             self.probes.adopt(pod, &runtime);

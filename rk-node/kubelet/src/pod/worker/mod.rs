@@ -4,7 +4,6 @@
 mod act;
 mod allocation;
 mod end;
-mod exits;
 mod look;
 mod quiet;
 mod setup;
@@ -27,7 +26,6 @@ use crate::runtime::{RuntimeError, RuntimePod, States};
 use crate::static_pods::{is_static, same_edition};
 use crate::volumes::Volumes;
 use allocation::Allocation;
-use exits::Exits;
 pub use look::Heard;
 use quiet::Quiet;
 
@@ -151,7 +149,6 @@ pub struct Worker {
     resize_error: Option<String>,
     allocation: Allocation,
     quiet: Quiet,
-    exits: Exits,
     /// The last round of the pod whose end was carried out and told.
     announced: Option<u32>,
     /// When the pod was seen first, until it runs.
@@ -199,7 +196,6 @@ impl Worker {
             resize_error: None,
             allocation: Allocation::default(),
             quiet: Quiet::default(),
-            exits: Exits::default(),
             announced: None,
             unstarted: Some(Instant::now()),
             unobserved,
