@@ -5,7 +5,7 @@
 //! want the locks of the connection. So an answer that says that it [`rests`] leaves its task: from then on the connection polls
 //! it, before itself, when it is called.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -27,6 +27,46 @@ tokio::task_local! {
 pub fn rests() {
     // Where streams have no tasks, as in HTTP/1 or within the process, nobody asks.
     let _ = RESTS.try_with(|rests| rests.set(true));
+}
+
+thread_local! {
+    /// The connections that are to be woken at the end of [`call_together`].
+    static CALLED: RefCell<Option<Vec<Waker>>> = const { RefCell::new(None) };
+}
+
+/// Wakes those who wait, by `wake`, and connections only after that: each then meets all of its streams that are called, in one turn,
+/// instead of some of them while others are still being called.
+pub fn call_together(wake: impl FnOnce()) {
+    // Within another one, whose end it is that counts.
+    if CALLED.with_borrow(Option::is_some) {
+        return wake();
+    }
+    CALLED.set(Some(Vec::new()));
+    let _end = EndOfCalls;
+    wake();
+}
+
+/// The end of [`call_together`], however it comes.
+struct EndOfCalls;
+
+impl Drop for EndOfCalls {
+    fn drop(&mut self) {
+        CALLED.take().into_iter().flatten().for_each(Waker::wake);
+    }
+}
+
+/// Wakes a connection, now or at the end of what calls many.
+fn wake_connection(connection: Waker) {
+    let mut connection = Some(connection);
+    // A thread that ends has no such place any more, and calls nobody together.
+    let _ = CALLED.try_with(|called| {
+        if let Some(called) = &mut *called.borrow_mut() {
+            called.extend(connection.take());
+        }
+    });
+    if let Some(connection) = connection {
+        connection.wake();
+    }
 }
 
 /// What starts the streams of a connection, and those of them that rest, which the connection's task must poll.
@@ -94,7 +134,7 @@ fn call(calls: &Mutex<Calls>, tell: impl FnOnce(&mut Calls)) {
         calls.connection.take()
     };
     if let Some(connection) = connection {
-        connection.wake();
+        wake_connection(connection);
     }
 }
 
@@ -156,7 +196,7 @@ impl Resting {
         for stream in arrived {
             self.hold(stream);
         }
-        let all = !self.turn.is_empty() && self.turn.len() >= self.held.len();
+        let all = !self.turn.is_empty() && self.turn.len() >= self.held.iter().flatten().count();
         let mut turn = std::mem::take(&mut self.turn);
         for place in turn.drain(..) {
             // A bell that outlived its stream calls for nobody, or for the next at its place.

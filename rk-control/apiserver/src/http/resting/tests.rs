@@ -112,6 +112,43 @@ async fn who_rests_is_polled_by_its_connection_and_only_when_called() {
 }
 
 #[tokio::test]
+async fn a_connection_is_woken_after_all_its_streams_were_called() {
+    let connections: Vec<_> = (0..2).map(|_| (streams(), Arc::new(Woken::default()))).collect();
+    let mut stands = Vec::new();
+    let mut turns = Vec::new();
+    for ((executor, mut resting), woken) in connections {
+        turn(&mut resting, &woken);
+        let own = [Arc::<Stand>::default(), Arc::default()];
+        own.iter().for_each(|stand| executor.execute(stream(stand, true)));
+        others().await;
+        turn(&mut resting, &woken);
+        stands.push(own);
+        turns.push((resting, woken));
+    }
+    let wakes = || turns.iter().map(|(_, woken)| woken.0.load(Ordering::Relaxed)).collect::<Vec<_>>();
+    let before = wakes();
+    let call_all = || {
+        call_together(|| stands.iter().flatten().for_each(|stand| stand.wake()));
+        assert_eq!(wakes(), before, "an inner end is none");
+    };
+    call_together(call_all);
+    assert_eq!(wakes(), before.iter().map(|count| count + 1).collect::<Vec<_>>());
+    for (resting, woken) in &mut turns {
+        assert!(turn(resting, woken), "all of them were called");
+    }
+    // One at a time, each wakes at once.
+    let (resting, woken) = &mut turns[0];
+    stands[0][0].wake();
+    assert_eq!(woken.0.load(Ordering::Relaxed), before[0] + 2);
+    assert!(!turn(resting, woken), "the other said nothing");
+    stands[0][0].done.store(true, Ordering::Relaxed);
+    stands[0][0].wake();
+    turn(resting, woken);
+    stands[0][1].wake();
+    assert!(turn(resting, woken), "who is gone is not waited for");
+}
+
+#[tokio::test]
 async fn who_does_not_rest_keeps_its_task() {
     let (executor, mut resting) = streams();
     let woken = Arc::new(Woken::default());
