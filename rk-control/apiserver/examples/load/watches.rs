@@ -159,7 +159,7 @@ fn opening(path: &str, count: usize) -> anyhow::Result<Vec<u8>> {
     push(&mut out, (SETTINGS, 0, 0), &setting);
     push(&mut out, (WINDOW, 0, 0), &(MOST - USUAL).to_be_bytes());
     // GET and https by their places in the table that every peer has, then a path and an authority by their names' places.
-    let mut request = vec![0x82, 0x87];
+    let mut request: Vec<u8> = vec![0x82, 0x87];
     for (name, value) in [(0x04, path), (0x01, "server")] {
         let length = u8::try_from(value.len()).ok().filter(|length| *length < 0x7f).context("too long a path")?;
         request.extend([name, length]);
