@@ -7,7 +7,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 
@@ -72,17 +72,24 @@ fn wake_connection(connection: Waker) {
 /// What starts the streams of a connection, and those of them that rest, which the connection's task must poll.
 pub(super) fn streams() -> (Streams, Resting) {
     let calls = Arc::new(Mutex::new(Calls::default()));
-    (Streams(Arc::downgrade(&calls)), Resting { calls, held: Vec::new(), turn: Vec::new() })
+    let busy = Arc::<AtomicUsize>::default();
+    let streams = Streams { connection: Arc::downgrade(&calls), busy: Arc::clone(&busy) };
+    (streams, Resting { calls, busy, held: Vec::new(), turn: Vec::new() })
 }
 
 /// Starts each stream of a connection as a task.
-// Weak, since streams hold it and may lie among the calls.
 #[derive(Clone)]
-pub(super) struct Streams(Weak<Mutex<Calls>>);
+pub(super) struct Streams {
+    // Weak, since streams hold it and may lie among the calls.
+    connection: Weak<Mutex<Calls>>,
+    busy: Arc<AtomicUsize>,
+}
 
 /// The streams of a connection that rest. They end with it.
 pub(super) struct Resting {
     calls: Arc<Mutex<Calls>>,
+    /// How many streams have tasks of their own.
+    busy: Arc<AtomicUsize>,
     /// By place.
     held: Vec<Option<Held>>,
     /// Places of those that are polled in this turn; kept for its room.
@@ -120,6 +127,23 @@ struct Bell {
 struct Busy {
     stream: Option<Stream>,
     connection: Weak<Mutex<Calls>>,
+    _counted: Counted,
+}
+
+/// Counts one until it is dropped.
+struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    fn one(of: &Arc<AtomicUsize>) -> Self {
+        of.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(of))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 fn lock(calls: &Mutex<Calls>) -> MutexGuard<'_, Calls> {
@@ -140,7 +164,8 @@ fn call(calls: &Mutex<Calls>, tell: impl FnOnce(&mut Calls)) {
 
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
     fn execute(&self, stream: F) {
-        tokio::spawn(Busy { stream: Some(Box::pin(stream)), connection: self.0.clone() });
+        let connection = self.connection.clone();
+        tokio::spawn(Busy { stream: Some(Box::pin(stream)), connection, _counted: Counted::one(&self.busy) });
     }
 }
 
@@ -185,7 +210,8 @@ impl Held {
 }
 
 impl Resting {
-    /// Polls those that were called, once each; answers whether these were all that rest, so that nobody is left who hears of the same.
+    /// Polls those that were called, once each; answers whether nobody is left who is likely to speak now: these were all that rest, or no
+    /// other stream is busy, since those who hear of the same are called together.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> bool {
         let arrived = {
             let mut calls = lock(&self.calls);
@@ -206,7 +232,7 @@ impl Resting {
             }
         }
         self.turn = turn;
-        all
+        all || self.busy.load(Ordering::Relaxed) == 0
     }
 
     /// Gives a stream a place; it is polled in this turn, so that whoever it waits for learns whom to call.
