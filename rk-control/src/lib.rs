@@ -44,8 +44,8 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// After how many turns of tasks a thread looks for what came in. An event for thousands of watchers is some hundred turns of up to a
-/// millisecond: by the runtime's own 61, requests would wait for all of it.
+/// After how many turns of tasks a thread looks for what came in. A turn that tells the hundred watchers of a connection takes up to a
+/// millisecond: by the runtime's own 61, requests would wait until thousands have been told.
 const LOOK_EVERY: u32 = 8;
 
 /// How many threads serve, unless one is told: as many as there are processors, since an event for a thousand watchers is work for all of
