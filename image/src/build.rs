@@ -12,7 +12,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 /// Raised when the way of building changes, so that images built before are built again.
-const RECIPE: &str = "5";
+const RECIPE: &str = "6";
 
 /// What an image is made of.
 #[derive(Debug, Clone)]

@@ -15,25 +15,37 @@ pub const SERVICES: [&str; 3] = ["rk-node", "rk-control", "rk-machine-api"];
 /// Names under which `rk` acts as a CNI plugin.
 pub const CNI_PLUGINS: [&str; 4] = ["bridge", "host-local", "portmap", "loopback"];
 
-/// Mount points and places that must exist in a read-only root, with their modes.
-const DIRS: [(&str, u32); 17] = [
+/// Mount points and places that must exist in a read-only root, with their modes. Some are empty for ever: pods mount them of any host
+/// (`/lib/modules`, `/boot`), and one that is missing cannot be made here.
+const DIRS: [(&str, u32); 19] = [
     ("bin", 0o755),
+    ("boot", 0o755),
     ("dev", 0o755),
     ("etc", 0o755),
     ("home", 0o755),
     ("lib", 0o755),
-    ("mnt", 0o755),
-    ("opt", 0o755),
-    ("opt/cni", 0o755),
-    ("opt/cni/bin", 0o755),
+    ("lib/modules", 0o755),
     ("proc", 0o555),
     ("root", 0o700),
     ("run", 0o755),
     ("sbin", 0o755),
     ("sys", 0o555),
     ("tmp", 0o1777),
+    ("usr/lib", 0o755),
+    ("usr/libexec/cni", 0o755),
+    ("usr/local", 0o755),
     ("usr/share/rk", 0o755),
+    ("usr/src", 0o755),
     ("var", 0o755),
+];
+
+/// Places that pods write to on any host, and where they lie here. Relative, so that they lead to the same below a mount of the root
+/// in a pod.
+const WRITABLE: [(&str, &str); 4] = [
+    ("mnt", "var/mnt"),
+    ("opt", "var/opt"),
+    ("srv", "var/srv"),
+    ("usr/libexec/kubernetes", "../../var/libexec/kubernetes"),
 ];
 
 /// One name in the root.
@@ -78,7 +90,8 @@ pub fn layout() -> Vec<Entry> {
     entries.push(Entry::Place { path: CONFIG.to_owned() });
     let link = |path: String, to: &str| Entry::Link { path, to: to.to_owned() };
     entries.extend(SERVICES.iter().map(|name| link(format!("bin/{name}"), "rk")));
-    entries.extend(CNI_PLUGINS.iter().map(|name| link(format!("opt/cni/bin/{name}"), "/bin/rk")));
+    entries.extend(CNI_PLUGINS.iter().map(|name| link(format!("usr/libexec/cni/{name}"), "/bin/rk")));
+    entries.extend(WRITABLE.iter().map(|(path, to)| link((*path).to_owned(), to)));
     entries.push(link("sbin/init".to_owned(), "rk-init"));
     entries
 }
@@ -99,5 +112,25 @@ mod tests {
             assert!(found.is_some(), "{name} has no place");
         }
         assert!(entries.contains(&Entry::Place { path: CONFIG.to_owned() }));
+    }
+
+    #[test]
+    fn what_pods_write_to_on_any_host_leads_to_var_from_wherever_the_root_is_mounted() {
+        for (path, to) in WRITABLE {
+            let depth = path.matches('/').count();
+            assert_eq!(
+                to.strip_prefix(&"../".repeat(depth)).and_then(|rest| rest.split('/').next()),
+                Some("var"),
+                "{path}"
+            );
+        }
+        for entry in layout() {
+            let (Entry::Dir { path, .. }
+            | Entry::Program { path, .. }
+            | Entry::Place { path }
+            | Entry::Link { path, .. }) = entry;
+            let hidden = WRITABLE.iter().any(|(link, _)| path.starts_with(&format!("{link}/")));
+            assert!(!hidden, "{path} would lie below a link");
+        }
     }
 }

@@ -4,11 +4,17 @@ use crate::console::Journal;
 use crate::grow;
 use crate::mounts::make_dir;
 use rk_sys::{BlockDevice, MountFlags, Superblock};
+use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::{fs, io};
 
 /// Label of the ext4 file system that holds images, pods and logs.
 const LABEL: &str = "RK-DATA";
-const DIRS: [(&str, u32); 10] = [
+/// Where the image has the network plugins of its own, as links.
+const OWN_PLUGINS: &str = "/usr/libexec/cni";
+/// Where installers put those of other networks, and where these look for the usual ones; `/opt/cni/bin` by its other name.
+const PLUGINS: &str = "/var/opt/cni/bin";
+const DIRS: [(&str, u32); 14] = [
     ("/var/lib/rk", 0o700),
     ("/var/lib/rk/credential-providers", 0o755),
     ("/var/lib/rk-control", 0o700),
@@ -19,6 +25,11 @@ const DIRS: [(&str, u32); 10] = [
     ("/var/log/containers", 0o755),
     ("/var/tmp", 0o1777),
     ("/var/cache", 0o755),
+    // What the root's links `/opt`, `/mnt`, `/srv` and `/usr/libexec/kubernetes` lead to.
+    (PLUGINS, 0o755),
+    ("/var/mnt", 0o755),
+    ("/var/srv", 0o755),
+    ("/var/libexec/kubernetes", 0o755),
 ];
 
 /// Mounts `/var` and makes what everyone expects there; answers whether it is a disk. None is ever formatted here: it might be
@@ -45,8 +56,21 @@ pub fn make_dirs(journal: &mut Journal) {
     for (dir, mode) in DIRS {
         make_dir(journal, dir, mode);
     }
-    let _ = std::os::unix::fs::symlink("/run", "/var/run");
-    let _ = std::os::unix::fs::symlink("/run/lock", "/var/lock");
+    let _ = symlink("/run", "/var/run");
+    let _ = symlink("/run/lock", "/var/lock");
+    journal.check("showing the network plugins", show_plugins(Path::new(OWN_PLUGINS), Path::new(PLUGINS)));
+}
+
+/// Links the plugins of `from` in `to`, but where another has their name: what a network has installed is its own to look for.
+fn show_plugins(from: &Path, to: &Path) -> io::Result<()> {
+    for plugin in fs::read_dir(from)? {
+        let plugin = plugin?;
+        let place = to.join(plugin.file_name());
+        if place.symlink_metadata().is_err() {
+            symlink(fs::read_link(plugin.path())?, place)?;
+        }
+    }
+    Ok(())
 }
 
 fn mount_disk(journal: &mut Journal) -> bool {
@@ -89,4 +113,26 @@ pub fn find(journal: &mut Journal, wanted: impl Fn(&Superblock) -> bool) -> Vec<
         }
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plugins_of_the_image_are_shown_and_others_keep_their_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("own"), dir.path().join("bin"));
+        fs::create_dir(&from).unwrap();
+        fs::create_dir(&to).unwrap();
+        for name in ["bridge", "host-local"] {
+            symlink("/bin/rk", from.join(name)).unwrap();
+        }
+        fs::write(to.join("host-local"), "another").unwrap();
+        for _ in 0..2 {
+            show_plugins(&from, &to).unwrap();
+            assert_eq!(fs::read_link(to.join("bridge")).unwrap(), Path::new("/bin/rk"));
+            assert_eq!(fs::read(to.join("host-local")).unwrap(), b"another");
+        }
+    }
 }

@@ -12,7 +12,7 @@ pub fn populate(journal: &mut Journal) -> String {
     let id = machine_id(journal);
     let version = env!("CARGO_PKG_VERSION");
     let os_release = format!("NAME=rk\nID=rk\nPRETTY_NAME=\"rk {version}\"\nVERSION={version}\nVERSION_ID={version}\n");
-    let files: [(&str, String); 9] = [
+    let files: [(&str, String); 10] = [
         ("machine-id", format!("{id}\n")),
         ("os-release", os_release),
         ("hosts", hosts("localhost")),
@@ -20,6 +20,7 @@ pub fn populate(journal: &mut Journal) -> String {
         ("nsswitch.conf", "hosts: files dns\n".to_owned()),
         ("passwd", "root:x:0:0:root:/root:/sbin/nologin\nnobody:x:65534:65534:nobody:/:/sbin/nologin\n".to_owned()),
         ("group", "root:x:0:\ntty:x:5:\nnogroup:x:65534:\n".to_owned()),
+        ("localtime", utc()),
         ("protocols", "ip 0 IP\nicmp 1 ICMP\ntcp 6 TCP\nudp 17 UDP\nsctp 132 SCTP\n".to_owned()),
         ("services", "domain 53/tcp\ndomain 53/udp\nhttp 80/tcp\nhttps 443/tcp\n".to_owned()),
     ];
@@ -38,6 +39,14 @@ pub fn name_machine(journal: &mut Journal, hostname: &str) {
     journal.check("naming the machine", rk_sys::set_hostname(hostname));
     journal.check("writing /etc/hostname", fs::write("/etc/hostname", format!("{hostname}\n")));
     journal.check("writing /etc/hosts", fs::write("/etc/hosts", hosts(hostname)));
+}
+
+/// The time zone of machines, as zone files say it (RFC 9636): pods mount it of any host. Two versions of the same after each other, one
+/// type of local time each, then the rule for all times.
+fn utc() -> String {
+    let counts = [0_u8, 0, 0, 0, 1, 4].map(|count| format!("\0\0\0{}", char::from(count))).concat();
+    let block = format!("TZif2{}{counts}{}UTC\0", "\0".repeat(15), "\0".repeat(6));
+    format!("{block}{block}\nUTC0\n")
 }
 
 fn hosts(hostname: &str) -> String {
@@ -77,6 +86,17 @@ mod tests {
         for bad in ["", "0123", "0123456789ABCDEF0123456789abcdef", "0123456789abcdef0123456789abcde\0"] {
             assert!(!is_machine_id(bad), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn the_time_zone_is_a_whole_file() {
+        let zone = utc();
+        assert_eq!(
+            (zone.len(), zone.matches("TZif2").count(), zone.get(36..44)),
+            (114, 2, Some("\0\0\0\u{1}\0\0\0\u{4}"))
+        );
+        let installed = std::fs::read("/usr/share/zoneinfo/Etc/UTC");
+        assert!(installed.is_err() || installed.unwrap() == zone.as_bytes(), "as any machine has it");
     }
 
     #[test]

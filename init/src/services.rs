@@ -111,7 +111,7 @@ pub fn start(
     let config = config.cloned().unwrap_or_default();
     let (program, args) = command(name, &config);
     let mut env = vec![
-        ("PATH", "/bin:/sbin:/opt/cni/bin"),
+        ("PATH", "/bin:/sbin"),
         ("HOME", "/root"),
         ("TERM", "linux"),
         // The pipe is no terminal, and the console must not be steered by it.

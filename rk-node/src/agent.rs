@@ -36,8 +36,14 @@ pub async fn run(config: MachineConfig, shims: Starter) -> anyhow::Result<()> {
         // A dropped sender means the same.
         let _ = cri_stopped.await;
     }));
+    // Before any pod, since they look once, when they start.
+    if let Err(error) = rk_cni::leave_hint() {
+        tracing::warn!("telling pods which iptables there is: {error}");
+    }
     let (tell_cidr, pod_cidr) = watch::channel(None);
-    tasks.spawn(network::configure(pod_cidr, config.cluster.pod_cidr.all()));
+    if config.cluster.pod_network {
+        tasks.spawn(network::configure(pod_cidr, config.cluster.pod_cidr.all()));
+    }
 
     let node = node(config, options, tell_cidr, shutdown, tasks);
     tokio::pin!(node, cri, signals);
@@ -86,14 +92,19 @@ async fn node(
         tasks.spawn(role::keep(client.clone(), options.node_name.clone()));
     }
     let (places, place) = watch::channel(settings::place(&config));
-    tasks.spawn(network::route(client.clone(), options.node_name.clone(), places));
-    tasks.spawn(again("proxy", {
-        let client = client.clone();
-        move || {
-            let run = rk_proxy::run(client.clone(), proxy.clone(), place.clone());
-            async move { run.await.map_err(anyhow::Error::from) }
-        }
-    }));
+    let cluster = &config.cluster;
+    if cluster.pod_network || cluster.service_proxy {
+        tasks.spawn(network::route(client.clone(), options.node_name.clone(), places, cluster.pod_network));
+    }
+    if cluster.service_proxy {
+        tasks.spawn(again("proxy", {
+            let client = client.clone();
+            move || {
+                let run = rk_proxy::run(client.clone(), proxy.clone(), place.clone());
+                async move { run.await.map_err(anyhow::Error::from) }
+            }
+        }));
+    }
     tasks.spawn(again("dns", move || {
         let run = rk_dns::run(client.clone(), dns.clone());
         async move { run.await.map_err(anyhow::Error::from) }

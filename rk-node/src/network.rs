@@ -139,8 +139,9 @@ impl Ways {
     }
 }
 
-/// Keeps the routes to all other nodes' pods, and tells the place of this one. Runs for ever.
-pub async fn route(client: Client, own: String, places: watch::Sender<Place>) {
+/// Tells the place of this node and, where its pods have a network of ours (`routed`), keeps the routes to all other nodes' pods. Runs for
+/// ever.
+pub async fn route(client: Client, own: String, places: watch::Sender<Place>, routed: bool) {
     let mut events = follow::<Node>(client, Selection::default());
     let mut ways = Ways::default();
     // It goes on by itself: an API that is away for longer than its period leaves nothing due that could be done.
@@ -153,7 +154,7 @@ pub async fn route(client: Client, own: String, places: watch::Sender<Place>) {
             }
             _ = resync.tick() => ways.applied = None,
         }
-        let Some(want) = ways.due(&own) else { continue };
+        let Some(want) = ways.due(&own).filter(|_| routed) else { continue };
         match routes::sync(&want).await {
             Ok(()) => {
                 ways.applied = Some(want);

@@ -18,6 +18,8 @@ mod faults;
 mod lifecycle;
 #[path = "node/outcomes.rs"]
 mod outcomes;
+#[path = "node/places.rs"]
+mod places;
 #[path = "node/pods.rs"]
 mod pods;
 #[path = "node/users.rs"]

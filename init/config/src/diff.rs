@@ -21,8 +21,9 @@ pub const SECRETS: [&str; 11] = [
 ];
 const HIDDEN: &str = "<secret>";
 
-/// Fields that a machine takes at its start alone: its name and role in the cluster, ranges that pods were given already, and disks.
-const AT_START: [&str; 9] = [
+/// Fields that a machine takes at its start alone: its name and role in the cluster, ranges and a network that pods were given already,
+/// rules that the kernel has until then, and disks.
+const AT_START: [&str; 11] = [
     "role",
     "hostname",
     "cluster.name",
@@ -30,6 +31,8 @@ const AT_START: [&str; 9] = [
     "cluster.serviceCIDR",
     "cluster.dnsDomain",
     "cluster.dnsIP",
+    "cluster.podNetwork",
+    "cluster.serviceProxy",
     "controlPlane.ca",
     "disks",
 ];
@@ -121,6 +124,11 @@ mod tests {
             ]
         );
         assert!(diff(&after, &after).is_empty());
+        let other = config(
+            "cluster: {token: fedcba.0123456789abcdef, podNetwork: false, serviceProxy: false}\nkubelet: {maxPods: 50}\nhostname: a\n",
+        );
+        let rows: Vec<_> = diff(&after, &other).into_iter().map(|c| (c.path, c.needs_reboot)).collect();
+        assert_eq!(rows, [("cluster.podNetwork".to_owned(), true), ("cluster.serviceProxy".to_owned(), true)]);
     }
 
     #[test]

@@ -147,6 +147,8 @@ fn cluster(mut s: Section, out: &mut Findings) -> Cluster {
         service_cidr: s.parsed("serviceCIDR", SERVICE_RANGES, out).unwrap_or(default.service_cidr),
         dns_domain: s.string("dnsDomain", out).unwrap_or(default.dns_domain),
         dns_ip: s.parsed("dnsIP", "an IPv4 address", out).unwrap_or(default.dns_ip),
+        pod_network: s.boolean("podNetwork", out).unwrap_or(default.pod_network),
+        service_proxy: s.boolean("serviceProxy", out).unwrap_or(default.service_proxy),
     };
     s.finish(out);
     cluster

@@ -114,6 +114,10 @@ pub struct Cluster {
     /// Address of cluster DNS, within the service range; of IPv4 in a dual-stack cluster too, where it tells addresses of both families.
     #[serde(rename = "dnsIP")]
     pub dns_ip: Ipv4Addr,
+    /// Whether the node gives its pods a network. Otherwise it waits for another's configuration, and pods wait with it.
+    pub pod_network: bool,
+    /// Whether the node carries traffic to Services. Otherwise another proxy does.
+    pub service_proxy: bool,
 }
 
 impl std::fmt::Debug for Cluster {
@@ -128,6 +132,8 @@ impl std::fmt::Debug for Cluster {
             .field("service_cidr", &self.service_cidr)
             .field("dns_domain", &self.dns_domain)
             .field("dns_ip", &self.dns_ip)
+            .field("pod_network", &self.pod_network)
+            .field("service_proxy", &self.service_proxy)
             .finish()
     }
 }
@@ -143,6 +149,8 @@ impl Default for Cluster {
             service_cidr: Ipv4Net::new_assert(Ipv4Addr::new(10, 96, 0, 0), 16).into(),
             dns_domain: "cluster.local".to_owned(),
             dns_ip: Ipv4Addr::new(10, 96, 0, 10),
+            pod_network: true,
+            service_proxy: true,
         }
     }
 }

@@ -69,9 +69,24 @@ fn a_minimal_control_plane_config_gets_defaults() {
 }
 
 #[test]
+fn another_network_and_another_proxy_may_take_the_place_of_ours() {
+    let cluster = |more: &str| {
+        let yaml = WORKER.replace("  dnsIP: 10.96.0.10\n", &format!("  dnsIP: 10.96.0.10\n{more}"));
+        let cluster = parse(&yaml).unwrap().config.cluster;
+        (cluster.pod_network, cluster.service_proxy)
+    };
+    assert_eq!(cluster(""), (true, true));
+    assert_eq!(cluster("  podNetwork: false\n"), (false, true));
+    assert_eq!(cluster("  serviceProxy: false\n"), (true, false));
+    let odd = WORKER.replace("  dnsIP: 10.96.0.10\n", "  podNetwork: cilium\n");
+    assert!(refusals(&odd).iter().any(|refusal| refusal.starts_with("cluster.podNetwork: ")), "{:?}", refusals(&odd));
+}
+
+#[test]
 fn what_is_written_is_read_back_equal_as_yaml_and_as_json() {
     let plane = worker("controlPlane: {advertise: 192.168.77.10}\n").replace("role: worker", "role: control-plane");
-    for yaml in [WORKER, plane.as_str()] {
+    let others = WORKER.replace("  dnsIP: 10.96.0.10\n", "  podNetwork: false\n  serviceProxy: false\n");
+    for yaml in [WORKER, plane.as_str(), others.as_str()] {
         let config = parse(yaml).unwrap().config;
         assert_eq!(parse(&to_yaml(&config).unwrap()).unwrap().config, config);
         assert_eq!(serde_json::from_str::<MachineConfig>(&to_json(&config).unwrap()).unwrap(), config);

@@ -21,6 +21,7 @@ pub mod defaults;
 pub mod managed;
 pub mod meta;
 pub mod patch;
+pub mod pattern;
 pub mod proto;
 pub mod resources;
 pub mod scale;

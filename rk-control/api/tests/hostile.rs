@@ -5,7 +5,7 @@ use rk_api::decode::{self, FieldValidation, Form, Limits};
 use rk_api::resources::{GroupVersionKind, Registry};
 use rk_api::schema::Schema;
 use rk_api::selector::{FieldSelector, LabelSelector};
-use rk_api::{convert, defaults, managed, meta, patch, proto, scale, strategy, table};
+use rk_api::{convert, defaults, managed, meta, patch, pattern, proto, scale, strategy, table};
 use serde_json::{Value, json};
 
 /// Each case visits every so many kinds, so that all kinds are visited within seconds.
@@ -89,6 +89,11 @@ proptest! {
             let again = LabelSelector::parse(&selector.to_string()).unwrap();
             prop_assert_eq!(again, selector);
         }
+    }
+
+    #[test]
+    fn patterns_compile_or_are_refused(text in "[]a1,:^$.|?*+(){}\\\\QExpP\u{e9}\\[-]{0,24}") {
+        let _ = pattern::compile(&text, 1 << 16);
     }
 
     #[test]

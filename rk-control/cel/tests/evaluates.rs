@@ -190,6 +190,7 @@ fn strings_have_their_functions() {
         b'\xff'.size() == 1
         base64.encode(b'hi') == 'aGk=' && base64.decode('aGk=') == b'hi'
         strings.quote('a"b') == '"a\\"b"'
+        'a-b.c@d.org'.matches('^[\\w-.]+@[\\w-]+[.]org$') && '{{x}}'.find('{{.+}}') == '{{x}}'
         jsonpatch.escapeKey('a/b~c') == 'a~1b~0c'
         "#,
     );

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Container, Pod};
 use k8s_openapi::api::resource::v1::ResourceClaim;
-use rk_api::meta::{CLASS_RESOURCE, EXTENDED_CLAIM, Format, Quantity as Amount, is_extended_resource, may_be_devices};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use rk_api::meta::{CLASS_RESOURCE, EXTENDED_CLAIM, Format, Quantity as Amount, may_be_devices};
 
 use crate::pod::spec_requests;
 use crate::usage::{Usage, add, amount, raise};
@@ -22,17 +23,21 @@ pub type Named = BTreeMap<String, String>;
 /// Whether a quota's resource is limited for pods and for the devices of claims in one sum.
 #[must_use]
 pub fn is_shared(name: &str) -> bool {
-    name.strip_prefix(REQUESTS).is_some_and(|own| own.starts_with(CLASS_RESOURCE) || is_extended_resource(own))
+    name.strip_prefix(REQUESTS).is_some_and(may_be_devices)
 }
 
 /// The pod on whose behalf a claim was made for extended resources, if it says so; it is still to be found out whether that is true.
 #[must_use]
 pub fn owner_of_extended(claim: &ResourceClaim) -> Option<&str> {
+    owner(claim).map(|owner| owner.name.as_str())
+}
+
+fn owner(claim: &ResourceClaim) -> Option<&OwnerReference> {
     let notes = claim.metadata.annotations.as_ref()?;
     notes.get(EXTENDED_CLAIM).filter(|own| *own == "true")?;
     let mut owners = claim.metadata.owner_references.iter().flatten();
     let owner = owners.find(|owner| owner.controller == Some(true))?;
-    (owner.kind == "Pod" && owner.api_version == "v1").then_some(owner.name.as_str())
+    (owner.kind == "Pod" && owner.api_version == "v1").then_some(owner)
 }
 
 /// The devices that a ResourceClaim may take; the claim itself is not among them. Of alternatives the worst counts, class by class.
@@ -59,11 +64,8 @@ pub fn of_devices(claim: &ResourceClaim, named: &Named, owner: Option<&Pod>) -> 
 
 /// Whether the pod is the one that a claim was made for.
 fn is_for(claim: &ResourceClaim, pod: &Pod) -> bool {
-    let mut owners = claim.metadata.owner_references.iter().flatten();
-    let owner = owners.find(|owner| owner.controller == Some(true));
     let told = pod.status.as_ref().and_then(|status| status.extended_resource_claim_status.as_ref());
-    owner_of_extended(claim).is_some()
-        && owner.map(|owner| &owner.uid) == pod.metadata.uid.as_ref()
+    owner(claim).is_some_and(|owner| pod.metadata.uid.as_ref() == Some(&owner.uid))
         && told.is_none_or(|told| claim.metadata.name.as_ref() == Some(&told.resource_claim_name))
 }
 

@@ -127,10 +127,8 @@ async fn a_target_follows_the_metrics_of_aggregated_apis() {
     let depth = json!({"metric": metric("depth"), "describedObject": web, "current": {"value": "2"}});
     assert_eq!((&current[1]["object"], &current[2]["external"]["metric"]), (&depth, &metric("queue")));
     assert!(has(&seen, "ScalingActive") && has(&seen, "AbleToScale"), "{seen:#}");
-    let told = |reason: &str| format!("events?fieldSelector=involvedObject.name=web,reason={reason}");
-    let grew =
-        |list: &Value| list["items"][0]["message"] == "New size: 4; reason: external metric queue(nil) above target";
-    rest.until(&told("SuccessfulRescale"), grew).await;
+    let grew = "New size: 4; reason: external metric queue(nil) above target";
+    rest.hears("web", "SuccessfulRescale", |message| message == grew).await;
 
     // What is not served any more is told, and keeps nobody from doing what the others ask for.
     rest.delete(&format!("{API_SERVICES}/v1beta1.external.metrics.k8s.io"), &Value::Null).await;
@@ -141,8 +139,6 @@ async fn a_target_follows_the_metrics_of_aggregated_apis() {
     rest.until("horizontalpodautoscalers/web", lost).await;
     let text = "unable to get external metric scaled/queue/nil: unable to fetch metrics from external metrics API: \
         the server could not find the requested resource (get queue.external.metrics.k8s.io)";
-    let says =
-        |list: &Value| list["items"].as_array().is_some_and(|items| items.iter().any(|event| event["message"] == text));
-    rest.until(&told("FailedGetExternalMetric"), says).await;
+    rest.hears("web", "FailedGetExternalMetric", |message| message == text).await;
     assert_eq!(rest.get("deployments/web").await["spec"]["replicas"], 4);
 }

@@ -39,12 +39,9 @@ async fn claims_come_with_their_pods_and_go_with_them() {
     let (plane, _nodes) = start(&["n1"]).await;
     let rest = Rest::new(plane.client().await, "devices").await;
     let made = rest.create("pods", &pod("p", json!({"name": "gpu", "resourceClaimTemplateName": "t"}))).await;
-    rest.until("events", |list| {
-        let text = "PodResourceClaim gpu: resource claim template \"t\": resourceclaimtemplate.resource.k8s.io \"t\" not found";
-        let is_told = |own: &Value| own["reason"] == "FailedResourceClaimCreation" && own["message"] == text;
-        list["items"].as_array().is_some_and(|all| all.iter().any(is_told))
-    })
-    .await;
+    let text =
+        "PodResourceClaim gpu: resource claim template \"t\": resourceclaimtemplate.resource.k8s.io \"t\" not found";
+    rest.hears("p", "FailedResourceClaimCreation", |message| message == text).await;
     let template = json!({"apiVersion": "resource.k8s.io/v1", "kind": "ResourceClaimTemplate", "metadata": {"name": "t"},
         "spec": {"metadata": {"labels": {"a": "b"}}, "spec": spec()}});
     rest.create("resourceclaimtemplates", &template).await;

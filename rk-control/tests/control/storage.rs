@@ -42,17 +42,6 @@ fn on<'a>(list: &'a Value, node: &str) -> Vec<&'a Value> {
     all.filter(|own| own["spec"]["nodeName"] == node).collect()
 }
 
-async fn tells(rest: &Rest, pod: &str, reason: &str, word: &str) {
-    rest.until("events", |list| {
-        let mut all = list["items"].as_array().into_iter().flatten();
-        all.any(|own| {
-            let message = own["message"].as_str().unwrap_or_default();
-            own["involvedObject"]["name"] == pod && own["reason"] == reason && message.contains(word)
-        })
-    })
-    .await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn volumes_are_attached_where_their_pods_are_and_detached_once_let_go() {
     let (plane, _nodes) = start(&["n1", "n2"]).await;
@@ -80,16 +69,20 @@ async fn volumes_are_attached_where_their_pods_are_and_detached_once_let_go() {
     let place = format!("{ATTACHMENTS}/{name}");
     let failed = json!({"status": {"attached": false, "attachError": {"message": "the rack is full"}}});
     rest.patch(&format!("{place}/status"), &failed).await;
-    tells(&rest, "p", "FailedAttachVolume", "AttachVolume.Attach failed for volume \"pv\" : the rack is full").await;
+    rest.hears("p", "FailedAttachVolume", |text| {
+        text.contains("AttachVolume.Attach failed for volume \"pv\" : the rack is full")
+    })
+    .await;
     rest.patch(&format!("{place}/status"), &json!({"status": {"attached": true, "attachError": null}})).await;
     let unique = "kubernetes.io/csi/csi.example.com^h";
     let there = json!([{"name": unique, "devicePath": ""}]);
     rest.until("/api/v1/nodes/n1", |node| node["status"]["volumesAttached"] == there).await;
-    tells(&rest, "p", "SuccessfulAttachVolume", "AttachVolume.Attach succeeded for volume \"pv\"").await;
+    rest.hears("p", "SuccessfulAttachVolume", |text| text.contains("AttachVolume.Attach succeeded for volume \"pv\""))
+        .await;
     rest.patch("/api/v1/nodes/n1/status", &json!({"status": {"volumesInUse": [unique]}})).await;
 
     rest.create("pods", &pod("q", "data", Some("n2"))).await;
-    tells(&rest, "q", "FailedAttachVolume", "Volume is already used by pod(s) p").await;
+    rest.hears("q", "FailedAttachVolume", |text| text.contains("Volume is already used by pod(s) p")).await;
     rest.delete("pods/p", &Value::Null).await;
     rest.until("pods/p", Value::is_null).await;
     let seen = rest.get(&place).await;

@@ -55,6 +55,12 @@ impl NetworkList {
         Err(first_error.unwrap_or_else(missing))
     }
 
+    /// Whether the network speaks this version of the protocol or a later one.
+    pub(crate) fn speaks(&self, version: &str) -> bool {
+        let place = |wanted: &str| VERSIONS.iter().position(|known| *known == wanted);
+        place(&self.cni_version) >= place(version)
+    }
+
     fn read(path: &Path) -> Result<Self> {
         let bad = |reason: String| Error::Config { path: path.to_owned(), reason };
         if fs::metadata(path).at("stat", path)?.len() > MAX_CONFIG {
@@ -184,6 +190,9 @@ mod tests {
     fn lists_and_single_plugins_are_read_and_odd_ones_refused() {
         let single = NetworkList::parse(json!({"cniVersion": "0.4.0", "name": "x", "type": "bridge"})).expect("single");
         assert_eq!((single.plugins.len(), single.cni_version.as_str()), (1, "0.4.0"));
+        let old = NetworkList::parse(json!({"cniVersion": "0.3.1", "name": "x", "plugins": [{"type": "calico"}]}));
+        let old = old.expect("as Calico, Cilium and flannel write them");
+        assert!(old.speaks("0.3.0") && old.speaks("0.3.1") && !old.speaks("0.4.0") && single.speaks("0.4.0"));
         let list =
             default_conflist(&["10.244.1.0/24".parse().expect("cidr")], &["10.244.0.0/16".parse().expect("cidr")]);
         assert_eq!(NetworkList::parse(list).expect("default").plugins.len(), 2);

@@ -8,10 +8,12 @@
 //! - [`plugin`] is what the multi-call binary `rk-cni` runs: `bridge`, `host-local`, `portmap`, `loopback`. Any runtime can call
 //!   them; `cnitool` does.
 //!
-//! [`routes`] keeps the node's routes to other nodes' pods; [`default_conflist`] writes the configuration of a node that has none.
+//! [`routes`] keeps the node's routes to other nodes' pods; [`default_conflist`] writes the configuration of a node that has none;
+//! [`leave_hint`] tells other networks which iptables to use.
 
 mod conflist;
 mod error;
+mod hint;
 mod netns;
 pub mod plugin;
 pub mod routes;
@@ -20,6 +22,7 @@ mod types;
 
 pub use conflist::{NetworkList, default_conflist, write_default_conflist};
 pub use error::{Error, Result};
+pub use hint::leave_hint;
 pub use netns::in_netns;
 pub use runtime::{Attachment, PortMapping, Runtime};
 pub use types::{CniError, CniResult, Dns, Interface, IpConfig, Route};

@@ -1,7 +1,7 @@
 //! Routes to other nodes' pods: each podCIDR by its node's address, level-triggered.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
@@ -9,7 +9,7 @@ use futures::TryStreamExt;
 use ipnet::IpNet;
 use rtnetlink::{
     Handle, RouteMessageBuilder,
-    packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol},
+    packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope},
 };
 
 use crate::error::{Error, Result};
@@ -34,12 +34,27 @@ struct Changes {
     remove: Vec<IpNet>,
 }
 
-/// Compares (pure). A route whose gateway changed is replaced, not removed first: packets keep a way.
-fn plan(have: &BTreeMap<IpNet, Option<IpAddr>>, want: &[PodRoute]) -> Changes {
+/// The kernel's routes of the main table.
+#[derive(Debug, Default)]
+struct Present<R> {
+    /// Of our protocol number.
+    own: BTreeMap<IpNet, R>,
+    /// Where those of others lead: of a network that was installed, or of an operator.
+    others: BTreeSet<IpNet>,
+}
+
+/// Compares (pure). A route whose gateway changed is replaced, not removed first: packets keep a way. Where somebody else's route leads
+/// already, none of ours is added: an overlay replaces ours by its own, and would lose every turn of a quarrel over it.
+fn plan(have: &Present<Option<IpAddr>>, want: &[PodRoute]) -> Changes {
     let wanted: BTreeMap<IpNet, IpAddr> = want.iter().map(|r| (r.pod_cidr.trunc(), r.node_ip)).collect();
     let missing = |(cidr, via): (&IpNet, &IpAddr)| {
-        (have.get(cidr) != Some(&Some(*via))).then_some(PodRoute { node_ip: *via, pod_cidr: *cidr })
+        let differs = match have.own.get(cidr) {
+            Some(present) => *present != Some(*via),
+            None => !have.others.contains(cidr),
+        };
+        differs.then_some(PodRoute { node_ip: *via, pod_cidr: *cidr })
     };
+    let have = &have.own;
     Changes {
         add: wanted.iter().filter_map(missing).collect(),
         remove: have.keys().filter(|cidr| !wanted.contains_key(cidr)).copied().collect(),
@@ -58,8 +73,8 @@ pub async fn sync(want: &[PodRoute]) -> Result<()> {
 
 async fn apply(handle: &Handle, want: &[PodRoute]) -> Result<()> {
     let have = current(handle).await?;
-    let known = have.iter().map(|(cidr, route)| (*cidr, gateway(route))).collect();
-    let changes = plan(&known, want);
+    let own = have.own.iter().map(|(cidr, route)| (*cidr, gateway(route))).collect();
+    let changes = plan(&Present { own, others: have.others }, want);
     let mut first_error = None;
     for route in changes.add {
         let done = match message(route) {
@@ -75,7 +90,7 @@ async fn apply(handle: &Handle, want: &[PodRoute]) -> Result<()> {
         }
     }
     for cidr in changes.remove {
-        let Some(route) = have.get(&cidr) else { continue };
+        let Some(route) = have.own.get(&cidr) else { continue };
         if let Err(error) = handle.route().del(route.clone()).execute().await {
             first_error.get_or_insert(Error::Netlink(format!("remove route {cidr}: {error}")));
         }
@@ -99,21 +114,29 @@ fn message(route: PodRoute) -> Option<RouteMessage> {
     }
 }
 
-async fn current(handle: &Handle) -> Result<BTreeMap<IpNet, RouteMessage>> {
+async fn current(handle: &Handle) -> Result<Present<RouteMessage>> {
     let queries = [RouteMessageBuilder::<Ipv4Addr>::new().build(), RouteMessageBuilder::<Ipv6Addr>::new().build()];
-    let mut found = BTreeMap::new();
+    let mut found = Present { own: BTreeMap::new(), others: BTreeSet::new() };
     for query in queries {
         let mut routes = Box::pin(handle.route().get(query).execute());
         while let Some(route) = routes.try_next().await.map_err(|e| Error::Netlink(format!("list routes: {e}")))? {
-            if route.header.protocol != RouteProtocol::from(PROTOCOL)
-                || route.header.table != RouteHeader::RT_TABLE_MAIN
-            {
+            let Some(cidr) = destination(&route).filter(|_| route.header.table == RouteHeader::RT_TABLE_MAIN) else {
                 continue;
+            };
+            if route.header.protocol == RouteProtocol::from(PROTOCOL) {
+                found.own.insert(cidr, route);
+            } else if !of_an_address(&route) {
+                found.others.insert(cidr);
             }
-            found.extend(destination(&route).map(|cidr| (cidr, route)));
         }
     }
     Ok(found)
+}
+
+/// Whether the kernel made it for an IPv4 address of a link. A bridge keeps the one of a range that its node no longer has, and that may
+/// be another's by now; routes that a network says are the kernel's have a gateway, and so another scope.
+fn of_an_address(route: &RouteMessage) -> bool {
+    route.header.protocol == RouteProtocol::Kernel && route.header.scope == RouteScope::Link
 }
 
 fn destination(route: &RouteMessage) -> Option<IpNet> {
@@ -150,11 +173,12 @@ mod tests {
 
     #[test]
     fn only_differences_are_changed() {
-        let have = BTreeMap::from([
+        let own = BTreeMap::from([
             ("10.244.1.0/24".parse().expect("cidr"), "192.0.2.1".parse().ok()),
             ("10.244.2.0/24".parse().expect("cidr"), "192.0.2.2".parse().ok()),
             ("10.244.9.0/24".parse().expect("cidr"), "192.0.2.9".parse().ok()),
         ]);
+        let have = Present { own, others: BTreeSet::new() };
         let want = [
             route("10.244.1.0/24", "192.0.2.1"),
             route("10.244.2.0/24", "192.0.2.22"),
@@ -163,6 +187,20 @@ mod tests {
         let changes = plan(&have, &want);
         assert_eq!(changes.add, [route("10.244.2.0/24", "192.0.2.22"), route("10.244.3.0/24", "192.0.2.3")]);
         assert_eq!(changes.remove, ["10.244.9.0/24".parse::<IpNet>().expect("cidr")]);
-        assert_eq!(plan(&BTreeMap::new(), &[]), Changes::default());
+        assert_eq!(plan(&Present::default(), &[]), Changes::default());
+    }
+
+    #[test]
+    fn routes_of_an_installed_network_are_left_to_it() {
+        let net = |text: &str| text.parse::<IpNet>().expect("cidr");
+        let mut have = Present {
+            own: BTreeMap::from([(net("10.244.1.0/24"), "192.0.2.1".parse().ok())]),
+            others: BTreeSet::from([net("10.244.1.0/24"), net("10.244.2.0/24"), net("10.244.0.0/16")]),
+        };
+        let want = [route("10.244.1.0/24", "192.0.2.11"), route("10.244.2.0/24", "192.0.2.2")];
+        assert_eq!(plan(&have, &want).add, want[..1], "its own, beside another's, is still kept right");
+        have.others.clear();
+        assert_eq!(plan(&have, &want).add, want, "the network went, and nothing leads there");
+        assert_eq!(plan(&have, &[]).remove, [net("10.244.1.0/24")]);
     }
 }

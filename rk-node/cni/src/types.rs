@@ -6,8 +6,9 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// Versions whose results we read and write. 0.4 differs only in a `version` beside each address.
-pub const VERSIONS: [&str; 3] = ["0.4.0", "1.0.0", "1.1.0"];
+/// Versions whose results we read and write, in their order. Those before 1.0 differ only in a `version` beside each address; most networks
+/// that people install speak 0.3.
+pub const VERSIONS: [&str; 5] = ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
 
 /// What ADD answers with.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

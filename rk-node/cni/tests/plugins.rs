@@ -3,7 +3,8 @@
 mod host;
 
 use host::{HOST, Host, Netns, OUTSIDE, attachment, ours};
-use rk_cni::{PortMapping, default_conflist, routes};
+use rk_cni::{PortMapping, default_conflist, in_netns, leave_hint, routes};
+use rk_nft::{Family, Netfilter};
 use serde_json::{Value, json};
 
 /// The default of a node, with the test's own address store.
@@ -335,7 +336,37 @@ fn node_routes_follow_the_list_and_leave_others_alone() {
     host.run(async move |_| routes::sync(&moved).await.expect("sync"));
     let six = host.netns.output("-6 route show proto 114");
     assert!(six.contains("via 2001:db8::23") && six.lines().count() == 1, "{six}");
+    // What an overlay puts in the place of ours stays, until it takes that away.
+    host.netns.ip("route replace 10.244.2.0/24 via 192.0.2.7");
+    for via in ["192.0.2.7", "192.0.2.22"] {
+        let wanted = vec![pod_route("10.244.2.0/24", "192.0.2.22")];
+        host.run(async move |_| routes::sync(&wanted).await.expect("sync"));
+        let shown = host.netns.output("route show 10.244.2.0/24");
+        assert!(shown.contains(&format!("via {via} ")) && shown.lines().count() == 1, "{shown}");
+        if via == "192.0.2.7" {
+            host.netns.ip("route del 10.244.2.0/24");
+        }
+    }
+    // What the kernel made for an address that a bridge was left with gives way.
+    host.netns.ip("addr add 10.244.5.1/24 dev up0");
+    let taken = vec![pod_route("10.244.5.0/24", "192.0.2.5")];
+    host.run(async move |_| routes::sync(&taken).await.expect("sync"));
+    let shown = host.netns.output("route show 10.244.5.0/24");
+    assert!(shown.contains("via 192.0.2.5 ") && shown.lines().count() == 1, "{shown}");
     host.run(async move |_| routes::sync(&[]).await.expect("sync"));
     assert!(host.netns.output("-6 route show proto 114").trim().is_empty());
     assert!(host.netns.output("route show proto 114").trim().is_empty());
+}
+
+#[test]
+fn who_asks_which_iptables_there_is_finds_the_word_of_it() {
+    let netns = Netns::new("hint");
+    let found = in_netns(&netns.path(), || async {
+        for _ in 0..2 {
+            leave_hint().expect("leave");
+        }
+        let netfilter = Netfilter::open().expect("open");
+        [Family::Ip, Family::Ip6].map(|family| netfilter.chains(family, "mangle").expect("chains"))
+    });
+    assert_eq!(found.expect("namespace"), [["KUBE-IPTABLES-HINT"], ["KUBE-IPTABLES-HINT"]]);
 }

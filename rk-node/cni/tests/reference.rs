@@ -41,7 +41,13 @@ fn reference() -> PathBuf {
 fn reference_plugins_take_the_place_of_ours_one_by_one() {
     let reference = reference();
     let all = ["bridge", "host-local", "portmap", "loopback"];
-    for theirs in [&all[..], &["bridge"], &["host-local"], &["loopback"], &["portmap"]] {
+    for (theirs, version) in [
+        (&all[..], "1.0.0"),
+        (&["bridge"][..], "0.3.1"),
+        (&["host-local"][..], "0.3.1"),
+        (&["loopback"][..], "0.4.0"),
+        (&["portmap"][..], "0.3.0"),
+    ] {
         let mut plugins = ours();
         for (name, path) in &mut plugins {
             if theirs.contains(name) {
@@ -50,7 +56,7 @@ fn reference_plugins_take_the_place_of_ours_one_by_one() {
         }
         let store = tempfile::tempdir().expect("tempdir");
         let conflist = json!({
-            "cniVersion": "1.0.0",
+            "cniVersion": version,
             "name": "mixed",
             "plugins": [
                 {"type": "bridge", "bridge": "cni0", "isGateway": true, "hairpinMode": true, "ipam": {
@@ -71,7 +77,7 @@ fn reference_plugins_take_the_place_of_ours_one_by_one() {
             }
         });
         let server = b.serve("10.244.7.3:80");
-        assert_eq!(a.ask("10.244.7.3:80").as_deref(), Ok("10.244.7.2"), "reference: {theirs:?}");
+        assert_eq!(a.ask("10.244.7.3:80").as_deref(), Ok("10.244.7.2"), "reference: {theirs:?} {version}");
         server.join().expect("server");
         host.run(async move |runtime| {
             for to in [&to_a, &to_b] {

@@ -45,6 +45,16 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
     text.map(|text| serde_json::from_slice(&text)).transpose().map_err(io::Error::other)
 }
 
+/// As [`read_json`], of what can be found out anew: what cannot be read is as if it were absent, and `lost` tells the log what comes of
+/// that.
+pub fn read_or_default<T: DeserializeOwned + Default>(path: &Path, lost: &str) -> T {
+    let read = read_json(path).unwrap_or_else(|error| {
+        tracing::warn!("{} cannot be read, {lost}: {error}", path.display());
+        None
+    });
+    read.unwrap_or_default()
+}
+
 /// Whether a file says this and nothing else. Others may write into it: no more of it is read than it takes to tell.
 pub fn says(path: &Path, text: &str) -> bool {
     let most = u64::try_from(text.len()).unwrap_or(u64::MAX).saturating_add(1);
@@ -67,6 +77,18 @@ mod tests {
             assert_eq!(says(&path, text), same, "{text}");
         }
         assert!(!says(Path::new("/dev/zero"), "\0\0\0"), "it has no end");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_an_error_or_as_if_it_were_absent() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("numbers");
+        let told = || (read_json::<Vec<u8>>(&path).ok(), read_or_default::<Vec<u8>>(&path, "they are counted anew"));
+        assert_eq!(told(), (Some(None), vec![]));
+        fs::write(&path, "[1, 2]").unwrap();
+        assert_eq!(told(), (Some(Some(vec![1, 2])), vec![1, 2]));
+        fs::write(&path, "[1,").unwrap();
+        assert_eq!(told(), (None, vec![]));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::Pod;
 use rk_cri_api::v1 as cri;
 use serde::{Deserialize, Serialize};
 
-use crate::disk::{read_optional, write_atomically};
+use crate::disk::{read_json, write_atomically};
 use crate::pod::spec;
 
 /// Ids of a pod unless said otherwise, and the unit in which they are counted: the first so many are the host's own.
@@ -181,8 +181,7 @@ pub fn own_users(pod: &Pod) -> bool {
 }
 
 fn saved(path: &Path) -> Result<Option<Range>, String> {
-    let Some(text) = read_optional(path).map_err(|error| error.to_string())? else { return Ok(None) };
-    let saved: Saved = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
+    let Some(saved) = read_json::<Saved>(path).map_err(|error| error.to_string())? else { return Ok(None) };
     saved.range().map(Some).ok_or_else(|| format!("{} names no range that pods are given", path.display()))
 }
 

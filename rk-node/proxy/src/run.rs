@@ -66,7 +66,8 @@ pub enum Error {
     Nftables(#[from] rk_nft::Error),
 }
 
-/// Runs until it is dropped, and goes by `place` as it changes. API failures are retried for ever; rules stay as they are meanwhile, and also after a drop.
+/// Runs until it is dropped, and goes by `place` as it changes. API failures are retried for ever; rules stay as they are meanwhile, and
+/// also after a drop.
 pub async fn run(client: Client, config: Config, place: watch::Receiver<Place>) -> Result<(), Error> {
     let only_ours = Selection::labels(format!("!{HEADLESS},!{PROXY_NAME}"));
     let services = follow(client.clone(), only_ours.clone());
@@ -153,7 +154,6 @@ impl Proxy {
             {
                 tracing::warn!(%error, cause = ?std::error::Error::source(&error), "service rules could not be applied; will replace them all");
                 self.synced = false;
-                self.pace.send_modify(|pace| pace.wait(Instant::now()));
                 retry = Some(tokio::time::Instant::now() + RETRY);
             }
         }
@@ -180,6 +180,8 @@ impl Proxy {
         if self.synced && self.dirty.is_empty() {
             return Ok(());
         }
+        // Before the kernel is asked: it may take its time, or fail.
+        self.pace.send_modify(|pace| pace.wait(Instant::now()));
         let mut changes = Changes::default();
         let (mut udp, mut health) = (!self.synced, !self.synced);
         for key in std::mem::take(&mut self.dirty) {

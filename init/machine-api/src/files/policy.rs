@@ -1,10 +1,24 @@
 //! Which paths may be read. What is not allowed is refused, and what is allowed has exceptions.
 
 /// Folders that hold no secrets but those of [`SECRET`].
-const ALLOWED: [&str; 11] =
-    ["/bin", "/etc", "/opt", "/proc", "/run", "/sbin", "/sys", "/usr", "/var/lib/cni", "/var/lib/rk/crash", "/var/log"];
+const ALLOWED: [&str; 11] = [
+    "/bin",
+    "/etc",
+    "/proc",
+    "/run",
+    "/sbin",
+    "/sys",
+    "/usr",
+    "/var/lib/cni",
+    "/var/lib/rk/crash",
+    "/var/log",
+    // What else lies in `/opt` are volumes of pods.
+    "/var/opt/cni",
+];
 /// Below the allowed folders, all the same secret: configs, keys, tokens of pods, sockets.
-const SECRET: [&str; 11] = [
+const SECRET: [&str; 12] = [
+    // Networks that were installed keep a token for the API here.
+    "/etc/cni/net.d",
     "/etc/kubernetes",
     "/run/rk",
     "/run/secrets",
@@ -19,8 +33,9 @@ const SECRET: [&str; 11] = [
     "/sys/firmware/qemu_fw_cfg",
     "/usr/share/rk/machine.yaml",
 ];
-/// Below `/run/rk`, all the same open.
-const OPEN: [&str; 6] = [
+/// Below those, all the same open.
+const OPEN: [&str; 7] = [
+    "/etc/cni/net.d/10-rk.conflist",
     "/run/rk/node-status",
     "/run/rk/time",
     "/run/rk/shutdown",
@@ -118,6 +133,8 @@ mod tests {
             "/proc/12/task/13/stat",
             "/sys/class/net",
             "/run/rk/node-status",
+            "/etc/cni/net.d/10-rk.conflist",
+            "/var/opt/cni/bin/bridge",
         ] {
             assert_eq!(may_read(path), Ok(()), "{path}");
         }
@@ -151,6 +168,8 @@ mod tests {
             "/sys/fs/pstore/dmesg-ramoops-0",
             "/sys/firmware/qemu_fw_cfg/by_key/41/raw",
             "/etc/kubernetes/admin.conf",
+            "/etc/cni/net.d/calico-kubeconfig",
+            "/var/opt/local-path-provisioner/pvc-1/data",
         ] {
             assert!(may_read(path).is_err(), "{path}");
         }

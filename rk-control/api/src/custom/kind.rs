@@ -11,6 +11,7 @@ use super::columns::Columns;
 use super::{default, rules};
 use crate::decode::{Form, fit};
 use crate::meta::at;
+use crate::pattern;
 use crate::schema::Schema;
 use crate::status::{ErrorKind, FieldError, FieldErrors, Path};
 
@@ -178,7 +179,7 @@ pub(super) fn children<'a>(schema: &'a Value, found: &mut dyn FnMut(&'a Value)) 
 pub(super) fn collect_patterns(schema: &Value, patterns: &mut HashMap<String, Regex>) {
     if let Some(text) = schema.get("pattern").and_then(Value::as_str)
         && !patterns.contains_key(text)
-        && let Ok(pattern) = Regex::new(text)
+        && let Ok(pattern) = pattern::compile(text, pattern::MAX_SIZE)
     {
         patterns.insert(text.to_owned(), pattern);
     }

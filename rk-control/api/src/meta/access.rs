@@ -12,6 +12,11 @@ pub fn at<'a>(object: &'a Value, path: &[&str]) -> &'a Value {
     path.iter().fold(object, |v, key| v.get(key).unwrap_or(&Value::Null))
 }
 
+/// The items of a list at a path of field names; none where there is no list.
+pub fn list<'a>(object: &'a Value, path: &[&str]) -> &'a [Value] {
+    at(object, path).as_array().map_or(&[], Vec::as_slice)
+}
+
 /// `metadata.name`, or the empty string.
 pub fn name(object: &Value) -> &str {
     text(object, &["metadata", "name"])

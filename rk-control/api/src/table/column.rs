@@ -30,7 +30,7 @@ impl<'a> Context<'a> {
 
     /// The list at a path, or nothing.
     pub(super) fn list(&self, path: &[&str]) -> &'a [Value] {
-        self.at(path).as_array().map_or(&[], Vec::as_slice)
+        meta::list(self.object, path)
     }
 
     /// How long ago the time at a path was.

@@ -133,7 +133,7 @@ fn endpoints(c: &Context<'_>) -> Value {
         return NONE.into();
     }
     let all = c.list(&["subsets"]).iter().flat_map(|subset| {
-        let of = |key: &str| meta::at(subset, &[key]).as_array().map_or(&[][..], Vec::as_slice);
+        let of = |key: &str| meta::list(subset, &[key]);
         let (addresses, ports) = (of("addresses"), of("ports"));
         let bare: &[Value] = if ports.is_empty() { addresses } else { &[] };
         let with_ports = ports.iter().flat_map(move |port| {

@@ -11,7 +11,7 @@ use x509_parser::x509::X509Name;
 
 use super::Request;
 use crate::authn::MASTERS;
-use crate::authz::{Attributes, Verdict};
+use crate::authz::Attributes;
 
 const GROUP: &str = "certificates.k8s.io";
 const PLURAL: &str = "certificatesigningrequests";
@@ -28,10 +28,7 @@ async fn may(request: &Request<'_>, verb: &str, signer: &str) -> Result<bool, St
             name,
             ..Attributes::default()
         };
-        if matches!(
-            request.core.authorizer.allowed(request.core, request.user, &attributes).await?,
-            Verdict::Allowed(_)
-        ) {
+        if request.allows(&attributes).await? {
             return Ok(true);
         }
     }

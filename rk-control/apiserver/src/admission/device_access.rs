@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rk_api::meta;
+use rk_api::meta::{self, list};
 use rk_api::status::{FieldErrors, Path, Status};
 use serde_json::Value;
 
@@ -16,8 +16,6 @@ const GROUP: &str = "resource.k8s.io";
 const CLAIMS: &str = "resourceclaims";
 /// Says of a namespace that claims in it may have devices that others have.
 const ADMIN_ACCESS: &str = "resource.kubernetes.io/admin-access";
-/// Says of a service account on which node its token is used.
-const NODE_NAME: &str = "authentication.kubernetes.io/node-name";
 
 /// What is wrong with a change that is made by `verb`, one of the verbs of requests.
 ///
@@ -37,14 +35,10 @@ pub(crate) async fn check(request: &Request<'_>, verb: &str, new: &Value) -> Res
     };
     let asks = |request: &Value| meta::at(request, &["exactly", "adminAccess"]) == true;
     // Upstream names the field as if it were the request's own, and that of a template as if it were a claim's.
-    if let Some(index) = items(new, requests).iter().position(asks) {
+    if let Some(index) = list(new, requests).iter().position(asks) {
         admin(request, &format!("spec.devices.requests[{index}].adminAccess"), &mut errors).await?;
     }
     Ok(errors)
-}
-
-fn items<'a>(object: &'a Value, path: &[&str]) -> &'a [Value] {
-    meta::at(object, path).as_array().map_or(&[], Vec::as_slice)
 }
 
 /// Adds an error unless the namespace allows admin access.
@@ -62,7 +56,7 @@ async fn admin(request: &Request<'_>, field: &str, errors: &mut FieldErrors) -> 
 async fn status(request: &Request<'_>, verb: &str, new: &Value, errors: &mut FieldErrors) -> Result<(), Status> {
     let old = request.old.unwrap_or(&Value::Null);
     let granted = |claim: &Value| {
-        let results = items(claim, &["status", "allocation", "devices", "results"]);
+        let results = list(claim, &["status", "allocation", "devices", "results"]);
         results.iter().position(|result| meta::at(result, &["adminAccess"]) == true)
     };
     if let Some(index) = granted(new).filter(|_| granted(old).is_none()) {
@@ -91,8 +85,7 @@ async fn status(request: &Request<'_>, verb: &str, new: &Value, errors: &mut Fie
 /// Whether what is allocated changes, or for whom.
 fn is_bound_anew(new: &Value, old: &Value) -> bool {
     let allocation = |claim| meta::at(claim, &["status", "allocation"]);
-    allocation(new) != allocation(old)
-        || items(new, &["status", "reservedFor"]) != items(old, &["status", "reservedFor"])
+    allocation(new) != allocation(old) || list(new, &["status", "reservedFor"]) != list(old, &["status", "reservedFor"])
 }
 
 fn attributes(request: &Request<'_>, verb: &str, part: &str) -> Attributes {
@@ -126,18 +119,18 @@ async fn refused_driver(request: &Request<'_>, verbs: &[String], driver: &str) -
 /// Verbs of which one is enough: a driver may have the right for the devices of its own node alone.
 fn driver_verbs(user: &User, claim: &Value, verb: &str) -> Vec<String> {
     let associated = user.name.starts_with(SERVICE_ACCOUNT_PREFIX)
-        && allocated_node(claim).is_some_and(|node| user.extra.get(NODE_NAME).is_some_and(|own| *own == [node]));
+        && allocated_node(claim).is_some_and(|node| user.node_of_token() == Some(node));
     let prefixes: &[&str] = if associated { &["associated-node", "arbitrary-node"] } else { &["arbitrary-node"] };
     prefixes.iter().map(|prefix| format!("{prefix}:{verb}")).collect()
 }
 
 /// The node whose devices a claim has, where its allocation names one.
 fn allocated_node(claim: &Value) -> Option<&str> {
-    let [term] = items(claim, &["status", "allocation", "nodeSelector", "nodeSelectorTerms"]) else { return None };
-    let [field] = items(term, &["matchFields"]) else { return None };
-    let [Value::String(node)] = items(field, &["values"]) else { return None };
+    let [term] = list(claim, &["status", "allocation", "nodeSelector", "nodeSelectorTerms"]) else { return None };
+    let [field] = list(term, &["matchFields"]) else { return None };
+    let [Value::String(node)] = list(field, &["values"]) else { return None };
     let is_name = meta::text(field, &["key"]) == "metadata.name" && meta::text(field, &["operator"]) == "In";
-    (is_name && !node.is_empty() && items(term, &["matchExpressions"]).is_empty()).then_some(node.as_str())
+    (is_name && !node.is_empty() && list(term, &["matchExpressions"]).is_empty()).then_some(node.as_str())
 }
 
 /// The drivers of whose devices a change tells something new, or nothing any more. What goes with its allocation is not theirs: whoever
@@ -147,9 +140,9 @@ fn modified_drivers<'a>(new: &'a Value, old: &'a Value) -> BTreeSet<&'a str> {
         ["driver", "pool", "device", "shareID"].map(|key| meta::text(device, &[key]))
     }
     let told = ["status", "devices"];
-    let mut before: BTreeMap<[&str; 4], &Value> = items(old, &told).iter().map(|own| (identity(own), own)).collect();
+    let mut before: BTreeMap<[&str; 4], &Value> = list(old, &told).iter().map(|own| (identity(own), own)).collect();
     let mut modified = BTreeSet::new();
-    for device in items(new, &told) {
+    for device in list(new, &told) {
         let identity = identity(device);
         if before.remove(&identity) != Some(device) {
             modified.insert(identity[0]);
@@ -166,13 +159,14 @@ fn modified_drivers<'a>(new: &'a Value, old: &'a Value) -> BTreeSet<&'a str> {
 
 /// Driver, pool and name of each device that a claim has.
 fn allocated(claim: &Value) -> BTreeSet<[&str; 3]> {
-    let results = items(claim, &["status", "allocation", "devices", "results"]).iter();
+    let results = list(claim, &["status", "allocation", "devices", "results"]).iter();
     results.map(|result| ["driver", "pool", "device"].map(|key| meta::text(result, &[key]))).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::authn::NODE_OF_TOKEN;
     use serde_json::json;
 
     #[test]
@@ -203,7 +197,7 @@ mod tests {
         let claim = |terms: Value| json!({"status": {"allocation": {"nodeSelector": {"nodeSelectorTerms": terms}}}});
         let account = |node: &str| {
             let mut user = User::service_account("default", "driver", "");
-            user.extra.insert(NODE_NAME.to_owned(), vec![node.to_owned()]);
+            user.extra.insert(NODE_OF_TOKEN.to_owned(), vec![node.to_owned()]);
             user
         };
         let mut person = account("n");

@@ -1,6 +1,7 @@
 //! Nobody grants what they do not hold: writing roles needs the rules or the verb `escalate`, binding them the rules or `bind`.
 
-use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rk_api::meta;
 use rk_api::status::Status;
@@ -8,11 +9,13 @@ use serde_json::{Map, Value};
 
 use super::{Operation, Request};
 use crate::authn::MASTERS;
-use crate::authz::{Attributes, Rule, Verdict, quoted};
+use crate::authz::{Attributes, Rule, quoted};
 
 const GROUP: &str = "rbac.authorization.k8s.io";
 /// Fields of `metadata` that the garbage collector writes, and those that follow every write.
 const COLLECTED: [&str; 5] = ["ownerReferences", "finalizers", "managedFields", "resourceVersion", "generation"];
+/// So many permissions of what is granted are looked at one by one: a few long lists make billions of them.
+const LOOKED_AT: usize = 20_000;
 
 pub(super) async fn validate(request: &Request<'_>, object: Option<&Value>) -> Result<(), Status> {
     let Some(object) = object.filter(|_| request.resource.gvk.group == GROUP) else { return Ok(()) };
@@ -74,8 +77,7 @@ async fn may(request: &Request<'_>, verb: &str, resource: &str, name: &str) -> R
         name: name.to_owned(),
         ..Attributes::default()
     };
-    let verdict = request.core.authorizer.allowed(request.core, request.user, &attributes).await?;
-    Ok(matches!(verdict, Verdict::Allowed(_)))
+    request.allows(&attributes).await
 }
 
 async fn own_rules(request: &Request<'_>) -> Result<Vec<Rule>, Status> {
@@ -111,20 +113,45 @@ fn is_collected(old: &Value, new: &Value) -> bool {
     rest(old, &["metadata"]) == rest(new, &["metadata"]) && about(old) == about(new)
 }
 
-/// The permissions of rules that no rule of `own` holds, in upstream's words; those on one resource are told together.
+/// The permissions of rules that no rule of `own` holds, in upstream's words; those on one resource are told together. A rule of more
+/// permissions than are left to look at is held as a whole or not at all.
 fn missing(granted: &[Rule], own: &[Rule]) -> BTreeSet<String> {
-    let mut merged: Vec<Rule> = Vec::new();
-    let lacking = granted.iter().flat_map(Rule::permissions).filter(|one| !own.iter().any(|rule| rule.holds(one)));
-    for one in lacking {
-        let simple = |rule: &Rule| rule.names.is_empty() && rule.urls.is_empty();
-        let like = |other: &Rule| simple(other) && other.groups == one.groups && other.resources == one.resources;
-        let place = merged.iter().position(like).filter(|_| simple(&one));
-        match place.and_then(|place| merged.get_mut(place)) {
-            Some(other) => other.verbs.extend(one.verbs),
-            None => merged.push(one),
+    let lacks = |one: &Rule| !own.iter().any(|rule| rule.holds(one));
+    let (mut told, mut lacking) = (BTreeSet::new(), Vec::new());
+    let mut left = LOOKED_AT;
+    for rule in granted.iter().filter(|rule| lacks(rule)) {
+        match left.checked_sub(rule.size()) {
+            Some(rest) => {
+                left = rest;
+                lacking.extend(rule.permissions().into_iter().filter(lacks));
+            }
+            None => {
+                told.insert(rule.told());
+            }
         }
     }
-    merged.iter().map(Rule::told).collect()
+    told.extend(merged(lacking).iter().map(Rule::told));
+    told
+}
+
+/// Permissions, those on all objects of a resource as one rule with several verbs.
+fn merged(permissions: Vec<Rule>) -> Vec<Rule> {
+    let mut by_resource: BTreeMap<(Vec<String>, Vec<String>), Rule> = BTreeMap::new();
+    let mut others = Vec::new();
+    for one in permissions {
+        if !one.names.is_empty() || !one.urls.is_empty() {
+            others.push(one);
+            continue;
+        }
+        match by_resource.entry((one.groups.clone(), one.resources.clone())) {
+            Entry::Occupied(mut known) => known.get_mut().verbs.extend(one.verbs),
+            Entry::Vacant(place) => {
+                place.insert(one);
+            }
+        }
+    }
+    others.extend(by_resource.into_values());
+    others
 }
 
 fn refused(request: &Request<'_>, missing: &BTreeSet<String>) -> Status {
@@ -142,9 +169,12 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    fn rule(value: Value) -> Rule {
+        Rule::parse(&value)
+    }
+
     #[test]
     fn what_is_missing_is_told_by_resource_and_sorted() {
-        let rule = |value: Value| Rule::parse(&value);
         let own = [rule(json!({"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]}))];
         let granted = [
             rule(json!({"verbs": ["get", "list", "watch"], "apiGroups": [""], "resources": ["pods", "nodes"]})),
@@ -163,6 +193,17 @@ mod tests {
         );
         assert!(missing(&everything(), &everything()).is_empty());
         assert_eq!(missing(&everything(), &everything()[..1]).len(), 1);
+    }
+
+    #[test]
+    fn a_rule_of_more_permissions_than_are_looked_at_is_held_as_a_whole_or_not_at_all() {
+        let many: Vec<String> = (0..1000).map(|number| format!("x{number}")).collect();
+        let vast = rule(json!({"verbs": many, "apiGroups": many, "resources": many, "resourceNames": many}));
+        assert!(missing(std::slice::from_ref(&vast), &everything()).is_empty());
+        let pods = rule(json!({"verbs": ["get", "list"], "apiGroups": [""], "resources": ["pods"]}));
+        let own = [rule(json!({"verbs": ["get"], "apiGroups": ["*"], "resources": ["*"]}))];
+        let lacking = r#"{APIGroups:[""], Resources:["pods"], Verbs:["list"]}"#.to_owned();
+        assert_eq!(missing(&[vast.clone(), pods], &own), BTreeSet::from([vast.told(), lacking]));
     }
 
     #[test]

@@ -43,6 +43,7 @@ use rk_api::{managed, meta};
 use serde_json::Value;
 
 use crate::authn::User;
+use crate::authz::Attributes;
 use crate::metrics::{Half, STEPS};
 use crate::server::Core;
 
@@ -100,6 +101,14 @@ impl Request<'_> {
     #[must_use]
     pub fn creates(&self) -> bool {
         self.operation == Operation::Create
+    }
+
+    /// Whether who asks may do something else as well.
+    ///
+    /// # Errors
+    /// Roles cannot be read.
+    pub async fn allows(&self, attributes: &Attributes) -> Result<bool, Status> {
+        Ok(self.core.authorizer.allowed(self.core, self.user, attributes).await?.allows())
     }
 
     /// 403 with a reason.

@@ -1,14 +1,18 @@
 //! Who may have policies read parameters: those who may read them for themselves (`pkg/registry/admissionregistration`).
 
 use rk_api::meta;
+use rk_api::resources::GroupVersionKind;
 use rk_api::status::{FieldErrors, Path, Status};
 use serde_json::Value;
 
 use super::{Operation, Request};
 use crate::authn::{MASTERS, User};
-use crate::authz::{Attributes, Verdict};
+use crate::authz::Attributes;
 
 const GROUP: &str = "admissionregistration.k8s.io";
+
+/// A field, and what is wrong with it.
+type Refusal = (&'static str, String);
 
 /// What is wrong with the parameters of a policy or a binding that is otherwise in order.
 ///
@@ -20,62 +24,73 @@ pub(crate) async fn check(request: &Request<'_>, new: &Value) -> Result<FieldErr
     if !writes || request.resource.gvk.group != GROUP || request.user.in_group(MASTERS) {
         return Ok(errors);
     }
-    let is_new = |fields: &[&str]| {
-        let of = |object: &Value, field: &str| meta::at(object, &["spec", field]).clone();
-        request.old.is_none_or(|old| fields.iter().any(|field| of(old, field) != of(new, field)))
-    };
-    let user = shown(request.user);
-    match &*request.resource.plural {
-        "validatingadmissionpolicies" | "mutatingadmissionpolicies" => {
-            let kind = meta::at(new, &["spec", "paramKind"]);
-            if kind.is_object() && is_new(&["paramKind"]) && !reads(request, kind, "*", "*").await? {
-                let text = |field: &str| meta::text(kind, &[field]);
-                let what = format!("(kind={}, apiVersion={})", text("kind"), text("apiVersion"));
-                let why = format!(
-                    "user {user} must have \"get\" permission on all objects of the referenced paramKind {what}"
-                );
-                errors.forbidden(&Path::new("spec.paramKind"), why);
-            }
-        }
+    let refusal = match &*request.resource.plural {
+        "validatingadmissionpolicies" | "mutatingadmissionpolicies" => policy(request, new).await?,
         plural @ ("validatingadmissionpolicybindings" | "mutatingadmissionpolicybindings") => {
-            let reference = meta::at(new, &["spec", "paramRef"]);
-            if reference.is_object() && is_new(&["paramRef", "policyName"]) {
-                let policies = plural.replace("policybindings", "policies");
-                let version = request.resource.gvk.version.to_string();
-                let policy = meta::text(new, &["spec", "policyName"]);
-                let policy = request.core.object(GROUP, &version, &policies, "", policy).await?.unwrap_or_default();
-                let kind = meta::at(&policy, &["spec", "paramKind"]);
-                let text = |field: &str| meta::text(reference, &[field]);
-                if !reads(request, kind, text("namespace"), text("name")).await? {
-                    let why =
-                        format!("user {user} does not have \"get\" permission on the object referenced by paramRef");
-                    errors.forbidden(&Path::new("spec.paramRef"), why);
-                }
-            }
+            binding(request, &plural.replace("policybindings", "policies"), new).await?
         }
-        _ => {}
+        _ => None,
+    };
+    if let Some((field, why)) = refusal {
+        errors.forbidden(&Path::new(field), why);
     }
     Ok(errors)
 }
 
+/// Who has a policy read parameters of a kind may read all of them.
+async fn policy(request: &Request<'_>, new: &Value) -> Result<Option<Refusal>, Status> {
+    let kind = meta::at(new, &["spec", "paramKind"]);
+    if !kind.is_object() || !changes(request, new, &["paramKind"]) || reads(request, kind, "*", "*").await? {
+        return Ok(None);
+    }
+    let text = |field: &str| meta::text(kind, &[field]);
+    let why = format!(
+        "user {} must have \"get\" permission on all objects of the referenced paramKind (kind={}, apiVersion={})",
+        shown(request.user),
+        text("kind"),
+        text("apiVersion")
+    );
+    Ok(Some(("spec.paramKind", why)))
+}
+
+/// Who gives parameters to a policy, one of `policies`, may read them.
+async fn binding(request: &Request<'_>, policies: &str, new: &Value) -> Result<Option<Refusal>, Status> {
+    let reference = meta::at(new, &["spec", "paramRef"]);
+    if !reference.is_object() || !changes(request, new, &["paramRef", "policyName"]) {
+        return Ok(None);
+    }
+    let (version, name) = (&*request.resource.gvk.version, meta::text(new, &["spec", "policyName"]));
+    let policy = request.core.object(GROUP, version, policies, "", name).await?.unwrap_or_default();
+    let text = |field: &str| meta::text(reference, &[field]);
+    if reads(request, meta::at(&policy, &["spec", "paramKind"]), text("namespace"), text("name")).await? {
+        return Ok(None);
+    }
+    let user = shown(request.user);
+    let why = format!("user {user} does not have \"get\" permission on the object referenced by paramRef");
+    Ok(Some(("spec.paramRef", why)))
+}
+
+/// Whether one of these fields of `spec` is another one than before.
+fn changes(request: &Request<'_>, new: &Value, fields: &[&str]) -> bool {
+    let differs = |old: &Value, field: &str| meta::at(old, &["spec", field]) != meta::at(new, &["spec", field]);
+    request.old.is_none_or(|old| fields.iter().any(|field| differs(old, field)))
+}
+
 /// Whether the user may read parameters of a kind; where nothing is known of it, whether they may read anything.
 async fn reads(request: &Request<'_>, kind: &Value, namespace: &str, name: &str) -> Result<bool, Status> {
-    let (api_version, kind) = (meta::text(kind, &["apiVersion"]), meta::text(kind, &["kind"]));
-    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-    let (group, version) = if api_version.is_empty() { ("*", "*") } else { (group, version) };
+    let gvk = GroupVersionKind::from_api_version(meta::text(kind, &["apiVersion"]), meta::text(kind, &["kind"]));
     let registry = request.core.registry();
-    let row = registry.iter().find(|row| row.api_version() == api_version && row.gvk.kind == kind);
+    let row = gvk.as_ref().and_then(|gvk| registry.by_kind(gvk));
     let attributes = Attributes {
         verb: "get".to_owned(),
-        group: group.to_owned(),
-        version: version.to_owned(),
+        group: gvk.as_ref().map_or("*", |gvk| &*gvk.group).to_owned(),
+        version: gvk.as_ref().map_or("*", |gvk| &*gvk.version).to_owned(),
         resource: row.map_or("*", |row| &*row.plural).to_owned(),
         namespace: namespace.to_owned(),
         name: name.to_owned(),
         ..Attributes::default()
     };
-    let verdict = request.core.authorizer.allowed(request.core, request.user, &attributes).await?;
-    Ok(matches!(verdict, Verdict::Allowed(_)))
+    request.allows(&attributes).await
 }
 
 /// A user in the notation of upstream's language.

@@ -15,4 +15,7 @@ pub use chain::{authenticate, authenticate_token};
 pub use impersonation::impersonate;
 pub use review::{self_subject_review, token_review};
 pub use service_account::{Bound, MAXIMUM_SECONDS, MINIMUM_SECONDS, TokenIssuer};
-pub use user::{AUTHENTICATED, MASTERS, NODE_PREFIX, NODES, SERVICE_ACCOUNT_PREFIX, UNAUTHENTICATED, User};
+pub(crate) use user::service_account_groups;
+pub use user::{
+    AUTHENTICATED, MASTERS, NODE_OF_TOKEN, NODE_PREFIX, NODES, SERVICE_ACCOUNT_PREFIX, UNAUTHENTICATED, User,
+};

@@ -16,6 +16,15 @@ pub const NODES: &str = "system:nodes";
 pub const NODE_PREFIX: &str = "system:node:";
 /// Prefix of a service account's user name, followed by `<namespace>:<name>`.
 pub const SERVICE_ACCOUNT_PREFIX: &str = "system:serviceaccount:";
+/// Name of the user of requests without credentials.
+pub(crate) const ANONYMOUS: &str = "system:anonymous";
+/// Says in `extra` on which node the token of a service account is used.
+pub const NODE_OF_TOKEN: &str = "authentication.kubernetes.io/node-name";
+
+/// The groups of the service accounts of a namespace.
+pub(crate) fn service_account_groups(namespace: &str) -> [String; 2] {
+    ["system:serviceaccounts".to_owned(), format!("system:serviceaccounts:{namespace}")]
+}
 
 /// A user as authorization, admission and audit see it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,7 +50,7 @@ impl User {
     /// The user of a request without credentials.
     #[must_use]
     pub fn anonymous() -> Self {
-        Self { name: "system:anonymous".to_owned(), groups: vec![UNAUTHENTICATED.to_owned()], ..Self::default() }
+        Self { name: ANONYMOUS.to_owned(), groups: vec![UNAUTHENTICATED.to_owned()], ..Self::default() }
     }
 
     /// A component of the control plane that runs in this process, known by its user name (`system:kube-scheduler`).
@@ -59,7 +68,7 @@ impl User {
     /// The user of a service account.
     #[must_use]
     pub fn service_account(namespace: &str, name: &str, uid: &str) -> Self {
-        let groups = ["system:serviceaccounts".to_owned(), format!("system:serviceaccounts:{namespace}")];
+        let groups = service_account_groups(namespace);
         Self { uid: uid.to_owned(), ..Self::new(format!("{SERVICE_ACCOUNT_PREFIX}{namespace}:{name}"), groups) }
     }
 
@@ -80,6 +89,15 @@ impl User {
     #[must_use]
     pub fn node_name(&self) -> Option<&str> {
         self.in_group(NODES).then(|| self.name.strip_prefix(NODE_PREFIX))?
+    }
+
+    /// The node on which the token that this user came with is used, if it says so of one.
+    #[must_use]
+    pub fn node_of_token(&self) -> Option<&str> {
+        match self.extra.get(NODE_OF_TOKEN)?.as_slice() {
+            [node] => Some(node.as_str()),
+            _ => None,
+        }
     }
 
     /// The `UserInfo` of TokenReview and SelfSubjectReview.

@@ -154,7 +154,9 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    fn allows(&self) -> bool {
+    /// Whether it is a yes.
+    #[must_use]
+    pub fn allows(&self) -> bool {
         matches!(self, Self::Allowed(_))
     }
 

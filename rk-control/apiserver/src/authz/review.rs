@@ -1,6 +1,6 @@
 //! SubjectAccessReview and its relatives: asking instead of trying.
 
-use rk_api::meta::{at, text};
+use rk_api::meta::{self, at, text};
 use rk_api::selector::LabelSelector;
 use rk_api::status::Status;
 use rk_api::validate;
@@ -91,11 +91,11 @@ fn attributes_of(review: &Value) -> Attributes {
 }
 
 fn requirements(selector: &Value) -> &[Value] {
-    at(selector, &["requirements"]).as_array().map_or(&[], Vec::as_slice)
+    meta::list(selector, &["requirements"])
 }
 
 fn values(requirement: &Value) -> &[Value] {
-    at(requirement, &["values"]).as_array().map_or(&[], Vec::as_slice)
+    meta::list(requirement, &["values"])
 }
 
 /// The node to which a selector keeps a list, empty for none.

@@ -90,9 +90,16 @@ impl Rule {
         out
     }
 
-    /// Whether the rule holds all that is in a permission (see [`Rule::permissions`]), `*` standing for itself.
+    /// How many permissions that are.
     #[must_use]
-    pub fn holds(&self, permission: &Self) -> bool {
+    pub fn size(&self) -> usize {
+        let objects = self.groups.len().saturating_mul(self.resources.len()).saturating_mul(self.names.len().max(1));
+        self.verbs.len().saturating_mul(objects.saturating_add(self.urls.len()))
+    }
+
+    /// Whether the rule holds all that is in another one, such as a permission (see [`Rule::permissions`]), `*` standing for itself.
+    #[must_use]
+    pub fn holds(&self, other: &Self) -> bool {
         let all = |own: &[String], wanted: &[String]| {
             own.iter().any(|one| one == "*") || wanted.iter().all(|one| own.contains(one))
         };
@@ -105,12 +112,12 @@ impl Rule {
             self.urls.iter().any(|own| own == wanted || starts(own))
         };
         let named = self.names.is_empty()
-            || (!permission.names.is_empty() && permission.names.iter().all(|name| self.names.contains(name)));
+            || (!other.names.is_empty() && other.names.iter().all(|name| self.names.contains(name)));
         named
-            && all(&self.verbs, &permission.verbs)
-            && all(&self.groups, &permission.groups)
-            && permission.resources.iter().all(resource)
-            && permission.urls.iter().all(url)
+            && all(&self.verbs, &other.verbs)
+            && all(&self.groups, &other.groups)
+            && other.resources.iter().all(resource)
+            && other.urls.iter().all(url)
     }
 
     /// The rule as refusals tell of it.
@@ -197,6 +204,15 @@ mod tests {
         let named =
             json!({"verbs": ["get"], "apiGroups": [""], "resources": ["pods", "a/scale"], "resourceNames": ["a"]});
         assert!(missing(named).is_empty());
+        let sizes = [
+            (json!({"verbs": ["a", "b"], "apiGroups": [""], "resources": ["x", "y"], "resourceNames": ["n"]}), 4),
+            (json!({"verbs": ["a", "b"], "apiGroups": [""], "resources": ["x"], "nonResourceURLs": ["/x", "/y"]}), 6),
+            (json!({"verbs": [], "apiGroups": [""], "resources": ["x"]}), 0),
+        ];
+        for (rule, size) in sizes {
+            let rule = Rule::parse(&rule);
+            assert_eq!((rule.size(), rule.permissions().len()), (size, size), "{rule:?}");
+        }
         assert_eq!(
             missing(json!({"verbs": ["list", "get"], "apiGroups": ["apps"], "resources": ["pods"]})),
             [r#"{APIGroups:["apps"], Resources:["pods"], Verbs:["get"]}"#]

@@ -170,6 +170,7 @@ mod tests {
             let why = format!("invalid timeout specified in the request URL - time: {fault} duration {text:?}");
             assert_eq!(of(text), Err(why));
         }
+        assert!(of(&"99999999999999999999h".repeat(500)).is_err(), "the sum is longer than any number");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What a path and method ask for, before any resource is looked up: authorization and handlers share this reading.
 
 use http::Method;
+use rk_api::meta::path_segment;
 
 use super::query::{Query, decode};
 
@@ -84,7 +85,7 @@ pub fn required_value(selector: &str, field: &str) -> Option<String> {
 
 /// Whether a name can stand in a path.
 fn is_segment(name: &str) -> bool {
-    !matches!(name, "" | "." | "..") && !name.contains(['/', '%'])
+    !name.is_empty() && path_segment(name).is_empty()
 }
 
 /// Reads `/api/v1/…` and `/apis/group/version/…`. The second value tells the old `/watch/` form.

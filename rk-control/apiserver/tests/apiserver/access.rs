@@ -13,9 +13,7 @@ use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use rk_apiserver::{ApiServer, Config, Pki, ServingNames, User};
 use serde_json::{Value, json};
 
-use crate::support::{Client, Cluster, PODS, pod};
-
-const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
+use crate::support::{Client, Cluster, PODS, RBAC, named, pod};
 
 async fn review(client: &Client, verb: &str, resource: &str, namespace: &str) -> bool {
     let review = json!({
@@ -337,13 +335,9 @@ async fn a_node_asks_in_its_own_name_and_for_its_own_pods() {
     assert!(code == 403 && message.contains(r#"audience "bank" not found in pod spec volume"#), "{code} {message}");
     let (code, message) = node.create(tokens, &token(json!(["vault", "bank"]))).await.failure();
     assert!(code == 403 && message.contains("node may only request 0 or 1 audiences"), "{code} {message}");
-    let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "bank"},
-        "rules": [{"apiGroups": [""], "resources": ["bank"], "verbs": ["request-serviceaccounts-token-audience"]}]});
-    let binding = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "bank"},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "bank"},
-        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "system:nodes"}]});
-    admin.create(&format!("{RBAC}/clusterroles"), &role).await.ok();
-    admin.create(&format!("{RBAC}/clusterrolebindings"), &binding).await.ok();
+    let rules =
+        json!([{"apiGroups": [""], "resources": ["bank"], "verbs": ["request-serviceaccounts-token-audience"]}]);
+    admin.grant("bank", named("Group", "system:nodes"), rules).await;
     node.create(tokens, &token(json!(["bank"]))).await.ok();
 }
 

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use rk_apiserver::User;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Client, Cluster, PODS, pod};
+use crate::support::{Answer, Cluster, PODS, named, pod};
 
 const MERGE: &str = "application/merge-patch+json";
 const NAMESPACES: &str = "/api/v1/namespaces";
@@ -272,25 +272,13 @@ fn signing_request(name: &str, signer: &str, groups: &[&str]) -> Value {
     object("certificates.k8s.io/v1", "CertificateSigningRequest", name, json!({ "spec": spec }))
 }
 
-/// Gives jane a right.
-async fn grant(admin: &Client, name: &str, rule: Value) {
-    const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
-    const GROUP: &str = "rbac.authorization.k8s.io";
-    let version = "rbac.authorization.k8s.io/v1";
-    let role = object(version, "ClusterRole", name, json!({"rules": [rule]}));
-    admin.create(&format!("{RBAC}/clusterroles"), &role).await.ok();
-    let more = json!({"roleRef": {"apiGroup": GROUP, "kind": "ClusterRole", "name": name},
-        "subjects": [{"apiGroup": GROUP, "kind": "User", "name": "jane"}]});
-    admin.create(&format!("{RBAC}/clusterrolebindings"), &object(version, "ClusterRoleBinding", name, more)).await.ok();
-}
-
 #[tokio::test]
 async fn certificates_are_approved_and_signed_by_those_who_may_speak_for_their_signer() {
     let cluster = Cluster::start().await;
     let (admin, jane) = (cluster.admin(), cluster.client(User::new("jane", [])));
     let parts = json!({"apiGroups": ["certificates.k8s.io"], "verbs": ["update", "patch"],
         "resources": ["certificatesigningrequests/approval", "certificatesigningrequests/status"]});
-    grant(&admin, "writes", parts).await;
+    admin.grant("writes", named("User", "jane"), json!([parts])).await;
     let path = format!("{REQUESTS}/a");
     let mut approved = admin.create(REQUESTS, &signing_request("a", "example.com/e2e", &[])).await.ok();
     approved["status"]["conditions"] =
@@ -300,7 +288,7 @@ async fn certificates_are_approved_and_signed_by_those_who_may_speak_for_their_s
     let (code, message) = jane.put(&format!("{path}/approval"), &approved).await.failure();
     let why = "user not permitted to approve requests with signerName \"example.com/e2e\"";
     assert!(code == 403 && message.ends_with(why), "{message}");
-    grant(&admin, "approves", speaks("approve", "example.com/*")).await;
+    admin.grant("approves", named("User", "jane"), json!([speaks("approve", "example.com/*")])).await;
     jane.put(&format!("{path}/approval"), &approved).await.ok();
 
     let issued = json!({"status": {"certificate": STANDARD.encode(cluster.pki.ca_certificate())}});
@@ -314,7 +302,7 @@ async fn certificates_are_approved_and_signed_by_those_who_may_speak_for_their_s
     assert!(code == 403 && message.ends_with(why), "conditions are the signer's, too: {message}");
     let labelled = json!({"metadata": {"labels": {"a": "b"}}});
     jane.patch(&format!("{path}/status"), MERGE, &labelled).await.ok();
-    grant(&admin, "signs", speaks("sign", "example.com/e2e")).await;
+    admin.grant("signs", named("User", "jane"), json!([speaks("sign", "example.com/e2e")])).await;
     jane.patch(&format!("{path}/status"), MERGE, &issued).await.ok();
 }
 

@@ -1,6 +1,6 @@
 //! Regular expressions; their sizes and costs are bounded.
 
-use regex_lite::{Regex, RegexBuilder};
+use regex_lite::Regex;
 
 use super::{Made, int, text};
 use crate::eval::{Context, Failure};
@@ -23,10 +23,7 @@ pub(super) const TABLE: &[Row] = &[
 
 /// Compiles a pattern.
 pub(crate) fn pattern(text: &str) -> Result<Regex, Failure> {
-    RegexBuilder::new(text)
-        .size_limit(MAX_SIZE)
-        .build()
-        .map_err(|error| Failure::new(format!("error parsing regexp: {error}")))
+    rk_api::pattern::compile(text, MAX_SIZE).map_err(|error| Failure::new(error.to_string()))
 }
 
 fn matches<'a>(context: &mut Context<'a>, args: &[Value<'a>]) -> Made<'a> {

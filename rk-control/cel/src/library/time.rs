@@ -100,10 +100,10 @@ pub fn parse_duration(text: &str) -> Option<i64> {
             return None;
         }
         let whole: i128 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
-        total += whole.checked_mul(nanos)?;
+        total = total.checked_add(whole.checked_mul(nanos)?)?;
         if !fraction.is_empty() {
             let scale = 10_i128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
-            total += fraction.parse::<i128>().ok()? * nanos / scale;
+            total = total.checked_add(fraction.parse::<i128>().ok()? * nanos / scale)?;
         }
         rest = after;
     }

@@ -102,6 +102,15 @@ impl Rest {
         }
     }
 
+    /// Waits for an Event about an object, for this reason, with a message as wanted.
+    pub async fn hears(&self, about: &str, reason: &str, wanted: impl Fn(&str) -> bool) {
+        let told = |own: &Value| {
+            let message = own["message"].as_str().unwrap_or_default();
+            own["involvedObject"]["name"] == about && own["reason"] == reason && wanted(message)
+        };
+        self.until("events", |list| list["items"].as_array().is_some_and(|all| all.iter().any(told))).await;
+    }
+
     /// Says that a pod is ready, or not, as its kubelet would.
     pub async fn set_ready(&self, pod: &str, ready: bool) {
         let place = format!("pods/{pod}");

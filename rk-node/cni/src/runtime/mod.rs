@@ -66,7 +66,8 @@ impl Default for Runtime {
     fn default() -> Self {
         Self {
             conf_dir: "/etc/cni/net.d".into(),
-            bin_dirs: vec!["/var/lib/cni/bin".into(), "/opt/cni/bin".into()],
+            // Ours before those that networks install: the reference ones among these want iptables, which a node has not.
+            bin_dirs: ["/var/lib/cni/bin", "/usr/libexec/cni", "/opt/cni/bin"].map(PathBuf::from).into(),
             cache_dir: "/var/lib/cni/results".into(),
             timeout: Duration::from_secs(60),
             own: std::env::current_exe().ok(),
@@ -85,7 +86,7 @@ impl Runtime {
         let network = self.network()?;
         for plugin in &network.plugins {
             let exec = self.exec(&network, plugin, None)?;
-            if network.cni_version == "1.1.0" {
+            if network.speaks("1.1.0") {
                 exec.run("STATUS", &self.config(&network, plugin, None, None)).await?;
             }
         }
@@ -155,11 +156,12 @@ impl Runtime {
         }
     }
 
-    /// Whether the attachment is still as ADD left it.
+    /// Whether the attachment is still as ADD left it; nobody is asked before version 0.4, which has no such question.
     pub async fn check(&self, attachment: &Attachment) -> Result<()> {
         valid(attachment)?;
         let Some(cached) = Cached::load(&self.cache_dir, attachment) else { return Ok(()) };
-        let Some(network) = cached.network().filter(|network| !network.disable_check) else { return Ok(()) };
+        let asked = |network: &NetworkList| !network.disable_check && network.speaks("0.4.0");
+        let Some(network) = cached.network().filter(asked) else { return Ok(()) };
         let attachment = cached.complete(attachment);
         for plugin in &network.plugins {
             let config = self.config(&network, plugin, Some(&attachment), cached.result.as_ref());
@@ -186,7 +188,7 @@ impl Runtime {
             }
         }
         let network = self.network()?;
-        if network.cni_version == "1.1.0" && !network.disable_gc {
+        if network.speaks("1.1.0") && !network.disable_gc {
             for plugin in &network.plugins {
                 let mut config = self.config(&network, plugin, None, None);
                 config["cni.dev/valid-attachments"] = Value::Array(kept.clone());

@@ -153,7 +153,9 @@ impl Drivers {
         instances.retain(|instance| instance.plugin.endpoint() != endpoint);
         if instances.is_empty() {
             state.instances.remove(driver);
-            state.known.forget(driver);
+            if state.known.forget(driver) {
+                self.0.turned.notify_one();
+            }
         }
         self.0.settle(&mut state, driver);
     }
@@ -244,6 +246,18 @@ mod tests {
         drivers.0.seen("d", at, true);
         drivers.remove("d", at);
         assert!(due(&drivers));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_listens_hears_that_nothing_is_known_any_more_of_a_driver_that_has_gone() {
+        let (drivers, at) = (drivers(unbounded_channel().0), Path::new("/nowhere/d"));
+        let turned = drivers.turned();
+        drivers.add("d", at, &["v1.DRAPlugin".to_owned()]).unwrap();
+        turned.notified().await;
+        drivers.0.told("d", Some(vec![DeviceHealth::default()]));
+        turned.notified().await;
+        drivers.remove("d", at);
+        tokio::time::timeout(GRACE / 2, turned.notified()).await.expect("nobody is told");
     }
 
     #[tokio::test(start_paused = true)]

@@ -44,14 +44,8 @@ fn cut(message: &str) -> String {
     if message.len() <= longest {
         return message.to_owned();
     }
-    let mut kept = String::new();
-    for letter in message.chars() {
-        if kept.len() + letter.len_utf8() + end.len() > longest {
-            break;
-        }
-        kept.push(letter);
-    }
-    kept + end
+    let at = (0..=longest - end.len()).rev().find(|at| message.is_char_boundary(*at)).unwrap_or(0);
+    format!("{}{end}", message.get(..at).unwrap_or_default())
 }
 
 /// How devices are, by pool and name, and until when that holds.

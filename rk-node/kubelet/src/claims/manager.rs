@@ -19,7 +19,7 @@ use super::statuses::statuses;
 use super::table::{Claim, Device, Table, key};
 use crate::api_error;
 use crate::devices::DeviceHealth;
-use crate::disk::{read_optional, write_atomically};
+use crate::disk::{read_or_default, write_atomically};
 use crate::meters::Meters;
 use crate::pod::spec;
 
@@ -98,24 +98,12 @@ fn refer(table: &mut Table, pod: &str, wanted: Vec<Wanted>) -> Result<(Batches, 
     Ok((batches, unprepared))
 }
 
-fn read(path: &Path) -> Table {
-    let table = match read_optional(path) {
-        Ok(Some(text)) => serde_json::from_slice(&text).map_err(|error| error.to_string()),
-        Ok(None) => Ok(Table::default()),
-        Err(error) => Err(error.to_string()),
-    };
-    table.unwrap_or_else(|problem| {
-        tracing::warn!("{CHECKPOINT} cannot be read, claims are prepared anew: {problem}");
-        Table::default()
-    })
-}
-
 impl Claims {
     /// The claims of a node's pods, with what was prepared before. `kubelet` is the kubelet's directory.
     pub fn open(kubelet: &Path, client: kube::Client, node: &str, meters: Arc<Meters>) -> Self {
         let path = kubelet.join(CHECKPOINT);
         let drivers = Drivers::new(client.clone(), node.to_owned(), meters.clone());
-        let state = State { table: read(&path), ..Default::default() };
+        let state = State { table: read_or_default(&path, "claims are prepared anew"), ..Default::default() };
         Self { path, client, drivers, meters, state: Arc::new(Mutex::new(state)) }
     }
 
@@ -260,7 +248,7 @@ impl Claims {
         let mut state = self.state();
         let State { table, turns } = &mut *state;
         // Whoever waits for a turn has it in hand.
-        turns.retain(|key, turn| Arc::strong_count(turn) > 1 || table.all().any(|claim| claim.key() == *key));
+        turns.retain(|key, turn| Arc::strong_count(turn) > 1 || table.has(key));
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
 
 use crate::meters::Meters;
-use crate::plugins::{bounded, words};
+use crate::plugins::{bounded, code, words};
 
 /// Longest call; upstream's `defaultClientCallTimeout`.
 const CALL: Duration = Duration::from_secs(45);
@@ -64,15 +64,6 @@ impl Service {
     fn method(self, name: &str) -> String {
         let version = if self == Self::V1 { "v1" } else { "v1beta1" };
         format!("/k8s.io.kubelet.pkg.apis.dra.{version}.DRAPlugin/{name}")
-    }
-}
-
-/// A code as upstream's library writes it.
-fn code(code: Code) -> String {
-    match code {
-        Code::Ok => "OK".to_owned(),
-        Code::Cancelled => "Canceled".to_owned(),
-        other => format!("{other:?}"),
     }
 }
 
@@ -205,6 +196,5 @@ mod tests {
         let method = "/k8s.io.kubelet.pkg.apis.dra.v1beta1.DRAPlugin/NodePrepareResources";
         let key = ["d.example", method, "Unavailable"].map(str::to_owned).to_vec();
         assert_eq!(meters.claims.calls.read().get(&key).map(|spread| spread.count), Some(1));
-        assert_eq!((code(Code::Ok), code(Code::Cancelled)), ("OK".to_owned(), "Canceled".to_owned()));
     }
 }

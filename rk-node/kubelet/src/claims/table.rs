@@ -89,6 +89,11 @@ impl Table {
         self.0.get(&key(namespace, name))
     }
 
+    /// Whether a claim of this key is here.
+    pub fn has(&self, key: &str) -> bool {
+        self.0.contains_key(key)
+    }
+
     /// All of them.
     pub fn all(&self) -> impl Iterator<Item = &Claim> {
         self.0.values()

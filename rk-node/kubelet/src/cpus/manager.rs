@@ -10,7 +10,7 @@ use super::draft::{CpuDraft, Machine};
 use super::options::CpuOptions;
 use super::set::CpuSet;
 use super::topology::Topology;
-use crate::disk::{read_optional, write_atomically};
+use crate::disk::{read_or_default, write_atomically};
 
 /// Upstream's name of the checkpoint.
 const CHECKPOINT: &str = "cpu_manager_state";
@@ -79,17 +79,7 @@ impl Cpus {
             Reserved::Set(set) => set.clone(),
             Reserved::Count(count) => topology.all().0.into_iter().take(*count).collect(),
         };
-        let given = match read_optional(&path) {
-            Ok(Some(text)) => serde_json::from_slice(&text).unwrap_or_else(|error| {
-                tracing::warn!("{CHECKPOINT} cannot be read, CPUs are given anew: {error}");
-                Given::default()
-            }),
-            Ok(None) => Given::default(),
-            Err(error) => {
-                tracing::warn!("{CHECKPOINT} cannot be read: {error}");
-                Given::default()
-            }
-        };
+        let given = read_or_default(&path, "CPUs are given anew");
         let mut options = *options;
         if options.by_socket && topology.sockets(topology.nodes()).len() > topology.nodes().count() as usize {
             tracing::error!(

@@ -17,7 +17,7 @@ use super::health::{DeviceHealth, of_containers};
 use super::plugin::Plugin;
 use super::state::{State, holder, wants};
 use super::table::{Held, Table, none_healthy, passing};
-use crate::disk::{read_json, write_atomically};
+use crate::disk::{read_or_default, write_atomically};
 use crate::node::boot_id;
 use crate::numa::NodeMask;
 use crate::pod::spec;
@@ -49,12 +49,8 @@ impl Devices {
     /// The devices of the plugins below `kubelet`, with the allocations of before.
     pub fn open(kubelet: &Path) -> Self {
         let dir = kubelet.join("device-plugins");
-        let table = read_json(&dir.join(CHECKPOINT)).unwrap_or_else(|error| {
-            tracing::warn!("the allocations of devices cannot be read, plugins are asked anew: {error}");
-            None
-        });
-        let table = table.unwrap_or_default();
-        let known = read_json(&dir.join(RESOURCES)).ok().flatten().unwrap_or_default();
+        let table = read_or_default(&dir.join(CHECKPOINT), "plugins are asked anew");
+        let known = read_or_default(&dir.join(RESOURCES), "plugins tell anew what they bring");
         let answers = answers::read(&dir.join(ANSWERS), &boot_id());
         let state = State { table, known, answers, begun: Some(Instant::now()), ..Default::default() };
         Self { dir, state: Arc::new(Mutex::new(state)), turned: Arc::default() }

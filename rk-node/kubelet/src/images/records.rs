@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::access::{Access, PullSource};
 use super::verification::{Verification, without_tag};
-use crate::disk::{read_optional, write_atomically};
+use crate::disk::{read_json, read_optional, write_atomically};
 
 /// Secrets noted for one image just because their credentials are known from another one: more would fill the disk.
 const MOST_NOTED: usize = 100;
@@ -103,8 +103,7 @@ impl PullRecords {
     }
 
     fn read(&self, image_ref: &str) -> Result<Option<Record>, String> {
-        let text = read_optional(&self.record_path(image_ref)).map_err(|error| error.to_string())?;
-        text.map(|text| serde_json::from_slice(&text).map_err(|error| error.to_string())).transpose()
+        read_json(&self.record_path(image_ref)).map_err(|error| error.to_string())
     }
 
     /// The pull of this name that is under way or was given up; one that cannot be read may have brought anything.

@@ -7,10 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::disk::{read_optional, write_atomically};
+use crate::disk::{read_json, read_or_default, write_atomically};
 use crate::pod::{given, spec};
 use crate::translate::ServiceInfo;
 
@@ -136,7 +135,7 @@ impl Store {
     pub fn pods(&self) -> Vec<Pod> {
         let mut pods: Vec<Pod> = Vec::new();
         for uid in self.uids() {
-            let read = self.path(&uid).and_then(|path| read::<Pod>(&path));
+            let read = self.path(&uid).and_then(|path| read_json::<Pod>(&path));
             match read {
                 Ok(Some(pod)) if spec::uid(&pod) == uid && is_kept(&pod) => pods.push(pod),
                 Ok(_) => {}
@@ -149,13 +148,7 @@ impl Store {
 
     /// What was around pods, as far as it can be read.
     pub fn surroundings(&self) -> Surroundings {
-        match read(&self.dir.join(SURROUNDINGS)) {
-            Ok(around) => around.unwrap_or_default(),
-            Err(error) => {
-                tracing::warn!("what was known of the cluster cannot be read: {error}");
-                Surroundings::default()
-            }
-        }
+        read_or_default(&self.dir.join(SURROUNDINGS), "pods wait until the cluster tells it anew")
     }
 }
 
@@ -165,12 +158,6 @@ fn write<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
         return Err(io::Error::new(io::ErrorKind::InvalidData, format!("it is larger than {MAX_BYTES} bytes")));
     }
     write_atomically(path, &text, 0o600)
-}
-
-fn read<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
-    let Some(data) = read_optional(path)? else { return Ok(None) };
-    let text = String::from_utf8(data).map_err(io::Error::other)?;
-    serde_json::from_str(&text).map(Some).map_err(io::Error::other)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::draft::MemoryDraft;
 use super::table::{Amounts, Block, Table};
-use crate::disk::{read_optional, write_atomically};
+use crate::disk::{read_or_default, write_atomically};
 use crate::numa::{NodeMask, Numa};
 
 /// Upstream's name of the checkpoint.
@@ -25,7 +25,7 @@ pub enum MemoryPolicy {
     Static(BTreeMap<usize, Amounts>),
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Saved {
     #[serde(default)]
@@ -83,19 +83,7 @@ impl Memory {
         let path = kubelet.join(CHECKPOINT);
         let MemoryPolicy::Static(reserved) = policy else { return Ok(Self { path, table: None }) };
         adds_up(reserved, numa, kept)?;
-        let saved = read_optional(&path).map(|text| text.map(|text| serde_json::from_slice::<Saved>(&text)));
-        let entries = match saved {
-            Ok(Some(Ok(saved))) => saved.entries,
-            Ok(None) => BTreeMap::new(),
-            Ok(Some(Err(error))) => {
-                tracing::warn!("{CHECKPOINT} cannot be read, memory is given anew: {error}");
-                BTreeMap::new()
-            }
-            Err(error) => {
-                tracing::warn!("{CHECKPOINT} cannot be read: {error}");
-                BTreeMap::new()
-            }
-        };
+        let Saved { entries } = read_or_default(&path, "memory is given anew");
         let table = Table { numa: numa.clone(), reserved: reserved.clone(), entries };
         Ok(Self { path, table: Some(Arc::new(Mutex::new(table))) })
     }

@@ -5,5 +5,5 @@ mod call;
 mod registry;
 mod watch;
 
-pub use call::{bounded, timed, words};
+pub use call::{bounded, code, timed, words};
 pub use registry::{Takers, register_loop};

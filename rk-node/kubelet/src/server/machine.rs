@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use rk_cri_api::v1::{PsiData, PsiStats};
 
-use super::stats::{Interface, Usage, field};
+use super::stats::{self, Interface, Usage, field};
 use crate::node::most_tasks;
 
 fn read(dir: &Path, file: &str) -> String {
@@ -46,6 +46,7 @@ pub fn cgroup(dir: &Path) -> Option<Usage> {
     let working_set = usage.map(|all| all.saturating_sub(field(&stat, "inactive_file").unwrap_or(0)));
     let swap = number("memory.swap.current");
     Some(Usage {
+        at: stats::now(),
         cpu_nanos: field(&cpu, "usage_usec").map(|us| us.saturating_mul(1000)),
         cpu_nanocores: None,
         available: number("memory.max").and_then(|limit| Some(limit.saturating_sub(working_set?))),

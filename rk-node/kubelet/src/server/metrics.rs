@@ -34,12 +34,20 @@ impl Text {
 
     /// One value of the metric that was begun last.
     pub fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
+        self.sample_at(name, labels, value, None);
+    }
+
+    /// One value and when it was read, nanoseconds since 1970: who counts by it knows how much time has passed between two.
+    pub fn sample_at(&mut self, name: &str, labels: &[(&str, &str)], value: f64, at: Option<i64>) {
         self.0.push_str(name);
         if !labels.is_empty() {
             let list: Vec<String> = labels.iter().map(|(k, v)| format!("{k}=\"{}\"", escape(v))).collect();
             let _ = write!(self.0, "{{{}}}", list.join(","));
         }
-        let _ = writeln!(self.0, " {value}");
+        let _ = match at {
+            Some(at) => writeln!(self.0, " {value} {}", at / 1_000_000),
+            None => writeln!(self.0, " {value}"),
+        };
     }
 
     /// What is written so far.
@@ -161,9 +169,9 @@ pub async fn resource(state: &State) -> Response<Body> {
     let mut text = Text::default();
     let node = stats::node(state.context.cgroups.root());
     text.head("node_cpu_usage_seconds_total", "Cumulative cpu time consumed by the node in core-seconds", "counter");
-    text.sample("node_cpu_usage_seconds_total", &[], node.cpu_nanos.unwrap_or(0) as f64 / 1e9);
+    text.sample_at("node_cpu_usage_seconds_total", &[], node.cpu_nanos.unwrap_or(0) as f64 / 1e9, node.at);
     text.head("node_memory_working_set_bytes", "Current working set of the node in bytes", "gauge");
-    text.sample("node_memory_working_set_bytes", &[], node.working_set.unwrap_or(0) as f64);
+    text.sample_at("node_memory_working_set_bytes", &[], node.working_set.unwrap_or(0) as f64, node.at);
     let pods = stats::pods(&state.context).await;
     let failed = pods.is_err();
     let pods = pods.unwrap_or_default();
@@ -209,7 +217,7 @@ pub async fn resource(state: &State) -> Response<Body> {
 fn swap(text: &mut Text, node: &stats::Usage, pods: &[PodUsage]) {
     let help = |what: &str| format!("Current {what} in bytes. Reported only on non-windows systems");
     text.head("node_swap_usage_bytes", &help("swap usage of the node"), "gauge");
-    text.sample("node_swap_usage_bytes", &[], node.swap.unwrap_or(0) as f64);
+    text.sample_at("node_swap_usage_bytes", &[], node.swap.unwrap_or(0) as f64, node.at);
     let used = |u: &stats::Usage| u.swap.map(|b| b as f64);
     let of_containers = help("amount of the container swap usage");
     per_container(text, pods, "container_swap_usage_bytes", &of_containers, "gauge", used);
@@ -223,7 +231,9 @@ fn start_times(text: &mut Text, state: &State) {
     text.head("container_start_time_seconds", "Start time of the container since unix epoch in seconds", "gauge");
     for pod in state.pods.all() {
         let status = state.context.status.latest(crate::pod::spec::uid(&pod)).unwrap_or_default();
-        for container in status.container_statuses.into_iter().flatten() {
+        let of_init = status.init_container_statuses.into_iter().flatten();
+        let ephemeral = status.ephemeral_container_statuses.into_iter().flatten();
+        for container in of_init.chain(status.container_statuses.into_iter().flatten()).chain(ephemeral) {
             let started = container.state.and_then(|s| s.running).and_then(|r| r.started_at);
             if let Some(at) = started {
                 let labels = [
@@ -249,11 +259,9 @@ fn per_container(
     for pod in pods {
         for container in &pod.containers {
             if let Some(value) = pick(&container.usage) {
-                text.sample(
-                    name,
-                    &[("container", &container.name), ("namespace", &pod.namespace), ("pod", &pod.name)],
-                    value,
-                );
+                let labels: [(&str, &str); 3] =
+                    [("container", &container.name), ("namespace", &pod.namespace), ("pod", &pod.name)];
+                text.sample_at(name, &labels, value, container.usage.at);
             }
         }
     }
@@ -270,7 +278,40 @@ fn per_pod(
     text.head(name, help, kind);
     for pod in pods {
         if let Some(value) = pick(&pod.usage) {
-            text.sample(name, &[("namespace", &pod.namespace), ("pod", &pod.name)], value);
+            text.sample_at(name, &[("namespace", &pod.namespace), ("pod", &pod.name)], value, pod.usage.at);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_read_says_when_in_milliseconds() {
+        let container = |at| stats::ContainerUsage {
+            name: "c".into(),
+            usage: stats::Usage { at, cpu_nanos: Some(1_500_000_000), ..Default::default() },
+            layer: None,
+        };
+        let pod = |at| PodUsage {
+            name: "p".into(),
+            namespace: "n".into(),
+            usage: stats::Usage { at, working_set: Some(7), ..Default::default() },
+            containers: vec![container(at)],
+            ..Default::default()
+        };
+        let mut text = Text::default();
+        let pods = [pod(Some(1_700_000_000_123_456_789)), pod(None)];
+        per_container(&mut text, &pods, "cpu", "h", "counter", |u| u.cpu_nanos.map(|n| n as f64 / 1e9));
+        per_pod(&mut text, &pods, "memory", "h", "gauge", |u| u.working_set.map(|b| b as f64));
+        let samples: Vec<&str> = text.as_str().lines().filter(|line| !line.starts_with('#')).collect();
+        let wanted = [
+            "cpu{container=\"c\",namespace=\"n\",pod=\"p\"} 1.5 1700000000123",
+            "cpu{container=\"c\",namespace=\"n\",pod=\"p\"} 1.5",
+            "memory{namespace=\"n\",pod=\"p\"} 7 1700000000123",
+            "memory{namespace=\"n\",pod=\"p\"} 7",
+        ];
+        assert_eq!(samples, wanted);
     }
 }

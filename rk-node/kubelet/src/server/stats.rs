@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use jiff::Timestamp;
 use rk_cri_api::v1 as cri;
 
 use crate::context::Context;
@@ -13,6 +14,8 @@ use crate::server::machine::pressure;
 /// Usage of one thing.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Usage {
+    /// When it was read, nanoseconds since 1970: what is asked for often is not read each time.
+    pub at: Option<i64>,
     /// CPU time used so far, nanoseconds.
     pub cpu_nanos: Option<u64>,
     /// CPU used now, nanocores.
@@ -91,7 +94,9 @@ fn value(v: Option<&cri::UInt64Value>) -> Option<u64> {
 }
 
 fn usage(cpu: Option<&cri::CpuUsage>, memory: Option<&cri::MemoryUsage>, io: Option<&cri::IoUsage>) -> Usage {
+    let read = cpu.map(|c| c.timestamp).into_iter().chain(memory.map(|m| m.timestamp));
     Usage {
+        at: read.filter(|at| *at > 0).min(),
         cpu_nanos: value(cpu.and_then(|c| c.usage_core_nano_seconds.as_ref())),
         cpu_nanocores: value(cpu.and_then(|c| c.usage_nano_cores.as_ref())),
         working_set: value(memory.and_then(|m| m.working_set_bytes.as_ref())),
@@ -168,6 +173,11 @@ pub fn field(text: &str, name: &str) -> Option<u64> {
     text.lines().find_map(|l| l.strip_prefix(name)?.trim().parse().ok())
 }
 
+/// The time, as usage tells it.
+pub fn now() -> Option<i64> {
+    i64::try_from(Timestamp::now().as_nanosecond()).ok()
+}
+
 /// Usage of the whole node.
 pub fn node(cgroup: &Path) -> Usage {
     let cpu = fs::read_to_string(cgroup.join("cpu.stat")).unwrap_or_default();
@@ -184,6 +194,7 @@ pub fn node(cgroup: &Path) -> Usage {
     let inactive = kib("Inactive(file):").unwrap_or(0);
     let used = total.saturating_sub(free);
     Usage {
+        at: now(),
         cpu_nanos: field(&cpu, "usage_usec").map(|us| us * 1000),
         cpu_nanocores: None,
         working_set: Some(used.saturating_sub(inactive)),

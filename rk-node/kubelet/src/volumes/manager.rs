@@ -121,8 +121,8 @@ impl VolumeManager {
         self.held.stats(uid, Which::Ephemeral, ask).await
     }
 
-    /// Sets all volumes of the pod up that its containers see, from objects no older than `max_age`, or all that can be: the error is the first one's. Safe to repeat.
-    /// What has grown on the way is told in `grown`, whatever becomes of the others: it grows once.
+    /// Sets all volumes of the pod up that its containers see, from objects no older than `max_age`, or all that can be: the error is the
+    /// first one's. Safe to repeat. What has grown on the way is told in `grown`, whatever becomes of the others: it grows once.
     pub async fn set_up(
         &self,
         pod: &Pod,

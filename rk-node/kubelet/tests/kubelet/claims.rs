@@ -86,7 +86,7 @@ async fn a_claim_is_prepared_once_for_its_pods_and_taken_back_after_the_last_of_
     assert!(rig.cri.state().sandboxes.is_empty(), "nothing of it begins before");
     let driver = FakeDra::start(&rig.options.dirs.kubelet);
     rig.status("one", "the pod is ready", 90, ready).await;
-    assert_eq!(driver.seen().registered, Some((true, String::new())));
+    assert_eq!(driver.plugin.outcome(), Some((true, String::new())));
     assert_eq!(devices(&rig, "one", "main"), ["example.com/lamp=left"]);
     assert!(devices(&rig, "one", "dark").is_empty());
     let known = checkpoint(&rig);

@@ -231,7 +231,7 @@ async fn volumes_of_a_csi_driver_are_staged_published_and_taken_away() {
     let ids = format!("{{\"{DRIVER}\":\"node-a-of-driver\"}}");
     assert_eq!(told.annotations.unwrap().get("csi.volume.kubernetes.io/nodeid"), Some(&ids));
     eventually("the driver hears of it", 20, || async {
-        driver.seen().registered.clone().filter(|(good, _)| *good).ok_or_else(|| "nothing heard".to_owned())
+        driver.plugin.outcome().filter(|(good, _)| *good).ok_or_else(|| "nothing heard".to_owned())
     })
     .await;
     let name = DRIVER;

@@ -18,7 +18,7 @@ use std::fmt::Display;
 
 use serde_json::Value;
 
-use crate::meta::{at, dns1123_label, text};
+use crate::meta::{self, at, dns1123_label, text};
 use crate::resources::Resource;
 use crate::status::Path;
 
@@ -227,5 +227,5 @@ fn finalizers(object: &Value, old: Option<&Value>, found: &mut Found) {
 
 /// The items of a list; none where there is no list.
 fn list<'a>(object: &'a Value, key: &str) -> &'a [Value] {
-    at(object, &[key]).as_array().map_or(&[], Vec::as_slice)
+    meta::list(object, &[key])
 }

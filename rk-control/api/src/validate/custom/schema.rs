@@ -7,6 +7,7 @@ use super::defaults;
 use super::field_path::follow;
 use super::topology::{self, LIST_KEYS, LIST_TYPE, MAP_TYPE};
 use crate::meta::at;
+use crate::pattern::{self, PatternError};
 use crate::status::{FieldErrors, Path};
 
 /// Deepest schema that is looked at.
@@ -267,6 +268,14 @@ fn openapi(schema: &Value, path: &Path<'_>, depth: usize, errors: &mut FieldErro
         if !empty(schema, key) {
             errors.forbidden(&path.child(key), format!("{key} is not supported"));
         }
+    }
+    // One that Go takes and this engine does not is no reason to keep a kind out.
+    let written = text(schema, "pattern");
+    if !written.is_empty()
+        && let Err(error @ PatternError::Malformed(_)) = pattern::compile(written, pattern::MAX_SIZE)
+    {
+        let why = format!("must be a valid regular expression, but isn't: {error}");
+        errors.invalid(&path.child("pattern"), written, why);
     }
     if kind == "null" {
         errors.forbidden(&path.child("type"), "type cannot be set to null, use nullable as an alternative");

@@ -3,7 +3,7 @@
 use rk_cel::{Answer, Failure, Question};
 
 use super::super::Request;
-use crate::authn::User;
+use crate::authn::{User, service_account_groups};
 use crate::authz::{Attributes, Verdict};
 
 /// Most questions of the expressions of one owner; each costs more than a third of what an expression may.
@@ -30,12 +30,7 @@ pub(in super::super) async fn with_answers<T>(
 async fn ask(request: &Request<'_>, question: &Question) -> Answer {
     let account = question.user.as_ref().map(|name| {
         let namespace = name.split(':').nth(2).unwrap_or_default();
-        let groups = [
-            "system:serviceaccounts".to_owned(),
-            format!("system:serviceaccounts:{namespace}"),
-            "system:authenticated".to_owned(),
-        ];
-        User::new(name.clone(), groups)
+        User::new(name.clone(), service_account_groups(namespace))
     });
     let attributes = Attributes {
         verb: question.verb.clone(),

@@ -1,13 +1,9 @@
 //! Selectors of devices: whether their expressions compile.
 
-use rk_api::meta::at;
+use rk_api::meta::{at, list};
 use rk_api::status::{FieldErrors, Path};
 use rk_cel::device::{LONGEST, compile};
 use serde_json::Value;
-
-fn list<'a>(holder: &'a Value, key: &str) -> &'a [Value] {
-    at(holder, &[key]).as_array().map(Vec::as_slice).unwrap_or_default()
-}
 
 /// Adds what is wrong with the selectors of a class, a claim or a template of claims.
 pub(super) fn check(kind: &str, new: &Value, errors: &mut FieldErrors) {
@@ -23,11 +19,11 @@ pub(super) fn check(kind: &str, new: &Value, errors: &mut FieldErrors) {
 fn claim(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     let all = path.child("devices");
     let all = all.child("requests");
-    for (index, request) in list(at(spec, &["devices"]), "requests").iter().enumerate() {
+    for (index, request) in list(spec, &["devices", "requests"]).iter().enumerate() {
         let path = all.index(index);
         selectors(at(request, &["exactly"]), &path.child("exactly"), errors);
         let alternatives = path.child("firstAvailable");
-        for (index, alternative) in list(request, "firstAvailable").iter().enumerate() {
+        for (index, alternative) in list(request, &["firstAvailable"]).iter().enumerate() {
             selectors(alternative, &alternatives.index(index), errors);
         }
     }
@@ -35,7 +31,7 @@ fn claim(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
 
 fn selectors(holder: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     let all = path.child("selectors");
-    for (index, selector) in list(holder, "selectors").iter().enumerate() {
+    for (index, selector) in list(holder, &["selectors"]).iter().enumerate() {
         // A selector without an expression is told of elsewhere.
         let Some(written) = at(selector, &["cel", "expression"]).as_str() else { continue };
         let path = all.index(index);

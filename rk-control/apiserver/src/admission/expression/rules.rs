@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rk_api::meta::{at, text};
+use rk_api::meta::{at, list, text};
 use rk_api::status::{ErrorKind, FieldErrors, Path};
 use rk_cel::{CompileError, Env, Program, Type, of_openapi, with_identity};
 use serde_json::{Value, json};
@@ -58,7 +58,7 @@ impl Rules {
 
 /// Adds what is wrong with the rules of a definition.
 pub(super) fn check(definition: &Value, errors: &mut FieldErrors) {
-    let versions = at(definition, &["spec", "versions"]).as_array().map(Vec::as_slice).unwrap_or_default();
+    let versions = list(definition, &["spec", "versions"]);
     let schema = |version: &Value| at(version, &["schema", "openAPIV3Schema"]).clone();
     let schemas: Vec<Value> = versions.iter().map(schema).collect();
     let spec = Path::new("spec");

@@ -53,7 +53,7 @@ fn refused_change(node: &str, new: &Value, old: &Value) -> Option<String> {
     if !source(new).is_null() && source(new) != source(old) {
         return Some(format!("node {node:?} is not allowed to update configSource to a new non-nil configSource"));
     }
-    let differs = |path: &[&str]| items(new, path) != items(old, path);
+    let differs = |path: &[&str]| meta::list(new, path) != meta::list(old, path);
     if differs(&["spec", "taints"]) {
         return Some(format!("node {node:?} is not allowed to modify taints"));
     }
@@ -62,11 +62,6 @@ fn refused_change(node: &str, new: &Value, old: &Value) -> Option<String> {
         return Some(format!("is not allowed to modify labels: {}", labels.join(", ")));
     }
     differs(&["metadata", "ownerReferences"]).then(|| format!("node {node:?} is not allowed to modify ownerReferences"))
-}
-
-/// A list, which may be absent.
-fn items<'a>(object: &'a Value, path: &[&str]) -> &'a [Value] {
-    meta::at(object, path).as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
 /// Labels that differ and that a kubelet may not set, in order.

@@ -61,8 +61,7 @@ fn refused_mirror(node: &str, pod: &Value) -> Option<String> {
 }
 
 fn refused_owner(node: &str, pod: &Value) -> Option<String> {
-    let owners = meta::at(pod, &["metadata", "ownerReferences"]).as_array().map(Vec::as_slice).unwrap_or_default();
-    let owner = match owners {
+    let owner = match meta::list(pod, &["metadata", "ownerReferences"]) {
         [] => return Some(format!("node {node:?} can only create pods with an owner reference set to itself")),
         [owner] => owner,
         _ => return Some(format!("node {node:?} can only create pods with a single owner reference set to itself")),

@@ -5,7 +5,7 @@ use rk_api::status::Status;
 use serde_json::Value;
 
 use super::super::Request;
-use crate::authz::{Attributes, Verdict};
+use crate::authz::Attributes;
 
 /// What somebody may be allowed who asks for tokens for others; the resource is the audience.
 const VERB: &str = "request-serviceaccounts-token-audience";
@@ -54,8 +54,7 @@ async fn audience(request: &Request<'_>, pod: &Value, audience: &str) -> Result<
         name: request.name.to_owned(),
         ..Attributes::default()
     };
-    let verdict = request.core.authorizer.allowed(request.core, request.user, &attributes).await?;
-    if matches!(verdict, Verdict::Allowed(_)) {
+    if request.allows(&attributes).await? {
         return Ok(());
     }
     Err(request.forbid(&format!(

@@ -128,5 +128,5 @@ fn significant(old: &Value, new: &Value) -> bool {
 }
 
 fn list<'a>(pod: &'a Value, field: &str) -> &'a [Value] {
-    meta::at(pod, &["spec", field]).as_array().map(Vec::as_slice).unwrap_or_default()
+    meta::list(pod, &["spec", field])
 }

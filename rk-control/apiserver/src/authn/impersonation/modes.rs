@@ -5,14 +5,14 @@ use rk_api::meta;
 use rk_api::status::Status;
 
 use super::Wanted;
-use crate::authn::user::{AUTHENTICATED, MASTERS, NODE_PREFIX, NODES, SERVICE_ACCOUNT_PREFIX, UNAUTHENTICATED, User};
+use crate::authn::user::{
+    ANONYMOUS, AUTHENTICATED, MASTERS, NODE_PREFIX, NODES, SERVICE_ACCOUNT_PREFIX, UNAUTHENTICATED, User,
+    service_account_groups,
+};
 use crate::authz::{Attributes, forbidden};
 use crate::server::Core;
 
 const GROUP: &str = "authentication.k8s.io";
-const ANONYMOUS: &str = "system:anonymous";
-/// Says of a service account on which node its token is used.
-const NODE_NAME: &str = "authentication.kubernetes.io/node-name";
 /// So many checks of one sort are tried as one for all first; upstream's figure.
 const MANY: usize = 4;
 
@@ -57,11 +57,7 @@ impl Mode {
         let node = node(&wanted.name);
         match self {
             Self::AssociatedNode => {
-                let own = caller.extra.get(NODE_NAME).and_then(|names| match names.as_slice() {
-                    [one] => Some(one.as_str()),
-                    _ => None,
-                });
-                named_only && node.is_some() && node == own && account(&caller.name).is_some()
+                named_only && node.is_some() && node == caller.node_of_token() && account(&caller.name).is_some()
             }
             Self::ArbitraryNode => named_only && node.is_some(),
             Self::ServiceAccount => named_only && account(&wanted.name).is_some(),
@@ -199,9 +195,7 @@ fn refused_extra(wanted: &Wanted) -> Option<String> {
 fn becoming(mode: Mode, wanted: &Wanted) -> User {
     let Wanted { name, uid, groups, extra } = wanted;
     let groups = match account(name) {
-        Some((namespace, _)) if groups.is_empty() => {
-            vec!["system:serviceaccounts".to_owned(), format!("system:serviceaccounts:{namespace}")]
-        }
+        Some((namespace, _)) if groups.is_empty() => Vec::from(service_account_groups(namespace)),
         _ if matches!(mode, Mode::AssociatedNode | Mode::ArbitraryNode) => vec![NODES.to_owned()],
         _ => groups.clone(),
     };
@@ -229,6 +223,7 @@ fn node(user: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::authn::NODE_OF_TOKEN;
 
     fn wanted(name: &str, groups: &[&str]) -> Wanted {
         Wanted {
@@ -245,7 +240,7 @@ mod tests {
     #[test]
     fn modes_apply_to_those_whom_they_are_for() {
         let mut agent = User::service_account("kube-system", "agent", "");
-        agent.extra.insert(NODE_NAME.to_owned(), vec!["n1".to_owned()]);
+        agent.extra.insert(NODE_OF_TOKEN.to_owned(), vec!["n1".to_owned()]);
         let own = wanted("system:node:n1", &[]);
         assert_eq!(applying(&own, &agent), [Mode::AssociatedNode, Mode::ArbitraryNode, Mode::Unbounded]);
         let (jane, other) = (User::new("jane", []), wanted("system:node:n2", &[]));

@@ -3,21 +3,19 @@
 use rk_apiserver::User;
 use serde_json::{Value, json};
 
-use super::RBAC;
-use crate::support::{Client, Cluster, MAPS, PODS, config_map, pod};
+use crate::support::{Client, Cluster, MAPS, PODS, RBAC, config_map, pod};
 
 const MERGE: &str = "application/merge-patch+json";
 
 /// A service account in the namespace `default` with a cluster role of these rules.
 async fn account(cluster: &Cluster, name: &str, rules: Value) -> Client {
-    let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": name}, "rules": rules});
-    let binding = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": name},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name},
-        "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": "default"}]});
-    let admin = cluster.admin();
-    admin.create(&format!("{RBAC}/clusterroles"), &role).await.ok();
-    admin.create(&format!("{RBAC}/clusterrolebindings"), &binding).await.ok();
+    cluster.admin().grant(name, subject(name), rules).await;
     cluster.client(User::service_account("default", name, "u"))
+}
+
+/// A service account of the namespace `default`, as bindings refer to it.
+fn subject(account: &str) -> Value {
+    json!({"kind": "ServiceAccount", "name": account, "namespace": "default"})
 }
 
 fn rule(group: &str, resources: &[&str], verbs: &[&str]) -> Value {
@@ -250,12 +248,7 @@ async fn policies_read_what_their_authors_may_read() {
     author.patch(&format!("{policies}/p"), MERGE, &label).await.ok();
 
     let reader = json!([rule("", &["configmaps"], &["get"])]);
-    let role_of_reader = role("ClusterRole", "author-reads", reader);
-    let mut bound = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "author-reads"},
-        "subjects": [{"kind": "ServiceAccount", "name": "author", "namespace": "default"}]});
-    bound["roleRef"] = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "author-reads"});
-    cluster.admin().create(&format!("{RBAC}/clusterroles"), &role_of_reader).await.ok();
-    cluster.admin().create(&format!("{RBAC}/clusterrolebindings"), &bound).await.ok();
+    cluster.admin().grant("author-reads", subject("author"), reader).await;
     author.create(&bindings, &binding).await.ok();
     author.create(&policies, &policy("q")).await.ok();
 }

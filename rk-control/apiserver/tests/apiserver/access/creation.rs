@@ -3,8 +3,7 @@
 use rk_apiserver::User;
 use serde_json::json;
 
-use super::RBAC;
-use crate::support::{Cluster, MAPS, config_map};
+use crate::support::{Cluster, MAPS, RBAC, config_map, named};
 
 #[tokio::test]
 async fn what_is_not_there_is_made_by_those_who_may_create_it() {
@@ -50,13 +49,7 @@ async fn what_is_not_there_is_made_by_those_who_may_create_it() {
     assert_eq!(jane.create(&format!("{MAPS}/a"), &config_map("c", json!({}))).await.code, 405);
     assert_eq!(admin.put(leases, &lease).await.code, 405);
 
-    let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "spaces"},
-        "rules": [rule("", "namespaces", "patch", &[])]});
-    let binding = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "spaces"},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "spaces"},
-        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "jane"}]});
-    admin.create(&format!("{RBAC}/clusterroles"), &role).await.ok();
-    admin.create(&format!("{RBAC}/clusterrolebindings"), &binding).await.ok();
+    admin.grant("spaces", named("User", "jane"), json!([rule("", "namespaces", "patch", &[])])).await;
     let space = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "new"}});
     let made = jane.patch("/api/v1/namespaces/new?fieldManager=m", "application/apply-patch+yaml", &space).await;
     let (code, message) = made.failure();

@@ -4,10 +4,9 @@ use rk_apiserver::User;
 use serde_json::{Value, json};
 
 use super::MERGE;
-use crate::support::{Client, Cluster};
+use crate::support::{Cluster, named};
 
 const ROOT: &str = "/apis/resource.k8s.io/v1/namespaces/default";
-const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 
 fn claim(name: &str, admin: bool) -> Value {
     let exactly = json!({"deviceClassName": "d.example.com", "adminAccess": admin});
@@ -19,16 +18,6 @@ fn allocation(admin: bool) -> Value {
     let result = json!({"request": "r", "driver": "d.example.com", "pool": "p", "device": "x", "adminAccess": admin});
     let field = json!({"key": "metadata.name", "operator": "In", "values": ["n"]});
     json!({"devices": {"results": [result]}, "nodeSelector": {"nodeSelectorTerms": [{"matchFields": [field]}]}})
-}
-
-/// Lets a user do more in the whole cluster.
-async fn allow(admin: &Client, name: &str, user: &str, rules: Value) {
-    let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": name}, "rules": rules});
-    let binding = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": name},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name},
-        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}]});
-    admin.create(&format!("{RBAC}/clusterroles"), &role).await.ok();
-    admin.create(&format!("{RBAC}/clusterrolebindings"), &binding).await.ok();
 }
 
 fn rule(resource: &str, verbs: Value, names: Value) -> Value {
@@ -69,19 +58,19 @@ async fn each_author_of_a_claim_s_status_writes_its_own_part() {
     let admin = cluster.admin();
     admin.create(&format!("{ROOT}/resourceclaims"), &claim("c", false)).await.ok();
     let path = format!("{ROOT}/resourceclaims/c/status");
-    let account = "system:serviceaccount:default:driver";
+    let account = || named("User", "system:serviceaccount:default:driver");
     let mut user = User::service_account("default", "driver", "");
     user.extra.insert("authentication.kubernetes.io/node-name".to_owned(), vec!["n".to_owned()]);
     let driver = cluster.client(user);
     let patch = json!(["patch"]);
-    allow(&admin, "status", account, rule("resourceclaims/status", patch.clone(), json!([]))).await;
+    admin.grant("status", account(), rule("resourceclaims/status", patch.clone(), json!([]))).await;
 
     let bound = json!({"status": {"allocation": allocation(false)}});
     let (code, message) = driver.patch(&path, MERGE, &bound).await.failure();
     let why = "status: Forbidden: changing status.allocation or status.reservedFor requires \
                resource=\"resourceclaims/binding\", verb=\"patch\" permission: resourceclaims.resource.k8s.io is forbidden";
     assert!(code == 422 && message.contains(why), "{code} {message}");
-    allow(&admin, "binding", account, rule("resourceclaims/binding", patch, json!([]))).await;
+    admin.grant("binding", account(), rule("resourceclaims/binding", patch, json!([]))).await;
     driver.patch(&path, MERGE, &bound).await.ok();
 
     let told = json!({"status": {"devices": [{"driver": "d.example.com", "pool": "p", "device": "x"}]}});
@@ -91,9 +80,9 @@ async fn each_author_of_a_claim_s_status_writes_its_own_part() {
     assert!(code == 422 && message.contains(why), "{code} {message}");
     let associated = json!(["associated-node:patch"]);
     let other = rule("resourceclaims/driver", associated.clone(), json!(["other.example.com"]));
-    allow(&admin, "other", account, other).await;
+    admin.grant("other", account(), other).await;
     assert_eq!(driver.patch(&path, MERGE, &told).await.code, 422);
-    allow(&admin, "driver", account, rule("resourceclaims/driver", associated, json!(["d.example.com"]))).await;
+    admin.grant("driver", account(), rule("resourceclaims/driver", associated, json!(["d.example.com"]))).await;
     driver.patch(&path, MERGE, &told).await.ok();
     // The same account elsewhere.
     let elsewhere = cluster.client(User::service_account("default", "driver", ""));

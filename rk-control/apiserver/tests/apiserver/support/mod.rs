@@ -176,6 +176,17 @@ impl Client {
         self.answer(Method::PATCH, path, kind, body.to_string().into()).await
     }
 
+    /// Lets a subject do more in the whole cluster, by a role and a binding of this name.
+    pub async fn grant(&self, name: &str, subject: Value, rules: Value) {
+        let object = |kind: &str| json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind, "metadata": {"name": name}});
+        let (mut role, mut binding) = (object("ClusterRole"), object("ClusterRoleBinding"));
+        role["rules"] = rules;
+        binding["roleRef"] = named("ClusterRole", name);
+        binding["subjects"] = json!([subject]);
+        self.create(&format!("{RBAC}/clusterroles"), &role).await.ok();
+        self.create(&format!("{RBAC}/clusterrolebindings"), &binding).await.ok();
+    }
+
     /// Opens a watch.
     pub async fn watch(&self, path: &str) -> Watch {
         let response = self.raw(Method::GET, path, "", Bytes::new()).await;
@@ -237,6 +248,11 @@ pub async fn until(what: &str, mut look: impl AsyncFnMut() -> bool) {
     }
 }
 
+/// A role, user or group, as bindings refer to it.
+pub fn named(kind: &str, name: &str) -> Value {
+    json!({"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name})
+}
+
 pub fn config_map(name: &str, data: Value) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data})
 }
@@ -248,5 +264,6 @@ pub fn pod(name: &str) -> Value {
     })
 }
 
+pub const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 pub const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 pub const PODS: &str = "/api/v1/namespaces/default/pods";

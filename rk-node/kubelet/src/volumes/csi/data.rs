@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::disk::{read_optional, write_atomically};
+use crate::disk::{read_json, write_atomically};
 
 const FILE: &str = "vol_data.json";
 /// Last part of where a tree is staged.
@@ -52,7 +52,7 @@ impl VolumeData {
 
     /// Reads it from `dir`; `None` when there is none, or none that can be read.
     pub fn read(dir: &Path) -> Option<Self> {
-        serde_json::from_slice(&read_optional(&dir.join(FILE)).ok()??).ok()
+        read_json(&dir.join(FILE)).ok()?
     }
 
     /// Removes it from `dir`.

@@ -143,11 +143,11 @@ impl Drivers {
     }
 
     /// The driver takes fewer volumes on this node than it said.
-    pub fn is_full(&self, name: &str) {
+    pub fn note_full(&self, name: &str) {
         self.full.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
     }
 
-    /// Those of which [`is_full`](Self::is_full) was said since the last call.
+    /// Those of which [`note_full`](Self::note_full) was said since the last call.
     pub fn take_full(&self) -> BTreeSet<String> {
         std::mem::take(&mut *self.full.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn a_driver_that_is_full_is_told_once() {
         let drivers = Drivers::default();
-        drivers.clone().is_full("d");
+        drivers.clone().note_full("d");
         assert_eq!(drivers.take_full(), BTreeSet::from(["d".to_owned()]));
         assert!(drivers.take_full().is_empty());
     }

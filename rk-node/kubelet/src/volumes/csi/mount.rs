@@ -219,7 +219,7 @@ impl Csi {
                 return Ok(status.attachment_metadata.unwrap_or_default().into_iter().collect());
             }
             if status.attach_error.as_ref().and_then(|e| e.error_code) == Some(Code::ResourceExhausted as i32) {
-                self.drivers.is_full(&volume.driver);
+                self.drivers.note_full(&volume.driver);
             }
             if let Some(message) = status.attach_error.and_then(|e| e.message) {
                 return Err(format!("the volume could not be attached: {message}"));

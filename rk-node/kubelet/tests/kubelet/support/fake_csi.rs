@@ -1,20 +1,18 @@
-//! A small CSI driver that keeps volumes in directories, with its registration, behind the real stubs.
+//! A small CSI driver that keeps volumes in directories, behind the real stubs.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rk_plugin_api::csi::node_server::{Node, NodeServer};
 use rk_plugin_api::csi::node_service_capability::{Rpc, Type, rpc};
 use rk_plugin_api::csi::*;
-use rk_plugin_api::registration::registration_server::{Registration, RegistrationServer};
-use rk_plugin_api::registration::{InfoRequest, PluginInfo, RegistrationStatus, RegistrationStatusResponse};
-use tokio_util::task::AbortOnDropHandle;
+use tonic::service::Routes;
 use tonic::{Code, Request, Response, Status};
 
-pub const DRIVER: &str = "directories.csi.example";
+use super::fake_plugin::{Answer, FakePlugin};
 
-type Answer<T> = Result<Response<T>, Status>;
+pub const DRIVER: &str = "directories.csi.example";
 
 #[derive(Default)]
 pub struct Seen {
@@ -24,8 +22,6 @@ pub struct Seen {
     pub context: HashMap<String, String>,
     /// The last publication's secrets.
     pub secrets: HashMap<String, String>,
-    /// What the kubelet said of the registration.
-    pub registered: Option<(bool, String)>,
     /// Calls that fail, and with what.
     pub refuses: HashMap<&'static str, Code>,
     /// By so many less than seven is how many volumes the node takes.
@@ -34,38 +30,22 @@ pub struct Seen {
     pub size: i64,
 }
 
-/// The driver; it and its sockets go with it.
+/// The driver; it goes with it.
 pub struct FakeCsi {
     seen: Arc<Mutex<Seen>>,
-    sockets: [PathBuf; 2],
-    _tasks: [AbortOnDropHandle<()>; 2],
+    pub plugin: FakePlugin,
 }
 
-#[derive(Clone)]
 struct Service {
     seen: Arc<Mutex<Seen>>,
-    endpoint: PathBuf,
-}
-
-/// Serves behind a socket until the handle goes.
-pub fn serve(socket: &Path, service: tonic::service::Routes) -> AbortOnDropHandle<()> {
-    std::fs::create_dir_all(socket.parent().unwrap()).unwrap();
-    let listener = tokio::net::UnixListener::bind(socket).unwrap();
-    let incoming = tokio_stream::wrappers::UnixListenerStream::new(listener);
-    let server = tonic::transport::Server::builder().add_routes(service).serve_with_incoming(incoming);
-    AbortOnDropHandle::new(tokio::spawn(async move { server.await.unwrap() }))
 }
 
 impl FakeCsi {
     /// Starts the driver below the kubelet's directory.
     pub fn start(kubelet: &Path) -> Self {
         let seen = Arc::<Mutex<Seen>>::default();
-        let endpoint = kubelet.join("plugins").join(DRIVER).join("csi.sock");
-        let registry = kubelet.join("plugins_registry").join(format!("{DRIVER}-reg.sock"));
-        let service = Service { seen: seen.clone(), endpoint: endpoint.clone() };
-        let node = serve(&endpoint, tonic::service::Routes::new(NodeServer::new(service.clone())));
-        let registration = serve(&registry, tonic::service::Routes::new(RegistrationServer::new(service)));
-        Self { seen, sockets: [registry, endpoint], _tasks: [registration, node] }
+        let calls = Routes::new(NodeServer::new(Service { seen: seen.clone() }));
+        Self { seen, plugin: FakePlugin::start(kubelet, "CSIPlugin", DRIVER, &["1.0.0"], calls) }
     }
 
     pub fn seen(&self) -> MutexGuard<'_, Seen> {
@@ -85,12 +65,6 @@ impl FakeCsi {
     }
 }
 
-impl Drop for FakeCsi {
-    fn drop(&mut self) {
-        self.sockets.iter().for_each(|socket| drop(std::fs::remove_file(socket)));
-    }
-}
-
 impl Service {
     fn note(&self, call: &'static str, volume: &str) -> Result<MutexGuard<'_, Seen>, Status> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -99,28 +73,6 @@ impl Service {
             Some(code) => Err(Status::new(code, "the disk is on fire")),
             None => Ok(seen),
         }
-    }
-}
-
-#[tonic::async_trait]
-impl Registration for Service {
-    async fn get_info(&self, _: Request<InfoRequest>) -> Answer<PluginInfo> {
-        Ok(Response::new(PluginInfo {
-            r#type: "CSIPlugin".into(),
-            name: DRIVER.into(),
-            endpoint: self.endpoint.to_string_lossy().into_owned(),
-            supported_versions: vec!["1.0.0".into()],
-        }))
-    }
-
-    async fn notify_registration_status(
-        &self,
-        request: Request<RegistrationStatus>,
-    ) -> Answer<RegistrationStatusResponse> {
-        let status = request.into_inner();
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).registered =
-            Some((status.plugin_registered, status.error));
-        Ok(Response::new(RegistrationStatusResponse {}))
     }
 }
 

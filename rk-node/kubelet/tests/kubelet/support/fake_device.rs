@@ -15,11 +15,9 @@ use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
 use super::eventually;
-use super::fake_csi::serve;
+use super::fake_plugin::{Answer, serve};
 
 pub const RESOURCE: &str = "example.com/lamp";
-
-type Answer<T> = Result<Response<T>, Status>;
 
 #[derive(Default)]
 pub struct Seen {

@@ -1,6 +1,6 @@
-//! A DRA driver with one lamp, its registration, and how the lamp is, behind the real stubs.
+//! A DRA driver with one lamp, and how the lamp is, behind the real stubs.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -9,27 +9,21 @@ use rk_plugin_api::dra::v1::dra_plugin_server::{DraPlugin, DraPluginServer};
 use rk_plugin_api::dra::v1::*;
 use rk_plugin_api::dra_health::dra_resource_health_server::{DraResourceHealth, DraResourceHealthServer};
 use rk_plugin_api::dra_health::*;
-use rk_plugin_api::registration::registration_server::{Registration, RegistrationServer};
-use rk_plugin_api::registration::{InfoRequest, PluginInfo, RegistrationStatus, RegistrationStatusResponse};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::task::AbortOnDropHandle;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
-use super::fake_csi::serve;
+use super::fake_plugin::{Answer, FakePlugin};
 
 pub const LAMPS: &str = "lamps.example.com";
 
-type Answer<T> = Result<Response<T>, Status>;
 type Told = Result<NodeWatchResourcesResponse, Status>;
 
 #[derive(Default)]
 pub struct Seen {
     /// What was asked, in order, with the claim.
     pub calls: Vec<String>,
-    /// What the kubelet said of the registration.
-    pub registered: Option<(bool, String)>,
     /// Nothing is done, for this reason.
     pub broken: Option<String>,
     /// How the lamp is.
@@ -64,30 +58,26 @@ impl Seen {
     }
 }
 
-/// The driver; it and its sockets go with it.
+/// The driver; it goes with it.
 pub struct FakeDra {
     seen: Arc<Mutex<Seen>>,
-    sockets: [PathBuf; 2],
-    _tasks: [AbortOnDropHandle<()>; 2],
+    pub plugin: FakePlugin,
 }
 
 #[derive(Clone)]
 struct Service {
     seen: Arc<Mutex<Seen>>,
-    endpoint: PathBuf,
 }
 
 impl FakeDra {
     /// Starts the driver below the kubelet's directory.
     pub fn start(kubelet: &Path) -> Self {
         let seen = Arc::<Mutex<Seen>>::default();
-        let endpoint = kubelet.join("plugins").join(LAMPS).join("dra.sock");
-        let registry = kubelet.join("plugins_registry").join(format!("{LAMPS}-reg.sock"));
-        let service = Service { seen: seen.clone(), endpoint: endpoint.clone() };
-        let plugin = Routes::new(DraPluginServer::new(service.clone()));
-        let plugin = serve(&endpoint, plugin.add_service(DraResourceHealthServer::new(service.clone())));
-        let registration = serve(&registry, Routes::new(RegistrationServer::new(service)));
-        Self { seen, sockets: [registry, endpoint], _tasks: [registration, plugin] }
+        let service = Service { seen: seen.clone() };
+        let calls = Routes::new(DraPluginServer::new(service.clone()));
+        let calls = calls.add_service(DraResourceHealthServer::new(service));
+        let versions = ["v1.DRAPlugin", "v1beta1.DRAPlugin"];
+        Self { seen, plugin: FakePlugin::start(kubelet, "DRAPlugin", LAMPS, &versions, calls) }
     }
 
     pub fn seen(&self) -> MutexGuard<'_, Seen> {
@@ -95,36 +85,9 @@ impl FakeDra {
     }
 }
 
-impl Drop for FakeDra {
-    fn drop(&mut self) {
-        self.sockets.iter().for_each(|socket| drop(std::fs::remove_file(socket)));
-    }
-}
-
 impl Service {
     fn seen(&self) -> MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-#[tonic::async_trait]
-impl Registration for Service {
-    async fn get_info(&self, _: Request<InfoRequest>) -> Answer<PluginInfo> {
-        Ok(Response::new(PluginInfo {
-            r#type: "DRAPlugin".into(),
-            name: LAMPS.into(),
-            endpoint: self.endpoint.to_string_lossy().into_owned(),
-            supported_versions: vec!["v1.DRAPlugin".into(), "v1beta1.DRAPlugin".into()],
-        }))
-    }
-
-    async fn notify_registration_status(
-        &self,
-        request: Request<RegistrationStatus>,
-    ) -> Answer<RegistrationStatusResponse> {
-        let status = request.into_inner();
-        self.seen().registered = Some((status.plugin_registered, status.error));
-        Ok(Response::new(RegistrationStatusResponse {}))
     }
 }
 

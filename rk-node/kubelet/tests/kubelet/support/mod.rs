@@ -5,6 +5,7 @@ mod fake_cri;
 mod fake_csi;
 mod fake_device;
 mod fake_dra;
+mod fake_plugin;
 mod image_stubs;
 mod rig;
 mod stubs;
