@@ -7,6 +7,7 @@ mod entry;
 mod managers;
 mod resizes;
 mod starts;
+mod storage;
 mod timing;
 
 use std::time::Duration;
@@ -17,6 +18,7 @@ use entry::Entry;
 use managers::Managers;
 use resizes::Resizes;
 use starts::Starts;
+use storage::StorageMeters;
 pub use timing::Timing;
 
 /// Bounds for what takes a moment, seconds.
@@ -113,6 +115,14 @@ pub struct Meters {
     pub resizes: Resizes,
     /// Starts of pods, as who watches the API sees them.
     pub starts: Starts,
+    /// Volumes of pods.
+    pub storage: StorageMeters,
+}
+
+impl std::fmt::Debug for Meters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Meters").finish_non_exhaustive()
+    }
 }
 
 impl Default for Meters {
@@ -230,6 +240,7 @@ impl Default for Meters {
             claims: ClaimMeters::default(),
             resizes: Resizes::default(),
             starts: Starts::default(),
+            storage: StorageMeters::default(),
         }
     }
 }
@@ -288,7 +299,8 @@ impl Meters {
             &self.request_durations,
         ];
         let parts = [self.entry.timing(), self.managers.timing(), self.resizes.timing()];
-        parts.into_iter().chain(self.starts.timings()).chain(self.claims.timings()).chain(own)
+        let of_others = self.starts.timings().into_iter().chain(self.claims.timings()).chain(self.storage.timings());
+        parts.into_iter().chain(of_others).chain(own)
     }
 }
 

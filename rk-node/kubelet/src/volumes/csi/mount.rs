@@ -26,6 +26,7 @@ use crate::pod::spec;
 use crate::volumes::held::PATIENCE;
 use crate::volumes::objects::Objects;
 use crate::volumes::ownership;
+use crate::volumes::tally::of_driver;
 use crate::volumes::token::Tokens;
 
 /// How long a look at a pod's volumes waits for the controller to attach one.
@@ -276,7 +277,11 @@ impl Csi {
             let _held = lock.lock().await;
             // Whoever had the lock may have published it meanwhile, or taken it away.
             let Some(known) = VolumeData::read(&dir) else { continue };
-            if let Err(problem) = self.take_away(&dir, &known).await {
+            let begun = Instant::now();
+            let taken = self.take_away(&dir, &known).await;
+            let (storage, plugin) = (&self.drivers.meters().storage, of_driver(&known.driver_name));
+            storage.operated(&plugin, "volume_unmount", taken.is_ok(), begun.elapsed());
+            if let Err(problem) = taken {
                 problems.push(format!("volume {}: {problem}", known.spec_name));
             }
         }
