@@ -61,6 +61,9 @@ impl Binder {
         if phase != Some("Failed") {
             self.set_volume_phase(volume, "Released", None).await?;
         }
+        if policy(volume) == "Recycle" {
+            return self.recycle(volume).await;
+        }
         let external = volume.spec.as_ref().is_some_and(|s| s.csi.is_some()) || has_note(volume, PROVISIONED_BY);
         // External provisioners delete what they made; nothing else can be deleted from here.
         if policy(volume) != "Retain" && !external && phase != Some("Failed") {
@@ -98,8 +101,8 @@ fn policy(volume: &PersistentVolume) -> &str {
     volume.spec.as_ref().and_then(|s| s.persistent_volume_reclaim_policy.as_deref()).unwrap_or("Retain")
 }
 
-/// The volume without its promise to a claim that has another one: an administrator's promise stays, but for which claim of that name.
-fn unbound(volume: &PersistentVolume) -> PersistentVolume {
+/// The volume without its promise to a claim that has another one or is gone: an administrator's promise stays, but for which claim of that name.
+pub(super) fn unbound(volume: &PersistentVolume) -> PersistentVolume {
     let mut changed = volume.clone();
     let own = changed.metadata.annotations.as_mut().and_then(|all| all.remove(BOUND_BY_US)).is_some();
     let spec = changed.spec.get_or_insert_default();
