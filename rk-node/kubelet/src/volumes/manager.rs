@@ -238,7 +238,10 @@ impl VolumeManager {
             return self.tallied(pod, volume, tally::NFS, work).await.map(|path| Some(Placed::Tree(path)));
         }
         let Some(claim) = claim::claim_of(pod, volume) else { return Ok(None) };
-        let (bound, persistent) = claim::bound(self.objects.client(), pod, volume, &claim).await?;
+        // A kubelet that begins anew finds a running pod with what it has.
+        let runs = pod.status.as_ref().and_then(|s| s.phase.as_deref()) == Some("Running");
+        let held = runs || self.tally.has(spec::uid(pod), &volume.name);
+        let (bound, persistent) = claim::bound(self.objects.client(), pod, volume, &claim, held).await?;
         usage.suits(&volume.name, persistent.spec.as_ref().and_then(|s| s.volume_mode.as_deref()))?;
         let read_only = volume.persistent_volume_claim.as_ref().and_then(|c| c.read_only) == Some(true);
         if let Some(asked) = CsiVolume::persistent(&persistent, read_only) {

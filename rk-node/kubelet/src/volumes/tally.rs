@@ -62,6 +62,11 @@ impl Tally {
         }
     }
 
+    /// Whether the pod has the volume.
+    pub fn has(&self, uid: &str, volume: &str) -> bool {
+        self.pods().get(uid).and_then(|own| own.get(volume)).is_some_and(|wanted| wanted.there)
+    }
+
     /// The pod's volumes are taken down.
     pub fn forget(&self, uid: &str) {
         self.pods().remove(uid);
@@ -96,6 +101,7 @@ mod tests {
         tally.want("a", "w", NFS);
         tally.have("a", "v");
         tally.have("a", "nobody's");
+        assert_eq!([tally.has("a", "v"), tally.has("a", "w"), tally.has("a", "nobody's")], [true, false, false]);
         assert!(tally.want("a", "v", NFS));
         tally.want("b", "v", &of_driver("d"));
         assert_eq!(tally.count(), BTreeMap::from([(of_driver("d"), [1, 0]), (NFS.to_owned(), [2, 1])]));
