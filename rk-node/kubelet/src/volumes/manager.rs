@@ -16,6 +16,7 @@ use super::csi::{Csi, CsiVolume, Placed, VolumeStats, growth};
 use super::held::{Held, Holdings, Which};
 use super::objects::Objects;
 use super::payload::downward;
+use super::problem::VolumeError;
 use super::settled::Settled;
 use super::source::Collector;
 use super::tally::{self, Tally};
@@ -30,16 +31,6 @@ use crate::translate::FieldContext;
 const REFRESH_AGE: Duration = Duration::from_secs(30);
 /// Whatever took so long to fail waits for somebody for whom the volumes after it would wait, too.
 const HANGS: Duration = Duration::from_secs(10);
-
-/// A volume that could not be set up.
-#[derive(Debug, thiserror::Error)]
-#[error("MountVolume.SetUp failed for volume \"{volume}\" : {reason}")]
-pub struct VolumeError {
-    /// The volume's name.
-    pub volume: String,
-    /// Why.
-    pub reason: String,
-}
 
 /// A persistent volume that has grown on its node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -153,8 +144,8 @@ impl VolumeManager {
             let placed = match self.place(pod, volume, &collector, &usage, grown).await {
                 Ok(placed) => placed,
                 // The others go on: a token is made anew though a ConfigMap is gone.
-                Err(reason) => {
-                    problem.get_or_insert(VolumeError { volume: volume.name.clone(), reason });
+                Err(found) => {
+                    problem.get_or_insert(found);
                     if begun.elapsed() >= HANGS {
                         break;
                     }
@@ -185,7 +176,7 @@ impl VolumeManager {
         collector: &Collector<'_>,
         usage: &Usage<'_>,
         grown: &mut Vec<Grown>,
-    ) -> Result<Placed, String> {
+    ) -> Result<Placed, VolumeError> {
         if let Some(placed) = self.settled.get(spec::uid(pod), &volume.name) {
             return Ok(placed);
         }
@@ -193,7 +184,8 @@ impl VolumeManager {
             Some(placed) => Ok(placed),
             None => {
                 let work = self.one(pod, volume, collector);
-                self.tallied(pod, volume, tally::of_own(volume), work).await.map(Placed::Tree)
+                let done = self.tallied(pod, volume, tally::of_own(volume), work).await;
+                done.map(Placed::Tree).map_err(VolumeError::of(&volume.name))
             }
         }
     }
@@ -225,33 +217,39 @@ impl VolumeManager {
         volume: &Volume,
         usage: &Usage<'_>,
         grown: &mut Vec<Grown>,
-    ) -> Result<Option<Placed>, String> {
+    ) -> Result<Option<Placed>, VolumeError> {
+        let of_pod = VolumeError::of(&volume.name);
         if let Some(inline) = &volume.csi {
             let asked = CsiVolume::ephemeral(pod, &volume.name, inline);
             let (plugin, work) = (tally::of_driver(&asked.driver), self.csi.set_up(pod, &asked, &self.tokens));
-            return self.tallied(pod, volume, &plugin, work).await.map(Some);
+            return self.tallied(pod, volume, &plugin, work).await.map(Some).map_err(of_pod);
         }
         let pod_dir = self.pod_dir(spec::uid(pod));
         if let Some(nfs) = &volume.nfs {
             let export = export(nfs, Vec::new(), false);
             let work = nfs::place(&pod_dir, &volume.name, &export);
-            return self.tallied(pod, volume, tally::NFS, work).await.map(|path| Some(Placed::Tree(path)));
+            let done = self.tallied(pod, volume, tally::NFS, work).await;
+            return done.map(|path| Some(Placed::Tree(path))).map_err(of_pod);
         }
         let Some(claim) = claim::claim_of(pod, volume) else { return Ok(None) };
         // A kubelet that begins anew finds a running pod with what it has.
         let runs = pod.status.as_ref().and_then(|s| s.phase.as_deref()) == Some("Running");
         let held = runs || self.tally.has(spec::uid(pod), &volume.name);
-        let (bound, persistent) = claim::bound(self.objects.client(), pod, volume, &claim, held).await?;
-        usage.suits(&volume.name, persistent.spec.as_ref().and_then(|s| s.volume_mode.as_deref()))?;
+        let found = claim::bound(self.objects.client(), pod, volume, &claim, held).await;
+        let (bound, persistent) = found.map_err(&of_pod)?;
+        let mode = persistent.spec.as_ref().and_then(|s| s.volume_mode.as_deref());
+        usage.suits(&volume.name, mode).map_err(of_pod)?;
+        let name = persistent.metadata.name.clone().unwrap_or_default();
+        let named = VolumeError::of(&name);
         let read_only = volume.persistent_volume_claim.as_ref().and_then(|c| c.read_only) == Some(true);
         if let Some(asked) = CsiVolume::persistent(&persistent, read_only) {
             let asked = asked.behind(&volume.name, &claim);
             let (plugin, work) = (tally::of_driver(&asked.driver), self.csi.set_up(pod, &asked, &self.tokens));
-            let placed = self.tallied(pod, volume, &plugin, work).await?;
+            let placed = self.tallied(pod, volume, &plugin, work).await.map_err(&named)?;
             if let Some(growth) = growth(&bound, &persistent) {
                 let source = persistent.spec.as_ref().and_then(|s| s.csi.as_ref());
                 let secret = source.and_then(|c| c.node_expand_secret_ref.as_ref());
-                let done = self.csi.expand(pod, &asked, &bound, secret, &growth).await?;
+                let done = self.csi.expand(pod, &asked, &bound, secret, &growth).await.map_err(named)?;
                 let (volume, uid) = (asked.spec_name.clone(), bound.metadata.uid.clone().unwrap_or_default());
                 grown.extend(done.then_some(Grown { volume, claim, uid }));
             }
@@ -259,15 +257,15 @@ impl VolumeManager {
         }
         if let Some(source) = persistent.spec.as_ref().and_then(|s| s.nfs.as_ref()) {
             let options = persistent.spec.as_ref().and_then(|s| s.mount_options.clone()).unwrap_or_default();
-            let name = persistent.metadata.name.as_deref().unwrap_or_default();
             let export = export(source, options, read_only);
-            let work = nfs::place(&pod_dir, name, &export);
-            return self.tallied(pod, volume, tally::NFS, work).await.map(|path| Some(Placed::Tree(path)));
+            let work = nfs::place(&pod_dir, &name, &export);
+            let done = self.tallied(pod, volume, tally::NFS, work).await;
+            return done.map(|path| Some(Placed::Tree(path))).map_err(named);
         }
         let group = pod.spec.as_ref().and_then(|s| s.security_context.as_ref()).and_then(|c| c.fs_group);
         let plugin = tally::of_path(&persistent);
         let work = blocking(move || persistent::place(&pod_dir, &persistent, group));
-        let placed = self.tallied(pod, volume, plugin, work).await?;
+        let placed = self.tallied(pod, volume, plugin, work).await.map_err(named)?;
         self.settled.note(spec::uid(pod), &volume.name, &placed);
         Ok(Some(placed))
     }

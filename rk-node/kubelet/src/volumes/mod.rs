@@ -16,6 +16,7 @@ mod objects;
 mod ownership;
 mod payload;
 mod persistent;
+mod problem;
 mod settled;
 mod source;
 mod subpath;

@@ -22,6 +22,7 @@ use super::stage::PLUGIN;
 use super::stats::VolumeStats;
 use super::volume::{CsiVolume, Lifecycle, attachment_name, staging_name};
 use crate::api_error;
+use crate::plugins::words;
 use crate::pod::spec;
 use crate::volumes::held::PATIENCE;
 use crate::volumes::objects::Objects;
@@ -162,8 +163,8 @@ impl Csi {
         if std::mem::take(&mut data.unpublished) {
             note(&data)?;
         }
-        let what = "NodePublishVolume";
-        driver.call(what, driver.client().node_publish_volume(request)).await.map_err(|e| failed(what, &e))?;
+        let publishing = driver.client().node_publish_volume(request);
+        driver.call("NodePublishVolume", publishing).await.map_err(|e| words(&e))?;
         if by_driver.is_none() && group.is_some() && volume.kubelet_sets_group(object.as_ref()) {
             let context = pod.spec.as_ref().and_then(|s| s.security_context.clone()).unwrap_or_default();
             let on_mismatch = context.fs_group_change_policy.as_deref() == Some("OnRootMismatch");
