@@ -24,6 +24,7 @@ mod codec;
 mod config;
 mod conversion;
 mod custom;
+mod deadline;
 mod discovery;
 mod flow;
 mod front_door;

@@ -49,6 +49,23 @@ impl Core {
         Ok(self.storage.cached(&resource, namespace, name).await?.map(|object| object.value()))
     }
 
+    /// As [`Core::object`], from the cache alone: an object that another server made a moment ago may not be there yet. For names that
+    /// anybody may make up, so that none of them costs the store a read.
+    ///
+    /// # Errors
+    /// As [`Core::cache`].
+    pub async fn known_object(
+        &self,
+        group: &str,
+        version: &str,
+        plural: &str,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Value>, Status> {
+        let resource = self.resource(group, version, plural)?;
+        Ok(self.storage.settled_cache(&resource).await?.get(namespace, name).map(|object| object.value()))
+    }
+
     /// Every object of a namespace (empty: of all) as of this server's last write.
     ///
     /// # Errors

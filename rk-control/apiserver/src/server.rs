@@ -1,10 +1,11 @@
 //! The server as a whole: what is shared between requests, and the way of one request through it.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
-use http::header::{ACCEPT, ACCEPT_ENCODING, HeaderMap};
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use rk_api::resources::Registry;
@@ -16,16 +17,17 @@ use tokio_util::sync::CancellationToken;
 use crate::aggregation::Aggregated;
 use crate::alloc::ServiceAllocator;
 use crate::audit::{self, Audit};
-use crate::authn::{self, ClientCertificates, TokenIssuer, User};
+use crate::authn::{self, ClientCertificates, SecretTokens, TokenIssuer, User};
 use crate::authz::Authorizer;
 use crate::callout::Callouts;
 use crate::config::Config;
+use crate::deadline::{self, is_late, lasts};
 use crate::discovery::{self, Discovery};
 use crate::handlers;
 use crate::health::{Health, Hook};
 use crate::http::{
-    Accept, Body, BoxError, Connection, Limits, Query, RequestInfo, ResourcePath, Subject, add_warnings, counted,
-    is_late, serve_listener, status_response, wants_pretty,
+    Accept, Body, BoxError, Connection, Limits, Query, RequestInfo, ResourcePath, add_warnings, counted,
+    serve_listener, status_response, wants_pretty,
 };
 use crate::in_process::InProcess;
 use crate::metrics::Metrics;
@@ -35,8 +37,8 @@ use crate::storage::{self, Storage};
 use crate::tls::Identities;
 use crate::{admission, aggregation, bootstrap, custom, flow, tls};
 
-/// Subresources whose answers are streams.
-pub(crate) const STREAMS: &[&str] = &["attach", "exec", "log", "portforward", "proxy"];
+/// What configurations come as that are to be applied.
+const APPLY: &str = "application/apply-patch+yaml";
 
 /// A watch that carries this header is told of objects without their managed fields. Components in this process do: their caches drop them,
 /// and to write, to read and to drop them is a third of what an event costs.
@@ -77,6 +79,8 @@ pub struct Core {
     pub storage: Arc<Storage>,
     /// Signs and checks service account tokens.
     pub tokens: TokenIssuer,
+    /// Those that lie in Secrets.
+    pub secret_tokens: SecretTokens,
     /// Decides who may do what.
     pub authorizer: Authorizer,
     /// Cluster IPs and node ports.
@@ -95,6 +99,8 @@ pub struct Core {
     pub callouts: Callouts,
     /// APIs that other servers serve.
     pub aggregated: Aggregated,
+    /// Which FlowSchema a request matches.
+    pub flows: flow::Flows,
     /// Health checks.
     pub health: Health,
     /// Figures for `/metrics`.
@@ -145,22 +151,31 @@ impl Core {
         let info = RequestInfo::parse(request.method(), request.uri().path(), &query);
         let pretty = wants_pretty(request.headers(), &query);
         let accepted: Vec<HeaderValue> = request.headers().get_all(ACCEPT).iter().cloned().collect();
-        let (verb, path) = (info.verb.clone(), info.path.clone());
+        let (verb, path) = (told_verb(&info.verb, request.headers()), info.path.clone());
         let (resource, dry_run) = (info.resource.clone(), query.get("dryRun").is_some());
         let under_way = self.metrics.enter(&verb);
-        let mut warnings = Vec::new();
-        let mut response = match self.route(request, connection, id, (query, info), &mut warnings).await {
+        let (mut warnings, mut matched) = (Vec::new(), None);
+        let allotted = deadline::allotted(&info, &query);
+        let answered = {
+            // Large: moved nowhere.
+            let answer = pin!(self.route(request, connection, id, (query, info), &mut warnings, &mut matched));
+            deadline::within(allotted, answer).await
+        };
+        let mut response = match answered {
             Ok(response) => response,
             Err(status) => {
                 audit::failed(&status);
                 if is_late(&status) {
                     self.metrics.terminated(&verb, resource.as_ref(), status.code);
                 }
-                let accept = of_failure(accepted);
+                let accept = Accept::of_failure(accepted);
                 status_response(&status, accept.format, pretty || accept.pretty)
             }
         };
         add_warnings(&mut response, &warnings);
+        if let Some(matched) = matched {
+            matched.tell(response.headers_mut());
+        }
         if head {
             // HTTP/2 takes a body in answer to HEAD for a broken stream.
             *response.body_mut() = http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync();
@@ -202,6 +217,7 @@ impl Core {
         id: &HeaderValue,
         (query, info): (Query, RequestInfo),
         warnings: &mut Vec<String>,
+        matched: &mut Option<flow::Matched>,
     ) -> Result<Response<Body>, Status> {
         let user = authn::authenticate(self, request.headers(), connection).await;
         if self.audit.is_some() {
@@ -213,10 +229,13 @@ impl Core {
             }
         }
         if !lasts(&info.verb, info.resource.as_ref()) {
-            query.check_timeout().map_err(Status::bad_request)?;
+            query.timeout().map_err(Status::bad_request)?;
         }
         let user = user?;
         let user = authn::impersonate(self, request.headers(), user, &info).await?;
+        if info.verb == "watch" || !lasts(&info.verb, info.resource.as_ref()) {
+            *matched = self.flows.matched(&user, &info);
+        }
         // Probes must answer while the policy is still loading, and they are public by default policy anyway.
         if !(self.health.is_probe(&info.path) && info.resource.is_none()) {
             self.authorizer.authorize(self, &user, &info).await?;
@@ -235,15 +254,10 @@ impl Core {
     }
 }
 
-/// Whether a request takes as long as its client likes.
-fn lasts(verb: &str, resource: Option<&ResourcePath>) -> bool {
-    verb == "watch" || resource.is_some_and(|path| STREAMS.contains(&&*path.subresource))
-}
-
-/// How a request that accepts this is told of its failure. Read only then: handlers read the header for themselves.
-fn of_failure(accepted: Vec<HeaderValue>) -> Accept {
-    let headers: HeaderMap = accepted.into_iter().map(|value| (ACCEPT, value)).collect();
-    Accept::negotiate(&headers, &Query::default(), Subject::Object).unwrap_or_default()
+/// The verb as it is told: an apply is another thing than the patch as which it comes.
+fn told_verb(verb: &str, headers: &HeaderMap) -> String {
+    let is_apply = headers.get(CONTENT_TYPE).is_some_and(|own| own.as_bytes() == APPLY.as_bytes());
+    if verb == "patch" && is_apply { "apply".to_owned() } else { verb.to_owned() }
 }
 
 /// The API server.
@@ -282,6 +296,7 @@ impl ApiServer {
         let core = Arc::new(Core {
             registry: RwLock::new(Arc::new(Registry::builtin())),
             tokens,
+            secret_tokens: SecretTokens::default(),
             authorizer: Authorizer::default(),
             services: ServiceAllocator::new(&config),
             kubelets,
@@ -291,6 +306,7 @@ impl ApiServer {
             policies: admission::Policies::default(),
             callouts: Callouts::new(Arc::clone(&identities.front_proxy)),
             aggregated: Aggregated::default(),
+            flows: flow::Flows::default(),
             health: Health::default(),
             metrics: Metrics::default(),
             ca_certificate: pki.ca_certificate().to_owned(),
@@ -324,6 +340,7 @@ impl ApiServer {
             tokio::spawn(admission::run_policies(Arc::clone(&self.core)));
             self.core.health.finish(Hook::Admission);
             tokio::spawn(flow::run(Arc::clone(&self.core)));
+            tokio::spawn(authn::run_secret_tokens(Arc::clone(&self.core)));
             self.core.health.finish(Hook::CustomKindsKeeper);
         }
         Ok(())

@@ -189,6 +189,10 @@ impl Kinds for Schemas<'_> {
                 false => self.published(&custom.schema, true),
             };
             schema["x-kubernetes-group-version-kind"] = json!([gvk_value(gvk)]);
+            if !custom.selectable.is_empty() {
+                let fields = custom.selectable.iter().map(|field| json!({ "fieldPath": field }));
+                schema["x-kubernetes-selectable-fields"] = fields.collect();
+            }
             self.done.insert(name.clone(), schema);
         }
         Some(name)
@@ -223,6 +227,21 @@ mod tests {
         assert!(takes_anything(Spec::V2, &open) && !takes_anything(Spec::V3, &open));
         assert!(!takes_anything(Spec::V2, &inside));
         assert!(takes_anything(Spec::V3, &Value::Null));
+    }
+
+    #[test]
+    fn fields_that_selectors_may_name_are_told_in_both_versions() {
+        let rows = rk_api::custom::rows(&json!({"spec": {"group": "a.example", "scope": "Namespaced",
+            "names": {"plural": "shirts", "kind": "Shirt"},
+            "versions": [{"name": "v1", "served": true, "storage": true, "selectableFields": [{"jsonPath": ".spec.color"}],
+                "schema": {"openAPIV3Schema": {"type": "object"}}}]}}));
+        let rows: Vec<&Resource> = rows.iter().collect();
+        let (name, want) = ("example.a.v1.Shirt", json!([{"fieldPath": "spec.color"}]));
+        assert_eq!(v3_document(&rows)["components"]["schemas"][name]["x-kubernetes-selectable-fields"], want);
+        let (definitions, _) = v2_parts(&rows);
+        assert_eq!(definitions[name]["x-kubernetes-selectable-fields"], want);
+        let list = &definitions["example.a.v1.ShirtList"];
+        assert!(list.is_object() && list.get("x-kubernetes-selectable-fields").is_none());
     }
 
     #[test]

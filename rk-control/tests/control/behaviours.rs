@@ -4,7 +4,8 @@ use crate::cluster::rest::{Rest, has, name, workload};
 use crate::cluster::start;
 use serde_json::{Value, json};
 
-fn pod(name: &str) -> Value {
+/// A pod of one container, labelled `app: <name>`.
+pub fn pod(name: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": name}},
         "spec": {"containers": [{"name": "c", "image": "example.com/i:1"}]}})
 }

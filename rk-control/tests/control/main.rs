@@ -10,6 +10,7 @@ mod clock;
 mod cluster;
 mod devices;
 mod encryption;
+mod endpoints;
 mod lifecycle;
 mod lives;
 mod ordered;

@@ -39,7 +39,7 @@ impl Frontends {
         }
     }
 
-    /// A connection to a Service whose answers come from elsewhere than its backends.
+    /// A connection to a Service whose answers come from elsewhere than backends of it that serve.
     pub fn is_stale(&self, entry: &Entry) -> bool {
         let to = entry.original;
         if to.protocol != UDP {

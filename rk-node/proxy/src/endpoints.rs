@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
 use crate::{
-    model::{Endpoint, Service, ServicePort, Slice},
+    model::{Endpoint, ServicePort, Slice},
     plan::Node,
 };
 
@@ -19,11 +19,15 @@ pub(crate) struct Backends {
     pub local: BTreeSet<Backend>,
     /// Addresses on this node whatever their state: they may reach themselves.
     pub here: BTreeSet<IpAddr>,
+    /// Those of them that are ready: load balancers send new connections for their sake, not for those that terminate.
+    pub ready: BTreeSet<IpAddr>,
+    /// All that serve, wherever they are and whoever they are meant for: what connections there are to them goes on.
+    pub alive: BTreeSet<Backend>,
 }
 
 /// Sorts the endpoints of a port. Ready ones serve; when there are none, those that terminate but still serve keep the Service
 /// alive (KEP-1669), for the cluster and for this node on their own.
-pub(crate) fn select(service: &Service, port: &ServicePort, slices: &[&Slice], v6: bool, node: &Node) -> Backends {
+pub(crate) fn select(port: &ServicePort, slices: &[&Slice], v6: bool, node: &Node) -> Backends {
     let mut all: Vec<(&Endpoint, u16)> = Vec::new();
     for slice in slices {
         // A Service with one unnamed port matches the one unnamed port of its slices.
@@ -37,11 +41,13 @@ pub(crate) fn select(service: &Service, port: &ServicePort, slices: &[&Slice], v
         let chosen = if ready.is_empty() { leaving } else { ready };
         chosen.iter().map(|(e, port)| (e.ip, *port)).collect::<BTreeSet<_>>()
     };
+    let ready_here = on(node, &ready);
     Backends {
-        local: or_leaving(on(node, &ready), on(node, &leaving)),
+        ready: ready_here.iter().map(|(e, _)| e.ip).collect(),
+        local: or_leaving(ready_here, on(node, &leaving)),
+        alive: all.iter().filter(|(e, _)| e.ready || e.serving).map(|(e, port)| (e.ip, *port)).collect(),
         here: all.iter().filter(|(e, _)| here(e)).map(|(e, _)| e.ip).collect(),
-        // Hints spread internal traffic; a Local policy has narrowed it already.
-        cluster: or_leaving(if service.internal_local { ready } else { near(ready, node) }, leaving),
+        cluster: or_leaving(near(ready, node), leaving),
     }
 }
 

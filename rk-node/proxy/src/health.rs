@@ -1,6 +1,6 @@
 //! `healthCheckNodePort`: load balancers ask each node whether it has endpoints of a Service with a Local policy.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Instant};
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
@@ -8,12 +8,12 @@ use http_body_util::Full;
 use tokio::{sync::watch, task::JoinHandle};
 
 use crate::pages::{self, page};
-use crate::{model::ServiceKey, state::State};
+use crate::{model::ServiceKey, state::State, status::Pace};
 
 /// One listener for each Service that wants one.
-#[derive(Default)]
 pub(crate) struct HealthServers {
     running: HashMap<u16, Server>,
+    pace: watch::Receiver<Pace>,
 }
 
 struct Server {
@@ -29,6 +29,11 @@ impl Drop for Server {
 }
 
 impl HealthServers {
+    /// None yet. They will tell by `pace` whether the proxy keeps up.
+    pub fn new(pace: watch::Receiver<Pace>) -> Self {
+        Self { running: HashMap::new(), pace }
+    }
+
     /// Makes the listeners equal to what the plans want.
     pub fn sync(&mut self, state: &State) {
         let wanted: HashMap<u16, (&ServiceKey, usize)> = state
@@ -42,18 +47,21 @@ impl HealthServers {
         for (port, (key, count)) in wanted {
             match self.running.get(&port) {
                 Some(server) => drop(server.endpoints.send_replace(count)),
-                None => drop(self.running.insert(port, Server::start(port, key.clone(), count))),
+                None => {
+                    let server = Server::start(port, key.clone(), count, self.pace.clone());
+                    self.running.insert(port, server);
+                }
             }
         }
     }
 }
 
 impl Server {
-    fn start(port: u16, service: ServiceKey, count: usize) -> Self {
+    fn start(port: u16, service: ServiceKey, count: usize, pace: watch::Receiver<Pace>) -> Self {
         let (endpoints, watched) = watch::channel(count);
         let named = service.clone();
         let task = tokio::spawn(async move {
-            if let Err(error) = serve(port, &named, watched).await {
+            if let Err(error) = serve(port, &named, watched, pace).await {
                 tracing::warn!(service = %named, port, %error, "health check port cannot be served");
             }
         });
@@ -61,20 +69,42 @@ impl Server {
     }
 }
 
-async fn serve(port: u16, service: &ServiceKey, endpoints: watch::Receiver<usize>) -> std::io::Result<()> {
+async fn serve(
+    port: u16,
+    service: &ServiceKey,
+    endpoints: watch::Receiver<usize>,
+    pace: watch::Receiver<Pace>,
+) -> std::io::Result<()> {
     let service = service.clone();
-    pages::serve(pages::everywhere(port).await?, move |_| answer(&service, *endpoints.borrow())).await
+    let answer = move |_: &str| answer(&service, *endpoints.borrow(), pace.borrow().keeps_up(Instant::now()));
+    pages::serve(pages::everywhere(port).await?, answer).await
 }
 
-fn answer(service: &ServiceKey, endpoints: usize) -> Response<Full<Bytes>> {
+/// Connections are to come to a node that has endpoints, and a proxy whose rules lead there.
+fn answer(service: &ServiceKey, endpoints: usize, keeps_up: bool) -> Response<Full<Bytes>> {
     let body = serde_json::json!({
         "service": {"namespace": service.namespace, "name": service.name},
         "localEndpoints": endpoints,
-        "serviceProxyHealthy": true,
+        "serviceProxyHealthy": keeps_up,
     });
-    let status = if endpoints > 0 { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if endpoints > 0 && keeps_up { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let mut response = page(status, "application/json", body.to_string());
     let headers = response.headers_mut();
     headers.insert("x-load-balancing-endpoint-weight", http::HeaderValue::from(endpoints));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_are_to_come_where_endpoints_are_and_the_proxy_keeps_up() {
+        let service = ServiceKey { namespace: "ns".into(), name: "web".into() };
+        for (endpoints, keeps_up, status) in [(2, true, 200), (0, true, 503), (2, false, 503)] {
+            let response = answer(&service, endpoints, keeps_up);
+            assert_eq!(response.status(), status, "{endpoints} {keeps_up}");
+            assert_eq!(response.headers()["x-load-balancing-endpoint-weight"], endpoints.to_string());
+        }
+    }
 }

@@ -95,7 +95,7 @@ pub struct Side {
     pub groups: BTreeMap<String, Group>,
     /// Entries of the maps and sets that all Services share.
     pub slots: BTreeMap<Slot, Fate>,
-    /// UDP: where packets may be sent to from which address and port (`None` is any address of the node).
+    /// UDP: where connections may lead to from which address and port (`None` is any address of the node).
     pub udp: BTreeMap<(Option<IpAddr>, u16), BTreeSet<Backend>>,
 }
 
@@ -104,7 +104,7 @@ pub struct Side {
 pub struct Health {
     /// Port of the node.
     pub port: u16,
-    /// Endpoints on this node.
+    /// Endpoints on this node that are ready, also where others serve that are not.
     pub local_endpoints: usize,
 }
 
@@ -126,8 +126,8 @@ pub fn plan(service: &Service, slices: &[&Slice], node: &Node) -> Plan {
     for v6 in [false, true] {
         let side = if v6 { &mut plan.v6 } else { &mut plan.v4 };
         for port in &service.ports {
-            let backends = select(service, port, slices, v6, node);
-            local.extend(backends.local.iter().map(|(ip, _)| *ip));
+            let backends = select(port, slices, v6, node);
+            local.extend(backends.ready.iter().copied());
             PortPlan { service, port, node, v6, backends: &backends }.add_to(side);
         }
     }
@@ -196,9 +196,9 @@ impl PortPlan<'_> {
         let (traffic, open) =
             if self.service.internal_local { (Traffic::Local, local) } else { (Traffic::Cluster, cluster) };
         let (protocol, port) = (self.port.protocol, self.port.port);
+        self.udp(side, Some(ip), port);
         if open {
             side.slots.insert(Slot::Frontend(Some(ip), protocol, port), self.serve(traffic, &[]));
-            self.udp(side, Some(ip), port);
         } else {
             // Somebody serves elsewhere: silence, as the policy wants; nobody serves at all: say so.
             let fate = if cluster { Fate::Drop } else { Fate::Reject };
@@ -236,12 +236,10 @@ impl PortPlan<'_> {
         }
     }
 
+    /// Policies, hints and the end of a backend are for new connections: those that there are go on for as long as it serves, as with TCP.
     fn udp(&self, side: &mut Side, ip: Option<IpAddr>, port: u16) {
-        if self.port.protocol == Protocol::Udp {
-            let entry = side.udp.entry((ip, port)).or_default();
-            entry.extend(self.backends.cluster.iter().copied());
-            // A Local policy may send to backends that hints or readiness keep from the cluster's list.
-            entry.extend(self.backends.local.iter().copied());
+        if self.port.protocol == Protocol::Udp && !self.backends.alive.is_empty() {
+            side.udp.entry((ip, port)).or_default().extend(self.backends.alive.iter().copied());
         }
     }
 }

@@ -98,6 +98,7 @@ struct Proxy {
 impl Proxy {
     fn new(config: Config, kernel: Kernel) -> Self {
         let Config { node_name, node_ips, pod_cidrs, skip } = config;
+        let pace = watch::Sender::new(Pace::default());
         Self {
             node: Node { name: node_name, zone: None, pod_cidrs, skip },
             node_ips,
@@ -107,8 +108,8 @@ impl Proxy {
             slices_of: HashMap::new(),
             dirty: HashSet::new(),
             state: State::default(),
-            health: HealthServers::default(),
-            pace: watch::Sender::new(Pace::default()),
+            health: HealthServers::new(pace.subscribe()),
+            pace,
             synced: false,
         }
     }

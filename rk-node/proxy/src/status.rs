@@ -49,7 +49,7 @@ impl Pace {
     }
 
     /// Whether no change is late. Before the first one that is so as well.
-    fn keeps_up(&self, now: Instant) -> bool {
+    pub fn keeps_up(&self, now: Instant) -> bool {
         self.waiting.is_none_or(|since| now.saturating_duration_since(since) < LATE)
     }
 }

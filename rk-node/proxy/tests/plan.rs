@@ -115,6 +115,13 @@ fn terminating_endpoints_serve_when_no_other_does() {
     assert_eq!(backends(&plan(&service("web"), &[&only], &node())).0, ["10.244.1.2:8080"]);
     let both = slice("web", vec![leaving, endpoint("10.244.2.2", "there")]);
     assert_eq!(backends(&plan(&service("web"), &[&both], &node())).0, ["10.244.2.2:8080"]);
+    // Load balancers are to go elsewhere meanwhile.
+    let local = Service { external_local: true, health_check_port: Some(32000), ..service("web") };
+    for slice in [only, both] {
+        let plan = plan(&local, &[&slice], &node());
+        assert_eq!(backends(&plan).1, ["10.244.1.2:8080"]);
+        assert_eq!(plan.health.map(|h| h.local_endpoints), Some(0));
+    }
 }
 
 #[test]
@@ -152,8 +159,30 @@ fn hints_are_followed_only_when_all_endpoints_have_them() {
         (vec![zoned("10.244.1.2", "c"), zoned("10.244.1.3", "b")], &["10.244.1.2:8080", "10.244.1.3:8080"]),
         (vec![noded("10.244.1.2", "here"), noded("10.244.1.3", "there")], &["10.244.1.2:8080"]),
     ] {
-        assert_eq!(backends(&plan(&service("web"), &[&slice("web", endpoints)], &node())).0, wanted);
+        let slice = slice("web", endpoints);
+        for internal_local in [false, true] {
+            // What comes from outside follows hints, too, where what comes from inside keeps to the node.
+            let service = Service { internal_local, ..service("web") };
+            assert_eq!(backends(&plan(&service, &[&slice], &node())).0, wanted);
+        }
     }
+}
+
+#[test]
+fn connections_over_udp_last_for_as_long_as_their_backend_serves() {
+    let port = ServicePort { name: "dns".into(), protocol: Protocol::Udp, port: 53, node_port: Some(30053) };
+    let dns = Service { ports: vec![port], internal_local: true, ..service("dns") };
+    let leaving = Endpoint { ready: false, terminating: true, ..endpoint("10.244.2.3", "there") };
+    let unready = Endpoint { ready: false, serving: false, ..endpoint("10.244.2.4", "there") };
+    let ports = BTreeMap::from([(("dns".to_owned(), Protocol::Udp), 5353)]);
+    let slice = |endpoints| Slice { service: key("dns"), ports: ports.clone(), endpoints };
+    let some = slice(vec![endpoint("10.244.2.2", "there"), leaving, unready.clone()]);
+    let some = plan(&dns, &[&some], &node());
+    for frontend in [(Some(ip("10.96.0.20")), 53), (None, 30053)] {
+        let lead_to = some.v4.udp.get(&frontend).map(texts).unwrap_or_default();
+        assert_eq!(lead_to, ["10.244.2.2:5353", "10.244.2.3:5353"], "{frontend:?}");
+    }
+    assert!(plan(&dns, &[&slice(vec![unready])], &node()).v4.udp.is_empty(), "nobody could take their place");
 }
 
 #[test]

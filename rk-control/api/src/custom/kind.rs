@@ -101,11 +101,16 @@ impl CustomKind {
         }
     }
 
-    /// Brings a stored or converted object into the form of this version: unknown fields go, defaults come.
+    /// Brings a stored object into the form of its version: unknown fields go, defaults come.
     pub fn complete(&self, object: &mut Value, schema: &Schema) {
+        self.prune(object, schema);
+        self.default(object);
+    }
+
+    /// Takes out what this version does not know.
+    pub fn prune(&self, object: &mut Value, schema: &Schema) {
         // Objects that were valid once stay readable whatever became of the schema.
         let _ = fit(object, schema, Form::Canonical);
-        self.default(object);
     }
 
     /// Fills in defaults.

@@ -1,4 +1,6 @@
-//! The part of JSONPath that printer columns use: fields, indexes, wildcards and simple filters.
+//! The part of JSONPath that printer columns use: fields, indexes, slices, wildcards, filters and what lies at any depth.
+
+use std::cmp::Ordering;
 
 use serde_json::Value;
 
@@ -10,9 +12,47 @@ pub struct JsonPath(Vec<Step>);
 enum Step {
     Field(String),
     Index(i64),
+    /// From one place up to another, each so many steps; places below zero count from the end.
+    Slice(Option<i64>, Option<i64>, usize),
     All,
-    /// Elements whose field has this value, or differs from it.
-    Where(Vec<String>, bool, String),
+    /// The value and all that lies in it.
+    Deep,
+    /// Elements that have a field, and in which it compares so with this value.
+    Where(Vec<String>, Option<(Relation, String)>),
+}
+
+/// How a filter compares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Relation {
+    Equal,
+    Other,
+    Less,
+    AtMost,
+    More,
+    AtLeast,
+}
+
+/// The signs of relations; those that begin others come after them.
+const RELATIONS: [(&str, Relation); 6] = [
+    ("==", Relation::Equal),
+    ("!=", Relation::Other),
+    ("<=", Relation::AtMost),
+    (">=", Relation::AtLeast),
+    ("<", Relation::Less),
+    (">", Relation::More),
+];
+
+impl Relation {
+    fn holds(self, order: Ordering) -> bool {
+        match self {
+            Self::Equal => order.is_eq(),
+            Self::Other => order.is_ne(),
+            Self::Less => order.is_lt(),
+            Self::AtMost => order.is_le(),
+            Self::More => order.is_gt(),
+            Self::AtLeast => order.is_ge(),
+        }
+    }
 }
 
 impl JsonPath {
@@ -26,6 +66,9 @@ impl JsonPath {
                 let end = closing(after)?;
                 steps.push(bracket(after.get(..end)?)?);
                 rest = after.get(end + 1..)?;
+            } else if let Some(after) = rest.strip_prefix("..") {
+                steps.push(Step::Deep);
+                rest = after;
             } else {
                 rest = rest.strip_prefix('.').unwrap_or(rest);
                 let end = name_end(rest);
@@ -95,15 +138,60 @@ fn bracket(text: &str) -> Option<Step> {
         return Some(Step::Index(index));
     }
     if let Some(filter) = text.strip_prefix("?(").and_then(|filter| filter.strip_suffix(')')) {
-        let (left, equal, right) = match (filter.split_once("=="), filter.split_once("!=")) {
-            (Some((left, right)), _) => (left, true, right),
-            (None, Some((left, right))) => (left, false, right),
-            _ => return None,
-        };
+        let at = filter.find(['=', '!', '<', '>']).unwrap_or(filter.len());
+        let (left, rest) = (filter.get(..at)?, filter.get(at..)?);
         let field = left.trim().strip_prefix("@.")?.split('.').map(str::to_owned).collect();
-        return Some(Step::Where(field, equal, unquoted(right).to_owned()));
+        if rest.is_empty() {
+            return Some(Step::Where(field, None));
+        }
+        let compare =
+            |(sign, relation): &(&str, Relation)| Some((*relation, unquoted(rest.strip_prefix(sign)?).to_owned()));
+        return Some(Step::Where(field, Some(RELATIONS.iter().find_map(compare)?)));
     }
-    (unquoted(text) != text).then(|| Step::Field(unquoted(text).to_owned()))
+    if unquoted(text) != text {
+        return Some(Step::Field(unquoted(text).to_owned()));
+    }
+    slice(text)
+}
+
+/// `from:to:step`, of which all may be missing.
+fn slice(text: &str) -> Option<Step> {
+    let mut parts = text.split(':').map(str::trim);
+    let mut place = || match parts.next() {
+        None | Some("") => Some(None),
+        Some(part) => part.parse::<i64>().ok().map(Some),
+    };
+    let (from, to, step) = (place()?, place()?, place()?.unwrap_or(1));
+    let step = usize::try_from(step).ok().filter(|step| *step > 0)?;
+    (text.contains(':') && parts.next().is_none()).then_some(Step::Slice(from, to, step))
+}
+
+/// The elements of a slice; none where it reaches beyond the list, as upstream has it.
+fn sliced(items: &[Value], from: Option<i64>, to: Option<i64>, step: usize) -> Vec<&Value> {
+    let length = items.len() as i64;
+    let place = |at: i64| usize::try_from(if at < 0 { at + length } else { at }).ok();
+    let range = place(from.unwrap_or(0)).zip(place(to.unwrap_or(length)));
+    let found = range.and_then(|(from, to)| items.get(from..to));
+    found.into_iter().flatten().step_by(step).collect()
+}
+
+/// A value and all that lies in it, the outer before the inner.
+fn deep<'a>(value: &'a Value, found: &mut Vec<&'a Value>) {
+    found.push(value);
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| deep(item, found)),
+        Value::Object(object) => object.values().for_each(|inner| deep(inner, found)),
+        _ => {}
+    }
+}
+
+/// How a value compares with a text of a filter: as numbers where both are, else as text.
+fn compared(value: &Value, wanted: &str) -> Option<Ordering> {
+    if let (Some(number), Ok(wanted)) = (value.as_f64(), wanted.parse::<f64>()) {
+        return number.partial_cmp(&wanted);
+    }
+    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    Some(text.as_str().cmp(wanted))
 }
 
 impl Step {
@@ -114,13 +202,21 @@ impl Step {
                 let at = if *index < 0 { items.len() as i64 + index } else { *index };
                 usize::try_from(at).ok().and_then(|at| items.get(at)).into_iter().collect()
             }
+            (Step::Slice(from, to, step), Value::Array(items)) => sliced(items, *from, *to, *step),
+            (Step::Deep, value) => {
+                let mut found = Vec::new();
+                deep(value, &mut found);
+                found
+            }
             (Step::All, Value::Array(items)) => items.iter().collect(),
             (Step::All, Value::Object(object)) => object.values().collect(),
-            (Step::Where(field, equal, wanted), Value::Array(items)) => {
+            (Step::Where(field, comparison), Value::Array(items)) => {
                 let matches = |item: &&Value| {
-                    let found = field.iter().try_fold(*item, |value, name| value.get(name));
-                    let text = found.map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
-                    (text.as_deref() == Some(wanted)) == *equal
+                    let Some(found) = field.iter().try_fold(*item, |value, name| value.get(name)) else { return false };
+                    let holds = |(relation, wanted): &(Relation, String)| {
+                        compared(found, wanted).is_some_and(|order| relation.holds(order))
+                    };
+                    comparison.as_ref().is_none_or(holds)
                 };
                 items.iter().filter(matches).collect()
             }

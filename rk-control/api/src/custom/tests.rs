@@ -105,6 +105,21 @@ fn unknown_fields_go_unless_they_are_to_be_kept() {
 }
 
 #[test]
+fn objects_have_no_fields_where_none_are_meant() {
+    let resource = resource();
+    let body = json!({"apiVersion": "example.com/v1", "kind": "Foo", "metadata": {"name": "a"},
+        "spec": {"color": {"a": 1}, "ports": {"b": 2}, "labels": [{"c": 3}], "free": [{"kept": 4}], "name": [5, {"d": {"e": 6}}]}});
+    let decoded =
+        decode::json(body.to_string().as_bytes(), &resource.schema, FieldValidation::Warn, Limits::default()).unwrap();
+    let mut warnings = decoded.warnings;
+    warnings.sort();
+    let named = ["spec.color.a", "spec.labels[0].c", "spec.name[1].d", "spec.ports.b"];
+    assert_eq!(warnings, named.map(|path| format!("unknown field {path:?}")));
+    let want = json!({"color": {}, "ports": {}, "labels": [{}], "free": [{"kept": 4}], "name": [5, {}]});
+    assert_eq!(decoded.object["spec"], want);
+}
+
+#[test]
 fn rules_are_told_in_known_words() {
     let resource = resource();
     for (spec, want) in [
@@ -269,20 +284,30 @@ fn columns_scale_and_paths_follow_the_definition() {
         (500, "Internal error occurred: the spec replicas field \".spec.replicas\" does not exist")
     );
 
-    let object = json!({"a": [{"t": "x", "v": 1}, {"t": "y", "v": 2}], "m": {"k.l": 3}});
+    let object = json!({"a": [{"t": "x", "v": 1}, {"t": "y", "v": 2}, {"v": 10}], "m": {"k.l": 3}});
     for (path, want) in [
         (".a[0].v", json!([1])),
-        (".a[-1].v", json!([2])),
+        (".a[-1].v", json!([10])),
+        (".a[-1:].v", json!([10])),
+        (".a[:2].t", json!(["x", "y"])),
+        (".a[0:3:2].v", json!([1, 10])),
+        (".a[1:9].v", json!([])),
         (".a[*].t", json!(["x", "y"])),
         (r#".a[?(@.t=="y")].v"#, json!([2])),
         (".a[?(@.t!='y')].v", json!([1])),
         (r".m.k\.l", json!([3])),
         (".m['k.l']", json!([3])),
+        (".a[?(@.t)].v", json!([1, 2])),
+        (".a[?(@.v>=2)].v", json!([2, 10])),
+        (".a[?(@.v<2)].t", json!(["x"])),
+        ("..t", json!(["x", "y"])),
         (".none.at.all", json!([])),
     ] {
         let found: Vec<Value> =
             JsonPath::parse(path).unwrap_or_else(|| panic!("{path}")).find(&object).into_iter().cloned().collect();
         assert_eq!(json!(found), want, "{path}");
     }
-    assert!(JsonPath::parse(".a[?(@.t)]").is_none());
+    for path in [".a[b]", ".a[0:1:0]", ".a[1:2:3:4]", ".a[?(t)]"] {
+        assert!(JsonPath::parse(path).is_none(), "{path}");
+    }
 }

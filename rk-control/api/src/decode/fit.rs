@@ -47,7 +47,7 @@ impl Fitter {
         let resolved = schema.resolve(value);
         let schema = &resolved;
         let fits = match (schema.shape(), &mut *value) {
-            (Shape::Any, _) => true,
+            (Shape::Any, _) if schema.as_made().is_none() => true,
             (Shape::Object, Value::Object(_)) => return self.object(value, schema, path, at),
             (Shape::Map, Value::Object(entries)) => {
                 let item = schema.item();
@@ -79,10 +79,32 @@ impl Fitter {
             (Shape::MicroTime, Value::String(text)) => return time(text, canonical_micro_time),
             (Shape::IntOrString, Value::String(_)) => true,
             (Shape::IntOrString, Value::Number(n)) => n.as_i64().is_some_and(|n| i32::try_from(n).is_ok()),
+            _ if schema.is_fixed() => false,
             // Whether a value is of the right type is judged by the rules of its kind, where these are made at run time.
-            _ => !schema.is_fixed(),
+            _ => {
+                if !schema.as_made().is_some_and(|node| node.open) {
+                    self.empty(value, path);
+                }
+                true
+            }
         };
         if fits { Ok(()) } else { Err(DecodeError::Type(go::type_error(value, schema, at))) }
+    }
+
+    /// Takes the fields out of objects where none is meant, as a scalar or in a list of another form: nobody knows them.
+    fn empty(&mut self, value: &mut Value, path: &Path<'_>) {
+        match value {
+            Value::Object(fields) if self.form == Form::Canonical => {
+                self.unknown.extend(fields.keys().map(|key| path.child(key).to_string()));
+                fields.clear();
+            }
+            Value::Array(items) => {
+                for (index, item) in items.iter_mut().enumerate() {
+                    self.empty(item, &path.index(index));
+                }
+            }
+            _ => {}
+        }
     }
 
     /// One entry of a map or list, where null stands for a value that says nothing.

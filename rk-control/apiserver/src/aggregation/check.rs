@@ -1,5 +1,6 @@
 //! Whether the server behind an APIService can be used, and what it serves.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rk_api::meta;
@@ -7,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::Remote;
 use super::status::Verdict;
+use crate::discovery::openapi_part;
 use crate::proxy::ready_endpoints;
 use crate::server::Core;
 
@@ -31,11 +33,14 @@ pub(super) fn remote(service: &Value) -> Option<Remote> {
         available: false,
         resources: Vec::new(),
         openapi: None,
+        swagger: None,
     })
 }
 
-/// Judges it, and fills in what it serves.
+/// Judges it, and fills in what it serves. While it does not answer, its document is the one that it had.
 pub(super) async fn judge(core: &Core, remote: &mut Remote) -> Verdict {
+    let known = core.aggregated.serving(&format!("/apis/{}/{}", remote.group, remote.version));
+    remote.swagger = known.as_ref().and_then(|known| known.swagger.clone());
     let place = meta::at(&remote.client, &["service"]);
     let (namespace, name) = (meta::text(place, &["namespace"]).to_owned(), meta::text(place, &["name"]).to_owned());
     let port = meta::at(place, &["port"]).as_u64().unwrap_or(443).to_string();
@@ -67,10 +72,23 @@ pub(super) async fn judge(core: &Core, remote: &mut Remote) -> Verdict {
             let index = core.callouts.discover(core, &remote.client, remote.insecure, "/openapi/v3", LIMIT).await;
             // A server need not have documents: its API works all the same.
             remote.openapi = index.ok().and_then(|index| document(&index, &path));
+            if !is_unchanged(known.as_ref(), remote) {
+                let told = core.callouts.discover(core, &remote.client, remote.insecure, "/openapi/v2", LIMIT).await;
+                let part = told.ok().and_then(|told| openapi_part(&told, &remote.group, &remote.version));
+                remote.swagger = part.map(Arc::new).or_else(|| remote.swagger.take());
+            }
             Verdict { available: true, reason: "Passed", message: "all checks passed".to_owned() }
         }
         Err(error) => Verdict::no("FailedDiscoveryCheck", format!("failing or missing response: {error}")),
     }
+}
+
+/// Whether a server says by the hash of its document of OpenAPI v3 that its API is as it was; the one of OpenAPI v2, which tells of the same
+/// API, is not asked for again then.
+fn is_unchanged(known: Option<&Remote>, now: &Remote) -> bool {
+    let address = now.openapi.as_deref().filter(|address| address.contains("?hash="));
+    address.is_some_and(|address| known.is_some_and(|known| known.openapi.as_deref() == Some(address)))
+        && now.swagger.is_some()
 }
 
 /// Where the document of a version (`/apis/<group>/<version>`) is, as an index of OpenAPI v3 tells it; nothing that lies elsewhere.

@@ -72,6 +72,7 @@ async fn sync(core: &Arc<Core>) -> Result<(bool, bool), Status> {
     let (any, working) = (!remotes.is_empty(), remotes.iter().all(|remote| remote.available));
     if core.aggregated.replace(remotes) {
         core.discovery.invalidate();
+        core.discovery.openapi.publish_remotes(core.aggregated.swaggers());
     }
     Ok((any, working))
 }

@@ -38,6 +38,8 @@ pub struct Remote {
     resources: Vec<Value>,
     /// Path and query of its document of OpenAPI v3, if it has one.
     openapi: Option<String>,
+    /// What its document of OpenAPI v2 says of this version.
+    swagger: Option<Arc<Value>>,
 }
 
 /// The aggregated APIs as of now.
@@ -65,6 +67,11 @@ impl Aggregated {
         let place = path.strip_prefix("/openapi/v3")?;
         let remote = self.serving(place).filter(|remote| remote.openapi.is_some())?;
         (place == format!("/apis/{}/{}", remote.group, remote.version)).then_some(remote)
+    }
+
+    /// What their documents of OpenAPI v2 say of them, by priority.
+    fn swaggers(&self) -> Vec<Arc<Value>> {
+        self.all().iter().filter_map(|remote| remote.swagger.clone()).collect()
     }
 
     /// Adds those that are not known yet as ones that do not answer; tells whether there were any. Until they are judged, requests

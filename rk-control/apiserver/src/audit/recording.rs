@@ -15,8 +15,8 @@ use super::policy::{Decision, Level, Stage};
 use super::watched::{Watched, watched};
 use super::{Audit, object};
 use crate::authn::User;
+use crate::deadline;
 use crate::http::{Body, Connection, RequestInfo};
-use crate::server::STREAMS;
 
 /// Longest user agent that is shown, in characters; upstream's figure.
 const MOST_AGENT: usize = 1024;
@@ -106,8 +106,7 @@ impl Recording {
             stage_timestamp: self.received,
             annotations: BTreeMap::new(),
         };
-        let sub = info.resource.as_ref().map_or("", |path| path.subresource.as_str());
-        let lasts = info.verb == "watch" || STREAMS.contains(&sub);
+        let lasts = deadline::lasts(&info.verb, info.resource.as_ref());
         let mut state = State { event, decision, lasts, known: user.is_some(), started: false };
         if state.known {
             state.emit(&self.audit, Stage::RequestReceived);

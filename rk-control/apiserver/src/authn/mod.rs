@@ -7,6 +7,7 @@ mod impersonation;
 mod jwk;
 pub(crate) mod jwt;
 mod review;
+mod secret_tokens;
 mod service_account;
 mod user;
 
@@ -14,6 +15,7 @@ pub use certificate::ClientCertificates;
 pub use chain::{authenticate, authenticate_token};
 pub use impersonation::impersonate;
 pub use review::{self_subject_review, token_review};
+pub use secret_tokens::{SecretTokens, run as run_secret_tokens};
 pub use service_account::{Bound, MAXIMUM_SECONDS, MINIMUM_SECONDS, TokenIssuer};
 pub(crate) use user::service_account_groups;
 pub use user::{

@@ -165,7 +165,7 @@ impl TokenIssuer {
                 return Ok(None);
             }
         };
-        let user = judge_objects(core, &claims).await?;
+        let user = judge_objects(core, &claims, token).await?;
         Ok(user.map(|user| (user, valid_for)))
     }
 }
@@ -190,7 +190,7 @@ fn judge_claims(claims: &Value, issuer: &str, wanted: &[String], now: i64) -> Re
     if common.is_empty() { Err("another audience") } else { Ok(common) }
 }
 
-async fn judge_objects(core: &Core, claims: &Value) -> Result<Option<User>, Status> {
+async fn judge_objects(core: &Core, claims: &Value, token: &str) -> Result<Option<User>, Status> {
     let Some(private) = claims.get("kubernetes.io") else { return Ok(None) };
     let text = |path: &[&str]| rk_api::meta::text(private, path).to_owned();
     let namespace = text(&["namespace"]);
@@ -211,6 +211,10 @@ async fn judge_objects(core: &Core, claims: &Value) -> Result<Option<User>, Stat
             let within = if resource == "nodes" { "" } else { namespace.as_str() };
             let Some(object) = core.object("", "v1", resource, within, &bound).await? else { return Ok(None) };
             if rk_api::meta::uid(&object) != bound_uid || gone_for_long(&object) {
+                return Ok(None);
+            }
+            if claim == "secret" && !core.secret_tokens.admit(&object, token) {
+                tracing::debug!(namespace, name = bound, "bearer token refused: its Secret marks it as void");
                 return Ok(None);
             }
         }

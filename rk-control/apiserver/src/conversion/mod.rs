@@ -9,7 +9,7 @@ mod review;
 use std::time::Duration;
 
 use rk_api::meta;
-use rk_api::resources::Resource;
+use rk_api::resources::{Registry, Resource};
 use rk_api::status::Status;
 use serde_json::Value;
 
@@ -31,19 +31,42 @@ pub async fn to(core: &Core, object: Value, row: &Resource) -> Result<Value, Sta
     objects.pop().ok_or_else(|| Status::internal("a conversion lost its object"))
 }
 
-/// Objects in the version of a row, in their order.
+/// An object as it is stored: in that version, with the defaults that its readers would find.
 ///
 /// # Errors
 /// As [`to`].
-pub async fn all_to(core: &Core, objects: Vec<Value>, row: &Resource) -> Result<Vec<Value>, Status> {
+pub async fn to_stored(core: &Core, object: Value, hub: &Resource) -> Result<Value, Status> {
+    let mut object = to(core, object, hub).await?;
+    if let Some(custom) = &hub.custom {
+        custom.default(&mut object);
+    }
+    Ok(object)
+}
+
+/// Objects in the version of a row, in their order, without what that does not know. Its defaults do not come: they belong to the version in
+/// which an object was sent, and to the one in which it is stored.
+///
+/// # Errors
+/// As [`to`].
+pub async fn all_to(core: &Core, mut objects: Vec<Value>, row: &Resource) -> Result<Vec<Value>, Status> {
     let Some(custom) = &row.custom else { return undefaulted(core, objects, row).await };
-    let wanted = row.api_version();
+    let (wanted, registry) = (row.api_version(), core.registry());
+    objects.iter_mut().for_each(|object| settle(&registry, row, object));
     let foreign: Vec<bool> = objects.iter().map(|object| meta::text(object, &["apiVersion"]) != wanted).collect();
     let mut objects = undefaulted(core, objects, row).await?;
     for (object, _) in objects.iter_mut().zip(foreign).filter(|(_, foreign)| *foreign) {
-        custom.complete(object, &row.schema);
+        custom.prune(object, &row.schema);
     }
     Ok(objects)
+}
+
+/// Gives an object of a custom kind the form of its own version as that is now, unless that is the stored one: of that it has it already.
+fn settle(registry: &Registry, row: &Resource, object: &mut Value) {
+    let (group, version) = meta::text(object, &["apiVersion"]).split_once('/').unwrap_or_default();
+    let own = registry.known(group, version, &row.plural).filter(|own| own.hub == row.hub && !own.is_hub());
+    if let Some((own, custom)) = own.and_then(|own| Some((own, own.custom.as_ref()?))) {
+        custom.complete(object, &own.schema);
+    }
 }
 
 /// As [`all_to`], without what the version would add by itself.

@@ -38,8 +38,8 @@ const PRIORITIES: &[(&str, i64, i64)] = &[
     ("flowcontrol.apiserver.k8s.io", 16_100, 21),
     ("resource.k8s.io", 16_000, 15),
 ];
-/// The priorities of custom groups.
-const CUSTOM: (i64, i64) = (1000, 100);
+/// The priorities of custom groups: of the group, of its versions.
+pub(crate) const CUSTOM: (i64, i64) = (1000, 100);
 
 /// The objects that should be there, by name.
 fn wanted(registry: &Registry, builtin: &Registry) -> BTreeMap<String, Value> {

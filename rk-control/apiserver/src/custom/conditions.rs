@@ -2,6 +2,7 @@
 
 use rk_api::meta;
 use rk_api::resources::Registry;
+use rk_api::validate::approval_of;
 use serde_json::{Value, json};
 
 /// Keeps a definition until its objects are gone.
@@ -104,6 +105,10 @@ pub(super) fn with_status(
             }
         }
     }
+    if let Some((conforms, reason, message)) = approval_of(definition) {
+        let status = if conforms { "True" } else { "False" };
+        set(&mut changed, "KubernetesAPIApprovalPolicyConformant", status, reason, &message, now);
+    }
     if meta::is_deleting(definition) {
         let why = "CustomResource deletion is in progress";
         set(&mut changed, "Terminating", "True", "InstanceDeletionInProgress", why, now);
@@ -160,6 +165,26 @@ mod tests {
         let refused = with_status(&second, &all, &builtin, now).unwrap();
         assert_eq!(refused["status"]["conditions"][0]["reason"], "KindConflict");
         assert!(is_served(&second, std::slice::from_ref(&second), &builtin), "once the other is gone the name is free");
+    }
+
+    #[test]
+    fn definitions_in_groups_of_kubernetes_own_tell_who_approved_of_them() {
+        let told = |group: &str, approval: &str| {
+            let mut definition = definition("gateways", "Gateway");
+            definition["spec"]["group"] = json!(group);
+            definition["metadata"]["annotations"] = json!({"api-approved.kubernetes.io": approval});
+            let changed = with_status(&definition, &[], &Registry::builtin(), jiff::Timestamp::UNIX_EPOCH).unwrap();
+            let conditions = changed["status"]["conditions"].as_array().unwrap().clone();
+            let own = conditions.into_iter().find(|own| own["type"] == "KubernetesAPIApprovalPolicyConformant")?;
+            Some(["status", "reason", "message"].map(|field| own[field].as_str().unwrap().to_owned()))
+        };
+        let url = "https://example.com/1";
+        let approved = ["True", "ApprovedAnnotation", "approved in https://example.com/1"];
+        assert_eq!(told("gateway.networking.k8s.io", url).unwrap(), approved);
+        let not = ["False", "UnapprovedAnnotation", "not approved: \"unapproved, for a test\""];
+        assert_eq!(told("gateway.networking.k8s.io", "unapproved, for a test").unwrap(), not);
+        assert_eq!(told("gateway.networking.k8s.io", "perhaps").unwrap()[1], "InvalidAnnotation");
+        assert_eq!(told("example.com", url), None);
     }
 
     #[test]

@@ -8,5 +8,6 @@ mod instances;
 mod keeper;
 mod publish;
 
+pub(crate) use api_services::CUSTOM as CUSTOM_PRIORITIES;
 pub use keeper::{run, sync};
 pub use publish::Served;

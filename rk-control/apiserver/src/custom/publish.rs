@@ -1,11 +1,11 @@
 //! Putting rows and documents of custom kinds in and out of service.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use rk_api::meta;
 use rk_api::resources::{Registry, Resource};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::server::Core;
 
@@ -55,7 +55,7 @@ pub(super) fn publish(core: &Core, definitions: &[&Value]) {
     for row in names.iter().filter_map(|name| served.get(*name)).flat_map(|entry| &entry.rows) {
         registry.insert(row.clone());
     }
-    documents(core, &registry);
+    core.discovery.openapi.publish(&registry);
     core.set_registry(registry);
     // After the table: who loads a cache anew must find the new row.
     for row in ended.iter().filter(|row| row.is_hub()) {
@@ -70,16 +70,4 @@ fn keep_form(rows: &mut [Resource], before: &[Resource]) {
             row.custom = known.custom.clone();
         }
     }
-}
-
-/// Publishes the documents of every custom row.
-fn documents(core: &Core, registry: &Registry) {
-    let mut groups: BTreeMap<String, Vec<&Resource>> = BTreeMap::new();
-    let rows: Vec<&Resource> = registry.iter().map(|row| &**row).filter(|row| row.custom.is_some()).collect();
-    for row in &rows {
-        groups.entry(format!("apis/{}/{}", row.gvk.group, row.gvk.version)).or_default().push(row);
-    }
-    let v3 = groups.into_iter().map(|(path, rows)| (path, rk_openapi::v3_document(&rows))).collect();
-    let (definitions, paths): (Map<_, _>, Map<_, _>) = rk_openapi::v2_parts(&rows);
-    core.discovery.openapi.publish(v3, definitions, paths);
 }

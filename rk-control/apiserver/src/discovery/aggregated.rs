@@ -7,6 +7,8 @@ use rk_api::resources::{GroupVersionKind, Registry, Resource, Verb};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha512};
 
+use crate::aggregation::Aggregated;
+
 /// Version of the document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Version {
@@ -60,12 +62,7 @@ pub(super) fn wanted(headers: &HeaderMap) -> Option<Version> {
 }
 
 /// Renders the document of the core group or of all named groups.
-pub(super) fn render(
-    registry: &Registry,
-    aggregated: Vec<(String, Value)>,
-    core_group: bool,
-    version: Version,
-) -> Document {
+pub(super) fn render(registry: &Registry, aggregated: &Aggregated, core_group: bool, version: Version) -> Document {
     let mut groups: Vec<(String, Vec<Value>)> = Vec::new();
     for gv in registry.group_versions().iter().filter(|gv| gv.group.is_empty() == core_group) {
         let body = json!({
@@ -78,20 +75,18 @@ pub(super) fn render(
             None => groups.push((gv.group.to_string(), vec![body])),
         }
     }
-    for (name, body) in aggregated.into_iter().filter(|_| !core_group) {
+    for (name, body) in aggregated.discovery().into_iter().filter(|_| !core_group) {
         match groups.iter_mut().find(|(own, _)| *own == name) {
             Some((_, versions)) => versions.push(body),
             None => groups.push((name, vec![body])),
         }
     }
+    let rank = aggregated.ranks(registry);
+    groups.sort_by_cached_key(|(name, _)| rank(name));
     let items: Vec<Value> = groups
         .into_iter()
         .map(|(name, versions)| {
-            let metadata = if name.is_empty() {
-                json!({"creationTimestamp": null})
-            } else {
-                json!({"name": name, "creationTimestamp": null})
-            };
+            let metadata = if name.is_empty() { json!({}) } else { json!({ "name": name }) };
             json!({"metadata": metadata, "versions": versions})
         })
         .collect();

@@ -1,11 +1,15 @@
 //! Everything that is not a resource: discovery, version, health, metrics, OpenAPI, token issuer documents.
 
+mod added;
 mod aggregated;
 mod documents;
+mod merged;
 mod openapi;
+mod remote;
 mod version;
 mod zpages;
 
+pub use merged::part as openapi_part;
 pub use openapi::OpenApi;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -51,7 +55,7 @@ impl Discovery {
         if let Some((_, document)) = rendered.iter().find(|(own, _)| *own == key) {
             return Arc::clone(document);
         }
-        let document = Arc::new(aggregated::render(&core.registry(), core.aggregated.discovery(), core_group, version));
+        let document = Arc::new(aggregated::render(&core.registry(), &core.aggregated, core_group, version));
         rendered.push((key, Arc::clone(&document)));
         document
     }
@@ -103,8 +107,9 @@ pub async fn serve(
             if core_group {
                 return negotiated(&documents::api_versions(&core.config.server_url()));
             }
-            let mut groups = documents::groups(&core.registry());
-            core.aggregated.extend_groups(&mut groups);
+            let registry = core.registry();
+            let mut groups = documents::groups(&registry);
+            core.aggregated.extend_groups(&registry, &mut groups);
             negotiated(&groups)
         }
         ["api", version] => known("", documents::resources(&core.registry(), "", version)),
@@ -144,6 +149,7 @@ async fn metrics(core: &Core) -> Response<Body> {
     let mut text = core.metrics.render(&core.storage.counts(), core.storage.timings(), size);
     core.storage.render(&mut text);
     core.health.render(&mut text);
+    core.flows.render(&mut text);
     if let Some(audit) = &core.audit {
         audit.render(&mut text);
     }

@@ -3,14 +3,16 @@
 use std::io::Read;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use flate2::read::MultiGzDecoder;
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, ETAG, EXPIRES, IF_NONE_MATCH, LOCATION, VARY};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use rk_api::resources::Registry;
 use rk_api::status::Status;
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha512};
 
+use super::added::{self, Added, Part, hash};
+use super::remote::Remote;
 use crate::http::{Body, Query, accepts_gzip, bytes_response, clauses, gzipped, json_response};
 
 const JSON: &str = "application/json";
@@ -29,57 +31,68 @@ const V3_ASKED: &[&str] = &[
 ];
 const V3_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v3.v1.0+protobuf";
 
-/// The documents of kinds that were added at run time.
+/// The documents of kinds that were added at run time, and of other servers.
 #[derive(Default)]
 pub struct OpenApi {
-    added: RwLock<Arc<Added>>,
+    beside: RwLock<Arc<Beside>>,
+    /// What other servers say of their APIs, by priority. Held while what is beside the built-in documents changes.
+    remotes: Mutex<Vec<Arc<Value>>>,
 }
 
-/// One state of the added documents.
+/// One state of what is beside the built-in documents.
 #[derive(Default)]
-struct Added {
-    /// OpenAPI v3 documents by path below `/openapi/v3/`: hash and compressed text.
-    v3: Vec<(String, String, Bytes)>,
-    /// Definitions and paths of OpenAPI v2; `None` when nothing is added.
-    v2: Option<AddedV2>,
+struct Beside {
+    custom: Added,
+    remote: Option<Arc<Remote>>,
 }
 
-struct AddedV2 {
-    hash: String,
-    definitions: String,
-    paths: String,
-    protobuf: Bytes,
+impl Beside {
+    /// What is added to the document of OpenAPI v2.
+    fn parts(&self) -> impl Iterator<Item = &Part> {
+        self.custom.iter().map(|group| &group.v2).chain(self.remote.iter().map(|remote| &remote.part))
+    }
 }
 
 impl OpenApi {
-    /// Replaces the added documents: OpenAPI v3 by path, and `definitions` and `paths` of OpenAPI v2.
-    pub fn publish(&self, v3: Vec<(String, Value)>, definitions: Map<String, Value>, paths: Map<String, Value>) {
-        let v3 = v3
-            .into_iter()
-            .map(|(path, document)| {
-                let text = document.to_string();
-                (path, hash(text.as_bytes()), gzipped(text.as_bytes()))
-            })
-            .collect();
-        let v2 = (!definitions.is_empty() || !paths.is_empty()).then(|| {
-            let (definitions, paths) = (Value::Object(definitions), Value::Object(paths));
-            let document = json!({"definitions": definitions, "paths": paths});
-            let (definitions, paths) = (definitions.to_string(), paths.to_string());
-            let protobuf = gzipped(&rk_openapi::encode_v2_protobuf(&document));
-            AddedV2 { hash: hash(format!("{definitions}{paths}").as_bytes()), definitions, paths, protobuf }
-        });
-        *self.added.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Added { v3, v2 });
+    /// Publishes the documents of the kinds in a table that were added at run time.
+    pub fn publish(&self, registry: &Registry) {
+        let remotes = self.remotes.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.beside();
+        let custom = added::documents(&before.custom, registry);
+        let is_new = |group: &&Arc<added::Group>| !before.custom.iter().any(|own| Arc::ptr_eq(own, group));
+        let mut changed = custom.iter().filter(is_new);
+        let remote = match &before.remote {
+            Some(remote) if changed.any(|group| remote.collides(&group.v2)) => Remote::new(&remotes, &custom),
+            kept => kept.clone(),
+        };
+        self.replace(Beside { custom, remote });
     }
 
-    fn added(&self) -> Arc<Added> {
-        Arc::clone(&self.added.read().unwrap_or_else(PoisonError::into_inner))
+    /// Publishes what other servers say of their APIs, by priority.
+    pub fn publish_remotes(&self, parts: Vec<Arc<Value>>) {
+        let mut remotes = self.remotes.lock().unwrap_or_else(PoisonError::into_inner);
+        if *remotes == parts {
+            return;
+        }
+        let custom = self.beside().custom.clone();
+        let remote = Remote::new(&parts, &custom);
+        self.replace(Beside { custom, remote });
+        *remotes = parts;
+    }
+
+    fn replace(&self, beside: Beside) {
+        *self.beside.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(beside);
+    }
+
+    fn beside(&self) -> Arc<Beside> {
+        Arc::clone(&self.beside.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Where the documents of version 3 are.
     pub(super) fn index(&self) -> Value {
-        let added = self.added();
+        let beside = self.beside();
         let builtin = rk_openapi::v3().iter().map(|document| (document.path, document.hash));
-        let added = added.v3.iter().map(|(path, hash, _)| (path.as_str(), hash.as_str()));
+        let added = beside.custom.iter().map(|group| (group.path.as_str(), group.hash.as_str()));
         let paths: Map<String, Value> = builtin
             .chain(added)
             .map(|(path, hash)| (path.to_owned(), json!({"serverRelativeURL": address(path, hash)})))
@@ -89,11 +102,11 @@ impl OpenApi {
 
     /// Serves the documents below `/openapi/`.
     pub(super) fn serve(&self, parts: &[&str], headers: &HeaderMap, query: &Query) -> Result<Response<Body>, Status> {
-        let added = self.added();
+        let beside = self.beside();
         match parts {
             ["v2"] => match accepted(headers, PROTOBUF_ASKED, PROTOBUF) {
-                Some(PROTOBUF) => v2_protobuf(&added, headers),
-                Some(_) => v2_json(&added, headers),
+                Some(PROTOBUF) => v2_protobuf(&beside, headers),
+                Some(_) => v2_json(&beside, headers),
                 None => Err(Status::not_acceptable(&[JSON, PROTOBUF])),
             },
             ["v3", path @ ..] => {
@@ -101,8 +114,8 @@ impl OpenApi {
                 let Some(media_type) = accepted(headers, V3_ASKED, V3_PROTOBUF) else {
                     return Err(Status::not_acceptable(&[JSON, V3_PROTOBUF]));
                 };
-                let (hash, gzip) = match added.v3.iter().find(|(path, ..)| *path == wanted) {
-                    Some((_, hash, gzip)) => (hash.clone(), gzip.clone()),
+                let (hash, gzip) = match beside.custom.iter().find(|group| group.path == wanted) {
+                    Some(group) => (group.hash.clone(), group.gzip.clone()),
                     None => {
                         let found = rk_openapi::v3_at(&wanted).ok_or_else(Status::unknown_path)?;
                         let gzip = if knows(headers, found.hash) { Bytes::new() } else { packed(found)? };
@@ -124,10 +137,6 @@ impl OpenApi {
     }
 }
 
-fn hash(text: &[u8]) -> String {
-    hex::encode_upper(Sha512::digest(text))
-}
-
 fn is_json(media_type: &str) -> bool {
     matches!(media_type, JSON | "application/*" | "*/*")
 }
@@ -145,9 +154,10 @@ fn accepted(headers: &HeaderMap, asked: &[&str], protobuf: &'static str) -> Opti
     })
 }
 
-fn v2_hash(added: &Added) -> String {
+fn v2_hash(beside: &Beside) -> String {
     let builtin = rk_openapi::v2().hash;
-    added.v2.as_ref().map_or_else(|| builtin.to_owned(), |v2| hash(format!("{builtin}{}", v2.hash).as_bytes()))
+    let parts: String = beside.parts().map(|part| part.hash.as_str()).collect();
+    if parts.is_empty() { builtin.to_owned() } else { hash(format!("{builtin}{parts}").as_bytes()) }
 }
 
 /// Documents in protobuf are made when they are asked for, which is seldom: most clients read JSON, and 60 more documents would make
@@ -155,18 +165,18 @@ fn v2_hash(added: &Added) -> String {
 static TURN: Mutex<()> = Mutex::new(());
 
 /// Both gzip and protobuf read parts in a row as one: what was added follows what is built in.
-fn v2_protobuf(added: &Added, headers: &HeaderMap) -> Result<Response<Body>, Status> {
-    let hash = v2_hash(added);
+fn v2_protobuf(beside: &Beside, headers: &HeaderMap) -> Result<Response<Body>, Status> {
+    let hash = v2_hash(beside);
     // Nothing is made for a client that has it already.
     if knows(headers, &hash) {
         return Ok(respond(PROTOBUF, &hash, Bytes::new(), headers, false));
     }
     let builtin = builtin_v2_protobuf()?;
-    let gzip: Bytes = match &added.v2 {
-        Some(v2) => [&*builtin, &*v2.protobuf].concat().into(),
-        None => builtin,
-    };
-    Ok(respond(PROTOBUF, &hash, gzip, headers, false))
+    let gzip = beside.parts().fold(BytesMut::from(&*builtin), |mut all, part| {
+        all.extend_from_slice(&part.protobuf);
+        all
+    });
+    Ok(respond(PROTOBUF, &hash, gzip.freeze(), headers, false))
 }
 
 /// The built-in document of OpenAPI v2 in protobuf. Made for the first who asks, then kept: some clients, Helm among them, ask for it at
@@ -201,32 +211,36 @@ fn packed(document: &'static rk_openapi::Document) -> Result<Bytes, Status> {
     Ok(Bytes::from_static(gzip))
 }
 
-fn v2_json(added: &Added, headers: &HeaderMap) -> Result<Response<Body>, Status> {
-    let gzip = match &added.v2 {
-        // Nothing is made for a client that has it already.
-        Some(_) if knows(headers, &v2_hash(added)) => Bytes::new(),
-        Some(v2) => match spliced(v2) {
-            Ok(text) if accepts_gzip(headers) => gzipped(text.as_bytes()),
-            Ok(text) => return Ok(tagged(JSON, &v2_hash(added), text.into(), headers, false)),
-            Err(error) => return Err(Status::internal(&error)),
-        },
-        // Nor is anything unpacked.
-        None if knows(headers, &v2_hash(added)) => Bytes::new(),
-        None => packed(rk_openapi::v2())?,
-    };
-    Ok(respond(JSON, &v2_hash(added), gzip, headers, false))
+fn v2_json(beside: &Beside, headers: &HeaderMap) -> Result<Response<Body>, Status> {
+    let hash = v2_hash(beside);
+    // Nothing is made, nor unpacked, for a client that has it already.
+    if knows(headers, &hash) {
+        return Ok(respond(JSON, &hash, Bytes::new(), headers, false));
+    }
+    if beside.parts().next().is_none() {
+        return Ok(respond(JSON, &hash, packed(rk_openapi::v2())?, headers, false));
+    }
+    let text = spliced(beside).map_err(|error| Status::internal(&error))?;
+    if !accepts_gzip(headers) {
+        return Ok(tagged(JSON, &hash, text.into(), headers, false));
+    }
+    Ok(respond(JSON, &hash, gzipped(text.as_bytes()), headers, false))
 }
 
 /// The built-in text with members added to its two maps; parsing it would take twenty times its size in memory.
-fn spliced(added: &AddedV2) -> Result<String, std::io::Error> {
+fn spliced(beside: &Beside) -> Result<String, std::io::Error> {
     let mut text = rk_openapi::v2().text()?;
-    text.reserve(added.definitions.len() + added.paths.len());
+    let (mut definitions, mut paths) = (String::new(), String::new());
+    for part in beside.parts() {
+        part.definitions(&mut definitions)?;
+        part.paths(&mut paths)?;
+    }
+    text.reserve(definitions.len() + paths.len());
     // No definition has a field whose name begins with a slash: this can only be the map of paths.
-    for (before, members) in [(",\"paths\":{", &added.paths), ("{\"definitions\":{", &added.definitions)] {
+    for (before, members) in [(",\"paths\":{", paths), ("{\"definitions\":{", definitions)] {
         let mark = if before.starts_with(',') { format!("{before}\"/") } else { before.to_owned() };
-        let members = members.get(1..members.len() - 1).unwrap_or_default();
-        if let Some(at) = text.find(&mark).filter(|_| !members.is_empty()) {
-            text.insert_str(at + before.len(), &format!("{members},"));
+        if let Some(at) = text.find(&mark) {
+            text.insert_str(at + before.len(), &members);
         }
     }
     Ok(text)

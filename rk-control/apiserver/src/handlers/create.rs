@@ -79,7 +79,7 @@ async fn create_stored(
         // Before it is converted: who makes it owns what the request says, as that says it.
         own(call, None, &mut object, "").await?;
     }
-    let mut object = conversion::to(&call.core, object, &call.hub).await?;
+    let mut object = conversion::to_stored(&call.core, object, &call.hub).await?;
     record_requester(call, &mut object);
     call.warnings.extend(strategy::early_warnings(&call.hub, &object));
     let has_base = !meta::text(&object, &["metadata", "generateName"]).is_empty();

@@ -143,7 +143,7 @@ async fn verb_on_resource(call: &mut Call, method: &Method, request: Request<Bod
         Verb::List if call.resource.gvk.kind == "ComponentStatus" => component_status::list(call).await,
         Verb::Get => get::get(call).await,
         Verb::List => list::list(call).await,
-        Verb::Watch => watch::watch(call).await,
+        Verb::Watch => watch::watch(call, request).await,
         Verb::Create if !call.resource.is_stored() => subresource::review(call, request.into_body()).await,
         Verb::Create => create::create(call, request.into_body()).await,
         Verb::Update => update::update(call, request.into_body()).await,

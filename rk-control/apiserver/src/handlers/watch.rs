@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream;
-use http::{Response, StatusCode};
+use http::{Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use rand::RngExt;
@@ -22,6 +22,7 @@ use super::options::judged;
 use super::selection::Selection;
 use super::watch_encode::Encoder;
 use crate::http::{Body, BoxError, bytes_response, rests};
+use crate::proxy::Wish;
 use crate::server::Core;
 use crate::storage::{Cached, Event, Events, ResourceCache, prefix, store_status};
 
@@ -35,11 +36,12 @@ const LAST_BOOKMARK: Duration = Duration::from_secs(2);
 const MINIMUM_LIFE: Duration = Duration::from_secs(1800);
 
 /// Serves a watch.
-pub(super) async fn watch(call: &mut Call) -> Result<Response<Body>, Status> {
+pub(super) async fn watch(call: &mut Call, mut request: Request<Body>) -> Result<Response<Body>, Status> {
     let selection = Selection::parse(call)?.with_name(&call.path.name);
     let plan = Plan::parse(call)?;
     let encoder = Encoder::new(call)?;
     let media_type = encoder.media_type();
+    let wish = Wish::of_events(&call.headers, &mut request, encoder.is_text())?;
     let (cache, phase, position) = begin(call, &selection, &plan.start).await?;
     let open = call.core.metrics.open_watch(&call.resource);
     if let Phase::Initial(objects) = &phase {
@@ -73,7 +75,10 @@ pub(super) async fn watch(call: &mut Call) -> Result<Response<Body>, Status> {
     });
     let mut response = bytes_response(StatusCode::OK, media_type, Bytes::new());
     *response.body_mut() = StreamBody::new(frames).boxed_unsync();
-    Ok(response)
+    Ok(match wish {
+        Some(wish) => wish.carry(response),
+        None => response,
+    })
 }
 
 /// What a watch is sent first, after which revision, and the cache that it follows.

@@ -51,6 +51,11 @@ impl Encoder {
         self.accept.format.stream_type()
     }
 
+    /// Whether events are text.
+    pub(super) fn is_text(&self) -> bool {
+        self.accept.format != Format::Protobuf
+    }
+
     /// The event of a change read from history.
     pub(super) fn event_of(hub: &Arc<Resource>, change: &Change) -> Result<Event, Status> {
         let object = Arc::new(Cached::from_entry(hub, &change.entry)?);
@@ -163,7 +168,7 @@ impl Encoder {
 
     /// A bookmark: everything up to `revision` was sent. `end` marks the end of the initial state.
     pub(super) fn bookmark(&mut self, revision: Revision, end: bool) -> Option<Bytes> {
-        let mut metadata = json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
+        let mut metadata = json!({"resourceVersion": revision.to_string()});
         if end {
             metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
         }

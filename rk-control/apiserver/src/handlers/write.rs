@@ -129,15 +129,15 @@ async fn attempt(
     call: &mut Call,
     options: &WriteOptions,
     intent: &Intent<'_>,
-    old: Value,
+    stored: Value,
     revision: Revision,
 ) -> Result<Outcome, Status> {
-    if !intent.uid.is_empty() && intent.uid != meta::uid(&old) {
-        return Err(precondition_failed(call, &call.path.name, "UID", (intent.uid, meta::uid(&old))));
+    if !intent.uid.is_empty() && intent.uid != meta::uid(&stored) {
+        return Err(precondition_failed(call, &call.path.name, "UID", (intent.uid, meta::uid(&stored))));
     }
     // What was written before the storage version changed is brought along by the next change.
-    let old = conversion::to(&call.core, old, &call.hub).await?;
-    let (mut new, pinned) = propose(call, intent, &old).await?;
+    let old = conversion::to(&call.core, stored.clone(), &call.hub).await?;
+    let (mut new, pinned) = propose(call, intent, stored, &old).await?;
     let part = intent.part();
     let request = admission::Request {
         core: &call.core,
@@ -186,14 +186,14 @@ async fn attempt(
 }
 
 /// What is to become of the present object, in its storage version and with its owners, as admission is to see it; and whether the
-/// client pinned a resource version.
-async fn propose(call: &Call, intent: &Intent<'_>, old: &Value) -> Result<(Value, bool), Status> {
-    let present = conversion::to(&call.core, old.clone(), &call.resource).await?;
+/// client pinned a resource version. `old` is what is `stored`, in the storage version.
+async fn propose(call: &Call, intent: &Intent<'_>, stored: Value, old: &Value) -> Result<(Value, bool), Status> {
+    let present = conversion::to(&call.core, stored, &call.resource).await?;
     let mut new = compute(call, intent, &present).await?;
     call.complete(&mut new);
     fix_namespace(call, &mut new)?;
     let pinned = check_identity(call, &new, &present, intent)?;
-    let mut new = conversion::to(&call.core, new, &call.hub).await?;
+    let mut new = conversion::to_stored(&call.core, new, &call.hub).await?;
     let part = intent.part();
     strategy::prepare_for_update(&call.hub, part, &mut new, old);
     if part.is_some() {

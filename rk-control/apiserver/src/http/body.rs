@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
-use rk_api::status::{Reason, Status};
+use rk_api::status::Status;
 
 /// What a body may fail with.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -14,27 +14,8 @@ pub type Body = UnsyncBoxBody<Bytes, BoxError>;
 
 /// Largest accepted request body in bytes, upstream's limit.
 pub const BODY_LIMIT: usize = 3 * 1024 * 1024;
-/// How long a client may take to send a body of that size; keeps slow senders from holding memory.
-const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long the rest of a body that is too long is read and dropped.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// What a client hears whose body does not come.
-const LATE: &str = "the request body did not arrive in time";
-
-/// Whether a failure is that of a body that did not come in time.
-#[must_use]
-pub fn is_late(status: &Status) -> bool {
-    status.reason == Reason::Timeout && status.message.ends_with(LATE)
-}
-
-/// Reads a whole request body.
-///
-/// # Errors
-/// 413 over [`BODY_LIMIT`], 400 when the client breaks off, 504 when it is too slow.
-pub async fn read_body(body: Body) -> Result<Bytes, Status> {
-    tokio::time::timeout(BODY_TIMEOUT, collect(body)).await.map_err(|_| Status::timeout(LATE, 1))?
-}
 
 /// Clients that are still sending when the answer comes miss it: so a body that is too long is read on for a while and dropped.
 async fn too_large(mut body: Body) -> Status {
@@ -52,7 +33,11 @@ async fn too_large(mut body: Body) -> Status {
     Status::request_entity_too_large(&format!("limit is {BODY_LIMIT}"))
 }
 
-async fn collect(mut body: Body) -> Result<Bytes, Status> {
+/// Reads a whole body; for how long is up to the caller, who holds it meanwhile.
+///
+/// # Errors
+/// 413 over [`BODY_LIMIT`], 400 when the sender breaks off.
+pub async fn read_body(mut body: Body) -> Result<Bytes, Status> {
     if body_size(&body) > BODY_LIMIT as u64 {
         return Err(too_large(body).await);
     }

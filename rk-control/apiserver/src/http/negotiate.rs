@@ -1,7 +1,7 @@
 //! Content negotiation: which format and shape an answer has, and which format a body is in.
 
-use http::HeaderMap;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, USER_AGENT};
+use http::{HeaderMap, HeaderValue};
 use rk_api::status::Status;
 use rk_api::table::to_v1beta1;
 use serde_json::Value;
@@ -115,7 +115,7 @@ impl Clause<'_> {
     }
 }
 
-/// The clauses of the `Accept` header, best first.
+/// The clauses of the `Accept` header, best first: by quality, and of the same quality those that leave less open.
 #[must_use]
 pub fn clauses(headers: &HeaderMap) -> Vec<Clause<'_>> {
     let mut out: Vec<Clause<'_>> = headers
@@ -132,7 +132,8 @@ pub fn clauses(headers: &HeaderMap) -> Vec<Clause<'_>> {
             Some(Clause { media_type, parameters, quality })
         })
         .collect();
-    out.sort_by(|a, b| b.quality.total_cmp(&a.quality));
+    let open = |clause: &Clause<'_>| clause.media_type.matches('*').count();
+    out.sort_by(|a, b| b.quality.total_cmp(&a.quality).then(open(a).cmp(&open(b))));
     out
 }
 
@@ -151,6 +152,13 @@ impl Accept {
     /// 406 when nothing that the client accepts can be had.
     pub fn negotiate(headers: &HeaderMap, query: &Query, subject: Subject) -> Result<Self, Status> {
         Self::choose(headers, query, subject, |_, _| true)
+    }
+
+    /// How a request that accepts this is told of its failure. Read only then: handlers read the header for themselves.
+    #[must_use]
+    pub fn of_failure(accepted: Vec<HeaderValue>) -> Self {
+        let headers: HeaderMap = accepted.into_iter().map(|value| (ACCEPT, value)).collect();
+        Self::negotiate(&headers, &Query::default(), Subject::Object).unwrap_or_default()
     }
 
     fn choose(
@@ -288,6 +296,8 @@ mod tests {
             accept("application/yaml;q=0.5,application/json;q=0.9", Subject::List).unwrap().format,
             Format::Json
         );
+        assert_eq!(accept("*/*, application/yaml", Subject::List).unwrap().format, Format::Yaml);
+        assert_eq!(accept("*/*, application/yaml;q=0.9", Subject::List).unwrap().format, Format::Json);
         assert_eq!(accept("text/html", Subject::List), None);
     }
 

@@ -1,5 +1,7 @@
 //! Query parameters.
 
+use std::time::Duration;
+
 /// Decoded query parameters in their order.
 #[derive(Debug, Clone, Default)]
 pub struct Query(Vec<(String, String)>);
@@ -53,16 +55,21 @@ impl Query {
         }
     }
 
-    /// Looks at the time that the client lets the request take.
+    /// The time that the client lets the request take; `None` where it sets no bound, by a time that is not above zero either.
     ///
     /// # Errors
-    /// It is none, in upstream's words.
-    pub fn check_timeout(&self) -> Result<(), String> {
+    /// It is no length of time, in upstream's words.
+    pub fn timeout(&self) -> Result<Option<Duration>, String> {
         let text = self.text("timeout");
-        if text.is_empty() || rk_cel::parse_duration(text).is_some() {
-            return Ok(());
+        if text.is_empty() {
+            return Ok(None);
         }
-        Err(format!("invalid timeout specified in the request URL - time: {} duration {text:?}", fault(text)))
+        match rk_cel::parse_duration(text) {
+            Some(nanos) => Ok(u64::try_from(nanos).ok().filter(|nanos| *nanos > 0).map(Duration::from_nanos)),
+            None => {
+                Err(format!("invalid timeout specified in the request URL - time: {} duration {text:?}", fault(text)))
+            }
+        }
     }
 
     /// Whether `dryRun=All` was asked; any other value is refused.
@@ -151,9 +158,11 @@ mod tests {
 
     #[test]
     fn a_time_that_is_none_is_told_by_its_first_fault() {
-        let of = |text: &str| Query(vec![("timeout".to_owned(), text.to_owned())]).check_timeout();
-        for text in ["", "0", "+0", "1h30m", "-1.5s", ".5s", "1.s"] {
-            assert_eq!(of(text), Ok(()), "{text}");
+        let of = |text: &str| Query(vec![("timeout".to_owned(), text.to_owned())]).timeout();
+        for (text, millis) in
+            [("", 0), ("0", 0), ("+0", 0), ("1h30m", 5_400_000), ("-1.5s", 0), (".5s", 500), ("1.s", 1000)]
+        {
+            assert_eq!(of(text), Ok((millis > 0).then(|| Duration::from_millis(millis))), "{text}");
         }
         for (text, fault) in [
             ("5", "missing unit in"),

@@ -56,6 +56,7 @@ impl Histogram {
 }
 
 /// What a histogram has counted.
+#[derive(Clone)]
 pub(super) struct Figures {
     bounds: &'static [f64],
     counts: Vec<u64>,

@@ -29,7 +29,7 @@ pub use pod_security::{Evaluation, PodSecurity};
 pub use policies::{CheckError, PolicyChecks};
 pub use process::began;
 use series::{Labels, Table};
-pub use steps::{Admission, Half, STEPS};
+pub use steps::{Admission, Came, Half, STEPS};
 pub use watches::OpenWatch;
 use watches::Watches;
 
@@ -182,7 +182,7 @@ impl Metrics {
 
     fn requests(&self, out: &mut String) {
         help(out, "apiserver_request_total", "counter", "Answered requests by verb, resource and code.");
-        let mut latency: BTreeMap<String, Figures> = BTreeMap::new();
+        let (mut latency, mut indicator) = (BTreeMap::new(), BTreeMap::new());
         for told in self.requests.told() {
             let (code, labels, count) = (told.code, told.labels, told.figures.total());
             let _ = writeln!(out, "apiserver_request_total{{code=\"{code}\",{labels}}} {count}");
@@ -190,10 +190,8 @@ impl Metrics {
             if told.is_watch {
                 continue;
             }
-            match latency.get_mut(&labels) {
-                Some(figures) => figures.add(&told.figures),
-                None => drop(latency.insert(labels, told.figures)),
-            }
+            collect(&mut indicator, told.bare, told.figures.clone());
+            collect(&mut latency, labels, told.figures);
         }
         let name = "apiserver_request_terminations_total";
         help(out, name, "counter", "Requests that were ended to protect the server.");
@@ -207,9 +205,11 @@ impl Metrics {
             let labels = format!("group=\"{group}\",removed_release=\"\",resource=\"{resource}\"");
             let _ = writeln!(out, "{name}{{{labels},subresource=\"{sub}\",version=\"{version}\"}} 1");
         }
-        for name in ["apiserver_request_duration_seconds", "apiserver_request_sli_duration_seconds"] {
+        for (name, all) in
+            [("apiserver_request_duration_seconds", &latency), ("apiserver_request_sli_duration_seconds", &indicator)]
+        {
             help(out, name, "histogram", "Time to answer, watches aside.");
-            for (labels, figures) in &latency {
+            for (labels, figures) in all {
                 figures.render(out, name, labels);
             }
         }
@@ -223,6 +223,14 @@ impl Metrics {
             let count = gauge.load(Ordering::Relaxed);
             let _ = writeln!(out, "apiserver_current_inflight_requests{{request_kind=\"{kind}\"}} {count}");
         }
+    }
+}
+
+/// Adds figures to those of the same labels.
+fn collect(all: &mut BTreeMap<String, Figures>, labels: String, figures: Figures) {
+    match all.get_mut(&labels) {
+        Some(own) => own.add(&figures),
+        None => drop(all.insert(labels, figures)),
     }
 }
 
@@ -256,21 +264,24 @@ mod tests {
             store.observe("create", registry.get(group, version, plural).unwrap(), Duration::from_millis(2));
         }
         metrics.observe("create", Some(&path), false, 409, Duration::from_millis(7));
+        metrics.observe("create", Some(&path), true, 201, Duration::from_millis(7));
         metrics.observe("watch", Some(&path), false, 200, Duration::from_secs(7));
         metrics.terminated("create", Some(&path), 504);
         metrics.deprecated(&ResourcePath { resource: "endpoints".into(), ..path });
         let text = metrics.render(&[("leases".into(), "coordination.k8s.io".into(), 3)], &store, Some(4096));
         for line in [
-            "apiserver_request_total{code=\"201\",component=\"apiserver\",dry_run=\"\",group=\"\",resource=\"pods\",scope=\"namespace\",\
+            "apiserver_request_total{code=\"201\",component=\"apiserver\",dry_run=\"\",group=\"\",resource=\"pods\",scope=\"resource\",\
              subresource=\"\",verb=\"POST\",version=\"v1\"} 1",
             "apiserver_response_sizes_bucket{component=\"apiserver\",group=\"\",resource=\"pods\",scope=\"namespace\",\
              subresource=\"\",verb=\"LIST\",version=\"v1\",le=\"10000\"} 1",
-            "apiserver_request_terminations_total{code=\"504\",component=\"apiserver\",group=\"\",resource=\"pods\",scope=\"namespace\",\
+            "apiserver_request_terminations_total{code=\"504\",component=\"apiserver\",group=\"\",resource=\"pods\",scope=\"resource\",\
              subresource=\"\",verb=\"POST\",version=\"v1\"} 1",
             "apiserver_requested_deprecated_apis{group=\"\",removed_release=\"\",resource=\"endpoints\",subresource=\"\",version=\"v1\"} 1",
             "apiserver_current_inflight_requests{request_kind=\"mutating\"} 1",
             "apiserver_request_duration_seconds_count{component=\"apiserver\",dry_run=\"\",group=\"\",resource=\"pods\",\
-             scope=\"namespace\",subresource=\"\",verb=\"POST\",version=\"v1\"} 2",
+             scope=\"resource\",subresource=\"\",verb=\"POST\",version=\"v1\"} 2",
+            "apiserver_request_sli_duration_seconds_count{component=\"apiserver\",group=\"\",resource=\"pods\",scope=\"resource\",\
+             subresource=\"\",verb=\"POST\",version=\"v1\"} 3",
             "etcd_request_duration_seconds_count{operation=\"create\",type=\"deployments.apps\"} 1",
             "apiserver_storage_size_bytes{storage_cluster_id=\"etcd-0\"} 4096",
             "apiserver_storage_objects{resource=\"leases.coordination.k8s.io\"} 3",

@@ -7,7 +7,13 @@ use std::sync::{PoisonError, RwLock};
 
 use super::histogram::{Figures, Histogram};
 use super::{SERIES, escape};
+use crate::deadline::STREAMS;
 use crate::http::ResourcePath;
+
+/// Verbs that are told by name.
+const VERBS: [&str; 9] = ["apply", "connect", "delete", "get", "list", "patch", "post", "put", "watch"];
+/// All others, as upstream tells them: methods are the client's invention.
+const OTHER: &str = "other";
 
 /// What tells one series from the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -27,11 +33,22 @@ pub(super) struct Labels<'a> {
 impl<'a> Labels<'a> {
     /// Those of a request. Unknown resources are one series: their names are the client's invention.
     pub(super) fn of(verb: &'a str, resource: Option<&'a ResourcePath>) -> Self {
+        // What is made counts as one object, which has its name only afterwards.
         let scope = match resource {
             None => "",
-            Some(path) if !path.name.is_empty() => "resource",
+            Some(path) if !path.name.is_empty() || verb == "create" => "resource",
             Some(path) if !path.namespace.is_empty() => "namespace",
             Some(_) => "cluster",
+        };
+        // Verbs of the same name are one series.
+        let verb = match (verb, resource) {
+            (_, Some(path)) if STREAMS.contains(&path.subresource.as_str()) => "connect",
+            ("deletecollection", _) => "delete",
+            ("head", _) => "get",
+            ("create", _) => "post",
+            ("update", _) => "put",
+            (known, _) if VERBS.contains(&known) => known,
+            _ => OTHER,
         };
         let none = Self { verb, group: "", version: "", resource: "", subresource: "", scope, dry_run: None, code: 0 };
         let Some(path) = resource else { return none };
@@ -51,11 +68,7 @@ impl<'a> Labels<'a> {
             Some(false) => "dry_run=\"\",",
             None => "",
         };
-        let verb = match self.verb {
-            "create" => "POST".to_owned(),
-            "update" => "PUT".to_owned(),
-            other => other.to_ascii_uppercase(),
-        };
+        let verb = if self.verb == OTHER { OTHER.to_owned() } else { self.verb.to_ascii_uppercase() };
         format!(
             "component=\"apiserver\",{dry_run}group=\"{}\",resource=\"{}\",scope=\"{}\",subresource=\"{}\",\
              verb=\"{}\",version=\"{}\"",
@@ -63,7 +76,7 @@ impl<'a> Labels<'a> {
             escape(self.resource),
             self.scope,
             escape(self.subresource),
-            escape(&verb),
+            verb,
             escape(self.version)
         )
     }
@@ -96,6 +109,8 @@ impl Row {
 /// What is recorded of one series.
 pub(super) struct Told {
     pub(super) labels: String,
+    /// The labels without the one that tells dry runs.
+    pub(super) bare: String,
     pub(super) code: u16,
     pub(super) is_watch: bool,
     pub(super) figures: Figures,
@@ -156,7 +171,8 @@ impl Table {
         let told = |row: &Row| {
             let labels = row.labels();
             let (code, is_watch) = (row.code, labels.verb == "watch");
-            Told { labels: labels.text(), code, is_watch, figures: row.histogram.figures() }
+            let bare = Labels { dry_run: None, ..labels }.text();
+            Told { labels: labels.text(), bare, code, is_watch, figures: row.histogram.figures() }
         };
         let mut all: Vec<Told> = rows.by_hash.values().flatten().map(told).collect();
         all.sort_by(|a, b| (&a.labels, a.code).cmp(&(&b.labels, b.code)));
@@ -167,6 +183,38 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn verbs_and_scopes_are_upstreams() {
+        let path = |namespace: &str, name: &str, subresource: &str| ResourcePath {
+            version: "v1".into(),
+            resource: "pods".into(),
+            namespace: namespace.into(),
+            name: name.into(),
+            subresource: subresource.into(),
+            ..ResourcePath::default()
+        };
+        for (verb, path, told, scope) in [
+            ("create", Some(path("a", "", "")), "POST", "resource"),
+            ("list", Some(path("a", "", "")), "LIST", "namespace"),
+            ("list", Some(path("", "", "")), "LIST", "cluster"),
+            ("deletecollection", Some(path("a", "", "")), "DELETE", "namespace"),
+            ("apply", Some(path("a", "p", "")), "APPLY", "resource"),
+            ("get", Some(path("a", "p", "log")), "CONNECT", "resource"),
+            ("create", Some(path("a", "p", "exec")), "CONNECT", "resource"),
+            ("watch", Some(path("", "", "")), "WATCH", "cluster"),
+            ("head", None, "GET", ""),
+            ("brew", None, "other", ""),
+        ] {
+            let text = Labels::of(verb, path.as_ref()).text();
+            assert!(text.contains(&format!("verb=\"{told}\"")), "{verb}: {text}");
+            assert!(text.contains(&format!("scope=\"{scope}\"")), "{verb}: {text}");
+        }
+        // What has the same text is the same series: Prometheus takes no sample twice.
+        let exec = path("a", "p", "exec");
+        assert_eq!(Labels::of("get", Some(&exec)), Labels::of("create", Some(&exec)));
+        assert_eq!(Labels::of("brew", None), Labels::of("when", None));
+    }
 
     #[test]
     fn a_series_is_told_apart_by_every_label_and_their_number_is_bounded() {

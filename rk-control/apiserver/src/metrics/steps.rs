@@ -43,6 +43,37 @@ impl Half {
     }
 }
 
+/// What came of a question to a webhook.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Came {
+    /// The change may be made.
+    Allowed,
+    /// It may not, with this HTTP code.
+    Refused(u16),
+    /// There was no answer, which refuses the change.
+    Failed,
+    /// There was no answer, and the change may be made all the same.
+    Ignored,
+}
+
+impl Came {
+    fn is_refusal(self) -> bool {
+        matches!(self, Self::Refused(_) | Self::Failed)
+    }
+
+    /// The HTTP code; who does not answer counts as unavailable.
+    fn code(self) -> u16 {
+        match self {
+            Self::Allowed => 200,
+            Self::Refused(code) => code,
+            Self::Failed | Self::Ignored => 503,
+        }
+    }
+}
+
+/// Questions to webhooks: name, half, operation and what came of them.
+type Question = (String, Half, &'static str, Came);
+
 /// Operation, half, and whether it ended in a refusal.
 type Key = (&'static str, Half, bool);
 
@@ -84,6 +115,7 @@ pub struct Admission {
     /// By their place in the chain.
     plugins: [Step; STEPS],
     webhooks: Mutex<BTreeMap<(String, Key), Histogram>>,
+    questions: Mutex<BTreeMap<Question, u64>>,
 }
 
 /// One pass of the chain, counted when dropped.
@@ -126,9 +158,10 @@ impl Admission {
     }
 
     /// A webhook answered, or failed to.
-    pub fn webhook(&self, name: &str, half: Half, operation: &'static str, refused: bool, took: Duration) {
+    pub fn webhook(&self, name: &str, half: Half, operation: &'static str, came: Came, took: Duration) {
+        self.question((name.to_owned(), half, operation, came));
         let mut webhooks = self.webhooks.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (name.to_owned(), (operation, half, refused));
+        let key = (name.to_owned(), (operation, half, came.is_refusal()));
         // Names are the administrators' own; there are as many as there ever were configurations.
         if webhooks.len() >= SERIES && !webhooks.contains_key(&key) {
             return;
@@ -136,7 +169,46 @@ impl Admission {
         webhooks.entry(key).or_insert_with(|| Histogram::new(WEBHOOK_BOUNDS)).observe(took.as_secs_f64());
     }
 
+    fn question(&self, question: Question) {
+        let mut questions = self.questions.lock().unwrap_or_else(PoisonError::into_inner);
+        if questions.len() < SERIES || questions.contains_key(&question) {
+            *questions.entry(question).or_default() += 1;
+        }
+    }
+
+    /// The questions under upstream's three names, each with the labels that it has.
+    fn render_questions(&self, out: &mut String) {
+        let questions = self.questions.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut all, mut refusals, mut ignored) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        for ((name, half, operation, came), count) in &*questions {
+            let add = |counts: &mut BTreeMap<String, u64>, labels: String| *counts.entry(labels).or_default() += count;
+            let (name, kind, code) = (escape(name), half.of_webhooks(), came.code());
+            let rejected = came.is_refusal();
+            let asked = format!("name=\"{name}\",operation=\"{operation}\"");
+            add(&mut all, format!("code=\"{code}\",{asked},rejected=\"{rejected}\",type=\"{kind}\""));
+            if rejected {
+                let error = if *came == Came::Failed { "calling_webhook_error" } else { "no_error" };
+                let labels = format!("error_type=\"{error}\",{asked},rejection_code=\"{code}\",type=\"{kind}\"");
+                add(&mut refusals, labels);
+            }
+            if *came == Came::Ignored {
+                add(&mut ignored, format!("name=\"{name}\",type=\"{kind}\""));
+            }
+        }
+        for (name, text, counts) in [
+            ("apiserver_admission_webhook_request_total", "Questions to admission webhooks.", all),
+            ("apiserver_admission_webhook_rejection_count", "Refusals by admission webhooks.", refusals),
+            ("apiserver_admission_webhook_fail_open_count", "Changes let in that a webhook failed to judge.", ignored),
+        ] {
+            help(out, name, "counter", text);
+            for (labels, count) in counts {
+                out.push_str(&format!("{name}{{{labels}}} {count}\n"));
+            }
+        }
+    }
+
     pub(super) fn render(&self, out: &mut String) {
+        self.render_questions(out);
         let name = "apiserver_admission_step_admission_duration_seconds";
         help(out, name, "histogram", "Time of a half of the admission chain.");
         for (key, histogram) in self.halves.told() {
@@ -175,7 +247,9 @@ mod tests {
         pass.ran(5, "PodSecurity", false);
         pass.ran(STEPS - 1, "ResourceQuota", true);
         drop(pass);
-        all.webhook("a.example.com", Half::Validate, "UPDATE", false, Duration::from_millis(30));
+        let webhook = |came| all.webhook("a.example.com", Half::Validate, "UPDATE", came, Duration::from_millis(30));
+        [Came::Allowed, Came::Refused(403), Came::Refused(503), Came::Failed].into_iter().for_each(webhook);
+        all.webhook("b.example.com", Half::Admit, "CREATE", Came::Ignored, Duration::from_millis(30));
         let mut text = String::new();
         all.render(&mut text);
         for line in [
@@ -186,6 +260,15 @@ mod tests {
              rejected=\"true\",type=\"validate\"} 1",
             "apiserver_admission_webhook_admission_duration_seconds_bucket{name=\"a.example.com\",operation=\"UPDATE\",\
              rejected=\"false\",type=\"validating\",le=\"0.1\"} 1",
+            "apiserver_admission_webhook_request_total{code=\"200\",name=\"a.example.com\",operation=\"UPDATE\",rejected=\"false\",\
+             type=\"validating\"} 1",
+            "apiserver_admission_webhook_request_total{code=\"503\",name=\"a.example.com\",operation=\"UPDATE\",rejected=\"true\",\
+             type=\"validating\"} 2",
+            "apiserver_admission_webhook_rejection_count{error_type=\"no_error\",name=\"a.example.com\",operation=\"UPDATE\",\
+             rejection_code=\"403\",type=\"validating\"} 1",
+            "apiserver_admission_webhook_rejection_count{error_type=\"calling_webhook_error\",name=\"a.example.com\",\
+             operation=\"UPDATE\",rejection_code=\"503\",type=\"validating\"} 1",
+            "apiserver_admission_webhook_fail_open_count{name=\"b.example.com\",type=\"admit\"} 1",
         ] {
             assert!(text.lines().any(|own| own == line), "{line}\n{text}");
         }

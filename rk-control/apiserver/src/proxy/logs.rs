@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::dial::{Unreached, connect};
 use super::websocket::Wish;
 use super::{kubelet, log_options};
+use crate::deadline::{MOST, within};
 use crate::handlers::Call;
 use crate::http::{Body, BoxError, Query, read_body};
 
@@ -87,7 +88,7 @@ async fn ask(call: &Call, address: SocketAddr, target: &str) -> Result<Response<
 /// A refusal of the kubelet, which is plain text, as a Status.
 async fn refusal(answer: Response<Body>, pod: &str) -> Status {
     let code = answer.status();
-    let bytes = match read_body(answer.into_body()).await {
+    let bytes = match within(Some(MOST), read_body(answer.into_body())).await {
         Ok(bytes) => bytes,
         Err(status) => return status,
     };

@@ -25,6 +25,7 @@ pub(crate) use dial::handshake;
 pub(crate) use endpoints::ready_endpoints;
 pub(crate) use forward::{BEARER_PROTOCOL, forward};
 pub use kubelet::KubeletClient;
+pub(crate) use websocket::Wish;
 
 /// Serves one of the streaming or proxying subresources.
 ///

@@ -1,7 +1,8 @@
 //! A streamed answer carried by a WebSocket instead of an HTTP body, for clients that can only speak that (browsers).
 //!
-//! The subprotocols are those of upstream's stream reader: `binary.k8s.io` (also when none is named) sends each piece as a
-//! binary message, `base64.binary.k8s.io` as base64 text. What the client sends is read for its pings and its close alone.
+//! The subprotocols of bytes are those of upstream's stream reader: `binary.k8s.io` (also when none is named) sends each piece as a
+//! binary message, `base64.binary.k8s.io` as base64 text. Events of a watch come one a message, whatever subprotocol is named, JSON as
+//! text. What the client sends is read for its pings and its close alone.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -14,9 +15,9 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use rk_api::status::Status;
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use super::forward::is_upgrade;
 use crate::audit;
@@ -24,12 +25,18 @@ use crate::http::Body;
 
 /// Nothing that a client says here is longer than a control frame.
 const LONGEST_INCOMING: usize = 4096;
+/// Bytes in front of an event in protobuf that tell how long it is; of a message that is known.
+const LENGTH: usize = 4;
 
 /// How pieces become messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Encoding {
     Binary,
     Base64,
+    /// Events as text.
+    Text,
+    /// Events as messages with their length before them.
+    Framed,
 }
 
 impl Encoding {
@@ -37,35 +44,33 @@ impl Encoding {
         match self {
             Self::Binary => Message::Binary(piece),
             Self::Base64 => Message::Text(STANDARD.encode(piece).into()),
+            Self::Text => Utf8Bytes::try_from(piece.clone()).map_or(Message::Binary(piece), Message::Text),
+            Self::Framed => Message::Binary(piece.slice(LENGTH.min(piece.len())..)),
         }
     }
 }
 
 /// A client's wish to be answered by WebSocket.
-pub(super) struct Wish {
+pub(crate) struct Wish {
     client: OnUpgrade,
     accept: HeaderValue,
-    protocol: Option<&'static str>,
+    protocol: Option<HeaderValue>,
     encoding: Encoding,
 }
 
 impl Wish {
-    /// Takes the wish out of a request, which is a plain one afterwards; `None` when there is none.
+    /// Takes the wish to have bytes this way out of a request, which is a plain one afterwards; `None` when there is none.
     ///
     /// # Errors
     /// 400 when the handshake is incomplete or asks for subprotocols that all are unknown.
     pub(super) fn take(request: &mut Request<Body>) -> Result<Option<Self>, Status> {
         let headers = request.headers();
-        if !is_upgrade(headers)
-            || !headers.get(UPGRADE).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"websocket"))
-        {
+        if !is_asked_for(headers) {
             return Ok(None);
         }
-        let key =
-            headers.get(SEC_WEBSOCKET_KEY).ok_or_else(|| Status::bad_request("missing header Sec-WebSocket-Key"))?;
-        let accept = HeaderValue::from_str(&derive_accept_key(key.as_bytes()))
-            .map_err(|error| Status::bad_request(format!("Sec-WebSocket-Key: {error}")))?;
+        let accept = accept_of(headers)?;
         let (protocol, encoding) = negotiate(headers)?;
+        let protocol = protocol.map(HeaderValue::from_static);
         let client = hyper::upgrade::on(&mut *request);
         for name in [CONNECTION, UPGRADE, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL] {
             request.headers_mut().remove(name);
@@ -73,8 +78,26 @@ impl Wish {
         Ok(Some(Self { client, accept, protocol, encoding }))
     }
 
+    /// The wish to be told of events this way; `None` when there is none. `headers` are those that the request came with, and `text` tells
+    /// whether the events will be JSON.
+    ///
+    /// # Errors
+    /// 400 when the handshake is incomplete or names several subprotocols.
+    pub(crate) fn of_events(
+        headers: &HeaderMap,
+        request: &mut Request<Body>,
+        text: bool,
+    ) -> Result<Option<Self>, Status> {
+        if !is_asked_for(headers) {
+            return Ok(None);
+        }
+        let (accept, protocol) = (accept_of(headers)?, only_protocol(headers)?);
+        let encoding = if text { Encoding::Text } else { Encoding::Framed };
+        Ok(Some(Self { client: hyper::upgrade::on(request), accept, protocol, encoding }))
+    }
+
     /// Carries the body of a good answer; any other answer stays HTTP.
-    pub(super) fn carry(self, answer: Response<Body>) -> Response<Body> {
+    pub(crate) fn carry(self, answer: Response<Body>) -> Response<Body> {
         if answer.status() != StatusCode::OK {
             return answer;
         }
@@ -85,7 +108,7 @@ impl Wish {
         headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
         headers.insert(SEC_WEBSOCKET_ACCEPT, self.accept);
         if let Some(protocol) = self.protocol {
-            headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
+            headers.insert(SEC_WEBSOCKET_PROTOCOL, protocol);
         }
         let (client, encoding, body) = (self.client, self.encoding, answer.into_body());
         let recording = audit::held();
@@ -100,16 +123,42 @@ impl Wish {
     }
 }
 
-/// The first subprotocol of the client's that is known; none when it names none.
-fn negotiate(headers: &HeaderMap) -> Result<(Option<&'static str>, Encoding), Status> {
-    let named: Vec<&str> = headers
+fn is_asked_for(headers: &HeaderMap) -> bool {
+    is_upgrade(headers) && headers.get(UPGRADE).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"websocket"))
+}
+
+/// The answer to the key of a handshake.
+fn accept_of(headers: &HeaderMap) -> Result<HeaderValue, Status> {
+    let key = headers.get(SEC_WEBSOCKET_KEY).ok_or_else(|| Status::bad_request("missing header Sec-WebSocket-Key"))?;
+    HeaderValue::from_str(&derive_accept_key(key.as_bytes()))
+        .map_err(|error| Status::bad_request(format!("Sec-WebSocket-Key: {error}")))
+}
+
+/// The subprotocols that a client names, without the one that is its token.
+fn named(headers: &HeaderMap) -> Vec<&str> {
+    headers
         .get_all(SEC_WEBSOCKET_PROTOCOL)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .map(str::trim)
         .filter(|name| !name.is_empty() && !name.starts_with(super::forward::BEARER_PROTOCOL))
-        .collect();
+        .collect()
+}
+
+/// The subprotocol of a client that names one at most: events come in the same way in each of them.
+fn only_protocol(headers: &HeaderMap) -> Result<Option<HeaderValue>, Status> {
+    let bad = || Status::bad_request("missing or bad WebSocket-Protocol");
+    match named(headers).as_slice() {
+        [] => Ok(None),
+        [name] => HeaderValue::from_str(name).map(Some).map_err(|_| bad()),
+        _ => Err(bad()),
+    }
+}
+
+/// The first subprotocol of the client's that is known; none when it names none.
+fn negotiate(headers: &HeaderMap) -> Result<(Option<&'static str>, Encoding), Status> {
+    let named = named(headers);
     let known = |name: &&str| match *name {
         "binary.k8s.io" => Some((Some("binary.k8s.io"), Encoding::Binary)),
         "base64.binary.k8s.io" => Some((Some("base64.binary.k8s.io"), Encoding::Base64)),
@@ -173,5 +222,19 @@ mod tests {
         let token = format!("{}c2VjcmV0, binary.k8s.io", super::super::forward::BEARER_PROTOCOL);
         assert_eq!(negotiate(&asked(&token)).unwrap(), (Some("binary.k8s.io"), Encoding::Binary));
         assert_eq!(negotiate(&asked("nonsense")).unwrap_err().code, 400);
+    }
+
+    #[test]
+    fn events_come_one_a_message_in_whatever_subprotocol_there_is() {
+        assert_eq!(only_protocol(&HeaderMap::new()).unwrap(), None);
+        let token = format!("{}c2VjcmV0, base64.binary.k8s.io", super::super::forward::BEARER_PROTOCOL);
+        for named in [token.as_str(), "base64.binary.k8s.io"] {
+            assert_eq!(only_protocol(&asked(named)).unwrap().unwrap(), "base64.binary.k8s.io");
+        }
+        assert_eq!(only_protocol(&asked("a, b")).unwrap_err().code, 400);
+        let event = Bytes::from_static(b"{}\n");
+        assert_eq!(Encoding::Text.message(event), Message::Text("{}\n".into()));
+        let framed = Bytes::from_static(b"\0\0\0\x02ab");
+        assert_eq!(Encoding::Framed.message(framed), Message::Binary(Bytes::from_static(b"ab")));
     }
 }

@@ -3,7 +3,6 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use rk_api::custom::CustomKind;
 use rk_api::resources::Resource;
 use rk_api::status::Status;
 use rk_store::{Change, Entry, Revision};
@@ -175,29 +174,15 @@ pub(super) fn is_of_another_version(hub: &Resource, entry: &Entry) -> bool {
     serde_json::from_slice(&entry.value).is_ok_and(|object: Value| is_foreign(hub, &object))
 }
 
-/// Gives an object of a custom kind the form of its storage version as it is now.
-fn complete(custom: &CustomKind, hub: &Resource, object: &mut Value) {
-    let version = hub.api_version();
-    if custom.conversion.is_some() && is_foreign(hub, object) {
-        // Only its webhook knows what it is in this version.
-        return;
-    }
-    if object.get("apiVersion").and_then(Value::as_str) != Some(version.as_str())
-        && let Some(members) = object.as_object_mut()
-    {
-        members.insert("apiVersion".to_owned(), Value::String(version));
-    }
-    custom.complete(object, &hub.schema);
-}
-
 /// Parses a store entry and injects its resource version.
 pub(super) fn parse_entry(hub: &Resource, entry: &Entry) -> Result<Value, Status> {
     let mut object: Value = serde_json::from_slice(&entry.value)
         .map_err(|error| Status::internal(format!("the store holds no JSON object at {}: {error}", entry.key)))?;
     set_resource_version(&mut object, entry.mod_revision);
-    if let Some(custom) = &hub.custom {
-        // The schema may have changed since the object was written.
-        complete(custom, hub, &mut object);
+    // The schema may have changed since the object was written. What was stored in another version stays as it is: it may say what this one
+    // does not know, to readers of its own.
+    if let Some(custom) = hub.custom.as_ref().filter(|_| !is_foreign(hub, &object)) {
+        custom.complete(&mut object, &hub.schema);
     }
     Ok(object)
 }

@@ -62,6 +62,14 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, hyp
     } else if request.uri().path() == "/openapi/v3" {
         let address = format!("/openapi/v3/{DOCUMENT}?hash=A");
         json!({"paths": {DOCUMENT: {"serverRelativeURL": address}, "apis/apps/v1": {"serverRelativeURL": "/openapi/v3/apis/apps/v1"}}})
+    } else if request.uri().path() == "/openapi/v2" {
+        let reference = |name: &str| json!({"$ref": format!("#/definitions/{name}")});
+        let meta = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
+        let flunder = json!({"type": "object", "properties": {"metadata": reference(meta)}});
+        let item =
+            json!({"get": {"responses": {"200": {"description": "OK", "schema": reference("com.example.Flunder")}}}});
+        json!({"swagger": "2.0", "definitions": {"com.example.Flunder": flunder, meta: {"description": "Another one."}},
+            "paths": {"/apis/wardle.example.com/v1alpha1/flunders": item, "/apis/apps/v1/deployments": {"get": {}}}})
     } else {
         json!({"method": request.method().as_str(), "path": request.uri().to_string(), "user": all("x-remote-user"),
             "groups": all("x-remote-group"), "authorization": all("authorization")})
@@ -135,8 +143,25 @@ async fn an_aggregated_api_is_discovered_served_and_gone() {
     let seen = admin.get(&address).await.ok();
     assert_eq!((&seen["path"], &seen["user"]), (&json!(address), &json!(["admin"])));
 
+    let path = "/apis/wardle.example.com/v1alpha1/flunders";
+    let told = async || admin.get("/openapi/v2").await.ok();
+    until("its part of the whole document", async || told().await["paths"][path].is_object()).await;
+    let whole = told().await;
+    let schema = &whole["paths"][path]["get"]["responses"]["200"]["schema"]["$ref"];
+    assert_eq!(schema, "#/definitions/com.example.Flunder");
+    let meta = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
+    let flunder = &whole["definitions"]["com.example.Flunder"]["properties"]["metadata"]["$ref"];
+    assert_eq!(*flunder, format!("#/definitions/{meta}_v2"), "this server's own is another one");
+    assert_eq!(whole["definitions"][format!("{meta}_v2")]["description"], "Another one.");
+    assert!(whole["definitions"][meta]["properties"]["name"].is_object());
+    assert!(whole["paths"]["/apis/apps/v1/deployments"]["get"]["responses"].is_object(), "its own business");
+    let accept = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+    let protobuf = admin.clone().with("accept", accept).get("/openapi/v2").await;
+    assert!(protobuf.body.windows(19).any(|bytes| bytes == b"com.example.Flunder"));
+
     admin.answer(Method::DELETE, &format!("{API_SERVICES}/{NAME}"), "", Bytes::new()).await.ok();
     until("the end of its service", async || admin.get(FLUNDERS).await.code == StatusCode::NOT_FOUND).await;
     assert!(admin.get("/openapi/v3").await.ok()["paths"][DOCUMENT].is_null());
+    until("the end of its part of the document", async || told().await["paths"][path].is_null()).await;
     assert_eq!(admin.get(&address).await.code, StatusCode::NOT_FOUND);
 }

@@ -1,4 +1,4 @@
-//! Custom kinds whose versions a webhook converts.
+//! Custom kinds of several versions, which a webhook converts or nobody.
 
 use serde_json::{Value, json};
 
@@ -243,4 +243,55 @@ async fn owners_of_converted_objects_speak_their_own_versions() {
     let forced = apply("example.com:82", "&force=true").await.ok();
     assert_eq!(forced["hostPort"], "example.com:82");
     assert_eq!(entries(&forced)[0], of_one);
+}
+
+/// A kind of two versions that nobody converts.
+fn lamps(storage: &str) -> Value {
+    let version = |name: &str, spec: Value| {
+        let schema = json!({"type": "object", "properties": {"spec": {"type": "object", "properties": spec}}});
+        json!({"name": name, "served": true, "storage": name == storage, "schema": {"openAPIV3Schema": schema}})
+    };
+    let (text, watts) = (json!({"type": "string"}), json!({"type": "integer"}));
+    let socket = json!({"type": "object", "properties": {"kind": text}});
+    let shade = json!({"type": "string", "default": "none"});
+    let tint = json!({"type": "string", "default": "warm"});
+    json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+    "metadata": {"name": "lamps.none.example.com"},
+    "spec": {"group": "none.example.com", "scope": "Namespaced", "names": {"plural": "lamps", "kind": "Lamp"}, "versions": [
+        version("v1", json!({"watts": watts, "socket": socket, "shade": shade})),
+        version("v2", json!({"watts": watts, "socket": text, "tint": tint})),
+    ]}})
+}
+
+#[tokio::test]
+async fn versions_that_nobody_converts_tell_what_each_of_them_knows() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let lamp = |version: &str, name: &str| format!("/apis/none.example.com/{version}/namespaces/default/lamps{name}");
+    admin.create(DEFINITIONS, &lamps("v1")).await.ok();
+    until("the service of the definition", async || admin.get(&lamp("v1", "")).await.code == 200).await;
+    let own = json!({"watts": 5, "socket": {"kind": "E27"}, "shade": "none"});
+    for (name, spec) in [("a", own.clone()), ("b", json!({"watts": 1}))] {
+        let object =
+            json!({"apiVersion": "none.example.com/v1", "kind": "Lamp", "metadata": {"name": name}, "spec": spec});
+        admin.create(&lamp("v1", ""), &object).await.ok();
+    }
+    let told = async |version: &str, name: &str| admin.get(&lamp(version, name)).await.ok()["spec"].clone();
+    // Without what only v1 knows, and without defaults: nobody sent or stored it in v2.
+    assert_eq!(told("v2", "/a").await, json!({"watts": 5, "socket": {}}));
+    assert_eq!(admin.get(&lamp("v2", "")).await.ok()["items"][1]["spec"], json!({"watts": 1}));
+
+    let path = format!("{DEFINITIONS}/lamps.none.example.com");
+    let versions = lamps("v2")["spec"]["versions"].clone();
+    admin.patch(&path, MERGE, &json!({"spec": {"versions": versions}})).await.ok();
+    until("the second stored version", async || {
+        admin.get(&path).await.ok()["status"]["storedVersions"] == json!(["v1", "v2"])
+    })
+    .await;
+    assert_eq!(told("v1", "/a").await, own, "what was stored in v1 is all there for its readers");
+    assert_eq!(told("v2", "/a").await, json!({"watts": 5, "socket": {}}));
+    let labels = json!({"metadata": {"labels": {"l": "1"}}});
+    let moved = admin.patch(&lamp("v1", "/b"), MERGE, &labels).await.ok();
+    assert_eq!(moved["spec"], json!({"watts": 1}), "it is stored in v2, which knows no shade");
+    assert_eq!(told("v2", "/b").await, json!({"watts": 1, "tint": "warm"}));
 }

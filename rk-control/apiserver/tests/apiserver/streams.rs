@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
+use futures::StreamExt;
 use http::{Method, Request};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -16,6 +17,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_rustls::TlsAcceptor;
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::sockets::{connect, connect_h2, exchange, get, listen, pair, provider, roots};
 use crate::support::{Cluster, MAPS, PODS, config_map, pod, until};
@@ -345,4 +347,37 @@ async fn watches_of_one_connection_are_told_beside_other_requests_and_end_with_t
         }
     };
     tokio::time::timeout(Duration::from_secs(60), goes_well).await.expect("everybody is served");
+}
+
+#[tokio::test]
+async fn a_watch_comes_by_web_socket_to_who_asks_for_one() {
+    let cluster = Cluster::start().await;
+    let address = listen(&cluster).await;
+    let admin = cluster.admin();
+    admin.create(MAPS, &config_map("first", json!({}))).await.ok();
+    let login = pair(&cluster.pki.admin.certificate, &cluster.pki.admin.key);
+    let stream = connect(&cluster, address, Some(login)).await;
+    let request = Request::get(format!("ws://x{MAPS}?watch=1"))
+        .header("Host", "x")
+        .header("Connection", "Upgrade")
+        .header("Upgrade", "websocket")
+        .header("Sec-WebSocket-Version", "13")
+        .header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")
+        .header("Sec-WebSocket-Protocol", "base64.binary.k8s.io")
+        .body(())
+        .unwrap();
+    let goes_well = async {
+        let (mut socket, _) = tokio_tungstenite::client_async(request, stream).await.expect("a handshake");
+        for name in ["first", "second"] {
+            let Message::Text(text) = socket.next().await.expect("an event").unwrap() else { panic!("no text") };
+            let event: serde_json::Value = serde_json::from_str(&text).expect("one event a message");
+            assert_eq!((&event["type"], &event["object"]["metadata"]["name"]), (&json!("ADDED"), &json!(name)));
+            admin.create(MAPS, &config_map("second", json!({}))).await;
+        }
+        cluster.server.shutdown();
+        while let Some(Ok(message)) = socket.next().await {
+            assert!(message.is_close(), "nothing more is told: {message}");
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), goes_well).await.expect("events in time");
 }

@@ -1,5 +1,6 @@
 //! One pod as an endpoint of a Service.
 
+use super::topology;
 use crate::pods;
 use k8s_openapi::api::core::v1::{Node, ObjectReference, Pod, Service};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointHints, ForNode, ForZone};
@@ -21,7 +22,13 @@ pub(crate) fn family_of(ip: &str) -> Option<&'static str> {
     })
 }
 
-/// Builds the endpoint; `None` while the pod has no address of the family, or when it is finished.
+/// The zone of a node, unless that is empty.
+pub(super) fn zone_of(node: &Node) -> Option<&String> {
+    node.metadata.labels.as_ref()?.get(ZONE).filter(|zone| !zone.is_empty())
+}
+
+/// Builds the endpoint, without a zone that it is for where the Service asks for those by shares; `None` while the pod has no address of
+/// the family, or when it is finished.
 pub(super) fn build(service: &Service, pod: &Pod, node: Option<&Node>, family: &str) -> Option<Endpoint> {
     if pods::is_finished(pod) {
         return None;
@@ -30,7 +37,9 @@ pub(super) fn build(service: &Service, pod: &Pod, node: Option<&Node>, family: &
     let spec = service.spec.as_ref()?;
     let (serving, terminating) = (pods::is_ready(pod), pods::is_terminating(pod));
     let ready = spec.publish_not_ready_addresses == Some(true) || (serving && !terminating);
-    let zone = node.and_then(|n| n.metadata.labels.as_ref()?.get(ZONE)).cloned();
+    let zone = node.and_then(zone_of).cloned();
+    let by_shares = topology::is_wanted(service.metadata.annotations.as_ref());
+    let distribution = spec.traffic_distribution.as_deref().filter(|_| ready && !by_shares);
     let node_name = pods::node_name(pod).map(str::to_owned);
     Some(Endpoint {
         addresses: vec![address],
@@ -40,7 +49,7 @@ pub(super) fn build(service: &Service, pod: &Pod, node: Option<&Node>, family: &
             terminating: Some(terminating),
         }),
         hostname: hostname(service, pod),
-        hints: hints(spec.traffic_distribution.as_deref(), zone.as_ref(), node_name.as_ref()).filter(|_| ready),
+        hints: hints(distribution, zone.as_ref(), node_name.as_ref()),
         node_name,
         target_ref: Some(target(pod)),
         zone,

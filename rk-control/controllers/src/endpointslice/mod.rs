@@ -4,6 +4,7 @@ mod endpoint;
 mod mirror;
 mod plan;
 mod ports;
+mod topology;
 
 pub(crate) use endpoint::{address, family_of, hostname, target};
 pub(crate) use mirror::register as register_mirror;
@@ -21,8 +22,8 @@ use rk_client::{
     BoxError, Informer, LabelMatcher, ObjectKey, Outcome, Queue, Recorder, controller_ref, is_namespace_terminating,
 };
 use rk_lenient::Lenient;
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
@@ -31,6 +32,12 @@ const MANAGER: &str = "endpointslice-controller.k8s.io";
 pub(crate) const TRIGGER_TIME: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 const HEADLESS: &str = "service.kubernetes.io/headless";
 const BY_SERVICE: &str = "service";
+const BY_MODE: &str = "mode";
+/// What Services that ask for zones by shares are found by.
+const AUTO: &str = "auto";
+
+/// Names of pods, each with that of its node.
+type Lost = BTreeSet<(String, String)>;
 
 struct Controller {
     services: Informer<Lenient<Service>>,
@@ -38,6 +45,8 @@ struct Controller {
     nodes: Informer<Node>,
     slices: Informer<EndpointSlice>,
     recorder: Recorder,
+    /// Services whose endpoints have zones by shares.
+    zoned: Mutex<BTreeSet<ObjectKey>>,
 }
 
 /// Starts the loop.
@@ -48,9 +57,13 @@ pub(crate) fn register(ctx: &Context) {
         nodes: ctx.informers.of(),
         slices: ctx.informers.of(),
         recorder: ctx.recorders.of("endpoint-slice-controller"),
+        zoned: Mutex::default(),
     });
     let queue: Queue<ObjectKey> = Queue::default();
     controller.slices.index(BY_SERVICE, |slice| service_of(slice).map(|key| key.to_string()).into_iter().collect());
+    controller.services.index(BY_MODE, |service| {
+        topology::is_wanted(service.metadata.annotations.as_ref()).then(|| AUTO.to_owned()).into_iter().collect()
+    });
     let q = queue.clone();
     controller.services.on_change(move |change| q.add(ObjectKey::of(change.object().as_ref())));
     let q = queue.clone();
@@ -58,6 +71,18 @@ pub(crate) fn register(ctx: &Context) {
         change.previous().into_iter().chain([change.object()]).filter_map(|s| service_of(s)).for_each(|key| q.add(key))
     });
     enqueue_services_of_pods(&controller.services, &controller.pods, &queue);
+    pods::index_by_node(&controller.pods);
+    let (q, services, placed) = (queue.clone(), controller.services.clone(), controller.pods.clone());
+    controller.nodes.on_change(move |change| {
+        let node = change.object();
+        if change.previous().is_none_or(|old| topology::facts(old) != topology::facts(node)) {
+            services.by_index(BY_MODE, AUTO).iter().for_each(|service| q.add(ObjectKey::of(service.as_ref())));
+        }
+        if change.previous().is_none() {
+            let here = placed.by_index(pods::BY_NODE, node.metadata.name.as_deref().unwrap_or_default());
+            here.iter().for_each(|pod| enqueue_services_of(&services, pod, None, &q));
+        }
+    });
     ctx.work("endpoint_slice", queue, 4, move |key| {
         let controller = Arc::clone(&controller);
         async move { controller.sync(&key).await }
@@ -75,15 +100,24 @@ pub(crate) fn enqueue_services_of_pods(
         if change.previous().is_some_and(|old| !matters(old, change.object())) {
             return;
         }
-        let pod = change.object();
-        for service in services.in_namespace(pod.metadata.namespace.as_deref().unwrap_or_default()) {
-            let Some(selector) = selector_of(&service) else { continue };
-            let before = change.previous().is_some_and(|old| selector.matches(old.metadata.labels.as_ref()));
-            if before || selector.matches(pod.metadata.labels.as_ref()) {
-                queue.add(ObjectKey::of(service.as_ref()));
-            }
-        }
+        enqueue_services_of(&services, change.object(), change.previous().map(|old| old.as_ref()), &queue);
     });
+}
+
+/// Adds the keys of Services that choose a pod, or chose it as it was `before`.
+fn enqueue_services_of(
+    services: &Informer<Lenient<Service>>,
+    pod: &Pod,
+    before: Option<&Pod>,
+    queue: &Queue<ObjectKey>,
+) {
+    for service in services.in_namespace(pod.metadata.namespace.as_deref().unwrap_or_default()) {
+        let Some(selector) = selector_of(&service) else { continue };
+        let chooses = |pod: &Pod| selector.matches(pod.metadata.labels.as_ref());
+        if chooses(pod) || before.is_some_and(chooses) {
+            queue.add(ObjectKey::of(service.as_ref()));
+        }
+    }
 }
 
 /// Whether a change of a pod can change endpoints.
@@ -138,10 +172,21 @@ fn labels_of(service: &Service) -> BTreeMap<String, String> {
     labels
 }
 
+/// What is told of pods without their nodes, in the words that upstream's users know.
+fn of_lost(service: &ObjectKey, lost: &Lost) -> String {
+    let one =
+        |(pod, node): &(String, String)| format!("skipping Pod {pod} for Service {service}: Node {node} Not Found");
+    let all = lost.iter().map(one).collect::<Vec<_>>().join(", ");
+    if lost.len() > 1 { format!("[{all}]") } else { all }
+}
+
 impl Controller {
     async fn sync(&self, key: &ObjectKey) -> Result<Outcome, BoxError> {
         // Slices of a Service that is gone are removed by garbage collection.
-        let Some(service) = self.services.get(key) else { return Ok(Outcome::AwaitChange) };
+        let Some(service) = self.services.get(key) else {
+            self.zoned().remove(key);
+            return Ok(Outcome::AwaitChange);
+        };
         let Some(selector) = selector_of(&service) else { return Ok(Outcome::AwaitChange) };
         if service.metadata.deletion_timestamp.is_some() {
             return Ok(Outcome::AwaitChange);
@@ -163,7 +208,13 @@ impl Controller {
         let relabel: Vec<EndpointSlice> =
             existing.iter().filter(|s| stale.contains(&s.metadata.name)).cloned().collect();
         let uid = service.metadata.uid.as_deref().unwrap_or_default();
-        let mut plan = plan::plan(self.wanted(&service, &selector), existing, uid);
+        let (mut wanted, lost) = self.wanted(&service, &selector);
+        if !lost.is_empty() {
+            // A node that comes wakes this Service.
+            self.warn(key, &service, &of_lost(key, &lost));
+        }
+        self.give_zones(key, &service, &mut wanted, &existing);
+        let mut plan = plan::plan(wanted, existing, uid);
         for slice in relabel {
             let touched = plan.update.iter().chain(&plan.delete).any(|s| s.metadata.name == slice.metadata.name);
             if !touched {
@@ -175,17 +226,23 @@ impl Controller {
                 return Ok(Outcome::AwaitChange);
             }
             if !rk_client::is_conflict(&error) {
-                let text = format!("Error updating Endpoint Slices for Service {key}: {}", rk_client::message(&error));
-                self.recorder.warning(service.as_ref(), "FailedToUpdateEndpointSlices", text);
+                self.warn(key, &service, &rk_client::message(&error));
             }
             return Err(error.into());
         }
         Ok(Outcome::AwaitChange)
     }
 
-    fn wanted(&self, service: &Service, selector: &LabelMatcher) -> BTreeMap<Group, Vec<Endpoint>> {
-        let mut wanted: BTreeMap<Group, Vec<Endpoint>> = BTreeMap::new();
-        let Some(spec) = &service.spec else { return wanted };
+    fn warn(&self, key: &ObjectKey, service: &Service, why: &str) {
+        let text = format!("Error updating Endpoint Slices for Service {key}: {why}");
+        self.recorder.warning(service, "FailedToUpdateEndpointSlices", text);
+    }
+
+    /// The endpoints by what distinguishes their slices, and pods that are none because their node is not there, with its name: nobody
+    /// would tell of their end. Who wants pods in any state gets these, too.
+    fn wanted(&self, service: &Service, selector: &LabelMatcher) -> (BTreeMap<Group, Vec<Endpoint>>, Lost) {
+        let (mut wanted, mut lost) = (BTreeMap::<Group, Vec<Endpoint>>::new(), Lost::new());
+        let Some(spec) = &service.spec else { return (wanted, lost) };
         let matching: Vec<Arc<Pod>> = self
             .pods
             .in_namespace(service.metadata.namespace.as_deref().unwrap_or_default())
@@ -197,6 +254,11 @@ impl Controller {
             for pod in &matching {
                 let node = pods::node_name(pod).and_then(|name| self.nodes.get(&ObjectKey::cluster(name)));
                 let Some(endpoint) = endpoint::build(service, pod, node.as_deref(), family) else { continue };
+                if node.is_none() && spec.publish_not_ready_addresses != Some(true) {
+                    let name = pod.metadata.name.clone().unwrap_or_default();
+                    lost.insert((name, endpoint.node_name.unwrap_or_default()));
+                    continue;
+                }
                 let group = Group { family, ports: resolve(spec, pod) };
                 any = true;
                 wanted.entry(group).or_default().push(endpoint);
@@ -205,7 +267,44 @@ impl Controller {
                 wanted.insert(Group { family, ports: Vec::new() }, Vec::new());
             }
         }
-        wanted
+        (wanted, lost)
+    }
+
+    fn zoned(&self) -> MutexGuard<'_, BTreeSet<ObjectKey>> {
+        self.zoned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives endpoints zones by shares where the Service asks for that, and tells when that begins, when it ends and why it cannot be.
+    fn give_zones(
+        &self,
+        key: &ObjectKey,
+        service: &Service,
+        wanted: &mut BTreeMap<Group, Vec<Endpoint>>,
+        existing: &[EndpointSlice],
+    ) {
+        let families = service.spec.as_ref().map(families).unwrap_or_default();
+        let off = |family: &str, why: &str| {
+            self.recorder.warning(service, "TopologyAwareHintsDisabled", format!("{why}, addressType: {family}"));
+        };
+        if !topology::is_wanted(service.metadata.annotations.as_ref()) {
+            if let (true, Some(family)) = (self.zoned().remove(key), families.first()) {
+                off(family, "Topology Aware Hints has been disabled");
+            }
+            return;
+        }
+        let shares = topology::shares(&self.nodes.list());
+        let given = topology::given(existing);
+        for family in families {
+            let of_family = wanted.iter_mut().filter(|(group, _)| group.family == family);
+            let endpoints = of_family.flat_map(|(_, endpoints)| endpoints).collect();
+            if let Err(why) = topology::assign(endpoints, shares.as_ref(), &given) {
+                self.zoned().remove(key);
+                off(family, &why);
+            } else if self.zoned().insert(key.clone()) {
+                let text = format!("Topology Aware Hints has been enabled, addressType: {family}");
+                self.recorder.normal(service, "TopologyAwareHintsEnabled", text);
+            }
+        }
     }
 
     async fn write(&self, service: &Service, labels: BTreeMap<String, String>, plan: plan::Plan) -> kube::Result<()> {

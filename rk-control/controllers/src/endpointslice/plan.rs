@@ -52,7 +52,8 @@ pub(super) fn slice_ports(group: &Group) -> Option<Vec<EndpointPort>> {
     Some(group.ports.iter().map(port).collect::<Vec<_>>()).filter(|ports| !ports.is_empty())
 }
 
-fn identity(endpoint: &Endpoint) -> (String, Option<String>) {
+/// What an endpoint is known by from one plan to the next: its first address, and the UID of its pod.
+pub(super) fn identity(endpoint: &Endpoint) -> (String, Option<String>) {
     let uid = endpoint.target_ref.as_ref().and_then(|t| t.uid.clone());
     (endpoint.addresses.first().cloned().unwrap_or_default(), uid)
 }

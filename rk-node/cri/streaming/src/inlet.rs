@@ -48,6 +48,11 @@ pub(crate) struct Inlet {
 }
 
 impl Inlet {
+    /// Whether its handler has stopped reading.
+    pub(crate) fn is_unread(&self) -> bool {
+        self.pieces.is_closed()
+    }
+
     /// Passes a piece on once there is room for it; false when the handler has stopped reading. What is held is a copy: a piece of a
     /// buffer would keep all of that.
     pub(crate) async fn put(&self, data: &[u8]) -> bool {

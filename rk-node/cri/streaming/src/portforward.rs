@@ -26,6 +26,8 @@ const WEBSOCKET_VERSIONS: &[&str] = &[TUNNEL, "v4.channel.k8s.io", "v4.base64.ch
 const CONNECTIONS: usize = 1024;
 /// How long half of a pair may wait for the other half.
 const PAIR_DEADLINE: Duration = Duration::from_secs(30);
+/// How long a pod that has ended its side is still sent what its client says.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// A connection into the pod.
 pub trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -112,7 +114,11 @@ async fn forward_pair(first: spdy::Opened, second: spdy::Opened, connect: Connec
     // Errors go one way.
     drop(error.reader);
     let outcome = match port {
-        Some(port) => forward(data.reader, data.writer, port, connect).await,
+        Some(port) => tokio::select! {
+            outcome = forward(data.reader, data.writer, port, connect) => outcome,
+            // Who resets the stream waits for nothing of it.
+            Ok(()) = data.reset => Ok(()),
+        },
         None => Err(io::Error::new(io::ErrorKind::InvalidInput, "the port header is missing or not a port")),
     };
     report(&mut error_writer, outcome).await;
@@ -127,20 +133,24 @@ async fn report(error: &mut ByteWriter, outcome: io::Result<()>) {
     let _ = error.shutdown().await;
 }
 
-async fn forward(mut reader: ByteReader, mut writer: ByteWriter, port: u16, connect: Connect) -> io::Result<()> {
+/// Copies both ways until the pod has ended its side: a client need not end its own for the stream to be over.
+async fn forward(reader: ByteReader, mut writer: ByteWriter, port: u16, connect: Connect) -> io::Result<()> {
     let outcome = match connect(port).await {
         Ok(connection) => {
-            let (mut from_pod, mut to_pod) = tokio::io::split(connection);
-            // What cannot be passed on is not held, either: other connections have the same room.
-            let upload = async move {
-                tokio::io::copy(&mut reader, &mut to_pod).await?;
-                to_pod.shutdown().await
-            };
+            let (mut from_pod, to_pod) = tokio::io::split(connection);
+            let upload = upload(reader, to_pod);
             let download = async {
                 tokio::io::copy(&mut from_pod, &mut writer).await?;
                 writer.shutdown().await
             };
-            let (_, downloaded) = tokio::join!(upload, download);
+            tokio::pin!(upload, download);
+            let downloaded = tokio::select! {
+                downloaded = &mut download => {
+                    let _ = tokio::time::timeout(LAST_WORDS, upload).await;
+                    downloaded
+                }
+                _ = &mut upload => download.await,
+            };
             // A pod that resets its connection has ended it: the client sees the stream end, as with a plain socket.
             downloaded.or(Ok(()))
         }
@@ -148,6 +158,12 @@ async fn forward(mut reader: ByteReader, mut writer: ByteWriter, port: u16, conn
     };
     let _ = writer.shutdown().await;
     outcome
+}
+
+/// Passes on what the client says. What cannot be passed on is not held, either: other connections have the same room.
+async fn upload(mut reader: ByteReader, mut to_pod: impl AsyncWrite + Unpin) -> io::Result<()> {
+    tokio::io::copy(&mut reader, &mut to_pod).await?;
+    to_pod.shutdown().await
 }
 
 async fn over_channels<I>(io: I, protocol: &str, ports: &[u16], connect: Connect)
@@ -185,6 +201,7 @@ where
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::sync::Mutex;
 
     use futures::{FutureExt as _, SinkExt as _};
@@ -216,6 +233,53 @@ mod tests {
         tokio::spawn(forward(reader, ByteWriter::new(0, outputs), 80, pod));
         let sending = async { while inlet.put(&[7; 1024]).await {} };
         tokio::time::timeout(Duration::from_secs(60), sending).await.expect("it is held");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pod_that_ends_its_side_ends_both_streams_though_its_client_says_no_word() {
+        let (mut client, server) = tokio::io::duplex(64 * 1024);
+        let (near, pod) = tokio::io::duplex(64);
+        drop(pod);
+        tokio::spawn(over_spdy(spdy::Connection::start(server), to(near)));
+        let error = [("streamtype", "error"), ("port", "80"), ("requestid", "0")];
+        let data = [("streamtype", "data"), ("port", "80"), ("requestid", "0")];
+        client.write_all(&spdy::tests::sent(&[(1, &error), (3, &data)], [])).await.unwrap();
+        let ended = tokio::time::timeout(Duration::from_secs(60), spdy::tests::ended(&mut client, 2)).await;
+        assert_eq!(ended.expect("it goes on"), BTreeSet::from([1, 3]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pod_that_goes_on_is_left_once_its_client_resets_the_stream() {
+        let (mut client, server) = tokio::io::duplex(64 * 1024);
+        let (near, mut pod) = tokio::io::duplex(64);
+        tokio::spawn(over_spdy(spdy::Connection::start(server), to(near)));
+        let error = [("streamtype", "error"), ("port", "80"), ("requestid", "0")];
+        let data = [("streamtype", "data"), ("port", "80"), ("requestid", "0")];
+        let wire = spdy::tests::sent(&[(1, &error), (3, &data)], [(3, Bytes::from_static(b"hi"))]);
+        client.write_all(&wire).await.unwrap();
+        pod.read_exact(&mut [0; 2]).await.unwrap();
+        client.write_all(&spdy::tests::ended_and_reset(3)).await.unwrap();
+        let left = async { while pod.write_all(&[7; 1024]).await.is_ok() {} };
+        tokio::time::timeout(Duration::from_secs(60), left).await.expect("it is listened to");
+        let ended = tokio::time::timeout(Duration::from_secs(60), spdy::tests::ended(&mut client, 1)).await;
+        assert_eq!(ended.expect("nothing tells of errors"), BTreeSet::from([1]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pod_that_has_ended_its_side_hears_what_its_client_says_soon() {
+        let (client, reader) = Room::new().stream();
+        let (outputs, _queue) = mpsc::channel(8);
+        let (near, mut pod) = tokio::io::duplex(64);
+        pod.shutdown().await.unwrap();
+        let forwarding = tokio::spawn(forward(reader, ByteWriter::new(0, outputs), 80, to(near)));
+        // Of a clock that stands still until nobody has anything to do.
+        tokio::time::sleep(LAST_WORDS / 2).await;
+        assert!(client.put(b"bye").await, "it is over already");
+        drop(client);
+        let mut heard = Vec::new();
+        pod.read_to_end(&mut heard).await.unwrap();
+        assert_eq!(heard, b"bye");
+        assert!(forwarding.await.unwrap().is_ok());
     }
 
     #[tokio::test(start_paused = true)]

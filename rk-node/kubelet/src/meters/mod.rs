@@ -4,8 +4,11 @@
 mod claims;
 mod counter;
 mod entry;
+mod image_volumes;
 mod managers;
+mod own_users;
 mod resizes;
+mod sizes;
 mod starts;
 mod storage;
 mod timing;
@@ -15,8 +18,11 @@ use std::time::Duration;
 use claims::ClaimMeters;
 pub use counter::Counter;
 use entry::Entry;
+use image_volumes::ImageVolumes;
 use managers::Managers;
+use own_users::OwnUsers;
 use resizes::Resizes;
+use sizes::size_class;
 use starts::Starts;
 use storage::StorageMeters;
 pub use timing::Timing;
@@ -51,22 +57,6 @@ const PULLS: &[f64] = &[
     1.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 180.0, 240.0, 300.0, 360.0, 480.0, 600.0, 900.0, 1200.0, 1800.0, 2700.0,
     3600.0,
 ];
-/// Sizes of images: more than so many MiB are told as that.
-const SIZES: [(u64, &str); 12] = [
-    (102_400, "GT100GB"),
-    (61_440, "60GB-100GB"),
-    (40_960, "40GB-60GB"),
-    (30_720, "30GB-40GB"),
-    (20_480, "20GB-30GB"),
-    (10_240, "10GB-20GB"),
-    (5120, "5GB-10GB"),
-    (1024, "1GB-5GB"),
-    (500, "500MB-1GB"),
-    (100, "100MB-500MB"),
-    (10, "10MB-100MB"),
-    (0, "0-10MB"),
-];
-
 /// All counters.
 pub struct Meters {
     operations: Counter,
@@ -92,6 +82,8 @@ pub struct Meters {
     pub started_containers: Counter,
     /// Those of them that did not, by kind and reason.
     pub started_containers_errors: Counter,
+    /// Ends of containers, by their kind, how they ended and why.
+    pub terminated_containers: Counter,
     /// Pods that had to go, by what was short.
     pub evictions: Counter,
     /// Images that were removed, by why.
@@ -109,6 +101,10 @@ pub struct Meters {
     pub entry: Entry,
     /// What pods ask of the managers of CPUs, memory and topology.
     pub managers: Managers,
+    /// Pods with users of their own.
+    pub own_users: OwnUsers,
+    /// Volumes that are images.
+    pub image_volumes: ImageVolumes,
     /// Claims of devices.
     pub claims: ClaimMeters,
     /// Resizes of pods.
@@ -197,6 +193,11 @@ impl Default for Meters {
                 "Cumulative number of errors when starting containers",
                 &["code", "container_type"],
             ),
+            terminated_containers: Counter::new(
+                "kubelet_terminated_containers_total",
+                "Cumulative number of container terminations.",
+                &["container_type", "exit_code", "reason"],
+            ),
             evictions: Counter::new(
                 "kubelet_evictions",
                 "Cumulative number of pod evictions by eviction signal",
@@ -237,6 +238,8 @@ impl Default for Meters {
             ),
             entry: Entry::default(),
             managers: Managers::default(),
+            own_users: OwnUsers::default(),
+            image_volumes: ImageVolumes::default(),
             claims: ClaimMeters::default(),
             resizes: Resizes::default(),
             starts: Starts::default(),
@@ -278,12 +281,13 @@ impl Meters {
             &self.restarted_pods,
             &self.started_containers,
             &self.started_containers_errors,
+            &self.terminated_containers,
             &self.evictions,
             &self.collected_images,
             &self.requests,
         ];
         let parts = self.entry.counters().into_iter().chain(self.managers.counters()).chain(self.resizes.counters());
-        parts.chain(own)
+        parts.chain(self.own_users.counters()).chain(self.image_volumes.counters()).chain(own)
     }
 
     /// The timings of `/metrics`.
@@ -302,12 +306,6 @@ impl Meters {
         let of_others = self.starts.timings().into_iter().chain(self.claims.timings()).chain(self.storage.timings());
         parts.into_iter().chain(of_others).chain(own)
     }
-}
-
-/// Upstream's name of an image's size; a runtime that does not know it says 0.
-fn size_class(size: u64) -> &'static str {
-    let fits = SIZES.iter().find(|(above, _)| size > above << 20);
-    fits.map_or("N/A", |(_, name)| *name)
 }
 
 /// Upstream's name of a CRI call (`pkg/kubelet/kuberuntime/instrumented_services.go`).
@@ -341,25 +339,6 @@ mod tests {
         ] {
             assert_eq!(operation(call), want);
         }
-    }
-
-    #[test]
-    fn pulls_are_timed_by_the_size_of_their_image() {
-        for (size, want) in [
-            (0, "N/A"),
-            (1, "0-10MB"),
-            (10 << 20, "0-10MB"),
-            ((10 << 20) + 1, "10MB-100MB"),
-            (2 << 30, "1GB-5GB"),
-            (u64::MAX, "GT100GB"),
-        ] {
-            assert_eq!(size_class(size), want, "{size}");
-        }
-        let meters = Meters::default();
-        meters.pulled(5, Duration::from_secs(2));
-        let key = vec!["0-10MB".to_owned()];
-        let told = meters.image_pulls.read();
-        assert_eq!(told.get(&key).map(|spread| (spread.count, spread.within[1])), Some((1, 1)));
     }
 
     #[test]

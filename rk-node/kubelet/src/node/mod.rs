@@ -16,7 +16,7 @@ mod shortages;
 mod turns;
 
 pub use identity::{node_ips, second_address};
-pub use info::{Machine, boot_id, machine, most_tasks};
+pub use info::{Machine, boot_id, machine, most_tasks, system_info};
 pub use lease::lease_loop;
 pub use loops::{NodeLoop, Sources};
 pub use object::{kept_memory, pods_together};

@@ -4,6 +4,7 @@ pub mod backoff;
 pub mod conditions;
 pub mod container_status;
 pub mod decide;
+mod ends;
 mod environment;
 pub mod given;
 pub mod kill;

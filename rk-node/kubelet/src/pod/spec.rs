@@ -20,6 +20,17 @@ pub enum Kind {
     Ephemeral,
 }
 
+impl Kind {
+    /// What figures call it, as label `container_type`.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Init => "init_container",
+            Self::App => "container",
+            Self::Ephemeral => "ephemeral_container",
+        }
+    }
+}
+
 /// When an exited container starts again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RestartPolicy {

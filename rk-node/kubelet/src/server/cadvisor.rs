@@ -1,6 +1,8 @@
-//! `/metrics/cadvisor`: what the runtime tells of pods and containers, under cAdvisor's names and labels (KEP-2371).
+//! `/metrics/cadvisor`: what the runtime tells of pods and containers, under cAdvisor's names and labels (KEP-2371), and beside it what
+//! is known of the machine as a whole.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 
 use http::Response;
 use rk_cri_api::v1 as cri;
@@ -8,6 +10,8 @@ use rk_cri_api::v1 as cri;
 use super::body::Body;
 use super::metrics::Text;
 use super::routes::State;
+use super::{machine, stats, whole};
+use crate::node;
 use crate::runtime::RuntimeError;
 
 /// CRI's metrics are whole numbers; its statistics tell this one to the nanosecond.
@@ -18,7 +22,7 @@ const CPU: &str = "container_cpu_usage_seconds_total";
 struct Told {
     descriptors: Vec<cri::MetricDescriptor>,
     pods: Vec<cri::PodSandboxMetrics>,
-    /// CPU time of containers in nanoseconds, by their ids.
+    /// CPU time of containers in nanoseconds, by their ids; that of all that runs has none.
     cpu: HashMap<String, u64>,
 }
 
@@ -37,6 +41,8 @@ pub async fn cadvisor(state: &State) -> Response<Body> {
         "gauge",
     );
     text.sample("container_scrape_error", &[], f64::from(u8::from(failed)));
+    let machine = node::machine(Path::new("/"));
+    whole::hardware(&mut text, &machine, &node::system_info(String::new(), &machine));
     text.done()
 }
 
@@ -45,13 +51,18 @@ async fn ask(state: &State) -> Result<Told, RuntimeError> {
     let descriptors = runtime.metric_descriptors().await?;
     // First, so that a container that ends meanwhile has no sample instead of one that is rounded down.
     let stats = runtime.container_stats().await?;
-    let pods = runtime.sandbox_metrics().await?;
+    let mut pods = runtime.sandbox_metrics().await?;
     let mut cpu = HashMap::new();
     for stats in stats {
         let id = stats.attributes.unwrap_or_default().id;
         let used = stats.cpu.and_then(|cpu| cpu.usage_core_nano_seconds);
         cpu.extend(used.map(|nanos| (id, nanos.value)));
     }
+    let usage = stats::node(state.context.cgroups.root());
+    let interfaces = machine::interfaces(&std::fs::read_to_string("/proc/net/dev").unwrap_or_default());
+    let metrics = whole::of_all(&descriptors, &usage, &interfaces);
+    pods.push(cri::PodSandboxMetrics { metrics, ..cri::PodSandboxMetrics::default() });
+    cpu.extend(usage.cpu_nanos.map(|nanos| (String::new(), nanos)));
     Ok(Told { descriptors, pods, cpu })
 }
 

@@ -30,6 +30,7 @@ mod stats;
 mod statusz;
 mod streaming;
 mod summary;
+mod whole;
 mod zpages;
 
 pub use listen::{serve, serve_healthz, serve_read_only};

@@ -12,7 +12,7 @@ use rk_figures::Ask;
 
 use super::atomic_writer::{Payload, publish};
 use super::claim;
-use super::csi::{Csi, CsiVolume, Placed, VolumeStats, growth};
+use super::csi::{Csi, CsiVolume, Outcome, Placed, VolumeStats, growth};
 use super::held::{Held, Holdings, Which};
 use super::objects::Objects;
 use super::payload::downward;
@@ -32,7 +32,7 @@ const REFRESH_AGE: Duration = Duration::from_secs(30);
 /// Whatever took so long to fail waits for somebody for whom the volumes after it would wait, too.
 const HANGS: Duration = Duration::from_secs(10);
 
-/// A persistent volume that has grown on its node.
+/// A persistent volume whose claim leaves growth to its node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grown {
     /// Its name.
@@ -41,6 +41,8 @@ pub struct Grown {
     pub claim: String,
     /// UID of the claim.
     pub uid: String,
+    /// What came of it, or why nothing did.
+    pub came: Result<Outcome, String>,
 }
 
 /// Does the work; one for all pods.
@@ -99,7 +101,8 @@ impl VolumeManager {
     }
 
     /// Sets all volumes of the pod up that its containers see, from objects no older than `max_age`, or all that can be: the error is the
-    /// first one's. Safe to repeat. What has grown on the way is told in `grown`, whatever becomes of the others: it grows once.
+    /// first one's. Safe to repeat. What has grown on the way, or should have, is told in `grown`, whatever becomes of the others: it grows
+    /// once. A pod does not begin with a volume that could not be grown.
     pub async fn set_up(
         &self,
         pod: &Pod,
@@ -107,10 +110,16 @@ impl VolumeManager {
         max_age: Duration,
         grown: &mut Vec<Grown>,
     ) -> Result<Volumes, VolumeError> {
-        self.each(pod, fields, max_age, grown).await
+        let volumes = self.each(pod, fields, max_age, grown).await?;
+        let failed = grown.iter().find_map(|one| Some((one.volume.clone(), one.came.as_ref().err()?.clone())));
+        match failed {
+            Some((volume, reason)) => Err(VolumeError::of_growth(volume, reason)),
+            None => Ok(volumes),
+        }
     }
 
-    /// Brings what changed in the API into a running pod's volumes; as [`Self::set_up`]. Paths of the node are not looked at again.
+    /// Brings what changed in the API into a running pod's volumes; as [`Self::set_up`], but a pod goes on with a volume that could not be
+    /// grown. Paths of the node are not looked at again.
     pub async fn refresh(
         &self,
         pod: &Pod,
@@ -249,9 +258,9 @@ impl VolumeManager {
             if let Some(growth) = growth(&bound, &persistent) {
                 let source = persistent.spec.as_ref().and_then(|s| s.csi.as_ref());
                 let secret = source.and_then(|c| c.node_expand_secret_ref.as_ref());
-                let done = self.csi.expand(pod, &asked, &bound, secret, &growth).await.map_err(named)?;
+                let came = self.csi.expand(pod, &asked, &bound, secret, &growth).await;
                 let (volume, uid) = (asked.spec_name.clone(), bound.metadata.uid.clone().unwrap_or_default());
-                grown.extend(done.then_some(Grown { volume, claim, uid }));
+                grown.push(Grown { volume, claim, uid, came });
             }
             return Ok(Some(placed));
         }

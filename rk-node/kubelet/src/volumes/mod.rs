@@ -32,7 +32,7 @@ use std::time::Duration;
 /// How old what is told of a volume may be; upstream's default of `volumeStatsAggPeriod`.
 pub const STATS_AGE: Duration = Duration::from_secs(60);
 
-pub use csi::{Csi, Driver, Drivers, NodeObject, VolumeStats, most_loop};
+pub use csi::{Csi, Driver, Drivers, InUse, NodeObject, Outcome, VolumeStats, most_loop};
 pub use manager::{Grown, VolumeManager};
 pub use mounts::{container_devices, container_mounts, is_read_only_all_the_way};
 pub use objects::Objects;

@@ -1,9 +1,16 @@
 //! Why a pod does not have a volume.
 
+/// A volume that is not brought to its pod.
+const SET_UP: &str = "MountVolume.SetUp failed";
+/// One that is, and that could not be grown.
+const GROWTH: &str = "MountVolume.Setup failed while expanding volume";
+
 /// A volume that could not be set up.
 #[derive(Debug, thiserror::Error)]
-#[error("MountVolume.SetUp failed for volume \"{volume}\" : {reason}")]
+#[error("{step} for volume \"{volume}\" : {reason}")]
 pub struct VolumeError {
+    /// What failed, as upstream calls it.
+    step: &'static str,
     /// The volume's name: its own when it is a persistent one, else that in its pod.
     pub volume: String,
     /// Why.
@@ -13,7 +20,12 @@ pub struct VolumeError {
 impl VolumeError {
     /// Says why about the volume of this name.
     pub fn of(volume: &str) -> impl Fn(String) -> Self {
-        move |reason| Self { volume: volume.to_owned(), reason }
+        move |reason| Self { step: SET_UP, volume: volume.to_owned(), reason }
+    }
+
+    /// Says why a volume could not be grown.
+    pub fn of_growth(volume: String, reason: String) -> Self {
+        Self { step: GROWTH, volume, reason }
     }
 }
 

@@ -3,6 +3,7 @@
 //! What all versions share is told where definitions of old had it: at `spec.validation`, `spec.subresources` and
 //! `spec.additionalPrinterColumns`.
 
+mod approval;
 mod defaults;
 mod field_path;
 mod schema;
@@ -13,13 +14,13 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+pub use approval::approval_of;
+
 use super::admission;
 use super::get::{empty, field, flag, immutable, list, one_of, strings, text};
 use crate::meta::{at, dns1035_label, dns1123_subdomain};
 use crate::status::{FieldErrors, Path};
 
-/// Says who approved of an API in a group of Kubernetes' own.
-const APPROVED: &str = "api-approved.kubernetes.io";
 /// Longest warning of a deprecated version.
 const WARNING_MAX: usize = 256;
 const COLUMN_TYPES: [&str; 5] = ["boolean", "date", "integer", "number", "string"];
@@ -57,7 +58,7 @@ pub(super) fn definition(object: &Value, errors: &mut FieldErrors) {
 
 /// A new CustomResourceDefinition.
 pub(super) fn definition_create(object: &Value, errors: &mut FieldErrors) {
-    approval(object, None, errors);
+    approval::check(object, None, errors);
     preserved(object, None, errors);
 }
 
@@ -68,55 +69,6 @@ fn preserved(new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
         let why =
             "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead";
         errors.invalid(&Path::new("spec").child("preserveUnknownFields"), true, why);
-    }
-}
-
-/// How far an API in a group of Kubernetes' own was approved.
-#[derive(PartialEq)]
-enum Approval {
-    Missing,
-    Unapproved,
-    Approved,
-    Invalid,
-}
-
-fn approval_of(definition: &Value) -> Approval {
-    let said = text(at(definition, &["metadata", "annotations"]), APPROVED);
-    let is_url = said.split_once("://").is_some_and(|(scheme, rest)| {
-        let host = rest.split('/').next().unwrap_or_default();
-        !scheme.is_empty() && scheme.bytes().all(|b| b.is_ascii_alphanumeric()) && !host.is_empty()
-    });
-    match said {
-        "" => Approval::Missing,
-        said if said.starts_with("unapproved") => Approval::Unapproved,
-        _ if is_url => Approval::Approved,
-        _ => Approval::Invalid,
-    }
-}
-
-/// Groups of Kubernetes' own need a word of approval.
-fn approval(new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
-    let group = text(at(new, &["spec"]), "group");
-    let own = |domain: &str| group.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
-    let state = approval_of(new);
-    if !(own("k8s.io") || own("kubernetes.io")) || old.is_some_and(|old| approval_of(old) == state) {
-        return;
-    }
-    let path = Path::new("metadata");
-    let path = path.child("annotations");
-    let path = path.key(APPROVED);
-    let see = "see https://github.com/kubernetes/enhancements/pull/1111";
-    match state {
-        Approval::Missing => {
-            errors.required(&path, &format!("protected groups must have approval annotation {APPROVED:?}, {see}"));
-        }
-        Approval::Invalid => {
-            let why = format!(
-                "protected groups must have approval annotation {APPROVED:?} with either a URL or a reason starting with \"unapproved\", {see}"
-            );
-            errors.invalid(&path, text(at(new, &["metadata", "annotations"]), APPROVED), why);
-        }
-        Approval::Unapproved | Approval::Approved => {}
     }
 }
 
@@ -341,7 +293,7 @@ pub(super) fn definition_update(new: &Value, old: &Value, errors: &mut FieldErro
             errors.invalid(&status.child("storedVersions").index(index), stored, why);
         }
     }
-    approval(new, Some(old), errors);
+    approval::check(new, Some(old), errors);
     preserved(new, Some(old), errors);
 }
 

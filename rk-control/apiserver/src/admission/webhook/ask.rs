@@ -13,7 +13,7 @@ use super::hook::Hook;
 use super::review;
 use crate::audit;
 use crate::conversion;
-use crate::metrics::Half;
+use crate::metrics::{Came, Half};
 
 /// What came of a question.
 pub(super) struct Outcome {
@@ -44,10 +44,17 @@ pub(super) async fn ask(
     }
     let started = Instant::now();
     let answer = exchange(hook, request, &row, (shown.as_ref(), old.as_ref()), mutating).await;
+    let answered = answer.is_ok();
     let outcome = outcome(hook, answer);
+    let came = match &outcome.verdict {
+        Ok(()) if answered => Came::Allowed,
+        Ok(()) => Came::Ignored,
+        Err(status) if answered => Came::Refused(status.code),
+        Err(_) => Came::Failed,
+    };
     let half = if mutating { Half::Admit } else { Half::Validate };
-    let (operation, refused) = (matching::operation(request.operation), outcome.verdict.is_err());
-    request.core.metrics.admission.webhook(&hook.name, half, operation, refused, started.elapsed());
+    let operation = matching::operation(request.operation);
+    request.core.metrics.admission.webhook(&hook.name, half, operation, came, started.elapsed());
     Ok(Some(outcome))
 }
 

@@ -106,7 +106,7 @@ pub(in super::super) async fn changed_by(
         let mut view = rk_api::scale::view(row, &shown)?;
         change(&mut view)?;
         let scaled = rk_api::scale::apply(row, &shown, &view)?;
-        return conversion::to(request.core, scaled, request.resource).await;
+        return conversion::to_stored(request.core, scaled, request.resource).await;
     }
     change(&mut shown)?;
     if own_kind {
@@ -119,5 +119,5 @@ pub(in super::super) async fn changed_by(
         Some(custom) => custom.default(&mut shown),
         None => rk_api::defaults::apply(&row.gvk, &mut shown),
     }
-    conversion::to(request.core, shown, request.resource).await
+    conversion::to_stored(request.core, shown, request.resource).await
 }

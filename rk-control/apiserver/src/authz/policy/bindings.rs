@@ -16,9 +16,9 @@ pub(super) const CLUSTER: &[BindingRow] = &[
         "system:public-info-viewer",
         &["Group:system:authenticated", "Group:system:unauthenticated"],
     ),
-    bind("system:node-proxier", "system:node-proxier", &["User:system:kube-proxy", "Group:system:nodes"]),
+    bind("system:node-proxier", "system:node-proxier", &["User:system:kube-proxy"]),
     bind("system:kube-controller-manager", "system:kube-controller-manager", &["User:system:kube-controller-manager"]),
-    bind("system:kube-dns", "system:kube-dns", &["ServiceAccount:kube-system/kube-dns", "Group:system:nodes"]),
+    bind("system:kube-dns", "system:kube-dns", &["ServiceAccount:kube-system/kube-dns"]),
     bind("system:kube-scheduler", "system:kube-scheduler", &["User:system:kube-scheduler"]),
     bind("system:volume-scheduler", "system:volume-scheduler", &["User:system:kube-scheduler"]),
     bind(
@@ -28,6 +28,15 @@ pub(super) const CLUSTER: &[BindingRow] = &[
     ),
     // Nodes are authorized by the node authorizer; upstream keeps this binding without subjects for compatibility.
     bind("system:node", "system:node", &[]),
+    // What upstream's policy does not know: nodes that are proxy and DNS server themselves, and whose serving certificates are approved.
+    bind("rk:node", "rk:node", &["Group:system:nodes"]),
+    bind("rk:node-proxier", "system:node-proxier", &["Group:system:nodes"]),
+    bind("rk:node-dns", "system:kube-dns", &["Group:system:nodes"]),
+    bind(
+        "rk:kubelet-serving-approver",
+        "system:certificates.k8s.io:kubelet-serving-approver",
+        &["ServiceAccount:kube-system/certificate-controller"],
+    ),
     bind("kubeadm:get-nodes", "kubeadm:get-nodes", &["Group:system:bootstrappers:kubeadm:default-node-token"]),
     bind(
         "kubeadm:kubelet-bootstrap",

@@ -179,6 +179,63 @@ mod tests {
         }
     }
 
+    /// Upstream's controllers with its feature gates as they are by default in v1.36, without the prefix of their roles.
+    const CONTROLLERS: &str = "attachdetach-controller certificate-controller clusterrole-aggregation-controller \
+        cronjob-controller daemon-set-controller deployment-controller device-taint-eviction-controller \
+        disruption-controller endpoint-controller endpointslice-controller endpointslicemirroring-controller \
+        ephemeral-volume-controller expand-controller generic-garbage-collector horizontal-pod-autoscaler \
+        job-controller legacy-service-account-token-cleaner namespace-controller node-controller \
+        persistent-volume-binder pod-garbage-collector pv-protection-controller pvc-protection-controller \
+        replicaset-controller replication-controller resource-claim-controller resourcequota-controller \
+        root-ca-cert-publisher route-controller selinux-warning-controller service-account-controller \
+        service-cidrs-controller service-controller statefulset-controller ttl-after-finished-controller \
+        ttl-controller validatingadmissionpolicy-status-controller volumeattributesclass-protection-controller";
+
+    #[test]
+    fn controllers_have_the_roles_that_upstream_gives_them() {
+        let names: Vec<_> =
+            controllers::ROLES.iter().filter_map(|row| row.name.strip_prefix("system:controller:")).collect();
+        assert_eq!(names, CONTROLLERS.split_whitespace().collect::<Vec<_>>());
+        // Their lists are watches that begin with what is there.
+        let lists = |line: &str| {
+            let verbs: Vec<_> = line.split(' ').next().unwrap_or_default().split(',').collect();
+            verbs.contains(&"list") && !verbs.contains(&"watch")
+        };
+        for row in controllers::ROLES {
+            assert_eq!(row.rules.iter().find(|line| lists(line)), None, "{}", row.name);
+        }
+    }
+
+    #[test]
+    fn what_only_this_system_needs_has_names_of_its_own() {
+        for (resource, object) in objects() {
+            let name = object["metadata"]["name"].as_str().unwrap();
+            let own = name.starts_with("rk:") || name.starts_with("kubeadm:");
+            let nodes = object["subjects"].as_array().into_iter().flatten().any(|who| who["name"] == "system:nodes");
+            assert!(own || !nodes, "{resource}/{name}: upstream binds nodes to nothing, since they have an authorizer");
+        }
+        let approves = |row: &&RoleRow| {
+            row.rules.iter().any(|line| line.starts_with("approve ") && line.contains("kubelet-serving"))
+        };
+        let names: Vec<_> =
+            system::ROLES.iter().chain(controllers::ROLES).filter(approves).map(|row| row.name).collect();
+        assert_eq!(names, ["system:certificates.k8s.io:kubelet-serving-approver"]);
+        let bound = bindings::CLUSTER.iter().find(|row| row.name == "rk:kubelet-serving-approver").unwrap();
+        assert_eq!(
+            (bound.role, bound.subjects),
+            (names[0], &["ServiceAccount:kube-system/certificate-controller"][..])
+        );
+    }
+
+    #[test]
+    fn whoever_may_see_or_change_events_may_in_either_group() {
+        let events = |row: &&RoleRow| row.rules.iter().any(|line| line.ends_with(" core,events.k8s.io events"));
+        let all: Vec<_> = users::ROLES.iter().chain(system::ROLES).filter(events).map(|row| row.name).collect();
+        for name in ["system:aggregate-to-edit", "system:aggregate-to-view", "system:node", "system:kube-scheduler"] {
+            assert!(all.contains(&name), "{name}: {all:?}");
+        }
+    }
+
     #[test]
     fn a_view_role_can_read_pods_but_no_secrets() {
         let all = objects();

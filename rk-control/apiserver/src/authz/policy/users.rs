@@ -14,10 +14,11 @@ const ADMIN_RULES: &[&str] = &[
 const EDIT_RULES: &[&str] = &[
     "get,list,watch core pods/attach,pods/exec,pods/portforward,pods/proxy,secrets,services/proxy",
     "impersonate core serviceaccounts",
-    "create,delete,deletecollection,patch,update core pods,pods/attach,pods/exec,pods/portforward,pods/proxy,pods/resize",
+    "create,delete,deletecollection,patch,update core pods,pods/attach,pods/exec,pods/portforward,pods/proxy",
     "create core pods/eviction",
-    "create,delete,deletecollection,patch,update core configmaps,events,persistentvolumeclaims,replicationcontrollers,replicationcontrollers/scale,secrets,serviceaccounts,services,services/proxy",
+    "create,delete,deletecollection,patch,update core configmaps,persistentvolumeclaims,replicationcontrollers,replicationcontrollers/scale,secrets,serviceaccounts,services,services/proxy",
     "create core serviceaccounts/token",
+    "create,delete,deletecollection,patch,update core,events.k8s.io events",
     "create,delete,deletecollection,patch,update apps daemonsets,deployments,deployments/rollback,deployments/scale,replicasets,replicasets/scale,statefulsets,statefulsets/scale",
     "create,delete,deletecollection,patch,update autoscaling horizontalpodautoscalers",
     "create,delete,deletecollection,patch,update batch cronjobs,jobs",
@@ -30,8 +31,9 @@ const EDIT_RULES: &[&str] = &[
 
 const VIEW_RULES: &[&str] = &[
     "get,list,watch core configmaps,endpoints,persistentvolumeclaims,persistentvolumeclaims/status,pods,replicationcontrollers,replicationcontrollers/scale,serviceaccounts,services,services/status",
-    "get,list,watch core bindings,events,limitranges,namespaces/status,pods/log,pods/status,replicationcontrollers/status,resourcequotas,resourcequotas/status",
+    "get,list,watch core bindings,limitranges,namespaces/status,pods/log,pods/status,replicationcontrollers/status,resourcequotas,resourcequotas/status",
     "get,list,watch core namespaces",
+    "get,list,watch core,events.k8s.io events",
     "get,list,watch discovery.k8s.io endpointslices",
     "get,list,watch apps controllerrevisions,daemonsets,daemonsets/status,deployments,deployments/scale,deployments/status,replicasets,replicasets/scale,replicasets/status,statefulsets,statefulsets/scale,statefulsets/status",
     "get,list,watch autoscaling horizontalpodautoscalers,horizontalpodautoscalers/status",
@@ -74,7 +76,10 @@ pub(super) const ROLES: &[RoleRow] = &[
     role("system:public-info-viewer", &["get urls /healthz,/livez,/readyz,/version,/version/"]),
     role(
         "system:monitoring",
-        &["get urls /flagz,/healthz,/healthz/*,/livez,/livez/*,/metrics,/metrics/slis,/readyz,/readyz/*,/statusz"],
+        &[
+            "get urls /flagz,/healthz,/healthz/*,/livez,/livez/*,/metrics,/metrics/slis,/readyz,/readyz/*,/statusz",
+            "get core nodes/metrics",
+        ],
     ),
     role(
         "system:service-account-issuer-discovery",

@@ -1,6 +1,15 @@
 //! A client that is refused its answer takes it that nothing was done.
 
-use serde_json::json;
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use futures::stream;
+use http::Request;
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use rk_apiserver::User;
+use serde_json::{Value, json};
+use tower::Service;
 
 use crate::support::{Client, Cluster, MAPS, PODS, config_map, pod};
 
@@ -69,4 +78,31 @@ async fn a_time_that_a_request_may_take_is_one() {
         404,
         "the pod's own business"
     );
+}
+
+#[tokio::test]
+async fn a_request_that_passes_its_time_is_told_so_and_what_lasts_goes_on() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let mut service = cluster.server.in_process_service(User::new("admin", ["system:masters".to_owned()]));
+    // A body that never comes.
+    let body = StreamBody::new(stream::pending::<Result<Frame<Bytes>, Infallible>>());
+    let request = Request::post(format!("{MAPS}?timeout=20ms")).header("content-type", "application/json");
+    let answer = service.call(request.body(body).unwrap()).await.unwrap();
+    assert_eq!(answer.status(), 504);
+    let told: Value = serde_json::from_slice(&answer.into_body().collect().await.unwrap().to_bytes()).unwrap();
+    let words = "Timeout: request did not complete within the allotted timeout";
+    assert_eq!(
+        (&told["kind"], &told["reason"], &told["message"]),
+        (&json!("Status"), &json!("Timeout"), &json!(words))
+    );
+
+    let figures = String::from_utf8(admin.get("/metrics").await.body.to_vec()).unwrap();
+    let mut ended =
+        figures.lines().filter(|line| line.starts_with("apiserver_request_terminations_total{code=\"504\""));
+    assert!(ended.any(|line| line.contains("resource=\"configmaps\"") && line.ends_with(" 1")), "{figures}");
+
+    let mut watch = admin.watch(&format!("{MAPS}?watch=1&timeout=1ns")).await;
+    admin.create(MAPS, &config_map("late", json!({}))).await.ok();
+    assert_eq!(watch.brief().await, ("ADDED".to_owned(), "late".to_owned()));
 }

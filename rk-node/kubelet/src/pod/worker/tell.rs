@@ -6,9 +6,9 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 
 use super::{Stage, Worker};
-use crate::pod::spec;
 use crate::pod::startup::startup;
 use crate::pod::status::{StatusInputs, pod_status};
+use crate::pod::{ends, spec};
 use crate::runtime::RuntimePod;
 
 impl Worker {
@@ -54,6 +54,7 @@ impl Worker {
             let before = pod.status.as_ref().and_then(|s| s.phase.clone());
             shown.phase = before.or_else(|| Some("Running".into()));
         }
+        self.note_ends(pod, &shown);
         self.context.status.publish(pod, shown, finished);
         self.note_start(pod, &computed);
         computed
@@ -66,6 +67,15 @@ impl Worker {
             self.judge_resize(pod);
         }
         self.publish(pod, runtime, false, false);
+    }
+
+    /// Counts the ends of containers that were not told before.
+    fn note_ends(&self, pod: &Pod, status: &PodStatus) {
+        let told = self.context.status.latest(spec::uid(pod)).or_else(|| pod.status.clone()).unwrap_or_default();
+        for (kind, end) in ends::newly_told(&told, status) {
+            let (code, reason) = (end.exit_code.to_string(), end.reason.as_deref().unwrap_or_default());
+            self.context.runtime.meters.terminated_containers.add(&[kind.label(), &code, reason]);
+        }
     }
 
     /// Tells how long the pod took, once it runs; what ran before this kubelet did was not started by it.
