@@ -182,14 +182,14 @@ fn room(query: &Message, transport: Transport) -> u16 {
     }
 }
 
-/// A foreign answer as it is where it fits, else an empty `reply` that says so. It may have been kept since another client asked, who takes
-/// more: over TCP, or by EDNS.
+/// A foreign answer as it is where it fits, else cut; one that cannot be read becomes an empty `reply` that says so. It may have been kept
+/// since another client asked, who takes more: over TCP, or by EDNS.
 fn fitting(query: &Message, mut reply: Message, answer: Vec<u8>, transport: Transport) -> Option<Vec<u8>> {
     if answer.len() <= usize::from(room(query, transport)) {
         return Some(answer);
     }
     reply.metadata.truncation = true;
-    pack(query, reply, transport)
+    pack(query, Message::from_vec(&answer).unwrap_or(reply), transport)
 }
 
 /// Serialises the reply, cut to what the client can take: first goes what it did not ask for, of which nothing is said (RFC 2181,
@@ -315,6 +315,10 @@ mod tests {
             let came = (told.answers.len(), told.additionals.len(), told.metadata.truncation);
             assert_eq!((came, told.edns.is_some()), (want, payload.is_some()), "{count} {payload:?} {transport:?}");
         }
+        let (query, foreign) = addresses_of(200, None);
+        let bytes = fitting(&query, Message::response(7, OpCode::Query), foreign.to_vec().unwrap(), Transport::Udp);
+        let told = Message::from_vec(&bytes.unwrap()).unwrap();
+        assert_eq!((told.answers.len(), told.metadata.truncation), (29, true), "of others, too");
     }
 
     #[test]
