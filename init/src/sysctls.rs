@@ -64,6 +64,13 @@ const TABLE: [(&str, &str); 52] = [
     ("fs/protected_regular", "2"),
 ];
 
+/// Connections that are tracked at least, for each processor and on any machine, as upstream's proxy has it: a kernel with little memory
+/// settles for fewer, and drops what is new.
+const CONNECTIONS_PER_CPU: usize = 32_768;
+const CONNECTIONS: usize = 131_072;
+/// Connections that share a chain of the kernel's table.
+const CONNECTIONS_PER_CHAIN: usize = 4;
+
 /// Writes the table. A setting that this kernel lacks is passed over; a refused one is told.
 pub fn apply(journal: &mut Journal) {
     for (name, value) in TABLE {
@@ -71,6 +78,39 @@ pub fn apply(journal: &mut Journal) {
             Ok(()) => {}
             Err(err) if err.kind() == ErrorKind::NotFound => {}
             Err(err) => journal.failed(&format!("setting {name} to {value}"), &err),
+        }
+    }
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    let connections = CONNECTIONS.max(cpus * CONNECTIONS_PER_CPU);
+    raise("/proc/sys/net/netfilter/nf_conntrack_max", connections, journal);
+    raise("/sys/module/nf_conntrack/parameters/hashsize", connections / CONNECTIONS_PER_CHAIN, journal);
+}
+
+/// Writes a number where a lower one is.
+fn raise(path: &str, least: usize, journal: &mut Journal) {
+    let raised = fs::read_to_string(path).and_then(|now| match is_below(&now, least) {
+        true => fs::write(path, least.to_string()),
+        false => Ok(()),
+    });
+    match raised {
+        Err(err) if err.kind() != ErrorKind::NotFound => journal.failed(&format!("raising {path} to {least}"), &err),
+        _ => {}
+    }
+}
+
+/// What is no number is not the kernel's, and left alone.
+fn is_below(now: &str, least: usize) -> bool {
+    now.trim().parse().is_ok_and(|now: usize| now < least)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_raised_but_never_lowered() {
+        for (now, raised) in [("65536\n", true), ("131072\n", false), ("262144", false), ("", false), ("x", false)] {
+            assert_eq!(is_below(now, CONNECTIONS), raised, "{now}");
         }
     }
 }

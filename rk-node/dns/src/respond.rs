@@ -1,11 +1,14 @@
 //! From a query to an answer: the zone's data as DNS messages.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::{PoisonError, RwLock};
 
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, ResponseCode};
 use hickory_proto::rr::rdata::{A, AAAA, CNAME, NS, PTR, SOA, SRV, TXT};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
+use hickory_proto::serialize::binary::{BinEncodable as _, BinEncoder};
+use rand::seq::SliceRandom as _;
 
 use crate::upstream::Upstream;
 use crate::zone::{Answer, Data, Zone};
@@ -15,6 +18,10 @@ const TTL: u32 = 5;
 /// The payload size over UDP without EDNS (RFC 1035), and the most we send with it (avoids fragments).
 const PLAIN_PAYLOAD: u16 = 512;
 const EDNS_PAYLOAD: u16 = 1232;
+/// The OPT record of an answer of ours (RFC 6891, section 6.1.2), in bytes.
+const EDNS_BYTES: u16 = 11;
+/// Hosts of SRV records whose addresses are told unasked.
+const HOSTS: usize = 64;
 /// The longest chain of aliases that is followed.
 const ALIASES: usize = 8;
 
@@ -115,9 +122,11 @@ fn local(zone: &RwLock<Zone>, name: &Name, kind: RecordType, reply: &mut Message
 }
 
 fn found(zone: &Zone, owner: &Name, kind: RecordType, data: &[Data], reply: &mut Message) {
-    let wanted =
-        data.iter().filter_map(record_data).filter(|rdata| kind == RecordType::ANY || rdata.record_type() == kind);
-    reply.answers.extend(wanted.map(|rdata| Record::from_rdata(owner.clone(), TTL, rdata)));
+    let asked = |rdata: &RData| kind == RecordType::ANY || rdata.record_type() == kind;
+    let mut wanted: Vec<RData> = data.iter().filter_map(record_data).filter(asked).collect();
+    // Many clients take the first address: they shall not all go to one endpoint.
+    wanted.shuffle(&mut rand::rng());
+    reply.answers.extend(wanted.into_iter().map(|rdata| Record::from_rdata(owner.clone(), TTL, rdata)));
     let apex = owner.to_ascii().trim_end_matches('.').eq_ignore_ascii_case(zone.domain());
     if apex && matches!(kind, RecordType::SOA | RecordType::ANY) {
         reply.answers.extend(authority(zone));
@@ -126,10 +135,10 @@ fn found(zone: &Zone, owner: &Name, kind: RecordType, data: &[Data], reply: &mut
         reply.authorities.extend(authority(zone));
     }
     // The addresses of the hosts that SRV records name spare clients a second question.
-    let hosts: Vec<String> =
-        data.iter().filter_map(|d| if let Data::Srv(_, host) = d { Some(host.clone()) } else { None }).collect();
     if kind == RecordType::SRV {
-        reply.additionals.extend(hosts.iter().flat_map(|host| addresses(zone, host)));
+        let hosts = data.iter().filter_map(|data| if let Data::Srv(_, host) = data { Some(host) } else { None });
+        let hosts: BTreeSet<&String> = hosts.take(HOSTS).collect();
+        reply.additionals.extend(hosts.into_iter().flat_map(|host| addresses(zone, host)));
     }
 }
 
@@ -173,36 +182,53 @@ fn room(query: &Message, transport: Transport) -> u16 {
     }
 }
 
-/// A foreign answer as it is where it fits, else an empty `reply` that says so. It may have been kept since another client asked, who takes
-/// more: over TCP, or by EDNS.
+/// A foreign answer as it is where it fits, else cut; one that cannot be read becomes an empty `reply` that says so. It may have been kept
+/// since another client asked, who takes more: over TCP, or by EDNS.
 fn fitting(query: &Message, mut reply: Message, answer: Vec<u8>, transport: Transport) -> Option<Vec<u8>> {
     if answer.len() <= usize::from(room(query, transport)) {
         return Some(answer);
     }
     reply.metadata.truncation = true;
-    pack(query, reply, transport)
+    pack(query, Message::from_vec(&answer).unwrap_or(reply), transport)
 }
 
-/// Serialises the reply, cut to what the client can take.
+/// Serialises the reply, cut to what the client can take: first goes what it did not ask for, of which nothing is said (RFC 2181,
+/// section 9), then the answers that do not fit, since some clients never ask by TCP.
 fn pack(query: &Message, mut reply: Message, transport: Transport) -> Option<Vec<u8>> {
     let limit = match transport {
         Transport::Tcp => room(query, transport),
         Transport::Udp => room(query, transport).min(EDNS_PAYLOAD),
     };
-    if query.edns.is_some() {
+    let edns = query.edns.as_ref().map(|_| {
         let mut edns = Edns::new();
         edns.set_max_payload(EDNS_PAYLOAD);
-        reply.set_edns(edns);
+        edns
+    });
+    let inner = if edns.is_some() { limit.saturating_sub(EDNS_BYTES) } else { limit };
+    if !fits(&reply, inner) {
+        reply.additionals.clear();
     }
-    let bytes = reply.to_vec().ok()?;
-    if bytes.len() <= usize::from(limit) {
-        return Some(bytes);
+    if !fits(&reply, inner) {
+        reply.authorities.clear();
+        reply.metadata.truncation = true;
+        let count = Message::from_vec(&cut(&reply, inner)?).map_or(0, |cut| cut.answers.len());
+        reply.answers.truncate(count);
     }
-    reply.metadata.truncation = true;
-    reply.answers.clear();
-    reply.authorities.clear();
-    reply.additionals.clear();
+    reply.edns = edns;
     reply.to_vec().ok()
+}
+
+fn fits(reply: &Message, limit: u16) -> bool {
+    reply.to_vec().is_ok_and(|bytes| bytes.len() <= usize::from(limit))
+}
+
+/// As many of a message's records as fit.
+fn cut(reply: &Message, limit: u16) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut encoder = BinEncoder::new(&mut bytes);
+    encoder.set_max_size(limit);
+    reply.emit(&mut encoder).ok()?;
+    Some(bytes)
 }
 
 /// `FORMERR` for a packet that has at least a header.
@@ -252,5 +278,60 @@ mod tests {
         ] {
             assert_eq!(told(payload, length, transport), want, "{length} of {payload:?}");
         }
+    }
+
+    /// A query for all addresses of a name, and an answer of this many, each with a word that nobody asked for.
+    fn addresses_of(count: u8, payload: Option<u16>) -> (Message, Message) {
+        let name = Name::from_ascii("db.shop.svc.cluster.local.").unwrap();
+        let mut query = Message::new(7, MessageType::Query, OpCode::Query);
+        query.add_query(Query::query(name.clone(), RecordType::A));
+        if let Some(size) = payload {
+            let mut edns = Edns::new();
+            edns.set_max_payload(size);
+            query.set_edns(edns);
+        }
+        let mut reply = Message::response(7, OpCode::Query);
+        reply.queries = query.queries.clone();
+        for n in 0..count {
+            reply.answers.push(Record::from_rdata(name.clone(), TTL, RData::A(A([10, 244, 1, n].into()))));
+            reply.additionals.push(Record::from_rdata(name.clone(), TTL, RData::TXT(TXT::new(vec!["x".repeat(30)]))));
+        }
+        (query, reply)
+    }
+
+    #[test]
+    fn an_answer_loses_what_nobody_asked_for_and_then_what_does_not_fit() {
+        // Answers that come, words that come, whether it is told that some do not: each address takes 16 bytes.
+        for (count, payload, transport, want) in [
+            (2, None, Transport::Udp, (2, 2, false)),
+            (20, None, Transport::Udp, (20, 0, false)),
+            (200, None, Transport::Udp, (29, 0, true)),
+            (200, Some(4096), Transport::Udp, (73, 0, true)),
+            (200, None, Transport::Tcp, (200, 200, false)),
+        ] {
+            let (query, reply) = addresses_of(count, payload);
+            let bytes = pack(&query, reply, transport).unwrap();
+            let told = Message::from_vec(&bytes).unwrap();
+            let came = (told.answers.len(), told.additionals.len(), told.metadata.truncation);
+            assert_eq!((came, told.edns.is_some()), (want, payload.is_some()), "{count} {payload:?} {transport:?}");
+        }
+        let (query, foreign) = addresses_of(200, None);
+        let bytes = fitting(&query, Message::response(7, OpCode::Query), foreign.to_vec().unwrap(), Transport::Udp);
+        let told = Message::from_vec(&bytes.unwrap()).unwrap();
+        assert_eq!((told.answers.len(), told.metadata.truncation), (29, true), "of others, too");
+    }
+
+    #[test]
+    fn no_address_of_a_name_always_comes_first() {
+        let zone = Zone::new("cluster.local", IpAddr::from([10, 96, 0, 10]));
+        let data: Vec<Data> = (0..3).map(|n| Data::Address(IpAddr::from([10, 244, 1, n]))).collect();
+        let owner = Name::from_ascii("db.shop.svc.cluster.local.").unwrap();
+        let first = |_| {
+            let mut reply = Message::response(7, OpCode::Query);
+            found(&zone, &owner, RecordType::A, &data, &mut reply);
+            reply.answers.first().map(|record| record.data.to_string())
+        };
+        let firsts: BTreeSet<Option<String>> = (0..300).map(first).collect();
+        assert_eq!(firsts.len(), 3, "{firsts:?}");
     }
 }

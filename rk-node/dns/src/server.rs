@@ -191,7 +191,7 @@ mod tests {
     async fn an_answer_that_does_not_fit_is_truncated_and_comes_whole_over_tcp() {
         let (port, _dir) = serve("").await;
         let cut = dig(port, &["+ignore", "+noedns", "SRV", "many.shop.svc.cluster.local"]).await;
-        assert!(cut.contains(" tc ") && cut.contains("ANSWER: 0"), "{cut}");
+        assert!(cut.contains(" tc ") && !cut.contains("ANSWER: 0") && !cut.contains("ANSWER: 60"), "{cut}");
         let whole = dig(port, &["SRV", "many.shop.svc.cluster.local"]).await;
         assert!(whole.contains("ANSWER: 60"), "{whole}");
     }

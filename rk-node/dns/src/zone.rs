@@ -1,6 +1,6 @@
 //! What the cluster's names mean. Names here are lower-case text without a final dot.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use k8s_openapi::api::core::v1::Service;
@@ -210,9 +210,10 @@ impl Zone {
         let host = self.host(namespace, name);
         let mut data: Vec<Data> = Vec::new();
         if service.headless {
-            data.extend(self.endpoints(namespace, name).flat_map(|(_, e)| &e.addresses).copied().map(Data::Address));
-            data.sort_by_key(|d| format!("{d:?}"));
-            data.dedup();
+            data.extend(distinct(self.endpoints(namespace, name).flat_map(|(_, e)| &e.addresses)));
+            if data.is_empty() {
+                return Answer::Missing;
+            }
             data.extend(self.headless_ports(namespace, name, |_| true));
         } else {
             data.extend(service.addresses.iter().copied().map(Data::Address));
@@ -221,16 +222,17 @@ impl Zone {
         Answer::Found(data)
     }
 
+    /// Endpoints have names below Services with an address, too: pods of a StatefulSet are known by them, whatever its Service is.
     fn under_service(&self, namespace: &str, name: &str, under: &str) -> Answer {
         let Some(service) = self.services.get(&(namespace.to_owned(), name.to_owned())) else { return Answer::Missing };
         if matches!(under, "_tcp" | "_udp" | "_sctp") {
             return Answer::Found(Vec::new());
         }
-        if !service.headless {
+        if service.external.is_some() {
             return Answer::Missing;
         }
         let named = self.endpoints(namespace, name).filter(|(_, endpoint)| endpoint.label().as_deref() == Some(under));
-        let addresses: Vec<Data> = named.flat_map(|(_, e)| &e.addresses).copied().map(Data::Address).collect();
+        let addresses = distinct(named.flat_map(|(_, e)| &e.addresses));
         if addresses.is_empty() { Answer::Missing } else { Answer::Found(addresses) }
     }
 
@@ -256,12 +258,16 @@ impl Zone {
 
     fn headless_ports(&self, namespace: &str, name: &str, wanted: impl Fn(&PortRecord) -> bool) -> Vec<Data> {
         let host = self.host(namespace, name);
+        let mut seen = HashSet::new();
         self.endpoints(namespace, name)
             .flat_map(|(slice, endpoint)| {
                 let target = endpoint.label().map(|label| format!("{label}.{host}"));
                 let ports = slice.ports.iter().filter(|port| wanted(port));
-                ports.filter_map(move |port| Some(Data::Srv(port.port, target.clone()?))).collect::<Vec<_>>()
+                ports.filter_map(move |port| Some((port.port, target.clone()?))).collect::<Vec<_>>()
             })
+            // A pod with addresses of both families is in a slice of each.
+            .filter(|(port, target)| seen.insert((*port, target.clone())))
+            .map(|(port, target)| Data::Srv(port, target))
             .collect()
     }
 
@@ -274,14 +280,17 @@ impl Zone {
         format!("{service}.{namespace}.svc.{}", self.domain)
     }
 
-    /// The names of an address: of the service that has it, or of the endpoints of headless services.
+    /// The names of an address: of the service that has it, of the endpoints of headless services, and below others of those that have a
+    /// hostname.
     fn names_of(&self, address: IpAddr) -> Vec<String> {
         let own = self.services.iter().filter(|(_, service)| service.addresses.contains(&address));
         let mut names: Vec<String> = own.map(|((namespace, name), _)| self.host(namespace, name)).collect();
-        let headless = self.services.iter().filter(|(_, service)| service.headless);
-        for ((namespace, name), _) in headless {
-            let at = self.endpoints(namespace, name).filter(|(_, e)| e.addresses.contains(&address));
-            names.extend(at.filter_map(|(_, e)| Some(format!("{}.{}", e.label()?, self.host(namespace, name)))));
+        for (key, slices) in &self.slices {
+            let Some(service) = self.services.get(key).filter(|service| service.external.is_none()) else { continue };
+            let endpoints = slices.values().flat_map(|slice| &slice.endpoints);
+            let at = endpoints.filter(|endpoint| endpoint.addresses.contains(&address));
+            let named = at.filter(|endpoint| service.headless || endpoint.hostname.is_some());
+            names.extend(named.filter_map(|e| Some(format!("{}.{}", e.label()?, self.host(&key.0, &key.1)))));
         }
         names.sort();
         names.dedup();
@@ -345,6 +354,11 @@ impl EndpointRecord {
             .clone()
             .or_else(|| self.addresses.first().map(|address| address.to_string().replace(['.', ':'], "-")))
     }
+}
+
+/// Each address once, in order: an endpoint that moves is in two slices for a moment.
+fn distinct<'a>(addresses: impl Iterator<Item = &'a IpAddr>) -> Vec<Data> {
+    addresses.copied().collect::<BTreeSet<_>>().into_iter().map(Data::Address).collect()
 }
 
 fn key(meta: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta) -> Key {

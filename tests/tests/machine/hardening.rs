@@ -73,6 +73,8 @@ fn every_process_of_ours_has_the_least_rights_and_the_kernel_is_locked() {
     for (path, wanted) in SETTINGS {
         assert_eq!(read(&guest, path), wanted, "{path}");
     }
+    let tracked = read(&guest, "/proc/sys/net/netfilter/nf_conntrack_max");
+    assert!(tracked.parse::<u64>().is_ok_and(|connections| connections >= 131_072), "{tracked} connections");
     let refused = guest.rkctl(&["node", "read", "/proc/modules"]);
     assert_ne!(refused.code, 0, "the kernel has modules: {refused:?}");
     let told: Value =

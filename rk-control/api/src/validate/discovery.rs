@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use serde_json::Value;
 
+use super::addresses;
 use super::get::{empty, field, immutable, in_range, int, list, named, one_of, strings, text};
 use crate::meta::{dns1123_label, dns1123_subdomain, label_value, qualified_name};
 use crate::status::{FieldErrors, Path};
@@ -43,7 +44,8 @@ fn endpoint(endpoint: &Value, kind: &str, path: &Path<'_>, errors: &mut FieldErr
     for (index, address) in strings(endpoint, "addresses").enumerate() {
         let here = here.index(index);
         match (kind, address.parse::<IpAddr>()) {
-            ("IPv4", Ok(IpAddr::V4(_))) | ("IPv6", Ok(IpAddr::V6(_))) => special(address, &here, errors),
+            ("IPv4", Ok(IpAddr::V4(_))) => special(address, &here, errors),
+            ("IPv6", Ok(IpAddr::V6(ip))) if ip.to_ipv4_mapped().is_none() => special(address, &here, errors),
             ("IPv4", _) => errors.invalid(&here, address, "must be an IPv4 address"),
             ("IPv6", _) => errors.invalid(&here, address, "must be an IPv6 address"),
             ("FQDN", _) => domain_name(address, &here, errors),
@@ -165,15 +167,9 @@ pub(super) fn endpoints(object: &Value, errors: &mut FieldErrors) {
                 let path = path.child(kind);
                 let path = path.index(at);
                 let ip = text(address, "ip");
-                if ip.parse::<IpAddr>().is_err() {
-                    errors.invalid(
-                        &path.child("ip"),
-                        ip,
-                        "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
-                    );
-                    errors.invalid(&path.child("ip"), ip, "must be a valid IP address");
-                } else {
-                    special(ip, &path.child("ip"), errors);
+                match addresses::address(ip, &path.child("ip"), errors) {
+                    None => errors.invalid(&path.child("ip"), ip, "must be a valid IP address"),
+                    Some(_) => special(ip, &path.child("ip"), errors),
                 }
                 let host = text(address, "hostname");
                 if !host.is_empty() {

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use serde_json::Value;
 
+use super::addresses::address;
 use super::get::{empty, field, in_range, int, list, named, one_of, required_name, strings, text};
 use crate::meta::{
     at, dns1123_label, dns1123_subdomain, domain_prefixed_path, path_segment, port_name, wildcard_dns1123_subdomain,
@@ -153,9 +154,8 @@ pub(super) fn status_update(new: &Value, errors: &mut FieldErrors) {
         let path = balancer.child("ingress");
         let path = path.index(index);
         let (ip, name) = (text(ingress, "ip"), text(ingress, "hostname"));
-        if !ip.is_empty() && ip.parse::<IpAddr>().is_err() {
-            let why = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
-            errors.invalid(&path.child("ip"), ip, why);
+        if !ip.is_empty() {
+            address(ip, &path.child("ip"), errors);
         }
         if !name.is_empty() {
             named(errors, &path.child("hostname"), name, dns1123_subdomain(name));

@@ -2,6 +2,7 @@
 //!
 //! [`object`] holds for creation and update, [`update`] compares with the stored object. One file per family of kinds.
 
+mod addresses;
 mod admission;
 mod admission_policy;
 mod allowance;

@@ -3,6 +3,7 @@
 use ipnet::IpNet;
 use serde_json::Value;
 
+use super::addresses;
 use super::get::{empty, field, in_range, int, list, named, one_of_listed, required_name, strings, text};
 use super::selector::label_selector;
 use crate::meta::{at, dns1123_subdomain, path_segment, port_name};
@@ -99,19 +100,13 @@ fn ip_block(block: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
         errors.required(&path.child("cidr"), "");
         return;
     }
-    let Ok(range) = range.parse::<IpNet>() else {
-        errors.invalid(&path.child("cidr"), range, NOT_A_RANGE);
-        return;
-    };
+    let Some(range) = addresses::range(range, &path.child("cidr"), errors) else { return };
     for (index, except) in strings(block, "except").enumerate() {
         let path = path.child("except");
         let path = path.index(index);
-        match except.parse::<IpNet>() {
-            Err(_) => errors.invalid(&path, except, NOT_A_RANGE),
-            Ok(inner) if !range.contains(&inner) || inner.prefix_len() <= range.prefix_len() => {
-                errors.invalid(&path, except, "must be a strict subset of `cidr`");
-            }
-            Ok(_) => {}
+        let inner = addresses::range(except, &path, errors);
+        if inner.is_some_and(|inner| !range.contains(&inner) || inner.prefix_len() <= range.prefix_len()) {
+            errors.invalid(&path, except, "must be a strict subset of `cidr`");
         }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
+use super::addresses;
 use super::get::{empty, entries, field, immutable, list, named, required_name, required_of_listed, strings, text};
 use super::resources;
 use crate::meta::{at, dns1123_label, label_value, qualified_name};
@@ -33,10 +34,7 @@ pub(super) fn node(object: &Value, errors: &mut FieldErrors) {
     }
     let ranges: Vec<&str> = strings(spec, "podCIDRs").collect();
     for (index, range) in ranges.iter().enumerate() {
-        if range.parse::<ipnet::IpNet>().is_err() {
-            let why = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
-            errors.invalid(&path.child("podCIDRs").index(index), *range, why);
-        }
+        addresses::range(range, &path.child("podCIDRs").index(index), errors);
     }
     let wide = ranges.iter().filter(|range| range.contains(':')).count();
     if wide > 1 || ranges.len() - wide > 1 {

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use serde_json::Value;
 
+use super::addresses::{address, range};
 use super::discovery::special;
 use super::get::{empty, field, in_range, int, list, named, one_of, port_or_name, strings, text};
 use super::metadata;
@@ -12,7 +13,6 @@ use crate::meta::{at, dns1123_label, dns1123_subdomain, qualified_name};
 use crate::status::{FieldErrors, Path};
 
 const TYPES: [&str; 4] = ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
-const NOT_AN_IP: &str = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
 
 /// Service.
 pub(super) fn service(object: &Value, errors: &mut FieldErrors) {
@@ -122,9 +122,10 @@ fn addresses(spec: &Value, kind: &str, path: &Path<'_>, errors: &mut FieldErrors
     for (index, ip) in strings(spec, "externalIPs").enumerate() {
         let path = path.child("externalIPs");
         let path = path.index(index);
-        match ip.parse::<IpAddr>() {
-            Err(_) => errors.invalid(&path, ip, NOT_AN_IP),
-            Ok(_) => special(ip, &path, errors),
+        let before = errors.0.len();
+        address(ip, &path, errors);
+        if errors.0.len() == before {
+            special(ip, &path, errors);
         }
     }
     if kind != "ExternalName" {
@@ -154,10 +155,7 @@ fn addresses(spec: &Value, kind: &str, path: &Path<'_>, errors: &mut FieldErrors
         errors.forbidden(&path, "may only be used when `type` is 'LoadBalancer'");
     }
     for (index, range) in strings(spec, "loadBalancerSourceRanges").map(str::trim).enumerate() {
-        if range.parse::<ipnet::IpNet>().is_err() {
-            let why = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
-            errors.invalid(&path.index(index), range, why);
-        }
+        self::range(range, &path.index(index), errors);
     }
 }
 
@@ -178,8 +176,8 @@ fn cluster_ips(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
             if all.len() > 1 {
                 errors.invalid(path, shown.clone(), "'None' must be the first and only value");
             }
-        } else if ip.parse::<IpAddr>().is_err() {
-            errors.invalid(&path.index(index), *ip, NOT_AN_IP);
+        } else {
+            address(ip, &path.index(index), errors);
         }
     }
     let proper = errors.0.len() == before;
@@ -298,8 +296,8 @@ pub(super) fn status_update(new: &Value, errors: &mut FieldErrors) {
 
 fn ingress(ingress: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     let (ip, host) = (text(ingress, "ip"), text(ingress, "hostname"));
-    if !ip.is_empty() && ip.parse::<IpAddr>().is_err() {
-        errors.invalid(&path.child("ip"), ip, NOT_AN_IP);
+    if !ip.is_empty() {
+        address(ip, &path.child("ip"), errors);
     }
     let here = path.child("ipMode");
     match field(ingress, "ipMode").and_then(Value::as_str) {

@@ -200,27 +200,18 @@ impl Controller {
             .map(|s| EndpointSlice::clone(s))
             .collect();
         let labels = labels_of(&service);
-        let stale: Vec<Option<String>> = existing
-            .iter()
-            .filter(|s| s.metadata.labels.as_ref() != Some(&labels))
-            .map(|s| s.metadata.name.clone())
-            .collect();
-        let relabel: Vec<EndpointSlice> =
-            existing.iter().filter(|s| stale.contains(&s.metadata.name)).cloned().collect();
         let uid = service.metadata.uid.as_deref().unwrap_or_default();
         let (mut wanted, lost) = self.wanted(&service, &selector);
         if !lost.is_empty() {
             // A node that comes wakes this Service.
             self.warn(key, &service, &of_lost(key, &lost));
         }
-        self.give_zones(key, &service, &mut wanted, &existing);
-        let mut plan = plan::plan(wanted, existing, uid);
-        for slice in relabel {
-            let touched = plan.update.iter().chain(&plan.delete).any(|s| s.metadata.name == slice.metadata.name);
-            if !touched {
-                plan.update.push(slice);
-            }
+        if topology::is_wanted(service.metadata.annotations.as_ref()) {
+            topology::inherit(wanted.values_mut().flatten(), &existing);
         }
+        let mut plan = plan::plan(wanted, existing, uid);
+        self.give_zones(key, &service, &mut plan);
+        plan.relabel(&labels);
         if let Err(error) = self.write(&service, labels, plan).await {
             if is_namespace_terminating(&error) {
                 return Ok(Outcome::AwaitChange);
@@ -275,13 +266,7 @@ impl Controller {
     }
 
     /// Gives endpoints zones by shares where the Service asks for that, and tells when that begins, when it ends and why it cannot be.
-    fn give_zones(
-        &self,
-        key: &ObjectKey,
-        service: &Service,
-        wanted: &mut BTreeMap<Group, Vec<Endpoint>>,
-        existing: &[EndpointSlice],
-    ) {
+    fn give_zones(&self, key: &ObjectKey, service: &Service, plan: &mut plan::Plan) {
         let families = service.spec.as_ref().map(families).unwrap_or_default();
         let off = |family: &str, why: &str| {
             self.recorder.warning(service, "TopologyAwareHintsDisabled", format!("{why}, addressType: {family}"));
@@ -293,11 +278,8 @@ impl Controller {
             return;
         }
         let shares = topology::shares(&self.nodes.list());
-        let given = topology::given(existing);
         for family in families {
-            let of_family = wanted.iter_mut().filter(|(group, _)| group.family == family);
-            let endpoints = of_family.flat_map(|(_, endpoints)| endpoints).collect();
-            if let Err(why) = topology::assign(endpoints, shares.as_ref(), &given) {
+            if let Err(why) = topology::assign(plan, family, shares.as_ref()) {
                 self.zoned().remove(key);
                 off(family, &why);
             } else if self.zoned().insert(key.clone()) {

@@ -19,6 +19,8 @@ pub(super) struct Plan {
     pub(super) create: Vec<(Group, Vec<Endpoint>)>,
     pub(super) update: Vec<EndpointSlice>,
     pub(super) delete: Vec<EndpointSlice>,
+    /// What is as it shall be.
+    pub(super) keep: Vec<EndpointSlice>,
 }
 
 fn group_of(slice: &EndpointSlice) -> Option<Group> {
@@ -79,6 +81,20 @@ impl Plan {
             self.update.push(slice);
         }
     }
+
+    /// Has slices written that have other labels than these.
+    pub(super) fn relabel(&mut self, labels: &BTreeMap<String, String>) {
+        let is_stale = |slice: &mut EndpointSlice| slice.metadata.labels.as_ref() != Some(labels);
+        self.update.extend(self.keep.extract_if(.., is_stale));
+    }
+
+    /// The endpoints of a family in slices that are written.
+    pub(super) fn written(&mut self, family: &str) -> Vec<&mut Endpoint> {
+        let new = self.create.iter_mut().filter(|(group, _)| group.family == family);
+        let changed = self.update.iter_mut().filter(|slice| slice.address_type == family);
+        let changed = changed.flat_map(|slice| slice.endpoints.iter_mut().flatten());
+        new.flat_map(|(_, endpoints)| endpoints).chain(changed).collect()
+    }
 }
 
 /// Endpoints stay in the slice that holds them; new ones fill up slices that change anyway, then others with room, then
@@ -137,6 +153,8 @@ fn plan_group(group: Group, endpoints: Vec<Endpoint>, slices: Vec<EndpointSlice>
             plan.delete.push(slice);
         } else if changed {
             plan.update.push(slice);
+        } else {
+            plan.keep.push(slice);
         }
     }
     for chunk in missing.chunks(MAX_ENDPOINTS) {
@@ -220,6 +238,19 @@ mod tests {
     fn nothing_is_written_when_nothing_changed() {
         let plan = planned(wanted(0..150), vec![slice("a", 0..100), slice("b", 100..150)]);
         assert!(plan.create.is_empty() && plan.update.is_empty() && plan.delete.is_empty());
+        assert_eq!(plan.keep.len(), 2);
+    }
+
+    #[test]
+    fn a_slice_with_labels_of_before_is_written_though_its_endpoints_stay() {
+        let labels = BTreeMap::from([("app".to_owned(), "web".to_owned())]);
+        let mut labelled = slice("a", 0..100);
+        labelled.metadata.labels = Some(labels.clone());
+        let mut plan = planned(wanted(0..150), vec![labelled, slice("b", 100..150)]);
+        plan.relabel(&labels);
+        let names =
+            |slices: &[EndpointSlice]| slices.iter().filter_map(|s| s.metadata.name.clone()).collect::<String>();
+        assert_eq!((names(&plan.update).as_str(), names(&plan.keep).as_str()), ("b", "a"));
     }
 
     #[test]

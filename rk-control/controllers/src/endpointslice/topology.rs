@@ -1,8 +1,8 @@
 //! Zones that endpoints are for, where a Service asks for that by an annotation: every zone gets as many endpoints as its share of the
-//! cluster's CPUs, its own ones first. Rule: KEP-2433.
+//! cluster's CPUs, its own ones first. Rule: KEP-2433. Slices that nothing else changes keep theirs while those are bearable (ADR 0324).
 
 use super::endpoint::zone_of;
-use super::plan::identity;
+use super::plan::{Plan, identity};
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointHints, EndpointSlice, ForZone};
 use std::collections::{BTreeMap, HashMap};
@@ -17,9 +17,19 @@ const OVERLOAD: f64 = 0.2;
 
 /// Parts of the cluster's CPUs by zone; together they are 1.
 pub(super) type Shares = BTreeMap<String, f64>;
-/// The zones that endpoints are for now, by the identity of the endpoint.
-pub(super) type Given = HashMap<(String, Option<String>), String>;
+/// What each zone is to have of a Service's endpoints.
+type Parts = BTreeMap<String, Part>;
 type Counts = BTreeMap<String, usize>;
+
+/// How many endpoints a zone is to have.
+#[derive(Debug)]
+struct Part {
+    desired: f64,
+    /// With fewer, each has more to do than it bears.
+    least: f64,
+    /// With more, others cannot have the least that they need.
+    most: f64,
+}
 
 /// Whether a Service with these annotations asks for zones; the older annotation goes before the newer one.
 pub(super) fn is_wanted(annotations: Option<&BTreeMap<String, String>>) -> bool {
@@ -56,78 +66,172 @@ fn cpus_of(node: &Node) -> Option<f64> {
     Some(cpu.parse::<rk_api::meta::Quantity>().ok()?.as_f64())
 }
 
-/// The zones that the endpoints of these slices are for.
-pub(super) fn given(slices: &[EndpointSlice]) -> Given {
-    let endpoints = slices.iter().flat_map(|slice| slice.endpoints.iter().flatten());
-    let zone = |endpoint: &Endpoint| Some(endpoint.hints.as_ref()?.for_zones.as_ref()?.first()?.name.clone());
-    endpoints.filter_map(|endpoint| Some((identity(endpoint), zone(endpoint)?))).collect()
+/// Lets endpoints that are ready be for the zones that they are for in these slices, until [`assign`] says otherwise.
+pub(super) fn inherit<'a>(endpoints: impl Iterator<Item = &'a mut Endpoint>, existing: &[EndpointSlice]) {
+    let known = existing.iter().flat_map(|slice| slice.endpoints.iter().flatten());
+    let given: HashMap<_, &String> = known.filter_map(|known| Some((identity(known), given_zone(known)?))).collect();
+    for endpoint in endpoints.filter(|endpoint| is_ready(endpoint)) {
+        endpoint.hints = given.get(&identity(endpoint)).map(|zone| hints((*zone).clone()));
+    }
 }
 
-/// Gives a zone to each of a Service's endpoints of one family that are ready, or tells why there are none to give. Who is for another
-/// zone than its own stays so while one has to be.
-pub(super) fn assign(mut endpoints: Vec<&mut Endpoint>, shares: Option<&Shares>, given: &Given) -> Result<(), String> {
-    endpoints.retain(|endpoint| endpoint.conditions.as_ref().is_some_and(|conditions| conditions.ready == Some(true)));
-    let Some(shares) = shares else {
-        let why = "Insufficient Node information: allocatable CPU or zone not specified on one or more nodes";
-        return Err(why.to_owned());
-    };
-    let desired = desired(shares, endpoints.len())?;
-    if endpoints.iter().any(|endpoint| endpoint.zone.is_none()) {
-        return Err("One or more endpoints do not have a zone specified".to_owned());
+fn is_ready(endpoint: &Endpoint) -> bool {
+    endpoint.conditions.as_ref().is_some_and(|conditions| conditions.ready == Some(true))
+}
+
+fn given_zone(endpoint: &Endpoint) -> Option<&String> {
+    Some(&endpoint.hints.as_ref()?.for_zones.as_ref()?.first()?.name)
+}
+
+fn hints(zone: String) -> EndpointHints {
+    EndpointHints { for_zones: Some(vec![ForZone { name: zone }]), for_nodes: None }
+}
+
+fn endpoints_of(slice: &mut EndpointSlice) -> impl Iterator<Item = &mut Endpoint> {
+    slice.endpoints.iter_mut().flatten()
+}
+
+/// Gives a zone to each of a Service's endpoints of one family that are ready, or tells why there are none to give. Slices that are kept
+/// stay so where all zones have their parts with what these give.
+pub(super) fn assign(plan: &mut Plan, family: &str, shares: Option<&Shares>) -> Result<(), String> {
+    let (kept, others): (Vec<EndpointSlice>, Vec<EndpointSlice>) =
+        std::mem::take(&mut plan.keep).into_iter().partition(|slice| slice.address_type == family);
+    plan.keep = others;
+    let mut now = kept.clone();
+    let given = spread(plan.written(family), now.iter_mut().flat_map(endpoints_of).collect(), shares);
+    if given.is_err() {
+        let all = plan.written(family).into_iter().chain(now.iter_mut().flat_map(endpoints_of));
+        all.for_each(|endpoint| endpoint.hints = None);
     }
-    let mut own = Counts::new();
-    for zone in endpoints.iter().filter_map(|endpoint| endpoint.zone.clone()) {
-        *own.entry(zone).or_default() += 1;
+    for (before, now) in kept.into_iter().zip(now) {
+        if before == now { plan.keep.push(now) } else { plan.update.push(now) }
     }
-    let (mut giving, mut lacking) = moves(&desired, &own);
-    let at_home =
-        |endpoint: &Endpoint| given.get(&identity(endpoint)).is_none_or(|zone| endpoint.zone.as_ref() == Some(zone));
-    endpoints.sort_by_key(|endpoint| (at_home(endpoint), identity(endpoint)));
-    for endpoint in endpoints {
-        let Some(home) = endpoint.zone.clone() else { continue };
-        let before = given.get(&identity(endpoint));
-        let name = send(&home, before, &mut giving, &mut lacking).unwrap_or(home);
-        endpoint.hints = Some(EndpointHints { for_zones: Some(vec![ForZone { name }]), for_nodes: None });
+    given
+}
+
+/// Gives zones to endpoints of slices that are written, and where that is not enough to those of the others, too. Given again, all are the
+/// same: what is bearable stays, and else the moves depend on homes alone, with those first who have moved already.
+fn spread<'a>(
+    mut written: Vec<&'a mut Endpoint>,
+    kept: Vec<&'a mut Endpoint>,
+    shares: Option<&Shares>,
+) -> Result<(), String> {
+    let ready = written.iter().chain(&kept).filter(|endpoint| is_ready(endpoint)).count();
+    let parts = parts(shares, ready)?;
+    if let Some(held) = tally(&kept, &parts) {
+        let own = homes(&written)?;
+        let moves = Moves::new(&parts, &held, &own);
+        if moves.are_bearable(&parts, &held, &own) {
+            hand_out(written, moves);
+            return Ok(());
+        }
     }
+    written.extend(kept);
+    let moves = Moves::new(&parts, &Counts::new(), &homes(&written)?);
+    hand_out(written, moves);
     Ok(())
 }
 
 /// How many endpoints each zone is to have: its part, and no fewer than keep the load of each bearable.
-fn desired(shares: &Shares, endpoints: usize) -> Result<Shares, String> {
+fn parts(shares: Option<&Shares>, endpoints: usize) -> Result<Parts, String> {
+    let Some(shares) = shares else {
+        let why = "Insufficient Node information: allocatable CPU or zone not specified on one or more nodes";
+        return Err(why.to_owned());
+    };
     let refuse = |why: &str| Err(format!("{why} ({endpoints} endpoints, {} zones)", shares.len()));
     if shares.len() > endpoints {
         return refuse("Insufficient number of endpoints");
     }
-    let least = |part: f64| (part * (1.0 / (1.0 + OVERLOAD))).ceil();
-    let parts: Shares = shares.iter().map(|(zone, share)| (zone.clone(), share * endpoints as f64)).collect();
-    if parts.values().map(|part| least(*part)).sum::<f64>() > endpoints as f64 {
+    let all = endpoints as f64;
+    let least = |share: f64| (share * all * (1.0 / (1.0 + OVERLOAD))).ceil();
+    let spare = all - shares.values().map(|share| least(*share)).sum::<f64>();
+    if spare < 0.0 {
         return refuse(
             "Unable to allocate minimum required endpoints to each zone without exceeding overload threshold",
         );
     }
-    Ok(parts.into_iter().map(|(zone, part)| (zone, part.max(least(part)))).collect())
+    let part = |share: f64| {
+        let least = least(share);
+        Part { desired: (share * all).max(least), least, most: least + spare }
+    };
+    Ok(shares.iter().map(|(zone, share)| (zone.clone(), part(*share))).collect())
 }
 
-/// How many endpoints zones give to others, and how many others get: one after the other, where the most is too much and too little.
-fn moves(desired: &Shares, own: &Counts) -> (Counts, Counts) {
-    let surplus = |zone: &String, wanted: f64| own.get(zone).map_or(0.0, |count| *count as f64) - wanted;
-    let (mut over, mut under) = (BTreeMap::new(), BTreeMap::new());
-    for (zone, wanted) in desired {
-        let surplus = surplus(zone, *wanted);
-        over.insert(zone, surplus);
-        under.insert(zone, -surplus);
+/// How many endpoints are for each zone now; `None` where one is for none, or for one that has no part.
+fn tally(endpoints: &[&mut Endpoint], parts: &Parts) -> Option<Counts> {
+    let mut held = Counts::new();
+    for endpoint in endpoints.iter().filter(|endpoint| is_ready(endpoint)) {
+        let zone = given_zone(endpoint).filter(|zone| parts.contains_key(*zone))?;
+        *held.entry(zone.clone()).or_default() += 1;
     }
-    let (mut giving, mut lacking) = (Counts::new(), Counts::new());
-    while let (Some((giver, more)), Some((taker, less))) = (most(&over), most(&under)) {
-        if (more < 1.0 && less < 1.0) || more < 0.5 || less < 0.5 {
-            break;
+    Some(held)
+}
+
+/// How many endpoints are in each zone.
+fn homes(endpoints: &[&mut Endpoint]) -> Result<Counts, String> {
+    let mut own = Counts::new();
+    for endpoint in endpoints.iter().filter(|endpoint| is_ready(endpoint)) {
+        let home = endpoint.zone.clone().ok_or("One or more endpoints do not have a zone specified")?;
+        *own.entry(home).or_default() += 1;
+    }
+    Ok(own)
+}
+
+fn count(counts: &Counts, zone: &str) -> f64 {
+    counts.get(zone).map_or(0.0, |count| *count as f64)
+}
+
+/// How many endpoints zones give to others, and how many others get.
+#[derive(Debug)]
+struct Moves {
+    giving: Counts,
+    lacking: Counts,
+}
+
+impl Moves {
+    /// One after the other, where the most is too much and too little; `held` are for a zone and stay so, `own` are free.
+    fn new(parts: &Parts, held: &Counts, own: &Counts) -> Self {
+        let (mut over, mut under) = (BTreeMap::new(), BTreeMap::new());
+        for (zone, part) in parts {
+            let surplus = count(held, zone) + count(own, zone) - part.desired;
+            over.insert(zone, surplus.min(count(own, zone)));
+            under.insert(zone, -surplus);
         }
-        *giving.entry(giver.clone()).or_default() += 1;
-        *lacking.entry(taker.clone()).or_default() += 1;
-        over.insert(giver, more - 1.0);
-        under.insert(taker, less - 1.0);
+        let mut moves = Self { giving: Counts::new(), lacking: Counts::new() };
+        while let (Some((giver, more)), Some((taker, less))) = (most(&over), most(&under)) {
+            if (more < 1.0 && less < 1.0) || more < 0.5 || less < 0.5 {
+                break;
+            }
+            *moves.giving.entry(giver.clone()).or_default() += 1;
+            *moves.lacking.entry(taker.clone()).or_default() += 1;
+            over.insert(giver, more - 1.0);
+            under.insert(taker, less - 1.0);
+        }
+        moves
     }
-    (giving, lacking)
+
+    /// Whether each zone then has what it needs, and leaves it to others.
+    fn are_bearable(&self, parts: &Parts, held: &Counts, own: &Counts) -> bool {
+        parts.iter().all(|(zone, part)| {
+            let before = count(held, zone) + count(own, zone);
+            let after = before + count(&self.lacking, zone) - count(&self.giving, zone);
+            (part.least..=part.most).contains(&after)
+        })
+    }
+
+    /// The zone that an endpoint goes to from its home, if any: the one that it was for before, or the first that lacks one.
+    fn send(&mut self, home: &str, before: Option<&String>) -> Option<String> {
+        let left = self.giving.get_mut(home).filter(|left| **left > 0)?;
+        let before = before.filter(|zone| self.lacking.contains_key(*zone));
+        let zone = before.or_else(|| self.lacking.keys().next())?.clone();
+        *left -= 1;
+        let lack = self.lacking.get_mut(&zone)?;
+        *lack -= 1;
+        if *lack == 0 {
+            self.lacking.remove(&zone);
+        }
+        Some(zone)
+    }
 }
 
 fn most<'a>(zones: &BTreeMap<&'a String, f64>) -> Option<(&'a String, f64)> {
@@ -135,110 +239,18 @@ fn most<'a>(zones: &BTreeMap<&'a String, f64>) -> Option<(&'a String, f64)> {
     all.reduce(|most, next| if next.1 > most.1 { next } else { most })
 }
 
-/// The zone that an endpoint goes to from its home, if any: the one that it was for before, or the first that lacks one.
-fn send(home: &str, before: Option<&String>, giving: &mut Counts, lacking: &mut Counts) -> Option<String> {
-    let left = giving.get_mut(home).filter(|left| **left > 0)?;
-    let zone = before.filter(|zone| lacking.contains_key(*zone)).or_else(|| lacking.keys().next())?.clone();
-    *left -= 1;
-    let lack = lacking.get_mut(&zone)?;
-    *lack -= 1;
-    if *lack == 0 {
-        lacking.remove(&zone);
+/// Lets endpoints that are ready be for their own zone, but for those that are sent to another. Who is for another zone than its own stays so
+/// while one has to be.
+fn hand_out(mut endpoints: Vec<&mut Endpoint>, mut moves: Moves) {
+    endpoints.retain(|endpoint| is_ready(endpoint));
+    let at_home = |endpoint: &Endpoint| given_zone(endpoint).is_none_or(|zone| endpoint.zone.as_ref() == Some(zone));
+    endpoints.sort_by_key(|endpoint| (at_home(endpoint), identity(endpoint)));
+    for endpoint in endpoints {
+        let Some(home) = endpoint.zone.clone() else { continue };
+        let zone = moves.send(&home, given_zone(endpoint)).unwrap_or(home);
+        endpoint.hints = Some(hints(zone));
     }
-    Some(zone)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn node(zone: Option<&str>, cpu: &str, ready: &str, label: &str) -> Arc<Node> {
-        let labels = json!({"topology.kubernetes.io/zone": zone, label: ""});
-        let labels: BTreeMap<String, Option<String>> = serde_json::from_value(labels).expect("labels");
-        let labels: BTreeMap<_, _> = labels.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
-        let status = json!({"allocatable": {"cpu": cpu}, "conditions": [{"type": "Ready", "status": ready}]});
-        Arc::new(serde_json::from_value(json!({"metadata": {"labels": labels}, "status": status})).expect("a node"))
-    }
-
-    fn endpoint(at: usize, zone: &str) -> Endpoint {
-        let ready = json!({"ready": true});
-        let endpoint = json!({"addresses": [format!("10.0.0.{at}")], "conditions": ready, "zone": zone});
-        serde_json::from_value(endpoint).expect("an endpoint")
-    }
-
-    /// One endpoint for each letter, in the zone of this name.
-    fn endpoints(zones: &str) -> Vec<Endpoint> {
-        zones.chars().enumerate().map(|(at, zone)| endpoint(at, &zone.to_string())).collect()
-    }
-
-    /// The zones that they are for, in their order.
-    fn zones(endpoints: &[Endpoint]) -> String {
-        let zone = |endpoint: &Endpoint| Some(endpoint.hints.as_ref()?.for_zones.as_ref()?.first()?.name.clone());
-        endpoints.iter().map(|endpoint| zone(endpoint).unwrap_or_else(|| "-".to_owned())).collect()
-    }
-
-    fn assigned(endpoints: &mut [Endpoint], shares: &[(&str, f64)], given: &Given) -> Result<String, String> {
-        let shares: Shares = shares.iter().map(|(zone, share)| ((*zone).to_owned(), *share)).collect();
-        assign(endpoints.iter_mut().collect(), Some(&shares), given)?;
-        Ok(zones(endpoints))
-    }
-
-    #[test]
-    fn zones_have_shares_by_the_processors_of_their_nodes_that_are_ready() {
-        let (a, b) = (node(Some("a"), "3", "True", "x"), node(Some("b"), "1000m", "True", "x"));
-        let expected = Shares::from([("a".to_owned(), 0.75), ("b".to_owned(), 0.25)]);
-        let leader = node(None, "8", "True", "node-role.kubernetes.io/control-plane");
-        let away = node(Some("c"), "8", "False", "x");
-        assert_eq!(shares(&[Arc::clone(&a), Arc::clone(&b), leader, away]), Some(expected));
-        for other in [node(None, "1", "True", "x"), node(Some(""), "1", "True", "x"), node(Some("c"), "0", "True", "x")]
-        {
-            assert_eq!(shares(&[Arc::clone(&a), Arc::clone(&b), other]), None);
-        }
-        assert_eq!(shares(&[Arc::clone(&a), a]), None, "one zone");
-    }
-
-    #[test]
-    fn endpoints_are_for_their_own_zone_and_for_others_where_those_lack_some() {
-        let even = [("a", 0.5), ("b", 0.5)];
-        let none = Given::new();
-        assert_eq!(assigned(&mut endpoints("ab"), &even, &none).as_deref(), Ok("ab"));
-        assert_eq!(assigned(&mut endpoints("aaab"), &even, &none).as_deref(), Ok("baab"));
-        assert_eq!(assigned(&mut endpoints("aaaa"), &even, &none).as_deref(), Ok("bbaa"));
-        let thirds = [("a", 0.5), ("b", 0.25), ("c", 0.25)];
-        assert_eq!(assigned(&mut endpoints("aaaabbbb"), &thirds, &none).as_deref(), Ok("aaaaccbb"));
-        // The one that is for another zone already stays for it.
-        let later = Given::from([(identity(&endpoint(2, "a")), "b".to_owned())]);
-        assert_eq!(assigned(&mut endpoints("aaab"), &even, &later).as_deref(), Ok("aabb"));
-        let mut unready = endpoints("aab");
-        unready[1].conditions = None;
-        assert_eq!(assigned(&mut unready, &even, &none).as_deref(), Ok("a-b"));
-    }
-
-    #[test]
-    fn where_shares_cannot_be_kept_nobody_gets_a_zone() {
-        let even = [("a", 0.5), ("b", 0.5)];
-        let refused = |homes: &str, shares: &[(&str, f64)]| {
-            let mut all = endpoints(homes);
-            (assigned(&mut all, shares, &Given::new()).unwrap_err(), zones(&all))
-        };
-        let (why, all) = refused("a", &even);
-        assert_eq!((why.as_str(), all.as_str()), ("Insufficient number of endpoints (1 endpoints, 2 zones)", "-"));
-        let (why, all) = refused("ab", &[("a", 0.9), ("b", 0.1)]);
-        assert!(why.starts_with("Unable to allocate minimum required endpoints") && all == "--", "{why} {all}");
-        let mut homeless = endpoints("ab");
-        homeless[0].zone = None;
-        assert!(assigned(&mut homeless, &even, &Given::new()).unwrap_err().contains("do not have a zone specified"));
-        assert!(assign(Vec::new(), None, &Given::new()).unwrap_err().starts_with("Insufficient Node information"));
-    }
-
-    #[test]
-    fn the_older_annotation_goes_before_the_newer_one() {
-        let asks = |pairs: &[(&str, &str)]| {
-            let all = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-            is_wanted(Some(&all))
-        };
-        assert!(asks(&[(MODE, "Auto")]) && asks(&[(MODE_OF_OLD, "auto")]));
-        assert!(!asks(&[(MODE, "Auto"), (MODE_OF_OLD, "Disabled")]) && !asks(&[(MODE, "AUTO")]) && !is_wanted(None));
-    }
-}
+mod tests;

@@ -10,6 +10,7 @@ fn zone() -> Zone {
             "ports": [{"name": "http", "protocol": "TCP", "port": 80}]}}),
         json!({"metadata": {"name": "db", "namespace": "shop"}, "spec": {"clusterIP": "None"}}),
         json!({"metadata": {"name": "out", "namespace": "shop"}, "spec": {"type": "ExternalName", "externalName": "example.com"}}),
+        json!({"metadata": {"name": "idle", "namespace": "shop"}, "spec": {"clusterIP": "None", "ports": [{"name": "sql", "port": 5432}]}}),
     ] {
         zone.set_service(&serde_json::from_value(service).unwrap());
     }
@@ -19,6 +20,20 @@ fn zone() -> Zone {
         {"addresses": ["10.244.2.6"], "conditions": {}},
         {"addresses": ["10.244.3.7"], "conditions": {"ready": false}}]});
     zone.set_slice(&serde_json::from_value(slice).unwrap());
+    for (service, family, addresses) in [
+        ("web", "IPv4", ["10.244.1.9", "10.244.1.8"]),
+        ("both", "IPv4", ["10.244.1.9", "10.244.1.8"]),
+        ("both", "IPv6", ["fd00::9", "fd00::8"]),
+    ] {
+        let [named, other] = addresses;
+        let slice = json!({"metadata": {"name": format!("{service}-{family}"), "namespace": "shop",
+            "labels": {"kubernetes.io/service-name": service}}, "addressType": family,
+            "ports": [{"name": "http", "protocol": "TCP", "port": 80}],
+            "endpoints": [{"addresses": [named], "hostname": "web-0"}, {"addresses": [other]}]});
+        zone.set_slice(&serde_json::from_value(slice).unwrap());
+    }
+    let both = json!({"metadata": {"name": "both", "namespace": "shop"}, "spec": {"clusterIP": "None"}});
+    zone.set_service(&serde_json::from_value(both).unwrap());
     zone
 }
 
@@ -36,6 +51,12 @@ fn names_mean_what_the_specification_says() {
         ("_http._udp.web.shop.svc.cluster.local", Answer::Missing),
         ("_tcp.web.shop.svc.cluster.local", Answer::Found(vec![])),
         ("x.web.shop.svc.cluster.local", Answer::Missing),
+        ("10-244-1-8.web.shop.svc.cluster.local", Answer::Found(vec![address("10.244.1.8")])),
+        ("web-0.web.shop.svc.cluster.local", Answer::Found(vec![address("10.244.1.9")])),
+        ("web-0.both.shop.svc.cluster.local", Answer::Found(vec![address("10.244.1.9"), address("fd00::9")])),
+        ("x.out.shop.svc.cluster.local", Answer::Missing),
+        ("idle.shop.svc.cluster.local", Answer::Missing),
+        ("_sql._tcp.idle.shop.svc.cluster.local", Answer::Missing),
         ("db-0.db.shop.svc.cluster.local", Answer::Found(vec![address("10.244.1.5")])),
         ("10-244-2-6.db.shop.svc.cluster.local", Answer::Found(vec![address("10.244.2.6")])),
         ("out.shop.svc.cluster.local", Answer::Alias("example.com".into())),
@@ -46,6 +67,8 @@ fn names_mean_what_the_specification_says() {
         ("dns-version.cluster.local", Answer::Found(vec![Data::Txt("1.1.0".into())])),
         ("7.0.96.10.in-addr.arpa", Answer::Found(vec![Data::Ptr(host("web"))])),
         ("5.1.244.10.in-addr.arpa", Answer::Found(vec![Data::Ptr(host("db-0.db"))])),
+        ("9.1.244.10.in-addr.arpa", Answer::Found(vec![Data::Ptr(host("web-0.both")), Data::Ptr(host("web-0.web"))])),
+        ("8.1.244.10.in-addr.arpa", Answer::Found(vec![Data::Ptr(host("10-244-1-8.both"))])),
         ("1.1.1.1.in-addr.arpa", Answer::Foreign),
         ("example.com", Answer::Foreign),
         ("notcluster.local", Answer::Foreign),
@@ -66,11 +89,20 @@ fn headless_services_answer_their_ready_endpoints() {
 }
 
 #[test]
+fn a_pod_with_addresses_of_both_families_serves_a_port_once() {
+    let Answer::Found(mut ports) = zone().lookup("_http._tcp.both.shop.svc.cluster.local") else { panic!("it exists") };
+    ports.sort_by_key(|data| format!("{data:?}"));
+    let labels = ["10-244-1-8", "fd00--8", "web-0"];
+    assert_eq!(ports, labels.map(|label| Data::Srv(80, format!("{label}.both.shop.svc.cluster.local"))));
+}
+
+#[test]
 fn a_fresh_list_forgets_what_it_does_not_name() {
     let mut zone = zone();
     zone.retain(Some(&HashSet::from([("shop".into(), "db".into())])), Some(&HashSet::new()));
     assert_eq!(zone.lookup("web.shop.svc.cluster.local"), Answer::Missing);
-    assert_eq!(zone.lookup("db.shop.svc.cluster.local"), Answer::Found(vec![]));
+    assert_eq!(zone.lookup("db.shop.svc.cluster.local"), Answer::Missing, "it has no endpoints");
+    assert_eq!(zone.lookup("_tcp.db.shop.svc.cluster.local"), Answer::Found(vec![]));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::super::addresses::address;
 use super::super::get::{field, list, named, required_of_listed, strings, text};
 use crate::meta::dns1123_subdomain;
 use crate::status::{FieldErrors, Path};
@@ -35,10 +36,7 @@ pub(super) fn dns(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
         );
     }
     for (index, server) in strings(config, "nameservers").enumerate() {
-        if server.parse::<std::net::IpAddr>().is_err() {
-            let why = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
-            errors.invalid(&path.child("nameservers").index(index), server, why);
-        }
+        address(server, &path.child("nameservers").index(index), errors);
     }
     searches(config, &path.child("searches"), errors);
     for (index, option) in list(config, "options").iter().enumerate() {

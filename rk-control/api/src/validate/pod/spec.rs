@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use super::super::addresses::address;
 use super::super::get::{
     field, flag, in_range, int, list, named, one_of, one_of_listed, required_of_listed, strings, text,
 };
@@ -135,10 +136,7 @@ fn gates(spec: &Value, path: &Path<'_>, owner: Owner, errors: &mut FieldErrors) 
 fn host_aliases(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     for (index, alias) in list(spec, "hostAliases").iter().enumerate() {
         let path = path.index(index);
-        let ip = text(alias, "ip");
-        if ip.parse::<std::net::IpAddr>().is_err() {
-            errors.invalid(&path.child("ip"), ip, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)");
-        }
+        address(text(alias, "ip"), &path.child("ip"), errors);
         for (at, name) in strings(alias, "hostnames").enumerate() {
             named(errors, &path.child("hostnames").index(at), name, dns1123_subdomain(name));
         }

@@ -1,10 +1,10 @@
 //! What the status of a pod may say.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
 use serde_json::Value;
 
+use super::super::addresses::address;
 use super::super::get::{immutable, int, list, named, text};
 use super::{annotations, claims, restart};
 use crate::meta::{at, dns1123_subdomain, qualified_name};
@@ -87,9 +87,7 @@ fn addresses(status: &Value, key: &str, path: &Path<'_>, errors: &mut FieldError
     let all: Vec<&str> = list(status, key).iter().map(|address| text(address, "ip")).collect();
     let mut seen: BTreeSet<&str> = BTreeSet::new();
     for (index, ip) in all.iter().enumerate() {
-        if ip.parse::<IpAddr>().is_err() {
-            errors.invalid(&path.index(index), *ip, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)");
-        }
+        address(ip, &path.index(index), errors);
         if !seen.insert(ip) {
             errors.duplicate(&path.index(index), serde_json::json!({"ip": ip}));
         }
