@@ -23,7 +23,7 @@ use crate::memory::{Memory, ReservedError};
 use crate::node::{
     Machine, NodeLoop, Shortages, Sources, kept_memory, lease_loop, machine, most_tasks, node_ips, pods_together,
 };
-use crate::numa::{Numa, TopologyRules};
+use crate::numa::{Numa, Pinned, TopologyRules};
 use crate::plugins::Takers;
 use crate::pod::given::Withheld;
 use crate::probes::ProbePace;
@@ -120,6 +120,10 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
     let Beginning { options, ips, machine, mut swap, numa, memory } = Beginning::look(options, &session).await?;
     let runtime = Runtime::connect(&options.dirs.cri_socket);
     runtime_is_up(&runtime).await;
+    if options.cpu_policy.gives_whole_cores() {
+        // Told from the start.
+        runtime.meters.managers.whole_cores(Pinned::default());
+    }
     let client = session.client.clone();
     let mut tasks = JoinSet::new();
 

@@ -19,6 +19,7 @@ mod subresource;
 mod update;
 mod watch;
 mod watch_encode;
+mod watch_piece;
 mod write;
 
 use std::sync::Arc;

@@ -21,6 +21,7 @@ use super::list::parse_version;
 use super::options::judged;
 use super::selection::Selection;
 use super::watch_encode::Encoder;
+use super::watch_piece::{self, BEGINNING};
 use crate::http::{Body, BoxError, bytes_response, rests};
 use crate::proxy::Wish;
 use crate::server::Core;
@@ -69,9 +70,8 @@ pub(super) async fn watch(call: &mut Call, mut request: Request<Body>) -> Result
         encoder,
     });
     let frames = stream::unfold(watcher, |mut watcher| async move {
-        let bytes = watcher.next().await?;
-        watcher.open.sent(bytes.len());
-        Some((Ok::<_, BoxError>(Frame::data(bytes)), watcher))
+        let piece = watcher.next().await?;
+        Some((Ok::<_, BoxError>(Frame::data(piece)), watcher))
     });
     let mut response = bytes_response(StatusCode::OK, media_type, Bytes::new());
     *response.body_mut() = StreamBody::new(frames).boxed_unsync();
@@ -208,29 +208,39 @@ struct Watcher {
 impl Watcher {
     async fn next(&mut self) -> Option<Bytes> {
         loop {
-            if let Some(bytes) = self.queue.pop_front() {
+            if let Some(bytes) = watch_piece::take(&mut self.queue, |size| self.open.sent(size)) {
                 return Some(bytes);
             }
             if self.ended {
                 return None;
             }
             match &mut self.phase {
-                Phase::Initial(objects) => match objects.next() {
-                    Some(object) => self.queue.extend(self.encoder.added(&object).await),
-                    None => {
-                        self.phase = Phase::Live;
-                        if self.mark_end {
-                            self.queue.extend(self.encoder.bookmark(self.position, true));
-                        }
-                    }
-                },
+                Phase::Initial(_) => self.begin().await,
                 Phase::TooOld(oldest) => {
                     self.ended = true;
-                    return self.encoder.error(&Status::too_old_resource_version(self.position, *oldest));
+                    self.queue.extend(self.encoder.error(&Status::too_old_resource_version(self.position, *oldest)));
                 }
                 Phase::Replay { .. } => self.replay().await,
                 Phase::Live => self.live().await,
             }
+        }
+    }
+
+    /// Queues some of what is there.
+    async fn begin(&mut self) {
+        let mut size = 0;
+        while size < BEGINNING {
+            let Phase::Initial(objects) = &mut self.phase else { return };
+            let Some(object) = objects.next() else {
+                self.phase = Phase::Live;
+                if self.mark_end {
+                    self.queue.extend(self.encoder.bookmark(self.position, true));
+                }
+                return;
+            };
+            let event = self.encoder.added(&object).await;
+            size += event.as_ref().map_or(0, Bytes::len);
+            self.queue.extend(event);
         }
     }
 

@@ -21,4 +21,4 @@ pub use patterns::{is_path, lists};
 pub use query::{Query, decode};
 pub use request_info::{RequestInfo, ResourcePath, required_value};
 pub use respond::{add_warnings, bytes_response, gzipped, json_response, maybe_gzip, status_response, text_response};
-pub use resting::rests;
+pub use resting::{call_together, rests};

@@ -4,7 +4,9 @@
 mod claims;
 mod counter;
 mod entry;
+mod image_volumes;
 mod managers;
+mod own_users;
 mod resizes;
 mod starts;
 mod timing;
@@ -14,7 +16,9 @@ use std::time::Duration;
 use claims::ClaimMeters;
 pub use counter::Counter;
 use entry::Entry;
+use image_volumes::ImageVolumes;
 use managers::Managers;
+use own_users::OwnUsers;
 use resizes::Resizes;
 use starts::Starts;
 pub use timing::Timing;
@@ -109,6 +113,10 @@ pub struct Meters {
     pub entry: Entry,
     /// What pods ask of the managers of CPUs, memory and topology.
     pub managers: Managers,
+    /// Pods with users of their own.
+    pub own_users: OwnUsers,
+    /// Volumes that are images.
+    pub image_volumes: ImageVolumes,
     /// Claims of devices.
     pub claims: ClaimMeters,
     /// Resizes of pods.
@@ -234,6 +242,8 @@ impl Default for Meters {
             ),
             entry: Entry::default(),
             managers: Managers::default(),
+            own_users: OwnUsers::default(),
+            image_volumes: ImageVolumes::default(),
             claims: ClaimMeters::default(),
             resizes: Resizes::default(),
             starts: Starts::default(),
@@ -280,7 +290,7 @@ impl Meters {
             &self.requests,
         ];
         let parts = self.entry.counters().into_iter().chain(self.managers.counters()).chain(self.resizes.counters());
-        parts.chain(own)
+        parts.chain(self.own_users.counters()).chain(self.image_volumes.counters()).chain(own)
     }
 
     /// The timings of `/metrics`.

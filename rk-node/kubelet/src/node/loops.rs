@@ -254,7 +254,7 @@ impl NodeLoop {
     /// What is short now, or was of late.
     fn pressure(&self) -> Pressure {
         let (options, now) = (&self.options, Instant::now());
-        let observed = pressure::Observed::now(&options.dirs.kubelet);
+        let observed = pressure::Observed::now(&options.dirs);
         self.shortages.saw(observed.pressure(options.eviction, options.soft_eviction.thresholds), now);
         self.shortages.told(options.pressure_transition, now)
     }
