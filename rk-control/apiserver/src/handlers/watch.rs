@@ -1,6 +1,5 @@
 //! Watching a collection: what is there (if asked for), then every change, until the client or the clock ends it.
 
-use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +20,7 @@ use super::list::parse_version;
 use super::options::judged;
 use super::selection::Selection;
 use super::watch_encode::Encoder;
-use super::watch_piece::{self, BEGINNING};
+use super::watch_piece::{BEGINNING, Pieces};
 use crate::http::{Body, BoxError, bytes_response, rests};
 use crate::proxy::Wish;
 use crate::server::Core;
@@ -59,7 +58,7 @@ pub(super) async fn watch(call: &mut Call, mut request: Request<Body>) -> Result
         mark_end: plan.mark_end,
         drained: false,
         rested: false,
-        queue: VecDeque::new(),
+        queue: Pieces::new(wish.is_none()),
         ended: false,
         open,
         cache,
@@ -73,12 +72,9 @@ pub(super) async fn watch(call: &mut Call, mut request: Request<Body>) -> Result
         let piece = watcher.next().await?;
         Some((Ok::<_, BoxError>(Frame::data(piece)), watcher))
     });
-    let mut response = bytes_response(StatusCode::OK, media_type, Bytes::new());
-    *response.body_mut() = StreamBody::new(frames).boxed_unsync();
-    Ok(match wish {
-        Some(wish) => wish.carry(response),
-        None => response,
-    })
+    let response = bytes_response(StatusCode::OK, media_type, Bytes::new());
+    let response = response.map(|_| StreamBody::new(frames).boxed_unsync());
+    Ok(if let Some(wish) = wish { wish.carry(response) } else { response })
 }
 
 /// What a watch is sent first, after which revision, and the cache that it follows.
@@ -194,7 +190,7 @@ struct Watcher {
     drained: bool,
     /// It has waited before.
     rested: bool,
-    queue: VecDeque<Bytes>,
+    queue: Pieces,
     encoder: Encoder,
     deadline: Instant,
     /// When there is something to do without a change.
@@ -208,7 +204,7 @@ struct Watcher {
 impl Watcher {
     async fn next(&mut self) -> Option<Bytes> {
         loop {
-            if let Some(bytes) = watch_piece::take(&mut self.queue, |size| self.open.sent(size)) {
+            if let Some(bytes) = self.queue.take(|size| self.open.sent(size)) {
                 return Some(bytes);
             }
             if self.ended {
