@@ -12,6 +12,7 @@ use crate::claims::{Claims, wipe};
 use crate::context::{Context, NodeFacts};
 use crate::cpus::Cpus;
 use crate::devices::Devices;
+use crate::disk::make_dirs;
 use crate::events::{PodRef, Recorder};
 use crate::eviction::{LocalUse, Orders, evict_loop};
 use crate::heartbeat::Heartbeat;
@@ -20,6 +21,7 @@ use crate::join::{ServingCert, initial_serving, rotate_client, rotate_serving};
 use crate::known::{ALONE, Store, keep_loop};
 use crate::manager::Manager;
 use crate::memory::{Memory, ReservedError};
+use crate::meters::Meters;
 use crate::node::{
     Machine, NodeLoop, Shortages, Sources, kept_memory, lease_loop, machine, most_tasks, node_ips, pods_together,
 };
@@ -118,6 +120,9 @@ impl Beginning {
 /// Runs the kubelet until the machine goes down. A plain end of the process leaves all containers as they are.
 pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(), StartError> {
     let Beginning { options, ips, machine, mut swap, numa, memory } = Beginning::look(options, &session).await?;
+    if let Err(error) = make_dirs(&options.dirs.kubelet) {
+        tracing::error!(dir = %options.dirs.kubelet.display(), "the kubelet's directories cannot be made: {error}");
+    }
     let runtime = Runtime::connect(&options.dirs.cri_socket);
     runtime_is_up(&runtime).await;
     if options.cpu_policy.gives_whole_cores() {
@@ -178,7 +183,7 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
         client: client.clone(),
         runtime: runtime.clone(),
         recorder: recorder.clone(),
-        volumes: volumes(&mut tasks, &options, &client, &claims, in_use),
+        volumes: volumes(&mut tasks, &options, &client, &claims, &runtime.meters, in_use),
         images: Images::new(
             runtime,
             recorder,
@@ -248,16 +253,17 @@ fn volumes(
     options: &Options,
     client: &kube::Client,
     claims: &Claims,
+    meters: &Arc<Meters>,
     in_use: InUse,
 ) -> VolumeManager {
     let (kubelet, node) = (&options.dirs.kubelet, &options.node_name);
-    let (objects, drivers) = (Objects::new(client.clone()), Drivers::default());
+    let (objects, drivers) = (Objects::new(client.clone()), Drivers::new(meters.clone()));
     let object = NodeObject::new(client.clone(), node.clone(), drivers.clone());
     tasks.spawn(most_loop(client.clone(), drivers.clone(), object.clone()));
     let takers = Takers { volumes: drivers.clone(), object, claims: claims.drivers().clone() };
     tasks.spawn(plugins::register_loop(kubelet.clone(), takers));
     let csi = Csi::new(kubelet, node.clone(), objects.clone(), drivers, in_use);
-    VolumeManager::new(kubelet, objects, csi, options.secrets_in_memory)
+    VolumeManager::new(kubelet, objects, csi, options.secrets_in_memory, meters.clone())
 }
 
 /// The cgroups of pods, held to what all pods may have together.

@@ -20,6 +20,7 @@ mod update;
 mod watch;
 mod watch_encode;
 mod watch_piece;
+mod watch_plan;
 mod write;
 
 use std::sync::Arc;

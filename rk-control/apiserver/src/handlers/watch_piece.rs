@@ -12,33 +12,37 @@ const PIECE: usize = 16 * 1024;
 /// About how many bytes of the present state are made ready at a time: a few pieces, so that few of them are not full.
 pub(super) const BEGINNING: usize = 4 * PIECE;
 
-/// The events that are to be sent.
-pub(super) struct Pieces {
-    queue: VecDeque<Bytes>,
+/// Events that are to be sent, in order.
+pub(super) struct Queue {
+    events: VecDeque<Bytes>,
     /// Most bytes of several events that are sent as one.
-    most: usize,
+    piece: usize,
 }
 
-impl Pieces {
-    /// None yet. `together` allows for several events in one piece; where a piece is a message, each has its own.
-    pub(super) fn new(together: bool) -> Self {
-        Self { queue: VecDeque::new(), most: if together { PIECE } else { 0 } }
+impl Default for Queue {
+    fn default() -> Self {
+        Self { events: VecDeque::new(), piece: PIECE }
+    }
+}
+
+impl Queue {
+    /// One that gives each event by itself.
+    pub(super) fn of_single_events() -> Self {
+        Self { piece: 0, ..Self::default() }
     }
 
-    /// Queues events behind those that are there.
     pub(super) fn extend(&mut self, events: impl IntoIterator<Item = Bytes>) {
-        self.queue.extend(events);
+        self.events.extend(events);
     }
 
-    /// Takes what is sent next, in order: the first event, and those behind it that fit into one piece with it. `tell` hears the size of
-    /// each.
+    /// Takes what is sent next: the first event, and those behind it that fit into one piece with it. `tell` hears the size of each.
     pub(super) fn take(&mut self, tell: impl Fn(usize)) -> Option<Bytes> {
-        let first = self.queue.pop_front()?;
+        let first = self.events.pop_front()?;
         tell(first.len());
         let mut size = first.len();
         let mut fits = 0;
-        for event in &self.queue {
-            if size + event.len() > self.most {
+        for event in &self.events {
+            if size + event.len() > self.piece {
                 break;
             }
             size += event.len();
@@ -50,7 +54,7 @@ impl Pieces {
         }
         let mut piece = Vec::with_capacity(size);
         piece.extend_from_slice(&first);
-        for event in self.queue.drain(..fits) {
+        for event in self.events.drain(..fits) {
             tell(event.len());
             piece.extend_from_slice(&event);
         }
@@ -64,12 +68,11 @@ mod tests {
 
     use super::*;
 
-    fn sizes_of_pieces(together: bool, events: &[usize]) -> Vec<usize> {
+    fn sizes_of_pieces(events: &[usize]) -> Vec<usize> {
         let fill = |(place, size): (usize, &usize)| Bytes::from(vec![place as u8; *size]);
-        let all: Vec<Bytes> = events.iter().enumerate().map(fill).collect();
-        let whole = all.iter().flatten().copied().collect::<Vec<u8>>();
-        let mut queue = Pieces::new(together);
-        queue.extend(all);
+        let mut queue = Queue::default();
+        queue.extend(events.iter().enumerate().map(fill));
+        let whole = queue.events.iter().flatten().copied().collect::<Vec<u8>>();
         let told = RefCell::new(Vec::new());
         let mut pieces = Vec::new();
         while let Some(piece) = queue.take(|size| told.borrow_mut().push(size)) {
@@ -83,24 +86,28 @@ mod tests {
 
     #[test]
     fn events_behind_each_other_go_out_as_one_piece() {
-        assert!(sizes_of_pieces(true, &[]).is_empty());
-        assert_eq!(sizes_of_pieces(true, &[700]), [700]);
-        assert_eq!(sizes_of_pieces(true, &[700, 800, 900]), [2400]);
-        assert_eq!(sizes_of_pieces(true, &[PIECE - 1, 1, 1]), [PIECE, 1]);
-        assert_eq!(sizes_of_pieces(true, &[1, PIECE, 1, 1]), [1, PIECE, 2]);
-        assert_eq!(sizes_of_pieces(true, &[3 * PIECE, 5, 5]), [3 * PIECE, 10]);
-    }
-
-    #[test]
-    fn events_that_are_messages_stay_apart() {
-        assert_eq!(sizes_of_pieces(false, &[700, 1, 900]), [700, 1, 900]);
+        assert!(sizes_of_pieces(&[]).is_empty());
+        assert_eq!(sizes_of_pieces(&[700]), [700]);
+        assert_eq!(sizes_of_pieces(&[700, 800, 900]), [2400]);
+        assert_eq!(sizes_of_pieces(&[PIECE - 1, 1, 1]), [PIECE, 1]);
+        assert_eq!(sizes_of_pieces(&[1, PIECE, 1, 1]), [1, PIECE, 2]);
+        assert_eq!(sizes_of_pieces(&[3 * PIECE, 5, 5]), [3 * PIECE, 10]);
     }
 
     #[test]
     fn an_event_that_is_alone_is_not_copied() {
         let event = Bytes::from(vec![b'x'; 100]);
-        let mut queue = Pieces::new(true);
-        queue.extend([event.clone()]);
-        assert_eq!(queue.take(|_| ()).unwrap().as_ptr(), event.as_ptr());
+        for mut queue in [Queue::default(), Queue::of_single_events()] {
+            queue.extend([event.clone()]);
+            assert_eq!(queue.take(|_| ()).unwrap().as_ptr(), event.as_ptr());
+        }
+    }
+
+    #[test]
+    fn who_wants_single_events_gets_each_by_itself() {
+        let mut queue = Queue::of_single_events();
+        queue.extend([Bytes::from_static(b"a"), Bytes::new(), Bytes::from_static(b"b")]);
+        let taken: Vec<Bytes> = std::iter::from_fn(|| queue.take(|_| ())).collect();
+        assert_eq!(taken, ["a", "", "b"]);
     }
 }

@@ -23,10 +23,12 @@ use super::stage::PLUGIN;
 use super::stats::VolumeStats;
 use super::volume::{CsiVolume, Lifecycle, attachment_name, staging_name};
 use crate::api_error;
+use crate::plugins::words;
 use crate::pod::spec;
 use crate::volumes::held::PATIENCE;
 use crate::volumes::objects::Objects;
 use crate::volumes::ownership;
+use crate::volumes::tally::of_driver;
 use crate::volumes::token::Tokens;
 
 /// How long a look at a pod's volumes waits for the controller to attach one.
@@ -165,8 +167,8 @@ impl Csi {
         if std::mem::take(&mut data.unpublished) {
             note(&data)?;
         }
-        let what = "NodePublishVolume";
-        driver.call(what, driver.client().node_publish_volume(request)).await.map_err(|e| failed(what, &e))?;
+        let publishing = driver.client().node_publish_volume(request);
+        driver.call("NodePublishVolume", publishing).await.map_err(|e| words(&e))?;
         if by_driver.is_none() && group.is_some() && volume.kubelet_sets_group(object.as_ref()) {
             let context = pod.spec.as_ref().and_then(|s| s.security_context.clone()).unwrap_or_default();
             let on_mismatch = context.fs_group_change_policy.as_deref() == Some("OnRootMismatch");
@@ -288,7 +290,11 @@ impl Csi {
             let _held = lock.lock().await;
             // Whoever had the lock may have published it meanwhile, or taken it away.
             let Some(known) = VolumeData::read(&dir) else { continue };
-            if let Err(problem) = self.take_away(&dir, &known).await {
+            let begun = Instant::now();
+            let taken = self.take_away(&dir, &known).await;
+            let (storage, plugin) = (&self.drivers.meters().storage, of_driver(&known.driver_name));
+            storage.operated(&plugin, "volume_unmount", taken.is_ok(), begun.elapsed());
+            if let Err(problem) = taken {
                 problems.push(format!("volume {}: {problem}", known.spec_name));
             }
         }
