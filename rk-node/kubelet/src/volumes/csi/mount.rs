@@ -167,7 +167,8 @@ impl Csi {
         if std::mem::take(&mut data.unpublished) {
             note(&data)?;
         }
-        let publishing = driver.client().node_publish_volume(request);
+        let mut client = driver.client();
+        let publishing = client.node_publish_volume(request);
         driver.call("NodePublishVolume", publishing).await.map_err(|e| words(&e))?;
         if by_driver.is_none() && group.is_some() && volume.kubelet_sets_group(object.as_ref()) {
             let context = pod.spec.as_ref().and_then(|s| s.security_context.clone()).unwrap_or_default();
