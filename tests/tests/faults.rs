@@ -1,10 +1,13 @@
-//! What a machine is not asked about beforehand: wrong clocks, cables that flap, networks that come late or lose packets, full disks,
-//! little memory, storms of orphans, registries out of reach. One control plane serves all of it; each test adds a worker with its own trouble.
+//! What a machine is not asked about beforehand: wrong clocks, cables that flap, networks that come late, from others or lose packets,
+//! full disks, little memory, storms of orphans, registries out of reach. One control plane serves all of it; each test adds a worker with
+//! its own trouble.
 
 #[path = "faults/clock.rs"]
 mod clock;
 #[path = "faults/disk.rs"]
 mod disk;
+#[path = "faults/installed.rs"]
+mod installed;
 #[path = "faults/link.rs"]
 mod link;
 #[path = "faults/memory.rs"]

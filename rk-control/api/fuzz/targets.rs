@@ -2,6 +2,7 @@
 
 use rk_api::decode::{self, FieldValidation, Limits};
 use rk_api::patch::{json_patch, merge_patch, strategic_merge_patch};
+use rk_api::pattern;
 use rk_api::proto;
 use rk_api::resources::GroupVersionKind;
 use rk_api::schema::Schema;
@@ -69,5 +70,20 @@ pub fn protobuf(data: &[u8]) {
                 let _ = proto::encode(&object);
             }
         }
+    }
+}
+
+/// The first line is a pattern, the rest a text that is held against it. What is quoted in a pattern is found as it stands, and nothing else.
+pub fn patterns(data: &[u8]) {
+    let Ok(input) = std::str::from_utf8(data) else { return };
+    let (written, text) = input.split_once('\n').unwrap_or((input, ""));
+    if let Ok(compiled) = pattern::compile(written, 1 << 16) {
+        let _ = compiled.is_match(text);
+    }
+    // A quotation has an end of its own, and longer ones take more than patterns may.
+    if written.len() <= 200 && !written.contains("\\E") {
+        let quoted =
+            pattern::compile(&format!("^\\Q{written}\\E$"), pattern::MAX_SIZE).expect("any text can be quoted");
+        assert!(quoted.is_match(written) && !quoted.is_match(&format!("{written}x")), "{quoted}");
     }
 }

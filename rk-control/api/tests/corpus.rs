@@ -30,3 +30,8 @@ fn selectors_of_the_corpus_mean_what_they_say() {
 fn messages_of_the_corpus_decode_or_are_refused() {
     run("protobuf", targets::protobuf);
 }
+
+#[test]
+fn patterns_of_the_corpus_are_read_or_refused_and_quotations_stand_for_themselves() {
+    run("patterns", targets::patterns);
+}

@@ -354,7 +354,9 @@ async fn a_watch_comes_by_web_socket_to_who_asks_for_one() {
     let cluster = Cluster::start().await;
     let address = listen(&cluster).await;
     let admin = cluster.admin();
-    admin.create(MAPS, &config_map("first", json!({}))).await.ok();
+    for name in ["first", "next"] {
+        admin.create(MAPS, &config_map(name, json!({}))).await.ok();
+    }
     let login = pair(&cluster.pki.admin.certificate, &cluster.pki.admin.key);
     let stream = connect(&cluster, address, Some(login)).await;
     let request = Request::get(format!("ws://x{MAPS}?watch=1"))
@@ -368,7 +370,7 @@ async fn a_watch_comes_by_web_socket_to_who_asks_for_one() {
         .unwrap();
     let goes_well = async {
         let (mut socket, _) = tokio_tungstenite::client_async(request, stream).await.expect("a handshake");
-        for name in ["first", "second"] {
+        for name in ["first", "next", "second"] {
             let Message::Text(text) = socket.next().await.expect("an event").unwrap() else { panic!("no text") };
             let event: serde_json::Value = serde_json::from_str(&text).expect("one event a message");
             assert_eq!((&event["type"], &event["object"]["metadata"]["name"]), (&json!("ADDED"), &json!(name)));
