@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use crate::cgroups::Cgroups;
 use crate::claims::{Claims, wipe};
 use crate::context::{Context, NodeFacts};
-use crate::cpus::Cpus;
+use crate::cpus::{CPU_DIR, Cpus};
 use crate::devices::Devices;
 use crate::events::{PodRef, Recorder};
 use crate::eviction::{LocalUse, Orders, evict_loop};
@@ -187,7 +187,7 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
         services,
         devices,
         claims,
-        cpus: Cpus::open(&options.dirs.kubelet, Path::new("/sys/devices/system/cpu"), &options.cpu_policy),
+        cpus: Cpus::open(&options.dirs.kubelet, Path::new(CPU_DIR), &options.cpu_policy),
         memory,
         numa,
         swap,
