@@ -10,11 +10,6 @@ use crate::figures;
 /// What stands for the host where there is none.
 const HOST: &str = "in-process";
 
-/// Whether a request with this query is a watch: how soon one begins says nothing.
-fn is_watch(query: &str) -> bool {
-    query.split('&').any(|parameter| matches!(parameter, "watch=true" | "watch=1"))
-}
-
 /// Builds a client on an in-process HTTP service. The service decides who the caller is: it is made for one identity.
 ///
 /// Must be called inside a tokio runtime (the client keeps a bounded request buffer in a task).
@@ -28,10 +23,11 @@ where
 {
     let counted = tower::service_fn(move |request: http::Request<Body>| {
         let (service, method) = (service.clone(), request.method().clone());
-        let is_watch = request.uri().query().is_some_and(is_watch);
+        let is_watch = request.uri().query().is_some_and(rk_watch::is_watch);
         async move {
             let begun = Instant::now();
             let answer = service.oneshot(request).await;
+            // How soon a watch begins says nothing.
             if !is_watch {
                 let labels = [("host", HOST), ("verb", method.as_str())];
                 figures::observe("rest_client_request_duration_seconds", &labels, begun.elapsed());
@@ -43,15 +39,4 @@ where
         }
     });
     kube::Client::new(counted, "default")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_watch_is_known_by_its_query() {
-        assert!(is_watch("&watch=true&resourceVersion=7") && is_watch("watch=1"));
-        assert!(!is_watch("watch=false") && !is_watch("labelSelector=watch%3Dtrue"));
-    }
 }

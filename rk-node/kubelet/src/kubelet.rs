@@ -211,7 +211,7 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
     tasks.spawn(tend_loop(context.clone()));
     let (statics, shown) = static_pods(&mut tasks, client, &context, &session.ca_pem)?;
     let manager = Manager::new(context.clone(), statics, shown, views);
-    serve(&mut tasks, &options, &session, &ips, State::new(context, session.pki.clone()))?;
+    serve(&mut tasks, &options, &session, &ips, State::new(context, &session))?;
     manager.run(changes, hooks.shutdown).await;
     Ok(())
 }

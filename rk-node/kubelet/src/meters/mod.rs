@@ -4,6 +4,7 @@
 mod claims;
 mod counter;
 mod entry;
+mod link;
 mod managers;
 mod resizes;
 mod starts;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use claims::ClaimMeters;
 pub use counter::Counter;
 use entry::Entry;
+pub use link::LinkMeters;
 use managers::Managers;
 use resizes::Resizes;
 use starts::Starts;

@@ -1,7 +1,7 @@
 //! The kubelet's own counters as text.
 
 use super::metrics::Text;
-use crate::meters::{Counter, Meters, Timing};
+use crate::meters::{Counter, LinkMeters, Meters, Timing};
 
 fn labels<'a>(keys: &'static [&'static str], values: &'a [String]) -> Vec<(&'static str, &'a str)> {
     keys.iter().copied().zip(values.iter().map(String::as_str)).collect()
@@ -34,6 +34,12 @@ fn timing(text: &mut Text, of: &Timing) {
 pub(super) fn write(text: &mut Text, meters: &Meters) {
     meters.counters().for_each(|of| counter(text, of));
     meters.timings().for_each(|of| timing(text, of));
+}
+
+/// Those of the ties to the API server.
+pub(super) fn link(text: &mut Text, meters: &LinkMeters) {
+    meters.counters().into_iter().for_each(|of| counter(text, of));
+    meters.timings().into_iter().for_each(|of| timing(text, of));
 }
 
 /// Those of `/metrics/probes`.
@@ -69,8 +75,11 @@ mod tests {
     fn every_counter_without_labels_is_told_from_the_start() {
         let mut text = Text::default();
         write(&mut text, &Meters::default());
+        link(&mut text, &LinkMeters::default());
         for line in [
             "kubelet_started_pods_total 0",
+            "kubelet_certificate_manager_client_expiration_renew_errors 0",
+            "kubelet_server_expiration_renew_errors 0",
             "kubelet_pod_start_duration_seconds_count 0",
             "kubelet_pod_start_sli_duration_seconds_count 0",
             "kubelet_pod_start_total_duration_seconds_count 0",
