@@ -19,6 +19,7 @@ use super::settled::Settled;
 use super::source::Collector;
 use super::token::Tokens;
 use super::usage::Usage;
+use super::worlds::{Worlds, plugin_behind, plugin_of};
 use super::{empty_dir, host_path, nfs, ownership, persistent, tmpfs};
 use crate::pod::spec;
 use crate::translate::FieldContext;
@@ -82,6 +83,7 @@ pub struct VolumeManager {
     pub(super) csi: Csi,
     held: Holdings,
     settled: Settled,
+    worlds: Worlds,
     secrets_in_memory: bool,
 }
 
@@ -89,7 +91,13 @@ impl VolumeManager {
     /// A manager over `<kubelet>/pods`. `secrets_in_memory`: files that must not reach a disk are kept on tmpfs.
     pub fn new(kubelet: &Path, objects: Objects, csi: Csi, secrets_in_memory: bool) -> Self {
         let (pods, held, settled) = (kubelet.join("pods"), Holdings::default(), Settled::default());
-        Self { pods, objects, tokens: Tokens::default(), csi, held, settled, secrets_in_memory }
+        let (tokens, worlds) = (Tokens::default(), Worlds::default());
+        Self { pods, objects, tokens, csi, held, settled, worlds, secrets_in_memory }
+    }
+
+    /// Which volumes there are to be, and which there are.
+    pub fn worlds(&self) -> &Worlds {
+        &self.worlds
     }
 
     /// A pod's directory.
@@ -203,19 +211,28 @@ impl VolumeManager {
         if let Some(placed) = self.settled.get(spec::uid(pod), &volume.name) {
             return Ok(placed);
         }
-        match self.of_others(pod, volume, usage, grown).await? {
-            Some(placed) => Ok(placed),
-            None => self.one(pod, volume, collector).await.map(Placed::Tree),
+        let (begun, mut plugin) = (Instant::now(), plugin_of(volume));
+        let placed = match self.of_others(pod, volume, usage, grown, &mut plugin).await {
+            Ok(None) => self.one(pod, volume, collector).await.map(Placed::Tree),
+            Ok(Some(placed)) => Ok(placed),
+            Err(reason) => Err(reason),
+        };
+        // Nobody knows yet what is behind a claim that is not bound.
+        if let Some(plugin) = plugin {
+            self.worlds.brought(spec::uid(pod), &volume.name, &plugin, begun.elapsed(), placed.is_ok());
         }
+        placed
     }
 
-    /// A volume that others provide: a persistent one behind a claim, or one of a CSI driver. `None` for all other kinds.
+    /// A volume that others provide: a persistent one behind a claim, or one of a CSI driver. `None` for all other kinds. Of one behind a
+    /// claim `plugin` is set when it is known.
     async fn of_others(
         &self,
         pod: &Pod,
         volume: &Volume,
         usage: &Usage<'_>,
         grown: &mut Vec<Grown>,
+        plugin: &mut Option<String>,
     ) -> Result<Option<Placed>, String> {
         if let Some(inline) = &volume.csi {
             let asked = CsiVolume::ephemeral(pod, &volume.name, inline);
@@ -228,6 +245,7 @@ impl VolumeManager {
         }
         let Some(claim) = claim::claim_of(pod, volume) else { return Ok(None) };
         let (bound, persistent) = claim::bound(self.objects.client(), pod, volume, &claim).await?;
+        *plugin = plugin_behind(&persistent);
         usage.suits(&volume.name, persistent.spec.as_ref().and_then(|s| s.volume_mode.as_deref()))?;
         let read_only = volume.persistent_volume_claim.as_ref().and_then(|c| c.read_only) == Some(true);
         if let Some(asked) = CsiVolume::persistent(&persistent, read_only) {
@@ -299,6 +317,7 @@ impl VolumeManager {
         self.tokens.forget(uid);
         self.held.forget(uid);
         self.settled.forget(uid);
+        self.worlds.forget(uid);
         self.csi.tear_down(uid).await?;
         let volumes = [self.pod_dir(uid).join("volume-subpaths"), self.pod_dir(uid).join("volumes")];
         blocking(move || volumes.iter().try_for_each(|dir| tmpfs::remove_tree(dir).map_err(|e| e.to_string()))).await

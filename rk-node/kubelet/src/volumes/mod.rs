@@ -24,6 +24,7 @@ mod tmpfs;
 mod token;
 mod trust;
 mod usage;
+mod worlds;
 
 use std::time::Duration;
 
@@ -37,3 +38,4 @@ pub use objects::Objects;
 pub use subpath::read_beneath;
 pub use tend::tend_loop;
 pub use token::Tokens;
+pub use worlds::Worlds;
