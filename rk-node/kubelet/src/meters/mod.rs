@@ -4,6 +4,7 @@
 mod claims;
 mod counter;
 mod entry;
+mod gauge;
 mod link;
 mod managers;
 mod resizes;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use claims::ClaimMeters;
 pub use counter::Counter;
 use entry::Entry;
+pub use gauge::Gauge;
 pub use link::LinkMeters;
 use managers::Managers;
 use resizes::Resizes;
@@ -76,6 +78,8 @@ pub struct Meters {
     pub relists: Timing,
     /// Time between their beginnings.
     pub relist_intervals: Timing,
+    /// When the last one began that went well, seconds since 1970.
+    pub last_relist: Gauge,
     /// Looks of pods' workers, by why they looked.
     pub pod_workers: Timing,
     /// From the first sight of a pod until it runs.
@@ -151,6 +155,10 @@ impl Default for Meters {
                 "Interval in seconds between relisting in PLEG.",
                 &[],
                 MOMENTS,
+            ),
+            last_relist: Gauge::new(
+                "kubelet_pleg_last_seen_seconds",
+                "Timestamp in seconds when PLEG was last seen active.",
             ),
             pod_workers: Timing::new(
                 "kubelet_pod_worker_duration_seconds",

@@ -1,7 +1,7 @@
 //! The kubelet's own counters as text.
 
 use super::metrics::Text;
-use crate::meters::{Counter, LinkMeters, Meters, Timing};
+use crate::meters::{Counter, Gauge, LinkMeters, Meters, Timing};
 use crate::volumes::Worlds;
 
 fn labels<'a>(keys: &'static [&'static str], values: &'a [String]) -> Vec<(&'static str, &'a str)> {
@@ -31,8 +31,16 @@ fn timing(text: &mut Text, of: &Timing) {
     }
 }
 
+fn gauge(text: &mut Text, of: &Gauge) {
+    if let Some(value) = of.read() {
+        text.head(of.name, of.help, "gauge");
+        text.sample(of.name, &[], value);
+    }
+}
+
 /// Those of `/metrics`.
 pub(super) fn write(text: &mut Text, meters: &Meters) {
+    gauge(text, &meters.last_relist);
     meters.counters().for_each(|of| counter(text, of));
     meters.timings().for_each(|of| timing(text, of));
 }
@@ -96,6 +104,19 @@ mod tests {
         ] {
             assert!(text.as_str().lines().any(|told| told == line), "{line}\n{}", text.as_str());
         }
+    }
+
+    #[test]
+    fn a_gauge_is_told_once_it_is_known() {
+        let meters = Meters::default();
+        let told = || {
+            let mut text = Text::default();
+            write(&mut text, &meters);
+            text.as_str().lines().find(|line| line.starts_with("kubelet_pleg_last_seen_seconds")).map(str::to_owned)
+        };
+        assert_eq!(told(), None);
+        meters.last_relist.set(1_700_000_000.0);
+        assert_eq!(told().as_deref(), Some("kubelet_pleg_last_seen_seconds 1700000000"));
     }
 
     #[test]
