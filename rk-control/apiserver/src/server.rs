@@ -26,7 +26,7 @@ use crate::discovery::{self, Discovery};
 use crate::handlers;
 use crate::health::{Health, Hook};
 use crate::http::{
-    Accept, Body, BoxError, Connection, Limits, Query, RequestInfo, ResourcePath, Subject, add_warnings, counted,
+    Accept, Body, BoxError, Connection, Limits, Query, RequestInfo, ResourcePath, add_warnings, counted,
     serve_listener, status_response, wants_pretty,
 };
 use crate::in_process::InProcess;
@@ -99,6 +99,8 @@ pub struct Core {
     pub callouts: Callouts,
     /// APIs that other servers serve.
     pub aggregated: Aggregated,
+    /// Which FlowSchema a request matches.
+    pub flows: flow::Flows,
     /// Health checks.
     pub health: Health,
     /// Figures for `/metrics`.
@@ -152,11 +154,11 @@ impl Core {
         let (verb, path) = (told_verb(&info.verb, request.headers()), info.path.clone());
         let (resource, dry_run) = (info.resource.clone(), query.get("dryRun").is_some());
         let under_way = self.metrics.enter(&verb);
-        let mut warnings = Vec::new();
+        let (mut warnings, mut matched) = (Vec::new(), None);
         let allotted = deadline::allotted(&info, &query);
         let answered = {
             // Large: moved nowhere.
-            let answer = pin!(self.route(request, connection, id, (query, info), &mut warnings));
+            let answer = pin!(self.route(request, connection, id, (query, info), &mut warnings, &mut matched));
             deadline::within(allotted, answer).await
         };
         let mut response = match answered {
@@ -166,11 +168,14 @@ impl Core {
                 if is_late(&status) {
                     self.metrics.terminated(&verb, resource.as_ref(), status.code);
                 }
-                let accept = of_failure(accepted);
+                let accept = Accept::of_failure(accepted);
                 status_response(&status, accept.format, pretty || accept.pretty)
             }
         };
         add_warnings(&mut response, &warnings);
+        if let Some(matched) = matched {
+            matched.tell(response.headers_mut());
+        }
         if head {
             // HTTP/2 takes a body in answer to HEAD for a broken stream.
             *response.body_mut() = http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync();
@@ -212,6 +217,7 @@ impl Core {
         id: &HeaderValue,
         (query, info): (Query, RequestInfo),
         warnings: &mut Vec<String>,
+        matched: &mut Option<flow::Matched>,
     ) -> Result<Response<Body>, Status> {
         let user = authn::authenticate(self, request.headers(), connection).await;
         if self.audit.is_some() {
@@ -227,6 +233,9 @@ impl Core {
         }
         let user = user?;
         let user = authn::impersonate(self, request.headers(), user, &info).await?;
+        if info.verb == "watch" || !lasts(&info.verb, info.resource.as_ref()) {
+            *matched = self.flows.matched(&user, &info);
+        }
         // Probes must answer while the policy is still loading, and they are public by default policy anyway.
         if !(self.health.is_probe(&info.path) && info.resource.is_none()) {
             self.authorizer.authorize(self, &user, &info).await?;
@@ -249,12 +258,6 @@ impl Core {
 fn told_verb(verb: &str, headers: &HeaderMap) -> String {
     let is_apply = headers.get(CONTENT_TYPE).is_some_and(|own| own.as_bytes() == APPLY.as_bytes());
     if verb == "patch" && is_apply { "apply".to_owned() } else { verb.to_owned() }
-}
-
-/// How a request that accepts this is told of its failure. Read only then: handlers read the header for themselves.
-fn of_failure(accepted: Vec<HeaderValue>) -> Accept {
-    let headers: HeaderMap = accepted.into_iter().map(|value| (ACCEPT, value)).collect();
-    Accept::negotiate(&headers, &Query::default(), Subject::Object).unwrap_or_default()
 }
 
 /// The API server.
@@ -303,6 +306,7 @@ impl ApiServer {
             policies: admission::Policies::default(),
             callouts: Callouts::new(Arc::clone(&identities.front_proxy)),
             aggregated: Aggregated::default(),
+            flows: flow::Flows::default(),
             health: Health::default(),
             metrics: Metrics::default(),
             ca_certificate: pki.ca_certificate().to_owned(),

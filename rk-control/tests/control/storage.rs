@@ -149,3 +149,27 @@ async fn a_claim_that_waits_gets_what_its_pods_node_reaches() {
     rest.create(VOLUMES, &made).await;
     rest.until("pods/q", |pod| pod["spec"]["nodeName"] == elsewhere).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_volume_that_is_recycled_is_emptied_before_another_claim_gets_it() {
+    let (plane, _nodes) = start(&["n1"]).await;
+    let rest = Rest::new(plane.client().await, "recycled").await;
+    let mut shared = volume("shared", "none", json!({"nfs": {"server": "192.0.2.1", "path": "/exports"}}));
+    shared["spec"]["persistentVolumeReclaimPolicy"] = json!("Recycle");
+    rest.create(VOLUMES, &shared).await;
+    rest.create("persistentvolumeclaims", &claim("first", "none")).await;
+    rest.until("persistentvolumeclaims/first", |own| own["status"]["phase"] == "Bound").await;
+    rest.delete("persistentvolumeclaims/first", &Value::Null).await;
+    let place = "/api/v1/namespaces/default/pods/recycler-for-shared";
+    let pod = rest.until(place, Value::is_object).await;
+    assert_eq!(pod["spec"]["volumes"][0]["nfs"], json!({"server": "192.0.2.1", "path": "/exports"}));
+    let shared = format!("{VOLUMES}/shared");
+    let waits = rest.get(&shared).await;
+    assert_eq!((&waits["status"]["phase"], waits["spec"]["claimRef"].is_object()), (&json!("Released"), true));
+    rest.patch(place, &json!({"metadata": {"annotations": {"test/exit": "0"}}})).await;
+    let free = rest.until(&shared, |own| own["status"]["phase"] == "Available").await;
+    assert!(free["spec"]["claimRef"].is_null(), "{free}");
+    rest.until(place, Value::is_null).await;
+    rest.create("persistentvolumeclaims", &claim("second", "none")).await;
+    rest.until("persistentvolumeclaims/second", |own| own["spec"]["volumeName"] == "shared").await;
+}

@@ -77,10 +77,9 @@ fn a_host_port_leads_into_the_pod_until_it_goes() {
     let (pod, other) = (Netns::new("p"), Netns::new("q"));
     let mapping = PortMapping { host_port: 8080, container_port: 80, protocol: "tcp".into(), host_ip: String::new() };
     let mut to_pod = attachment(&pod);
-    to_pod.port_mappings =
-        vec![mapping.clone(), PortMapping { host_port: 8081, host_ip: HOST.into(), ..mapping.clone() }];
+    to_pod.set_ports(&[mapping.clone(), PortMapping { host_port: 8081, host_ip: HOST.into(), ..mapping.clone() }]);
     let mut to_other = attachment(&other);
-    to_other.port_mappings = vec![mapping];
+    to_other.set_ports(&[mapping]);
     let (first, second) = (to_pod.clone(), to_other.clone());
     host.run(async move |runtime| {
         runtime.add(&first).await.expect("add");
@@ -141,7 +140,7 @@ fn one_host_port_leads_into_several_pods_by_address_and_protocol() {
         [(&local, mapping("127.0.0.1", "tcp")), (&outer, mapping(HOST, "tcp")), (&datagrams, mapping(HOST, "udp"))];
     for (pod, mapping) in pods {
         let mut own = attachment(pod);
-        own.port_mappings = vec![mapping];
+        own.set_ports(&[mapping]);
         host.run(async move |runtime| drop(runtime.add(&own).await.expect("add")));
     }
     assert_eq!(host.port_elements(), (3, 3));
@@ -169,8 +168,12 @@ fn pods_of_two_families_are_reached_by_both_at_once() {
     host.outside.ip(&format!("addr add {outside6}/64 dev up0 nodad"));
     let (a, b) = (Netns::new("a"), Netns::new("b"));
     let (to_a, mut to_b) = (attachment(&a), attachment(&b));
-    to_b.port_mappings =
-        vec![PortMapping { host_port: 8080, container_port: 80, protocol: "tcp".into(), host_ip: String::new() }];
+    to_b.set_ports(&[PortMapping {
+        host_port: 8080,
+        container_port: 80,
+        protocol: "tcp".into(),
+        host_ip: String::new(),
+    }]);
     let (first, second) = (to_a.clone(), to_b.clone());
     let (ra, rb) = host.run(async move |runtime| {
         (runtime.add(&first).await.expect("add a"), runtime.add(&second).await.expect("add b"))

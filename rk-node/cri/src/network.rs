@@ -1,10 +1,21 @@
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use rk_cni::{Attachment, PortMapping};
+use rk_cri_api::v1::DnsConfig;
 use rk_sys::chain;
+use serde_json::{Map, Value, json};
+
+/// The capability of plugins that read a pod's annotations, as other runtimes call it.
+const ANNOTATIONS: &str = "io.kubernetes.cri.pod-annotations";
+/// The least and the most bits per second that are taken for a limit.
+const LEAST: i128 = 1000;
+const MOST: u64 = 1_000_000_000_000_000;
+/// What is said of text that is no quantity.
+const NO_QUANTITY: &str = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
 
 /// A port of the node that leads to one of the pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +45,12 @@ pub struct PodAttachment {
     pub uid: String,
     /// Host ports wanted.
     pub ports: Vec<HostPort>,
+    /// Annotations of the pod.
+    pub annotations: BTreeMap<String, String>,
+    /// The pod's own resolver.
+    pub dns: Option<DnsConfig>,
+    /// The pod's cgroup, empty for none that was named.
+    pub cgroup: String,
 }
 
 /// Where pods get their network from. Errors are the sentence for the pod's events.
@@ -59,7 +76,10 @@ impl PodNetwork for CniNetwork {
 
     fn add(&self, pod: PodAttachment) -> BoxFuture<'_, Result<Vec<IpAddr>, String>> {
         async move {
-            let result = self.0.add(&attachment(pod)).await.map_err(|error| chain(&error))?;
+            let limits = bandwidth(&pod.annotations).map_err(|e| format!("reading pod bandwidth annotations: {e}"))?;
+            let mut attachment = attachment(pod);
+            attachment.capabilities.extend(limits.map(|limits| ("bandwidth".to_owned(), limits)));
+            let result = self.0.add(&attachment).await.map_err(|error| chain(&error))?;
             Ok(result.ips.iter().map(|ip| ip.address.addr()).collect())
         }
         .boxed()
@@ -101,11 +121,90 @@ fn attachment(pod: PodAttachment) -> Attachment {
         protocol: port.protocol.to_owned(),
         host_ip: port.host_ip,
     });
-    Attachment {
+    let mut capabilities = Map::from_iter([(ANNOTATIONS.to_owned(), json!(pod.annotations))]);
+    if let Some(DnsConfig { servers, searches, options }) = pod.dns {
+        capabilities.insert("dns".into(), json!({"servers": servers, "searches": searches, "options": options}));
+    }
+    if !pod.cgroup.is_empty() {
+        capabilities.insert("cgroupPath".into(), pod.cgroup.into());
+    }
+    let mut attachment = Attachment {
         container_id: pod.sandbox,
         netns: Some(pod.netns),
         if_name: "eth0".into(),
         args: args.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
-        port_mappings: ports.collect(),
+        capabilities,
+    };
+    attachment.set_ports(&ports.collect::<Vec<_>>());
+    attachment
+}
+
+/// Limits to the pod's traffic in bits per second, by the conventions of CNI; `None` where its annotations name none. Errors are upstream's.
+fn bandwidth(annotations: &BTreeMap<String, String>) -> Result<Option<Value>, &'static str> {
+    let mut limits = Map::new();
+    for way in ["ingress", "egress"] {
+        let Some(text) = annotations.get(&format!("kubernetes.io/{way}-bandwidth")) else { continue };
+        let bits = rk_quantity::units(text).ok_or(NO_QUANTITY)?;
+        if bits < LEAST {
+            return Err("resource is unreasonably small (< 1kbit)");
+        }
+        let bits = u64::try_from(bits).ok().filter(|bits| *bits <= MOST);
+        limits.insert(format!("{way}Rate"), bits.ok_or("resource is unreasonably large (> 1Pbit)")?.into());
+        limits.insert(format!("{way}Burst"), u32::MAX.into());
+    }
+    Ok(Some(Value::Object(limits)).filter(|limits| *limits != json!({})))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(annotations: &[(&str, &str)]) -> PodAttachment {
+        let own = annotations.iter().map(|(way, text)| (format!("kubernetes.io/{way}-bandwidth"), (*text).to_owned()));
+        PodAttachment {
+            sandbox: "s".into(),
+            netns: "/n".into(),
+            namespace: "default".into(),
+            name: "web".into(),
+            uid: "u".into(),
+            ports: Vec::new(),
+            annotations: own.collect(),
+            dns: None,
+            cgroup: String::new(),
+        }
+    }
+
+    #[test]
+    fn limits_to_a_pod_s_traffic_are_what_its_annotations_say() {
+        for (annotations, want) in [
+            (vec![], Ok(None)),
+            (vec![("ingress", "1M")], Ok(Some(json!({"ingressRate": 1_000_000, "ingressBurst": u32::MAX})))),
+            (
+                vec![("ingress", "1k"), ("egress", "1P")],
+                Ok(Some(json!({"ingressRate": 1000, "ingressBurst": u32::MAX,
+                    "egressRate": 1_000_000_000_000_000_u64, "egressBurst": u32::MAX}))),
+            ),
+            (vec![("egress", "999")], Err("resource is unreasonably small (< 1kbit)")),
+            (vec![("egress", "2P")], Err("resource is unreasonably large (> 1Pbit)")),
+            (vec![("ingress", "fast")], Err(NO_QUANTITY)),
+        ] {
+            assert_eq!(bandwidth(&pod(&annotations).annotations), want, "{annotations:?}");
+        }
+    }
+
+    #[test]
+    fn plugins_may_ask_for_what_is_known_of_a_pod() {
+        let bare = attachment(pod(&[])).capabilities;
+        assert_eq!(Value::Object(bare), json!({ANNOTATIONS: {}}));
+        let dns = DnsConfig { servers: vec!["10.96.0.10".into()], searches: vec!["svc".into()], options: vec![] };
+        let port = HostPort { protocol: "udp", host_port: 53, container_port: 5353, host_ip: String::new() };
+        let whole = PodAttachment { dns: Some(dns), cgroup: "/kubepods/podu".into(), ports: vec![port], ..pod(&[]) };
+        let want = json!({
+            ANNOTATIONS: {},
+            "dns": {"servers": ["10.96.0.10"], "searches": ["svc"], "options": []},
+            "cgroupPath": "/kubepods/podu",
+            "portMappings": [{"hostPort": 53, "containerPort": 5353, "protocol": "udp"}],
+        });
+        assert_eq!(Value::Object(attachment(whole).capabilities), want);
     }
 }

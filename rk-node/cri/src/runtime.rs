@@ -154,5 +154,8 @@ pub(crate) fn attachment(record: &SandboxRecord) -> Option<crate::PodAttachment>
         name: metadata.name,
         uid: metadata.uid,
         ports: ports.collect(),
+        annotations: record.config.annotations.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
+        dns: record.config.dns_config.clone(),
+        cgroup: record.config.linux.as_ref().map(|linux| linux.cgroup_parent.clone()).unwrap_or_default(),
     })
 }

@@ -138,6 +138,14 @@ impl Context {
         meters.placed(aligned, placed.is_ok(), asked.elapsed());
         let of_cpus = cpus.as_ref().map(|draft| draft.pinned()).unwrap_or_default();
         meters.pinned(of_cpus, memory.as_ref().map(|draft| draft.pinned()).unwrap_or_default());
+        // A pod that asks for something as a whole is taken as it comes.
+        if rules.policy == TopologyPolicy::SingleNumaNode && pod.spec.as_ref().is_some_and(|s| s.resources.is_none()) {
+            let containers = spec::init_containers(pod).len() + spec::app_containers(pod).len();
+            meters.on_one_node(rules.scope, containers, &placed);
+        }
+        if self.options.cpu_policy.gives_whole_cores() {
+            meters.whole_cores(of_cpus);
+        }
         placed?;
         if let Some(draft) = devices {
             self.devices.commit(spec::uid(pod), draft).map_err(|problem| unexpected(&problem))?;

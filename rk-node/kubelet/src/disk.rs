@@ -1,11 +1,23 @@
 //! Writing state so that a torn write is never seen: new file, fsync, rename, fsync of the directory.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
+
+/// Below the kubelet's directory: where plugins show that they are there.
+pub const PLUGINS_REGISTRY: &str = "plugins_registry";
+/// What is below the kubelet's directory from the start.
+const FROM_THE_START: [&str; 3] = ["pods", "plugins", PLUGINS_REGISTRY];
+
+/// Makes the directories of the kubelet that pods, first of all those of drivers, look for before there is anything in them.
+pub fn make_dirs(kubelet: &Path) -> io::Result<()> {
+    let mut made = DirBuilder::new();
+    made.recursive(true).mode(0o750);
+    FROM_THE_START.iter().try_for_each(|name| made.create(kubelet.join(name)))
+}
 
 /// Replaces `path` with `data` and `mode` in one step. The parent directory is made when absent.
 pub fn write_atomically(path: &Path, data: &[u8], mode: u32) -> io::Result<()> {
@@ -66,6 +78,16 @@ pub fn says(path: &Path, text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_pods_of_drivers_look_for_is_there_from_the_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let kubelet = dir.path().join("kubelet");
+        for _ in 0..2 {
+            make_dirs(&kubelet).unwrap();
+        }
+        assert!(["pods", "plugins", "plugins_registry"].iter().all(|name| kubelet.join(name).is_dir()));
+    }
 
     #[test]
     fn a_file_says_what_it_says_and_is_not_read_beyond_that() {

@@ -1,5 +1,6 @@
 //! Events: what happened to which pod, written to the API in the background; `rk-correlator` decides which and as what.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use jiff::Timestamp;
@@ -82,6 +83,7 @@ struct Record {
     type_: &'static str,
     reason: String,
     message: String,
+    annotations: BTreeMap<String, String>,
     at: Timestamp,
 }
 
@@ -100,18 +102,31 @@ impl Recorder {
 
     /// Something ordinary.
     pub fn normal(&self, about: &PodRef, reason: &str, message: impl Into<String>) {
-        self.record(about, "Normal", reason, message.into());
+        self.record(about, "Normal", reason, message.into(), BTreeMap::new());
     }
 
     /// Something wrong.
     pub fn warning(&self, about: &PodRef, reason: &str, message: impl Into<String>) {
-        self.record(about, "Warning", reason, message.into());
+        self.record(about, "Warning", reason, message.into(), BTreeMap::new());
     }
 
-    fn record(&self, about: &PodRef, type_: &'static str, reason: &str, mut message: String) {
+    /// Something wrong, of which programs read the details.
+    pub fn warning_with(&self, about: &PodRef, reason: &str, message: String, annotations: BTreeMap<String, String>) {
+        self.record(about, "Warning", reason, message, annotations);
+    }
+
+    fn record(
+        &self,
+        about: &PodRef,
+        type_: &'static str,
+        reason: &str,
+        mut message: String,
+        annotations: BTreeMap<String, String>,
+    ) {
         message.truncate(bounded(&message).len());
         tracing::debug!(object = %about.name, namespace = %about.namespace, reason, "{message}");
-        let record = Record { about: about.clone(), type_, reason: reason.into(), message, at: Timestamp::now() };
+        let (about, at) = (about.clone(), Timestamp::now());
+        let record = Record { about, type_, reason: reason.into(), message, annotations, at };
         if self.queue.try_send(record).is_err() {
             tracing::debug!("the event queue is full: one event dropped");
         }
@@ -161,7 +176,12 @@ async fn put(api: &Api<Event>, node: &str, record: &Record, told: &Told<String>)
 fn event(name: String, node: &str, record: &Record, told: &Told<String>) -> Event {
     let about = &record.about;
     Event {
-        metadata: ObjectMeta { name: Some(name), namespace: Some(about.namespace.clone()), ..Default::default() },
+        metadata: ObjectMeta {
+            name: Some(name),
+            namespace: Some(about.namespace.clone()),
+            annotations: Some(record.annotations.clone()).filter(|all| !all.is_empty()),
+            ..Default::default()
+        },
         involved_object: ObjectReference {
             api_version: Some("v1".into()),
             kind: Some(about.kind.into()),
@@ -193,11 +213,13 @@ mod tests {
         let at = |second| Timestamp::from_second(second).unwrap();
         let about = PodRef::node("n1");
         let (reason, message) = ("Rebooted".to_owned(), "as it occurred".to_owned());
-        let record = Record { about, type_: "Warning", reason, message, at: at(9) };
+        let annotations = BTreeMap::from([("starved_resource".to_owned(), "memory".to_owned())]);
+        let record = Record { about, type_: "Warning", reason, message, annotations: annotations.clone(), at: at(9) };
         let told = Told { key: 1, message: "as it is told".to_owned(), count: 3, first: at(2), written: None };
         let event = event("e".to_owned(), "n1", &record, &told);
         assert_eq!((event.count, event.message.as_deref()), (Some(3), Some("as it is told")));
         assert_eq!((event.first_timestamp, event.last_timestamp), (Some(Time(at(2))), Some(Time(at(9)))));
         assert_eq!(event.involved_object.namespace, None, "nodes have none");
+        assert_eq!(event.metadata.annotations, Some(annotations));
     }
 }

@@ -12,6 +12,7 @@ use crate::claims::{Claims, wipe};
 use crate::context::{Context, NodeFacts};
 use crate::cpus::{CPU_DIR, Cpus};
 use crate::devices::Devices;
+use crate::disk::make_dirs;
 use crate::events::{PodRef, Recorder};
 use crate::eviction::{LocalUse, Orders, evict_loop};
 use crate::heartbeat::Heartbeat;
@@ -20,10 +21,11 @@ use crate::join::{ServingCert, initial_serving, rotate_client, rotate_serving};
 use crate::known::{ALONE, Store, keep_loop};
 use crate::manager::Manager;
 use crate::memory::{Memory, ReservedError};
+use crate::meters::Meters;
 use crate::node::{
     Machine, NodeLoop, Shortages, Sources, kept_memory, lease_loop, machine, most_tasks, node_ips, pods_together,
 };
-use crate::numa::{Numa, TopologyRules};
+use crate::numa::{Numa, Pinned, TopologyRules};
 use crate::plugins::Takers;
 use crate::pod::given::Withheld;
 use crate::probes::ProbePace;
@@ -36,7 +38,7 @@ use crate::status_manager::StatusManager;
 use crate::swap::{SWAP_FILE, SwapRule};
 use crate::userns::PodUsers;
 use crate::views::PodViews;
-use crate::volumes::{Csi, Drivers, NodeObject, Objects, VolumeManager, most_loop, tend_loop};
+use crate::volumes::{Csi, Drivers, InUse, NodeObject, Objects, VolumeManager, most_loop, tend_loop};
 use crate::{Options, Session, devices, image_gc, logs, oom, plugins, static_pods};
 
 /// Changed pods on their way from the runtime to the manager: as many as one relist of a full node can name.
@@ -118,8 +120,15 @@ impl Beginning {
 /// Runs the kubelet until the machine goes down. A plain end of the process leaves all containers as they are.
 pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(), StartError> {
     let Beginning { options, ips, machine, mut swap, numa, memory } = Beginning::look(options, &session).await?;
+    if let Err(error) = make_dirs(&options.dirs.kubelet) {
+        tracing::error!(dir = %options.dirs.kubelet.display(), "the kubelet's directories cannot be made: {error}");
+    }
     let runtime = Runtime::connect(&options.dirs.cri_socket);
     runtime_is_up(&runtime).await;
+    if options.cpu_policy.gives_whole_cores() {
+        // Told from the start.
+        runtime.meters.managers.whole_cores(Pinned::default());
+    }
     let client = session.client.clone();
     let mut tasks = JoinSet::new();
 
@@ -137,7 +146,7 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
     tasks.spawn(Pleg::new(runtime.clone()).run(changed.clone(), healthy));
     let devices = Devices::open(&options.dirs.kubelet);
     let cgroups = pod_cgroups(&options, &machine);
-    let shortages = Shortages::default();
+    let (shortages, in_use) = (Shortages::default(), InUse::default());
     let node_loop = NodeLoop::new(Sources {
         devices: devices.clone(),
         options: options.clone(),
@@ -149,6 +158,7 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
         facts,
         pleg: pleg_health,
         shortages: shortages.clone(),
+        in_use: in_use.clone(),
         shutdown: hooks.shutdown.clone(),
     });
     tasks.spawn(node_loop.run());
@@ -173,7 +183,7 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
         client: client.clone(),
         runtime: runtime.clone(),
         recorder: recorder.clone(),
-        volumes: volumes(&mut tasks, &options, &client, &claims),
+        volumes: volumes(&mut tasks, &options, &client, &claims, &runtime.meters, in_use),
         images: Images::new(
             runtime,
             recorder,
@@ -238,15 +248,22 @@ fn claims(tasks: &mut JoinSet<()>, options: &Options, client: &kube::Client, run
 }
 
 /// What makes the pods' volumes, with the plugins that register for that, and for claims, from now on.
-fn volumes(tasks: &mut JoinSet<()>, options: &Options, client: &kube::Client, claims: &Claims) -> VolumeManager {
+fn volumes(
+    tasks: &mut JoinSet<()>,
+    options: &Options,
+    client: &kube::Client,
+    claims: &Claims,
+    meters: &Arc<Meters>,
+    in_use: InUse,
+) -> VolumeManager {
     let (kubelet, node) = (&options.dirs.kubelet, &options.node_name);
-    let (objects, drivers) = (Objects::new(client.clone()), Drivers::default());
+    let (objects, drivers) = (Objects::new(client.clone()), Drivers::new(meters.clone()));
     let object = NodeObject::new(client.clone(), node.clone(), drivers.clone());
     tasks.spawn(most_loop(client.clone(), drivers.clone(), object.clone()));
     let takers = Takers { volumes: drivers.clone(), object, claims: claims.drivers().clone() };
     tasks.spawn(plugins::register_loop(kubelet.clone(), takers));
-    let csi = Csi::new(kubelet, node.clone(), objects.clone(), drivers);
-    VolumeManager::new(kubelet, objects, csi, options.secrets_in_memory)
+    let csi = Csi::new(kubelet, node.clone(), objects.clone(), drivers, in_use);
+    VolumeManager::new(kubelet, objects, csi, options.secrets_in_memory, meters.clone())
 }
 
 /// The cgroups of pods, held to what all pods may have together.

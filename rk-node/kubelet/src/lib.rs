@@ -40,6 +40,7 @@ mod meters;
 mod node;
 mod numa;
 mod oom;
+mod oom_score;
 mod options;
 mod pace;
 mod plugins;

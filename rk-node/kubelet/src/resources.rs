@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::{Container, Pod, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use rk_cri_api::v1 as cri;
 
+use crate::oom_score::oom_score_adj;
 use crate::pod::spec;
 use crate::quantity::{milli_of, units, units_of};
 
@@ -91,30 +92,6 @@ pub fn weight(shares: i64) -> i64 {
 /// CPU quota in microseconds per period for a limit in millicores; zero means none.
 pub fn quota(milli_cpu: i64) -> i64 {
     if milli_cpu == 0 { 0 } else { (milli_cpu * CPU_PERIOD / 1000).max(MIN_QUOTA) }
-}
-
-/// How readily the kernel kills a container for memory.
-pub fn oom_score_adj(pod: &Pod, container: &Container, node_memory: i64) -> i64 {
-    // A node-critical pod is protected like the node's own services.
-    if pod.spec.as_ref().and_then(|s| s.priority).is_some_and(|p| p >= 2_000_001_000) {
-        return -997;
-    }
-    match qos_class(pod) {
-        Qos::Guaranteed => -997,
-        Qos::BestEffort => 1000,
-        Qos::Burstable => {
-            let own = units_of(container.resources.as_ref().and_then(|r| r.requests.as_ref()), "memory");
-            let whole = |list: Option<&BTreeMap<String, Quantity>>| units_of(list, "memory");
-            let of_pod = pod.spec.as_ref().and_then(|s| s.resources.as_ref()).map_or(0, |r| whole(r.requests.as_ref()));
-            let request = if own > 0 || of_pod == 0 {
-                own
-            } else {
-                of_pod / i64::try_from(spec::app_containers(pod).len().max(1)).unwrap_or(1)
-            };
-            let score = 1000 - (1000 * request) / node_memory.max(1);
-            score.clamp(3, 999)
-        }
-    }
 }
 
 fn effective_request(container: &Container, name: &str) -> i64 {
@@ -222,16 +199,9 @@ pub fn burstable_request<'a>(pods: impl Iterator<Item = &'a Pod>) -> i64 {
     burstable.map(|pod| pod_total(pod, "cpu", false)).fold(0, i64::saturating_add)
 }
 
-/// Requests or limits of a whole pod: the larger of what apps (with sidecars) and any init step need, plus overhead.
-pub fn pod_total(pod: &Pod, name: &str, limits: bool) -> i64 {
-    let of = |c: &Container| {
-        if limits {
-            milli_of(c.resources.as_ref().and_then(|r| r.limits.as_ref()), name)
-        } else {
-            effective_request(c, name)
-        }
-    };
-    let apps: i64 = spec::app_containers(pod).iter().map(of).sum();
+/// Requests or limits of a pod's containers together: the larger of what apps (with sidecars) and any init step need.
+pub fn of_containers(pod: &Pod, of: impl Fn(&Container) -> i64) -> i64 {
+    let apps: i64 = spec::app_containers(pod).iter().map(&of).sum();
     let (mut sidecars, mut peak) = (0, 0);
     for container in spec::init_containers(pod) {
         if spec::is_sidecar(container) {
@@ -241,7 +211,19 @@ pub fn pod_total(pod: &Pod, name: &str, limits: bool) -> i64 {
             peak = peak.max(sidecars + of(container));
         }
     }
-    let mut total = (apps + sidecars).max(peak);
+    (apps + sidecars).max(peak)
+}
+
+/// Requests or limits of a whole pod: its own, else those of its containers together, plus overhead.
+pub fn pod_total(pod: &Pod, name: &str, limits: bool) -> i64 {
+    let of = |c: &Container| {
+        if limits {
+            milli_of(c.resources.as_ref().and_then(|r| r.limits.as_ref()), name)
+        } else {
+            effective_request(c, name)
+        }
+    };
+    let mut total = of_containers(pod, of);
     if let Some(own) = pod.spec.as_ref().and_then(|s| s.resources.as_ref()) {
         let list = if limits { own.limits.as_ref() } else { own.requests.as_ref() };
         if list.is_some_and(|l| l.contains_key(name)) {

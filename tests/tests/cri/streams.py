@@ -139,6 +139,7 @@ class Sessions(Case):
             session.until(lambda session: word.decode() in session.text(STDOUT))
             self.assertEqual(session.text(STDOUT), word.decode())
             session.send(CLOSE, bytes([STDIN]))
+            self.assertEqual(session.outcome()["status"], "Success")
             session.close()
         self.assertEqual(container.status().state, cri.CONTAINER_RUNNING)
 

@@ -1,5 +1,6 @@
 //! A client of few words: HTTP/2 over TLS with a client certificate.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,12 +15,14 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use memchr::memmem::Finder;
+use rustls::CipherSuite;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 /// How long something that the server makes by itself may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -42,7 +45,10 @@ impl Target {
         roots.add(CertificateDer::from_pem_slice(&pem("/clusters/0/cluster/certificate-authority-data")?)?)?;
         let certificate = CertificateDer::from_pem_slice(&pem("/users/0/user/client-certificate-data")?)?;
         let key = PrivateKeyDer::from_pem_slice(&pem("/users/0/user/client-key-data")?)?;
-        let mut tls = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        let mut provider = rustls::crypto::ring::default_provider();
+        // What upstream's clients ask for first.
+        provider.cipher_suites.sort_by_key(|suite| suite.suite() != CipherSuite::TLS13_AES_128_GCM_SHA256);
+        let mut tls = rustls::ClientConfig::builder_with_provider(Arc::new(provider))
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
             .with_client_auth_cert(vec![certificate], key)?;
@@ -57,17 +63,23 @@ impl Target {
         stream.set_nodelay(true)?;
         Ok(stream)
     }
+
+    /// TLS over a connection to a host.
+    pub async fn secure<S>(&self, host: IpAddr, stream: S) -> anyhow::Result<TlsStream<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        Ok(self.tls.connect(ServerName::IpAddress(host.into()), stream).await?)
+    }
 }
 
-/// One connection; clones share it.
-#[derive(Clone)]
+/// One connection.
 pub struct Client(SendRequest<Full<Bytes>>);
 
 impl Client {
     pub async fn connect(target: &Target) -> anyhow::Result<Self> {
         let stream = target.dial().await?;
-        let host = stream.peer_addr()?.ip();
-        let stream = target.tls.connect(ServerName::IpAddress(host.into()), stream).await?;
+        let stream = target.secure(stream.peer_addr()?.ip(), stream).await?;
         let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
         tokio::spawn(connection);
         Ok(Self(sender))
@@ -119,70 +131,5 @@ impl Client {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         Ok(())
-    }
-
-    pub async fn stream(mut self, path: &str) -> anyhow::Result<Incoming> {
-        let response = self.send(Method::GET, path, "application/json", String::new()).await?;
-        anyhow::ensure!(response.status().is_success(), "{path}: {}", response.status());
-        Ok(response.into_body())
-    }
-}
-
-/// How old each change is when its event arrives; ends with the last of them.
-pub async fn ages(mut stream: Incoming, epoch: Instant, changes: u32) -> anyhow::Result<Vec<Duration>> {
-    let marks = Marks::new(changes.saturating_sub(1));
-    let mut ages = Vec::with_capacity(changes as usize);
-    // The beginning of a line whose end is still to come.
-    let mut begun: Vec<u8> = Vec::new();
-    while let Some(frame) = stream.frame().await {
-        let Ok(data) = frame?.into_data() else { continue };
-        let mut rest = &data[..];
-        while let Some(end) = memchr::memchr(b'\n', rest) {
-            let (line, after) = rest.split_at(end + 1);
-            rest = after;
-            let found = if begun.is_empty() {
-                marks.find(line)?
-            } else {
-                begun.extend_from_slice(line);
-                let found = marks.find(&begun)?;
-                begun.clear();
-                found
-            };
-            let Some((sent, is_last)) = found else { continue };
-            ages.push(epoch.elapsed().saturating_sub(sent));
-            if is_last {
-                return Ok(ages);
-            }
-        }
-        begun.extend_from_slice(rest);
-    }
-    bail!("a watch ended early, after {} events", ages.len())
-}
-
-/// How far from the time of sending the number of the change may stand, in bytes: both are annotations of a few bytes.
-const NEAR: usize = 64;
-
-/// What is searched for in events: the client's reading is a part of what it measures.
-struct Marks {
-    sent: Finder<'static>,
-    last: Finder<'static>,
-}
-
-impl Marks {
-    fn new(last: u32) -> Self {
-        let last = format!("\"number\":\"{last}\"");
-        Self { sent: Finder::new(b"\"sent\":\""), last: Finder::new(last.as_bytes()).into_owned() }
-    }
-
-    /// When the change of an event was sent, since the epoch, and whether it is the last one.
-    fn find(&self, line: &[u8]) -> anyhow::Result<Option<(Duration, bool)>> {
-        let Some(at) = self.sent.find(line) else { return Ok(None) };
-        let (before, after) = line.split_at(at);
-        let value = after.get(self.sent.needle().len()..).unwrap_or_default();
-        let end = memchr::memchr(b'"', value).context("an event that is cut off")?;
-        let sent: u64 = std::str::from_utf8(value.get(..end).unwrap_or_default())?.parse()?;
-        let near = before.get(before.len().saturating_sub(NEAR)..).unwrap_or_default();
-        let is_last = self.last.find(near).is_some() || self.last.find(value.get(..NEAR).unwrap_or(value)).is_some();
-        Ok(Some((Duration::from_nanos(sent), is_last)))
     }
 }

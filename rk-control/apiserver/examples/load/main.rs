@@ -6,6 +6,7 @@
 mod client;
 mod idle;
 mod memory;
+mod watches;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use anyhow::Context;
 use client::{Client, Target};
 use serde_json::json;
 use tokio::task::JoinSet;
+use watches::Watches;
 
 const CREATES: usize = 4000;
 const WRITERS: usize = 64;
@@ -108,11 +110,9 @@ async fn watches(target: &Arc<Target>) -> anyhow::Result<()> {
     let epoch = Instant::now();
     let mut watchers = JoinSet::new();
     for _ in 0..WATCHERS / WATCHERS_PER_CONNECTION {
-        let client = Client::connect(target).await?;
-        for _ in 0..WATCHERS_PER_CONNECTION {
-            let stream = client.clone().stream(&format!("{path}?watch=1&resourceVersion=0")).await?;
-            watchers.spawn(client::ages(stream, epoch, CHANGES));
-        }
+        let path = format!("{path}?watch=1&resourceVersion=0");
+        let watches = Watches::open(target, &path, WATCHERS_PER_CONNECTION, epoch, CHANGES).await?;
+        watchers.spawn(watches.ages());
     }
     let mut beat = tokio::time::interval(Duration::from_secs(1) / RATE);
     for number in 0..CHANGES {

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Attributes;
+use crate::http::{is_path, lists};
 
 /// A `PolicyRule`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,17 +42,13 @@ impl Rule {
     /// Whether the rule covers a request.
     #[must_use]
     pub fn covers(&self, attributes: &Attributes) -> bool {
-        let has = |list: &[String], wanted: &str| list.iter().any(|own| own == "*" || own == wanted);
-        if !has(&self.verbs, &attributes.verb) {
+        if !lists(&self.verbs, &attributes.verb) {
             return false;
         }
         match &attributes.path {
-            Some(path) => self.urls.iter().any(|url| match url.strip_suffix('*') {
-                Some(start) => path.starts_with(start),
-                None => url == path,
-            }),
+            Some(path) => self.urls.iter().any(|url| is_path(url, path)),
             None => {
-                has(&self.groups, &attributes.group)
+                lists(&self.groups, &attributes.group)
                     && self.covers_resource(attributes)
                     && (self.names.is_empty() || self.names.contains(&attributes.name))
             }
@@ -107,10 +104,7 @@ impl Rule {
             let sub = wanted.split_once('/').map(|(_, sub)| format!("*/{sub}"));
             all(&self.resources, std::slice::from_ref(wanted)) || sub.is_some_and(|sub| self.resources.contains(&sub))
         };
-        let url = |wanted: &String| {
-            let starts = |own: &String| own.strip_suffix('*').is_some_and(|start| wanted.starts_with(start));
-            self.urls.iter().any(|own| own == wanted || starts(own))
-        };
+        let url = |wanted: &String| self.urls.iter().any(|own| is_path(own, wanted));
         let named = self.names.is_empty()
             || (!other.names.is_empty() && other.names.iter().all(|name| self.names.contains(name)));
         named

@@ -149,6 +149,7 @@ async fn metrics(core: &Core) -> Response<Body> {
     let mut text = core.metrics.render(&core.storage.counts(), core.storage.timings(), size);
     core.storage.render(&mut text);
     core.health.render(&mut text);
+    core.flows.render(&mut text);
     if let Some(audit) = &core.audit {
         audit.render(&mut text);
     }

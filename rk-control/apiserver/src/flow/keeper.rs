@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::dangling::with_condition;
 use super::defaults;
+use super::matching::Table;
 use crate::front_door::write;
 use crate::health::Hook;
 use crate::keeper::keep;
@@ -73,12 +74,14 @@ async fn maintain(core: &Arc<Core>, plural: &'static str, wanted: Value) -> Resu
     unless_overtaken(done)
 }
 
-/// Says of every schema whether it leads anywhere.
+/// Matches requests with what there is from now on, and says of every schema whether it leads anywhere.
 async fn judge(core: &Arc<Core>) -> Result<(), Status> {
     let resource = core.resource(GROUP, "v1", SCHEMAS)?;
     let levels = core.objects(GROUP, "v1", LEVELS, "").await?;
+    let schemas = core.objects(GROUP, "v1", SCHEMAS, "").await?;
+    core.flows.publish(Table::new(&schemas, &levels));
     let mut writes = Vec::new();
-    for schema in core.objects(GROUP, "v1", SCHEMAS, "").await? {
+    for schema in schemas {
         let level = meta::text(&schema, &["spec", "priorityLevelConfiguration", "name"]);
         let exists = levels.iter().any(|own| meta::name(own) == level);
         let Some(changed) = with_condition(&schema, exists, jiff::Timestamp::now()) else { continue };

@@ -1,9 +1,12 @@
-//! Priority and fairness as objects: those that every cluster has, and whether a FlowSchema leads anywhere (KEP-1040).
+//! Priority and fairness: the objects that every cluster has, whether a FlowSchema leads anywhere, and which one a request matches
+//! (KEP-1040).
 //!
-//! Requests are not sorted by them: what bounds the server is per connection and per body (see `http`).
+//! Requests are not queued by them: what bounds the server is per connection and per body (see `http`).
 
 mod dangling;
 mod defaults;
 mod keeper;
+mod matching;
 
 pub use keeper::run;
+pub use matching::{Flows, Matched};

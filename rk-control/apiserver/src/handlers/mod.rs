@@ -19,6 +19,8 @@ mod subresource;
 mod update;
 mod watch;
 mod watch_encode;
+mod watch_piece;
+mod watch_plan;
 mod write;
 
 use std::sync::Arc;

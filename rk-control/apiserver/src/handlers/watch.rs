@@ -1,6 +1,5 @@
 //! Watching a collection: what is there (if asked for), then every change, until the client or the clock ends it.
 
-use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,17 +9,16 @@ use futures::stream;
 use http::{Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
-use rand::RngExt;
-use rk_api::status::{FieldErrors, Path, Status};
+use rk_api::status::Status;
 use rk_store::{Change, Revision, StoreError, Watch, WatchItem};
 use tokio::sync::watch::Receiver;
 use tokio::time::{Instant, Sleep};
 
 use super::call::Call;
-use super::list::parse_version;
-use super::options::judged;
 use super::selection::Selection;
 use super::watch_encode::Encoder;
+use super::watch_piece::{BEGINNING, Queue};
+use super::watch_plan::{Plan, Start};
 use crate::http::{Body, BoxError, bytes_response, rests, text_response};
 use crate::proxy::Wish;
 use crate::server::Core;
@@ -32,8 +30,6 @@ const BATCH: usize = 256;
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 /// How long before its end a watch sends its last bookmark.
 const LAST_BOOKMARK: Duration = Duration::from_secs(2);
-/// Shortest life of a watch that named no timeout; the real one is up to twice as long, to spread reconnects.
-const MINIMUM_LIFE: Duration = Duration::from_secs(1800);
 
 /// Serves a watch.
 pub(super) async fn watch(call: &mut Call, mut request: Request<Body>) -> Result<Response<Body>, Status> {
@@ -61,7 +57,8 @@ pub(super) async fn watch(call: &mut Call, mut request: Request<Body>) -> Result
         mark_end: plan.mark_end,
         drained: false,
         rested: false,
-        queue: VecDeque::new(),
+        // A message of a WebSocket is one event.
+        queue: if wish.is_some() { Queue::of_single_events() } else { Queue::default() },
         ended: false,
         open,
         cache,
@@ -72,9 +69,8 @@ pub(super) async fn watch(call: &mut Call, mut request: Request<Body>) -> Result
         encoder,
     });
     let frames = stream::unfold(watcher, |mut watcher| async move {
-        let bytes = watcher.next().await?;
-        watcher.open.sent(bytes.len());
-        Some((Ok::<_, BoxError>(Frame::data(bytes)), watcher))
+        let piece = watcher.next().await?;
+        Some((Ok::<_, BoxError>(Frame::data(piece)), watcher))
     });
     let mut response = bytes_response(StatusCode::OK, media_type, Bytes::new());
     *response.body_mut() = StreamBody::new(frames).boxed_unsync();
@@ -121,58 +117,6 @@ fn replayed(watch: Result<Watch, StoreError>, until: Revision) -> Result<Phase, 
     }
 }
 
-/// Where a watch begins.
-enum Start {
-    /// With the present state: as of now, or not older than a revision.
-    State(Option<Revision>),
-    /// After a revision, without state.
-    After(Revision),
-}
-
-struct Plan {
-    start: Start,
-    bookmarks: bool,
-    mark_end: bool,
-    life: Duration,
-}
-
-impl Plan {
-    fn parse(call: &Call) -> Result<Self, Status> {
-        let version = call.query.text("resourceVersion");
-        let matching = call.query.text("resourceVersionMatch");
-        let bookmarks = call.query.flag("allowWatchBookmarks");
-        let initial = call.query.get("sendInitialEvents").map(|_| call.query.flag("sendInitialEvents"));
-        let (mut errors, path) = (FieldErrors::new(), Path::new("resourceVersionMatch"));
-        if initial.is_some() && matching != "NotOlderThan" {
-            errors.forbidden(&path, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
-        }
-        if !matching.is_empty() && initial.is_none() {
-            let why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
-            errors.forbidden(&path, why);
-        }
-        if !matches!(matching, "" | "NotOlderThan") {
-            errors.unsupported_as_listed(&path, matching, &["NotOlderThan"]);
-        }
-        if !matching.is_empty() && !call.query.text("continue").is_empty() {
-            errors.forbidden(&path, "resourceVersionMatch is forbidden when continue is provided");
-        }
-        judged("ListOptions", &errors)?;
-        let start = match (initial, version) {
-            (Some(true), "") | (None, "") => Start::State(None),
-            (Some(true), text) => Start::State(Some(parse_version(text)?)),
-            (None, "0") => Start::State(Some(0)),
-            (Some(false), "" | "0") => Start::After(call.core.storage.progress()),
-            (_, text) => Start::After(parse_version(text)?),
-        };
-        let seconds = call.query.number("timeoutSeconds").map_err(Status::bad_request)?.filter(|seconds| *seconds > 0);
-        let life = match seconds.and_then(|seconds| u64::try_from(seconds).ok()) {
-            Some(seconds) => Duration::from_secs(seconds),
-            None => MINIMUM_LIFE.mul_f64(1.0 + rand::rng().random::<f64>()),
-        };
-        Ok(Self { start, bookmarks, mark_end: initial == Some(true) && bookmarks, life })
-    }
-}
-
 enum Phase {
     /// The present state as ADDED events.
     Initial(std::vec::IntoIter<Arc<Cached>>),
@@ -197,7 +141,7 @@ struct Watcher {
     drained: bool,
     /// It has waited before.
     rested: bool,
-    queue: VecDeque<Bytes>,
+    queue: Queue,
     encoder: Encoder,
     deadline: Instant,
     /// When there is something to do without a change.
@@ -211,29 +155,39 @@ struct Watcher {
 impl Watcher {
     async fn next(&mut self) -> Option<Bytes> {
         loop {
-            if let Some(bytes) = self.queue.pop_front() {
+            if let Some(bytes) = self.queue.take(|size| self.open.sent(size)) {
                 return Some(bytes);
             }
             if self.ended {
                 return None;
             }
             match &mut self.phase {
-                Phase::Initial(objects) => match objects.next() {
-                    Some(object) => self.queue.extend(self.encoder.added(&object).await),
-                    None => {
-                        self.phase = Phase::Live;
-                        if self.mark_end {
-                            self.queue.extend(self.encoder.bookmark(self.position, true));
-                        }
-                    }
-                },
+                Phase::Initial(_) => self.begin().await,
                 Phase::TooOld(oldest) => {
                     self.ended = true;
-                    return self.encoder.error(&Status::too_old_resource_version(self.position, *oldest));
+                    self.queue.extend(self.encoder.error(&Status::too_old_resource_version(self.position, *oldest)));
                 }
                 Phase::Replay { .. } => self.replay().await,
                 Phase::Live => self.live().await,
             }
+        }
+    }
+
+    /// Queues some of what is there.
+    async fn begin(&mut self) {
+        let mut size = 0;
+        while size < BEGINNING {
+            let Phase::Initial(objects) = &mut self.phase else { return };
+            let Some(object) = objects.next() else {
+                self.phase = Phase::Live;
+                if self.mark_end {
+                    self.queue.extend(self.encoder.bookmark(self.position, true));
+                }
+                return;
+            };
+            let event = self.encoder.added(&object).await;
+            size += event.as_ref().map_or(0, Bytes::len);
+            self.queue.extend(event);
         }
     }
 

@@ -18,7 +18,17 @@ const LIMIT: usize = 64 * 1024;
 
 /// Wraps a stream. Without `gather` writes go straight through, as a connection needs that is handed on after an upgrade.
 pub(super) fn coalesced<S>(stream: S, gather: bool) -> (Coalesced<S>, Turns<S>) {
-    let state = State { stream, gather, buffer: Vec::new(), written: 0, unflushed: false, due: false, error: None };
+    let state = State {
+        stream,
+        gather,
+        buffer: Vec::new(),
+        written: 0,
+        most: 0,
+        usual: 0,
+        unflushed: false,
+        due: false,
+        error: None,
+    };
     let shared = Arc::new(Mutex::new(state));
     (Coalesced(Arc::clone(&shared)), Turns(shared))
 }
@@ -35,6 +45,10 @@ struct State<S> {
     /// What was taken, from `written` on not yet written; never longer than [`LIMIT`].
     buffer: Vec<u8>,
     written: usize,
+    /// How much was kept at most since the buffer was made.
+    most: usize,
+    /// How much the last buffer kept at most: the room that the next one begins with, since what was said is likely to be said again.
+    usual: usize,
     /// The stream was written to and not flushed since.
     unflushed: bool,
     /// The task was given its turn behind the others, or the stream will wake it: what is there is written at the end of this poll.
@@ -74,7 +88,11 @@ impl<S: AsyncWrite + Unpin> State<S> {
             ready!(self.drain(cx))?;
         }
         let taken = bytes.len().min(LIMIT - self.buffer.len());
+        if self.buffer.capacity() == 0 {
+            self.buffer.reserve_exact(self.usual);
+        }
         self.buffer.extend_from_slice(bytes.get(..taken).unwrap_or_default());
+        self.most = self.most.max(self.buffer.len());
         Poll::Ready(Ok(taken))
     }
 
@@ -173,6 +191,7 @@ impl<S: AsyncWrite + Unpin> State<S> {
     fn forget(&mut self) {
         self.buffer = Vec::new();
         self.written = 0;
+        self.usual = std::mem::take(&mut self.most);
     }
 }
 

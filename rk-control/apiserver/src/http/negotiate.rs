@@ -1,7 +1,7 @@
 //! Content negotiation: which format and shape an answer has, and which format a body is in.
 
-use http::HeaderMap;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, USER_AGENT};
+use http::{HeaderMap, HeaderValue};
 use rk_api::status::Status;
 use rk_api::table::to_v1beta1;
 use serde_json::Value;
@@ -152,6 +152,13 @@ impl Accept {
     /// 406 when nothing that the client accepts can be had.
     pub fn negotiate(headers: &HeaderMap, query: &Query, subject: Subject) -> Result<Self, Status> {
         Self::choose(headers, query, subject, |_, _| true)
+    }
+
+    /// How a request that accepts this is told of its failure. Read only then: handlers read the header for themselves.
+    #[must_use]
+    pub fn of_failure(accepted: Vec<HeaderValue>) -> Self {
+        let headers: HeaderMap = accepted.into_iter().map(|value| (ACCEPT, value)).collect();
+        Self::negotiate(&headers, &Query::default(), Subject::Object).unwrap_or_default()
     }
 
     fn choose(

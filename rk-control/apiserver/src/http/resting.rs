@@ -5,9 +5,9 @@
 //! want the locks of the connection. So an answer that says that it [`rests`] leaves its task: from then on the connection polls
 //! it, before itself, when it is called.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 
@@ -29,20 +29,67 @@ pub fn rests() {
     let _ = RESTS.try_with(|rests| rests.set(true));
 }
 
+thread_local! {
+    /// The connections that are to be woken at the end of [`call_together`].
+    static CALLED: RefCell<Option<Vec<Waker>>> = const { RefCell::new(None) };
+}
+
+/// Wakes those who wait, by `wake`, and connections only after that: each then meets all of its streams that are called, in one turn,
+/// instead of some of them while others are still being called.
+pub fn call_together(wake: impl FnOnce()) {
+    // Within another one, whose end it is that counts.
+    if CALLED.with_borrow(Option::is_some) {
+        return wake();
+    }
+    CALLED.set(Some(Vec::new()));
+    let _end = EndOfCalls;
+    wake();
+}
+
+/// The end of [`call_together`], however it comes.
+struct EndOfCalls;
+
+impl Drop for EndOfCalls {
+    fn drop(&mut self) {
+        CALLED.take().into_iter().flatten().for_each(Waker::wake);
+    }
+}
+
+/// Wakes a connection, now or at the end of what calls many.
+fn wake_connection(connection: Waker) {
+    let mut connection = Some(connection);
+    // A thread that ends has no such place any more, and calls nobody together.
+    let _ = CALLED.try_with(|called| {
+        if let Some(called) = &mut *called.borrow_mut() {
+            called.extend(connection.take());
+        }
+    });
+    if let Some(connection) = connection {
+        connection.wake();
+    }
+}
+
 /// What starts the streams of a connection, and those of them that rest, which the connection's task must poll.
 pub(super) fn streams() -> (Streams, Resting) {
     let calls = Arc::new(Mutex::new(Calls::default()));
-    (Streams(Arc::downgrade(&calls)), Resting { calls, held: Vec::new(), turn: Vec::new() })
+    let busy = Arc::<AtomicUsize>::default();
+    let streams = Streams { connection: Arc::downgrade(&calls), busy: Arc::clone(&busy) };
+    (streams, Resting { calls, busy, held: Vec::new(), turn: Vec::new() })
 }
 
 /// Starts each stream of a connection as a task.
-// Weak, since streams hold it and may lie among the calls.
 #[derive(Clone)]
-pub(super) struct Streams(Weak<Mutex<Calls>>);
+pub(super) struct Streams {
+    // Weak, since streams hold it and may lie among the calls.
+    connection: Weak<Mutex<Calls>>,
+    busy: Arc<AtomicUsize>,
+}
 
 /// The streams of a connection that rest. They end with it.
 pub(super) struct Resting {
     calls: Arc<Mutex<Calls>>,
+    /// How many streams have tasks of their own.
+    busy: Arc<AtomicUsize>,
     /// By place.
     held: Vec<Option<Held>>,
     /// Places of those that are polled in this turn; kept for its room.
@@ -80,6 +127,23 @@ struct Bell {
 struct Busy {
     stream: Option<Stream>,
     connection: Weak<Mutex<Calls>>,
+    _counted: Counted,
+}
+
+/// Counts one until it is dropped.
+struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    fn one(of: &Arc<AtomicUsize>) -> Self {
+        of.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(of))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 fn lock(calls: &Mutex<Calls>) -> MutexGuard<'_, Calls> {
@@ -94,13 +158,14 @@ fn call(calls: &Mutex<Calls>, tell: impl FnOnce(&mut Calls)) {
         calls.connection.take()
     };
     if let Some(connection) = connection {
-        connection.wake();
+        wake_connection(connection);
     }
 }
 
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
     fn execute(&self, stream: F) {
-        tokio::spawn(Busy { stream: Some(Box::pin(stream)), connection: self.0.clone() });
+        let connection = self.connection.clone();
+        tokio::spawn(Busy { stream: Some(Box::pin(stream)), connection, _counted: Counted::one(&self.busy) });
     }
 }
 
@@ -145,7 +210,8 @@ impl Held {
 }
 
 impl Resting {
-    /// Polls those that were called, once each; answers whether these were all that rest, so that nobody is left who hears of the same.
+    /// Polls those that were called, once each; answers whether nobody is left who is likely to speak now: these were all that rest, or no
+    /// other stream is busy, since those who hear of the same are called together.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> bool {
         let arrived = {
             let mut calls = lock(&self.calls);
@@ -156,7 +222,7 @@ impl Resting {
         for stream in arrived {
             self.hold(stream);
         }
-        let all = !self.turn.is_empty() && self.turn.len() >= self.held.len();
+        let all = !self.turn.is_empty() && self.turn.len() >= self.held.iter().flatten().count();
         let mut turn = std::mem::take(&mut self.turn);
         for place in turn.drain(..) {
             // A bell that outlived its stream calls for nobody, or for the next at its place.
@@ -166,7 +232,7 @@ impl Resting {
             }
         }
         self.turn = turn;
-        all
+        all || self.busy.load(Ordering::Relaxed) == 0
     }
 
     /// Gives a stream a place; it is polled in this turn, so that whoever it waits for learns whom to call.

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::Storage;
 use super::key::ROOT;
 use super::resource_cache::ResourceCache;
+use crate::http::call_together;
 
 /// Pause before a failed watch is opened again.
 const RETRY: Duration = Duration::from_millis(200);
@@ -78,9 +79,7 @@ async fn follow(storage: &Storage, position: &mut Revision) -> Result<(), StoreE
         };
         // Requests that wait for the caches are few and go before the watchers, which may be thousands.
         storage.set_progress(*position);
-        for cache in touched {
-            cache.wake();
-        }
+        call_together(|| touched.iter().for_each(|cache| cache.wake()));
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 mod services;
 
+use rk_apiserver::User;
 use serde_json::{Value, json};
 
 use crate::support::{Cluster, MAPS, PODS, config_map, pod, until};
@@ -93,6 +94,37 @@ async fn a_new_cluster_has_its_flow_schemas_and_they_tell_where_they_lead() {
     // What the system has is made anew.
     admin.delete(&format!("{FLOW}/flowschemas/catch-all")).await;
     shows("catch-all", "Found").await;
+}
+
+#[tokio::test]
+async fn answers_tell_which_flow_schema_a_request_matched() {
+    const FLOW: &str = "/apis/flowcontrol.apiserver.k8s.io/v1";
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let version = "flowcontrol.apiserver.k8s.io/v1";
+    let level = json!({"apiVersion": version, "kind": "PriorityLevelConfiguration", "metadata": {"name": "own"},
+        "spec": {"type": "Limited", "limited": {"nominalConcurrencyShares": 1, "limitResponse": {"type": "Reject"}}}});
+    let level = admin.create(&format!("{FLOW}/prioritylevelconfigurations"), &level).await.ok();
+    let schema = json!({"apiVersion": version, "kind": "FlowSchema", "metadata": {"name": "own"},
+        "spec": {"priorityLevelConfiguration": {"name": "own"}, "matchingPrecedence": 1000, "rules": [{
+            "subjects": [{"kind": "User", "user": {"name": "noxu"}}],
+            "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}]}]}});
+    let schema = admin.create(&format!("{FLOW}/flowschemas"), &schema).await.ok();
+    let noxu = cluster.client(User::new("noxu", []));
+    let told = async |path: &str| {
+        let headers = noxu.get(path).await.headers;
+        let uid = |kind: &str| Some(json!(headers.get(format!("x-kubernetes-pf-{kind}-uid"))?.to_str().ok()?));
+        (uid("flowschema"), uid("prioritylevel"))
+    };
+    let own = (Some(schema["metadata"]["uid"].clone()), Some(level["metadata"]["uid"].clone()));
+    until("the schema to be matched", async || told("/version").await == own).await;
+    // Who is refused hears it, too.
+    assert_eq!(noxu.get("/api/v1/secrets").await.failure().0, 403);
+    let (other, _) = told("/api/v1/secrets").await;
+    assert!(other.is_some() && other != own.0, "{other:?}");
+    let figures = admin.get("/metrics").await.body;
+    let seats = "apiserver_flowcontrol_nominal_limit_seats{priority_level=\"own\"} 3";
+    assert!(String::from_utf8_lossy(&figures).lines().any(|line| line == seats));
 }
 
 #[tokio::test]

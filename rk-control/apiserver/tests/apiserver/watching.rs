@@ -1,5 +1,7 @@
 //! Lists and watches: consistency, pages, selectors, resuming.
 
+mod beginning;
+
 use http::Method;
 use http_body_util::BodyExt;
 use rk_apiserver::User;
@@ -173,23 +175,6 @@ async fn a_watch_from_forgotten_history_ends_with_410() {
     let event = watch.next().await.unwrap();
     assert_eq!((&event["type"], &event["object"]["code"]), (&json!("ERROR"), &json!(410)));
     assert!(watch.next().await.is_none());
-}
-
-#[tokio::test]
-async fn a_streaming_list_ends_its_state_with_a_bookmark() {
-    let cluster = Cluster::start().await;
-    let admin = cluster.admin();
-    admin.create(MAPS, &config_map("a", json!({}))).await.ok();
-    let path =
-        format!("{MAPS}?watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true");
-    let mut watch = admin.watch(&path).await;
-    assert_eq!(watch.brief().await, ("ADDED".to_owned(), "a".to_owned()));
-    let mark = watch.next().await.unwrap();
-    assert_eq!(mark["type"], "BOOKMARK");
-    assert_eq!(mark["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"], "true");
-    admin.create(MAPS, &config_map("b", json!({}))).await.ok();
-    assert_eq!(watch.brief().await, ("ADDED".to_owned(), "b".to_owned()));
-    assert_eq!(admin.get(&format!("{MAPS}?watch=1&sendInitialEvents=true")).await.failure().0, 422);
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use super::matching::{self, BIND_COMPLETED, BOUND_BY_US};
 use super::{Binder, is_default_class};
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, PersistentVolumeClaimStatus};
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::Resource;
 use rk_client::{BoxError, ObjectKey, Outcome};
@@ -68,8 +68,11 @@ impl Binder {
     }
 
     async fn bind_named(&self, claim: &PersistentVolumeClaim, volume: &PersistentVolume) -> Result<Outcome, BoxError> {
-        let promised = volume.spec.as_ref().is_some_and(|s| s.claim_ref.is_some());
-        if promised && !matching::is_for(volume, claim) {
+        // Who has promised the very volume to the very claim has looked at both.
+        if matching::is_for(volume, claim) {
+            return self.promise(claim, volume).await;
+        }
+        if volume.spec.as_ref().is_some_and(|s| s.claim_ref.is_some()) {
             return self.set_phase(claim, "Pending").await;
         }
         if let Some(why) = matching::mismatch(volume, claim) {
@@ -182,15 +185,7 @@ impl Binder {
         if changed != *claim {
             changed = self.claims.replace(&changed).await?;
         }
-        let mut status = changed.status.clone().unwrap_or_default();
-        let grown = status.capacity.is_some() && status.phase.as_deref() == Some("Bound");
-        status.phase = Some("Bound".to_owned());
-        let has = volume.spec.clone().unwrap_or_default();
-        status.access_modes = has.access_modes;
-        // Later growth is reported by the one who resizes the file system.
-        if !grown {
-            status.capacity = has.capacity;
-        }
+        let status = bound(&changed, volume);
         if changed.status.as_ref() != Some(&status) {
             self.claims.replace_status(&PersistentVolumeClaim { status: Some(status), ..changed }).await?;
         }
@@ -206,9 +201,50 @@ impl Binder {
             if wanted == "Lost" {
                 status.capacity = None;
                 status.access_modes = None;
+                status.current_volume_attributes_class_name = None;
             }
             self.claims.replace_status(&changed).await?;
         }
         Ok(Outcome::AwaitChange)
+    }
+}
+
+/// The status of a claim that has the volume.
+fn bound(claim: &PersistentVolumeClaim, volume: &PersistentVolume) -> PersistentVolumeClaimStatus {
+    let has = volume.spec.clone().unwrap_or_default();
+    let mut status = claim.status.clone().unwrap_or_default();
+    let before = status.phase.replace("Bound".to_owned());
+    status.access_modes = has.access_modes;
+    // Later growth is reported by the one who resizes the file system, and later attributes by the one who changes them.
+    if before.as_deref() != Some("Bound") || status.capacity.is_none() {
+        status.capacity = has.capacity;
+    }
+    if before.is_none_or(|phase| phase == "Pending") {
+        status.current_volume_attributes_class_name = has.volume_attributes_class_name;
+    }
+    status
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn a_claim_tells_what_its_volume_was_when_it_got_it() {
+        let volume: PersistentVolume = serde_json::from_value(json!({"metadata": {"name": "pv"}, "spec": {
+            "capacity": {"storage": "2Gi"}, "accessModes": ["ReadWriteOnce"], "volumeAttributesClassName": "gold"}}))
+        .expect("a volume");
+        let told = |status: Value| {
+            let claim = serde_json::from_value(json!({"metadata": {"name": "c"}, "status": status})).expect("a claim");
+            serde_json::to_value(bound(&claim, &volume)).expect("a status")
+        };
+        let whole = json!({"phase": "Bound", "accessModes": ["ReadWriteOnce"], "capacity": {"storage": "2Gi"},
+            "currentVolumeAttributesClassName": "gold"});
+        assert_eq!(told(Value::Null), whole);
+        assert_eq!(told(json!({"phase": "Pending"})), whole);
+        let grows = json!({"phase": "Bound", "accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"},
+            "currentVolumeAttributesClassName": "silver"});
+        assert_eq!(told(grows.clone()), grows, "it is others' by now");
     }
 }

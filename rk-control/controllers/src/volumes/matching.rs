@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use rk_client::{LabelMatcher, parse_value};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 pub(super) const BOUND_BY_US: &str = "pv.kubernetes.io/bound-by-controller";
@@ -37,14 +38,26 @@ pub(super) fn is_for(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -
     reference.name == claim.metadata.name && reference.namespace == claim.metadata.namespace && same_uid
 }
 
-/// Why a volume that was asked for by name cannot be had.
-pub(super) fn mismatch(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> Option<&'static str> {
+/// Why a volume cannot be a claim's.
+pub(super) fn mismatch(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> Option<Cow<'static, str>> {
+    if volume.metadata.deletion_timestamp.is_some() {
+        let name = volume.metadata.name.as_deref().unwrap_or_default();
+        return Some(format!("the volume is marked for deletion {name:?}").into());
+    }
+    unlike(volume, claim).map(Cow::Borrowed)
+}
+
+/// What is other of the volume than its claim wants it.
+fn unlike(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> Option<&'static str> {
     let (has, wants) = (volume.spec.clone().unwrap_or_default(), claim.spec.clone().unwrap_or_default());
     if capacity(volume) < requested(claim) {
         return Some("requested PV is too small");
     }
     if class_of_volume(volume) != class_of_claim(claim) {
         return Some("storageClassName does not match");
+    }
+    if has.volume_attributes_class_name.unwrap_or_default() != wants.volume_attributes_class_name.unwrap_or_default() {
+        return Some("volumeAttributesClassName does not match");
     }
     if mode(has.volume_mode.as_ref()) != mode(wants.volume_mode.as_ref()) {
         return Some("incompatible volumeMode");
@@ -63,7 +76,7 @@ pub(super) fn find<'a>(
     let matcher = selector.map_or_else(LabelMatcher::everything, |s| {
         LabelMatcher::new(Some(s)).unwrap_or_else(|_| LabelMatcher::nothing())
     });
-    let usable = |v: &&Arc<PersistentVolume>| v.metadata.deletion_timestamp.is_none() && mismatch(v, claim).is_none();
+    let usable = |v: &&Arc<PersistentVolume>| mismatch(v, claim).is_none();
     if let Some(promised) = volumes.iter().filter(usable).find(|v| is_for(v, claim)) {
         return Some(promised);
     }
@@ -79,7 +92,7 @@ pub(super) fn find<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn volume(name: &str, size: &str, class: &str, claim: Option<&str>) -> Arc<PersistentVolume> {
         Arc::new(
@@ -112,5 +125,32 @@ mod tests {
         assert_eq!(name(&claim("1Gi", "", "ReadWriteMany"), &volumes), None);
         let promised = [volume("small", "2Gi", "", None), volume("mine", "5Gi", "", Some("c"))];
         assert_eq!(name(&claim("1Gi", "", "ReadWriteOnce"), &promised).as_deref(), Some("mine"));
+    }
+
+    #[test]
+    fn a_volume_has_the_attributes_that_its_claim_asks_for_and_is_there_to_stay() {
+        let volume = |metadata: Value, class: Value| -> PersistentVolume {
+            let spec = json!({"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "volumeAttributesClassName": class});
+            serde_json::from_value(json!({"metadata": metadata, "spec": spec})).expect("valid")
+        };
+        let plain = claim("1Gi", "", "ReadWriteOnce");
+        let mut gold = plain.clone();
+        gold.spec.get_or_insert_default().volume_attributes_class_name = Some("gold".to_owned());
+        let mut unset = plain.clone();
+        unset.spec.get_or_insert_default().volume_attributes_class_name = Some(String::new());
+        let other = Some("volumeAttributesClassName does not match");
+        for (claim, class, want) in [
+            (&plain, Value::Null, None),
+            (&unset, Value::Null, None),
+            (&gold, json!("gold"), None),
+            (&gold, Value::Null, other),
+            (&gold, json!("silver"), other),
+            (&plain, json!("gold"), other),
+        ] {
+            let found = mismatch(&volume(json!({"name": "pv"}), class.clone()), claim);
+            assert_eq!(found.as_deref(), want, "{class}");
+        }
+        let leaving = volume(json!({"name": "pv", "deletionTimestamp": "2026-01-01T00:00:00Z"}), Value::Null);
+        assert_eq!(mismatch(&leaving, &plain).as_deref(), Some("the volume is marked for deletion \"pv\""));
     }
 }

@@ -5,6 +5,7 @@ mod claim;
 mod ephemeral;
 mod matching;
 mod protect;
+mod recycle;
 mod volume;
 
 pub(crate) use attach::register as register_attach;
@@ -12,7 +13,7 @@ pub(crate) use ephemeral::register as register_ephemeral;
 pub(crate) use protect::{register_attributes_classes, register_claims, register_volumes};
 
 use crate::context::Context;
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::StorageClass;
 use rk_client::{Change, Informer, ObjectKey, Queue, Recorder};
 use std::fmt;
@@ -39,6 +40,7 @@ struct Binder {
     claims: Informer<PersistentVolumeClaim>,
     volumes: Informer<PersistentVolume>,
     classes: Informer<StorageClass>,
+    pods: Informer<Pod>,
     recorder: Recorder,
     queue: Queue<Work>,
 }
@@ -55,8 +57,16 @@ pub(crate) fn register(ctx: &Context) {
         claims: ctx.informers.of(),
         volumes: ctx.informers.of(),
         classes: ctx.informers.of(),
+        pods: ctx.informers.of(),
         recorder: ctx.recorders.of("persistentvolume-controller"),
         queue: Queue::default(),
+    });
+    protect::index_by_claim(&binder.pods);
+    let q = binder.queue.clone();
+    binder.pods.on_change(move |change| {
+        if let Some(name) = recycle::volume_of(change.object()) {
+            q.add(Work::Volume(name));
+        }
     });
     let (q, volumes) = (binder.queue.clone(), binder.volumes.clone());
     binder.claims.on_change(move |change| {

@@ -46,16 +46,11 @@ impl Binder {
             Some(name) if Some(name) == volume.metadata.name.as_ref() => {
                 self.set_volume_phase(volume, "Bound", None).await?
             }
-            // The claim found another volume meanwhile: we made the promise, so we take it back.
-            Some(_) if volume.metadata.annotations.as_ref().is_some_and(|a| a.contains_key(BOUND_BY_US)) => {
-                let mut changed = volume.clone();
-                changed.spec.get_or_insert_default().claim_ref = None;
-                if let Some(annotations) = &mut changed.metadata.annotations {
-                    annotations.remove(BOUND_BY_US);
-                }
-                self.volumes.replace(&changed).await?;
+            // The claim found another volume meanwhile. One that was made for it is of no use to anybody else.
+            Some(_) if has_note(volume, PROVISIONED_BY) && policy(volume) == "Delete" => {
+                return self.release(volume).await;
             }
-            Some(_) => return self.release(volume).await,
+            Some(_) => drop(self.volumes.replace(&unbound(volume)).await?),
         }
         Ok(Outcome::AwaitChange)
     }
@@ -66,12 +61,12 @@ impl Binder {
         if phase != Some("Failed") {
             self.set_volume_phase(volume, "Released", None).await?;
         }
-        let policy =
-            volume.spec.as_ref().and_then(|s| s.persistent_volume_reclaim_policy.as_deref()).unwrap_or("Retain");
-        let external = volume.spec.as_ref().is_some_and(|s| s.csi.is_some())
-            || volume.metadata.annotations.as_ref().is_some_and(|a| a.contains_key(PROVISIONED_BY));
+        if policy(volume) == "Recycle" {
+            return self.recycle(volume).await;
+        }
+        let external = volume.spec.as_ref().is_some_and(|s| s.csi.is_some()) || has_note(volume, PROVISIONED_BY);
         // External provisioners delete what they made; nothing else can be deleted from here.
-        if policy != "Retain" && !external && phase != Some("Failed") {
+        if policy(volume) != "Retain" && !external && phase != Some("Failed") {
             let text = format!(
                 "Error getting deleter volume plugin for volume {:?}: no deletable volume plugin matched",
                 volume.metadata.name.as_deref().unwrap_or_default()
@@ -95,6 +90,27 @@ impl Binder {
             None => Ok(()),
         }
     }
+}
+
+fn has_note(volume: &PersistentVolume, annotation: &str) -> bool {
+    volume.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(annotation))
+}
+
+/// What becomes of the volume once its claim is gone.
+fn policy(volume: &PersistentVolume) -> &str {
+    volume.spec.as_ref().and_then(|s| s.persistent_volume_reclaim_policy.as_deref()).unwrap_or("Retain")
+}
+
+/// The volume without its promise to a claim that has another one or is gone: an administrator's promise stays, but for which claim of that name.
+pub(super) fn unbound(volume: &PersistentVolume) -> PersistentVolume {
+    let mut changed = volume.clone();
+    let own = changed.metadata.annotations.as_mut().and_then(|all| all.remove(BOUND_BY_US)).is_some();
+    let spec = changed.spec.get_or_insert_default();
+    match &mut spec.claim_ref {
+        Some(reference) if !own => reference.uid = None,
+        reference => *reference = None,
+    }
+    changed
 }
 
 /// The volume in another phase, with why it is in it. `None` when it is in that phase: what others have told in its status since stays.
@@ -126,6 +142,22 @@ pub(super) fn may_suit(volume: &PersistentVolume, claim: &PersistentVolumeClaim)
 mod tests {
     use super::*;
     use serde_json::{Value, json};
+
+    #[test]
+    fn a_promise_to_a_claim_that_has_another_volume_is_taken_back_by_whom_it_is_of() {
+        let volume = |notes: Value| -> PersistentVolume {
+            let to = json!({"namespace": "n", "name": "c", "uid": "u"});
+            serde_json::from_value(json!({"metadata": {"name": "v", "annotations": notes}, "spec": {"claimRef": to}}))
+                .expect("valid")
+        };
+        let told = |notes: Value| {
+            let left = unbound(&volume(notes));
+            let to = left.spec.and_then(|s| s.claim_ref).map(|to| (to.name, to.uid));
+            (to, left.metadata.annotations.unwrap_or_default().len())
+        };
+        assert_eq!(told(json!({BOUND_BY_US: "yes", "other": "note"})), (None, 1));
+        assert_eq!(told(json!({"other": "note"})), (Some((Some("c".to_owned()), None)), 1));
+    }
 
     #[test]
     fn what_others_tell_in_the_status_of_a_volume_stays_while_its_phase_does() {

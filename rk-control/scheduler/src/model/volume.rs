@@ -24,6 +24,8 @@ pub(crate) struct Claim {
     pub(crate) named: bool,
     /// Its storage class.
     pub(crate) class: String,
+    /// The class of the attributes that it asks for; empty when it does not care.
+    attributes: String,
     pub(crate) deleting: bool,
     /// The node that was chosen for it while it waits for its first consumer.
     pub(crate) selected_node: Option<String>,
@@ -54,6 +56,7 @@ impl Claim {
             named: named.is_some(),
             volume: named.filter(|_| bound),
             class: class(annotations, spec.storage_class_name.as_ref()),
+            attributes: spec.volume_attributes_class_name.unwrap_or_default(),
             deleting: claim.metadata.deletion_timestamp.is_some(),
             selected_node: annotations.and_then(|all| all.get(SELECTED_NODE)).cloned(),
             exclusive: modes.iter().any(|mode| mode == "ReadWriteOncePod"),
@@ -72,6 +75,7 @@ pub(crate) struct Volume {
     /// The nodes that can reach it; `None` when all can.
     reach: Option<NodeTerms>,
     class: String,
+    attributes: String,
     modes: Vec<String>,
     block: bool,
     /// Bytes.
@@ -99,6 +103,7 @@ impl Volume {
             // Terms that cannot be read are met by no node.
             reach: reach.unwrap_or_else(|_| NodeTerms::new(&[]).ok()),
             class: class(volume.metadata.annotations.as_ref(), spec.storage_class_name.as_ref()),
+            attributes: spec.volume_attributes_class_name.unwrap_or_default(),
             modes: spec.access_modes.unwrap_or_default(),
             block: spec.volume_mode.as_deref() == Some("Block"),
             size: spec.capacity.as_ref().and_then(|all| all.get("storage")).map_or(0, parse_value),
@@ -120,6 +125,7 @@ impl Volume {
         let fits = self.size >= claim.size
             && self.block == claim.block
             && self.class == claim.class
+            && self.attributes == claim.attributes
             && claim.modes.iter().all(|mode| self.modes.contains(mode));
         let free = match &self.promised {
             Some((to, uid)) => to == key && (uid.is_empty() || *uid == claim.uid),
@@ -183,5 +189,29 @@ impl VolumeProblem {
             Self::Deleting(name) => format!("persistentvolumeclaim \"{name}\" is being deleted"),
             Self::Unbound => "pod has unbound immediate PersistentVolumeClaims".to_owned(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn a_volume_suits_a_claim_that_asks_for_its_attributes() {
+        let spec = |class: Value| {
+            json!({"accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"}, "volumeAttributesClassName": class,
+                "resources": {"requests": {"storage": "1Gi"}}})
+        };
+        let suits = |has: Value, wants: Value| {
+            let volume = json!({"metadata": {"name": "v"}, "spec": spec(has), "status": {"phase": "Available"}});
+            let volume = Volume::new(&serde_json::from_value(volume).expect("a volume"));
+            let claim = json!({"metadata": {"name": "c", "namespace": "n"}, "spec": spec(wants)});
+            let claim = Claim::new(&serde_json::from_value(claim).expect("a claim"));
+            volume.suits(&ObjectKey::new("n", "c"), &claim)
+        };
+        let gold = || json!("gold");
+        assert_eq!([suits(Value::Null, Value::Null), suits(gold(), gold())], [true, true]);
+        assert_eq!([suits(Value::Null, gold()), suits(gold(), Value::Null)], [false, false]);
     }
 }

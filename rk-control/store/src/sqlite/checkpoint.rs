@@ -18,6 +18,9 @@ use crate::error::{Result, StoreError};
 const EVERY: usize = 1000;
 /// With how many pages in the log (32 MiB) the writer makes the checkpoint.
 pub(super) const LOG_LIMIT: u32 = 8000;
+/// How much of its length the log keeps when it begins anew, in bytes: all that it may have (a page and its head, so many times). What is
+/// written over needs no new length on the disk, which each commit would wait for as well.
+pub(super) const LOG_KEEPS: u32 = LOG_LIMIT * (4096 + 24);
 
 /// The thread's handle. Dropping it waits for a checkpoint that runs, so that the writer's connection is the last to be closed.
 pub(super) struct Checkpoints {

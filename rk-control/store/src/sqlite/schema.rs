@@ -4,7 +4,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::SqliteOptions;
-use super::checkpoint::LOG_LIMIT;
+use super::checkpoint::{LOG_KEEPS, LOG_LIMIT};
 use crate::error::{Result, StoreError};
 
 /// Marks the file as ours (`PRAGMA application_id`): the letters `rkst`.
@@ -111,7 +111,7 @@ fn configure(connection: &Connection, durable: bool) -> rusqlite::Result<()> {
     connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
     connection.pragma_update(None, "synchronous", if durable { "FULL" } else { "OFF" })?;
     connection.pragma_update(None, "wal_autocheckpoint", LOG_LIMIT)?;
-    connection.pragma_update(None, "journal_size_limit", 8 * 1024 * 1024)
+    connection.pragma_update(None, "journal_size_limit", LOG_KEEPS)
 }
 
 fn pragma(connection: &Connection, name: &str) -> Result<i32> {

@@ -63,7 +63,11 @@ pub(super) fn run(request: &Request) -> Answer {
             "ipam.resolvConf is not supported: pods get their resolver from the kubelet",
         ));
     }
-    let sets = config.ipam.sets()?;
+    // What was reserved is given back whatever the ranges are now.
+    let sets = match request.command {
+        Command::Del | Command::Gc => Vec::new(),
+        Command::Add | Command::Check | Command::Status => config.ipam.sets()?,
+    };
     let directory = config.ipam.data_dir.clone().unwrap_or_else(|| "/var/lib/cni/networks".into()).join(&request.name);
     if request.command == Command::Status {
         return Ok(None);
@@ -133,6 +137,18 @@ impl Ipam {
                 return Err(bad(format!("range {}-{} does not lie in {}", range.first(), range.last(), range.subnet)));
             }
         }
+        if sets.iter().any(|set| set.iter().any(|r| r.first().is_ipv4()) && set.iter().any(|r| r.first().is_ipv6())) {
+            return Err(bad("mixed address families in a range set".into()));
+        }
+        let all: Vec<_> =
+            sets.iter().enumerate().flat_map(|(at, set)| set.iter().map(move |range| (at, range))).collect();
+        for (index, (i, one)) in all.iter().enumerate() {
+            let Some((j, other)) = all.iter().skip(index + 1).find(|(_, other)| one.overlaps(other)) else { continue };
+            return Err(bad(match i == j {
+                true => format!("subnets {one} and {other} overlap"),
+                false => format!("range set {i} overlaps with {j}"),
+            }));
+        }
         Ok(sets)
     }
 }
@@ -157,6 +173,17 @@ impl Range {
 
     fn contains(&self, ip: IpAddr) -> bool {
         (self.first()..=self.last()).contains(&ip)
+    }
+
+    /// Whether both have an address in common; those of two families have none.
+    fn overlaps(&self, other: &Self) -> bool {
+        self.first() <= other.last() && other.first() <= self.last()
+    }
+}
+
+impl std::fmt::Display for Range {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}", self.first(), self.last())
     }
 }
 
@@ -307,23 +334,54 @@ mod tests {
         assert_eq!(all, ["10.1.2.2", "fd00::2", "fd00::3"]);
     }
 
-    #[test]
-    fn ranges_that_overlap_give_two_addresses_and_a_repeated_add_the_same() {
-        let dir = tempfile::tempdir().expect("tempdir");
+    /// What the plugin answers to a command of container `c` with these ranges.
+    fn call(dir: &Path, command: &str, ranges: Value) -> Result<Value, CniError> {
         let config = serde_json::json!({
             "cniVersion": "1.0.0", "name": "n", "type": "bridge",
-            "ipam": {"type": "host-local", "dataDir": dir.path(),
-                "ranges": [[{"subnet": "10.1.2.0/29"}], [{"subnet": "10.1.2.0/29"}]]},
+            "ipam": {"type": "host-local", "dataDir": dir, "ranges": ranges},
         });
-        let asked = [("CNI_COMMAND", "ADD"), ("CNI_CONTAINERID", "c"), ("CNI_NETNS", "/n"), ("CNI_IFNAME", "eth0")];
+        let asked = [("CNI_COMMAND", command), ("CNI_CONTAINERID", "c"), ("CNI_NETNS", "/n"), ("CNI_IFNAME", "eth0")];
+        let environment = asked.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
+        crate::plugin::call("host-local", config, environment, "/none".into())
+    }
+
+    #[test]
+    fn a_repeated_add_gives_the_same_addresses_of_every_set() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let ranges = serde_json::json!([
+            [{"subnet": "10.1.2.0/29", "rangeEnd": "10.1.2.3"}],
+            [{"subnet": "10.1.2.0/29", "rangeStart": "10.1.2.4"}],
+        ]);
         let add = || {
-            let environment = asked.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
-            let result = crate::plugin::call("host-local", config.clone(), environment, "/none".into()).expect("add");
+            let result = call(dir.path(), "ADD", ranges.clone()).expect("add");
             let ips = result["ips"].as_array().expect("ips").iter();
-            ips.map(|ip| ip["address"].as_str().expect("address").to_owned()).collect::<HashSet<String>>()
+            ips.map(|ip| ip["address"].as_str().expect("address").to_owned()).collect::<Vec<String>>()
         };
         let given = add();
-        assert_eq!(given, HashSet::from(["10.1.2.2/29".to_owned(), "10.1.2.3/29".to_owned()]));
+        assert_eq!(given, ["10.1.2.2/29", "10.1.2.4/29"]);
         assert_eq!(add(), given);
+    }
+
+    #[test]
+    fn ranges_with_an_address_in_common_are_refused_and_what_they_reserved_is_given_back() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        fs::create_dir_all(dir.path().join("n")).expect("directory");
+        let reserved = dir.path().join("n/10.1.2.2");
+        fs::write(&reserved, "c\r\neth0").expect("reservation");
+        let net = |subnet: &str| serde_json::json!({"subnet": subnet});
+        for (ranges, want) in [
+            (serde_json::json!([[net("10.1.2.0/29")], [net("10.1.2.0/28")]]), "range set 0 overlaps with 1"),
+            (
+                serde_json::json!([[net("10.1.3.0/29"), net("10.1.2.0/29"), net("10.1.2.0/30")]]),
+                "subnets 10.1.2.1-10.1.2.6 and 10.1.2.1-10.1.2.2 overlap",
+            ),
+            (serde_json::json!([[net("10.1.2.0/29"), net("fd00::/64")]]), "mixed address families in a range set"),
+        ] {
+            let refused = call(dir.path(), "ADD", ranges.clone()).expect_err("refused");
+            assert!(refused.to_string().contains(want), "{refused}");
+            call(dir.path(), "DEL", ranges).expect("given back");
+            assert!(!reserved.exists());
+            fs::write(&reserved, "c\r\neth0").expect("reservation");
+        }
     }
 }

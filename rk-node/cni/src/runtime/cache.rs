@@ -7,9 +7,9 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::{Attachment, PortMapping};
+use super::Attachment;
 use crate::{
     conflist::{NetworkList, replace_file},
     error::{IoContext, Result},
@@ -28,19 +28,12 @@ pub(super) struct Cached {
     #[serde(default)]
     cni_args: Vec<(String, String)>,
     #[serde(default)]
-    capability_args: CapabilityArgs,
+    capability_args: Map<String, Value>,
     #[serde(default)]
     netns: Option<PathBuf>,
     /// Absent between the start of ADD and its end.
     #[serde(default)]
     pub result: Option<Value>,
-}
-
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct CapabilityArgs {
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    port_mappings: Vec<PortMapping>,
 }
 
 impl Cached {
@@ -53,7 +46,7 @@ impl Cached {
             if_name: attachment.if_name.clone(),
             network_name: network.name.clone(),
             cni_args: attachment.args.clone(),
-            capability_args: CapabilityArgs { port_mappings: attachment.port_mappings.clone() },
+            capability_args: attachment.capabilities.clone(),
             netns: attachment.netns.clone(),
             result,
         }
@@ -124,7 +117,7 @@ impl Cached {
             netns: self.netns.clone().filter(|path| path.exists()),
             if_name: self.if_name.clone(),
             args: self.cni_args.clone(),
-            port_mappings: self.capability_args.port_mappings.clone(),
+            capabilities: self.capability_args.clone(),
         }
     }
 
@@ -148,7 +141,7 @@ mod tests {
             netns: None,
             if_name: "eth0".to_owned(),
             args: Vec::new(),
-            port_mappings: Vec::new(),
+            capabilities: Map::new(),
         }
     }
 

@@ -230,7 +230,7 @@ mod tests {
             netns: Some("/nowhere".into()),
             if_name: "eth0".to_owned(),
             args: Vec::new(),
-            port_mappings: Vec::new(),
+            capabilities: serde_json::Map::new(),
         };
         let config = json!({"cniVersion": "1.0.0", "name": "net", "type": "bridge",
             "ipam": {"type": "host-local", "dataDir": root, "ranges": [[{"subnet": "10.1.0.0/24"}]]}});

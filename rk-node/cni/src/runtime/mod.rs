@@ -28,8 +28,17 @@ pub struct Attachment {
     pub if_name: String,
     /// `CNI_ARGS`: `K8S_POD_NAMESPACE` and the like.
     pub args: Vec<(String, String)>,
-    /// Host ports, for plugins with that capability.
-    pub port_mappings: Vec<PortMapping>,
+    /// Arguments by capability: each plugin gets those of the capabilities that it has.
+    pub capabilities: Map<String, Value>,
+}
+
+impl Attachment {
+    /// Asks for host ports, of plugins that map them.
+    pub fn set_ports(&mut self, ports: &[PortMapping]) {
+        if !ports.is_empty() {
+            self.capabilities.insert("portMappings".into(), json!(ports));
+        }
+    }
 }
 
 /// A port of the host that leads to a port of the container.
@@ -226,10 +235,10 @@ impl Runtime {
         config.insert("cniVersion".into(), network.cni_version.clone().into());
         let capable =
             |name: &str| plugin.get("capabilities").and_then(|c| c.get(name)).and_then(Value::as_bool) == Some(true);
-        if let Some(ports) =
-            attachment.map(|a| &a.port_mappings).filter(|ports| !ports.is_empty() && capable("portMappings"))
-        {
-            config.insert("runtimeConfig".into(), json!({ "portMappings": ports }));
+        let asked = attachment.iter().flat_map(|a| &a.capabilities).filter(|(name, _)| capable(name));
+        let asked: Map<String, Value> = asked.map(|(name, argument)| (name.clone(), argument.clone())).collect();
+        if !asked.is_empty() {
+            config.insert("runtimeConfig".into(), asked.into());
         }
         config.remove("capabilities");
         if let Some(previous) = previous.filter(|p| !p.is_null()) {
@@ -274,4 +283,37 @@ fn parse(result: Value) -> Result<CniResult> {
         command: "ADD",
         reason: format!("bad result: {e}"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plugin_gets_the_arguments_of_the_capabilities_that_it_has() {
+        let runtime = Runtime { own: None, ..Runtime::default() };
+        let mut attachment = Attachment {
+            container_id: "c".into(),
+            netns: None,
+            if_name: "eth0".into(),
+            args: Vec::new(),
+            capabilities: Map::from_iter([("bandwidth".to_owned(), json!({"ingressRate": 1000}))]),
+        };
+        attachment.set_ports(&[]);
+        assert_eq!(attachment.capabilities.len(), 1, "no ports are nothing to ask for");
+        let port = PortMapping { host_port: 80, container_port: 8080, protocol: "tcp".into(), host_ip: String::new() };
+        attachment.set_ports(&[port]);
+        let ports = json!([{"hostPort": 80, "containerPort": 8080, "protocol": "tcp"}]);
+        for (has, want) in [
+            (json!({"portMappings": true, "bandwidth": false, "mac": true}), json!({"portMappings": ports})),
+            (json!({"bandwidth": true}), json!({"bandwidth": {"ingressRate": 1000}})),
+            (json!({"mac": true}), Value::Null),
+            (Value::Null, Value::Null),
+        ] {
+            let plugin = json!({"type": "p", "capabilities": has});
+            let plugin = plugin.as_object().expect("object");
+            let config = runtime.config(&loopback(), plugin, Some(&attachment), None);
+            assert_eq!((&config["runtimeConfig"], config.get("capabilities")), (&want, None), "{has}");
+        }
+    }
 }

@@ -187,7 +187,7 @@ pub fn attachment(pod: &Netns) -> Attachment {
         netns: Some(pod.path()),
         if_name: "eth0".into(),
         args: vec![("IgnoreUnknown".into(), "1".into()), ("K8S_POD_NAME".into(), "web".into())],
-        port_mappings: Vec::new(),
+        capabilities: serde_json::Map::new(),
     }
 }
 

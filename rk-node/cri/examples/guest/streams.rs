@@ -128,6 +128,9 @@ pub async fn run(mut cri: Cri, pod: Pod) -> Result<()> {
     tokio::time::sleep(Duration::from_millis(300)).await;
     session.send(0, b"word\n").await?;
     session.read_until(|got| got[1].contains("said word")).await?;
+    session.send(255, &[0]).await?;
+    session.read_until(|got| !got[3].is_empty()).await?;
+    must!(session.got[3].contains("Success"), "{:?}", session.got);
     let log = std::fs::read_to_string(cri.status(&tty).await?.log_path)?;
     must!(log.contains("/dev/console") || log.contains("/dev/pts/0"), "{log}");
     Ok(())

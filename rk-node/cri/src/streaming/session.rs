@@ -80,7 +80,8 @@ async fn run(runtime: &Runtime, id: &str, cmd: &[String], options: ExecOptions, 
     Ok(exit.code)
 }
 
-/// Joins a running container's stdio until it ends or the client leaves.
+/// Joins a running container's stdio until that ends or the client leaves; one that gives input, until it has no more, unless the
+/// container's ends with it.
 pub(super) async fn attach(
     runtime: Arc<Runtime>,
     id: String,
@@ -100,15 +101,21 @@ async fn join(runtime: &Arc<Runtime>, id: &str, options: ExecOptions, streams: E
     let input = shim::attach(&dir, &record.id, [out_write, err_write]).await?.map(stream).transpose()?;
     let _resizing = input.as_ref().filter(|_| options.tty).map(|terminal| resize(terminal, streams.resize));
     let ended = Request::StdinEnded { container: record.id.clone() };
+    let over = CancellationToken::new();
+    // Input that goes on for others says nothing of an end: the session is over once its client has no more.
+    let (goes_on, left) = (!record.config.stdin_once || options.tty, over.clone());
     let _input = match (streams.stdin, input) {
         (Some(from), Some(to)) => Some(pour(from, to, move || {
-            tokio::spawn(async move { shim::call(&dir, &ended).await });
+            if goes_on {
+                left.cancel();
+            } else {
+                tokio::spawn(async move { shim::call(&dir, &ended).await });
+            }
         })),
         _ => None,
     };
     let (out, err) = (stream(out)?, stream(err)?);
-    let never = CancellationToken::new;
-    tokio::join!(drain(out, streams.stdout, never()), drain(err, streams.stderr, never()));
+    tokio::join!(drain(out, streams.stdout, over.clone()), drain(err, streams.stderr, over));
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::JoinHandle;
 use tokio_util::sync::PollSender;
 
@@ -17,6 +18,8 @@ pub(crate) const CHUNKS: usize = 16;
 pub(crate) const CHUNK_BYTES: usize = 32 * 1024;
 /// How long a client may take to hang up after a session ended, and the last bytes to leave once it has.
 const LINGER: Duration = Duration::from_secs(10);
+/// How often a client hears that it is not forgotten while nothing is read from it; kubectl gives up after 61 s without a pong.
+pub(crate) const STANDSTILL: Duration = Duration::from_secs(15);
 
 /// A piece of output on its way to the connection's writer.
 #[derive(Debug)]
@@ -25,7 +28,7 @@ pub(crate) enum Output {
     Data(u32, Bytes),
     /// No more bytes will follow on this stream.
     End(u32),
-    /// A sign of life, where the protocol has one.
+    /// A sign of life.
     Alive,
 }
 
@@ -70,6 +73,22 @@ impl AsyncWrite for ByteWriter {
             self.ended = true;
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+/// Waits until there is room for more; meanwhile pings go unread, and the client hears that the connection lives all the same. Nothing
+/// when it hears no more: its end stands behind what is not read.
+pub(crate) async fn beating(put: impl Future<Output = bool>, outputs: &mpsc::WeakSender<Output>) -> Option<bool> {
+    let mut put = std::pin::pin!(put);
+    loop {
+        if let Ok(read) = tokio::time::timeout(STANDSTILL, &mut put).await {
+            return Some(read);
+        }
+        // Where output waits, the client does not read.
+        let told = outputs.upgrade().map(|outputs| outputs.try_send(Output::Alive));
+        if let Some(Err(TrySendError::Closed(_))) = told {
+            return None;
+        }
     }
 }
 

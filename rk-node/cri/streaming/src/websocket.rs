@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -11,22 +10,19 @@ use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt as _, StreamExt as _};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream};
 use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::JoinHandle;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
-use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
+use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
 use crate::inlet::{ByteReader, Inlet, Room};
-use crate::pipe::{ByteWriter, CHUNKS, Output, see_off};
+use crate::pipe::{ByteWriter, CHUNKS, Output, beating, see_off};
 
 /// Largest message that is accepted; kubectl sends at most 32 KiB of stdin at a time.
 const MESSAGE_LIMIT: usize = 4 * 1024 * 1024;
 /// In version 5, a message on this channel names a channel that the client has closed.
 const CLOSE_CHANNEL: u8 = 255;
-/// How often a client hears that it is not forgotten while nothing is read from it; kubectl gives up after 61 s without a pong.
-const STANDSTILL: Duration = Duration::from_secs(15);
 
 /// How messages carry bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,22 +152,6 @@ async fn read_loop<I>(
     }
 }
 
-/// Waits until there is room for more; meanwhile pings go unread, and the client hears that the connection lives all the same. Nothing
-/// when it hears no more: its end stands behind what is not read.
-async fn beating(put: impl Future<Output = bool>, outputs: &mpsc::WeakSender<Output>) -> Option<bool> {
-    let mut put = std::pin::pin!(put);
-    loop {
-        if let Ok(read) = tokio::time::timeout(STANDSTILL, &mut put).await {
-            return Some(read);
-        }
-        // Where output waits, the client does not read.
-        let told = outputs.upgrade().map(|outputs| outputs.try_send(Output::Alive));
-        if let Some(Err(TrySendError::Closed(_))) = told {
-            return None;
-        }
-    }
-}
-
 async fn write_loop<I>(
     mut sink: SplitSink<WebSocketStream<I>, Message>,
     encoding: Encoding,
@@ -209,33 +189,38 @@ where
     let (inner, outer) = tokio::io::duplex(64 * 1024);
     let (mut sink, mut source) = accept(io).await.split();
     let (mut from_inner, mut to_inner) = tokio::io::split(outer);
-    tokio::spawn(async move {
+    let input = async move {
         while let Some(Ok(message)) = source.next().await {
             let Message::Binary(data) = message else { continue };
             if to_inner.write_all(&data).await.is_err() {
-                return;
+                return Ok(());
             }
         }
         let _ = to_inner.shutdown().await;
-    });
-    tokio::spawn(async move {
-        loop {
-            let mut data = BytesMut::with_capacity(32 * 1024);
-            match from_inner.read_buf(&mut data).await {
-                Ok(1..) if sink.send(Message::Binary(data.freeze())).await.is_ok() => {}
-                _ => break,
-            }
+        Ok::<_, Error>(())
+    };
+    let output = async move {
+        let mut data = BytesMut::with_capacity(32 * 1024);
+        while let Ok(1..) = from_inner.read_buf(&mut data).await {
+            sink.send(Message::Binary(data.split().freeze())).await?;
+            data.reserve(32 * 1024);
         }
         let _ = sink.send(goodbye()).await;
         let _ = sink.close().await;
-    });
+        Ok::<_, Error>(())
+    };
+    // A client that has gone ends both ways: nobody may read what it said last.
+    tokio::spawn(async move { tokio::try_join!(input, output) });
     inner
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::inlet::READ_AHEAD;
+    use crate::pipe::STANDSTILL;
 
     #[test]
     fn messages_name_their_channel_in_both_encodings() {
@@ -304,5 +289,17 @@ mod tests {
         tokio::time::timeout(Duration::from_secs(1), filling).await.expect_err("there is always room");
         drop(client);
         tokio::time::timeout(4 * STANDSTILL, connection.closed()).await.expect("it is waited for");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tunnel_ends_with_its_client_though_nobody_reads_what_that_said_last() {
+        let (client, server) = tokio::io::duplex(64 * 1024);
+        let mut inner = tunnel(server).await;
+        let mut client = WebSocketStream::from_raw_socket(client, Role::Client, None).await;
+        let filling = async { while client.send(input()).await.is_ok() {} };
+        tokio::time::timeout(Duration::from_secs(1), filling).await.expect_err("there is always room");
+        drop(client);
+        let telling = async { while inner.write_all(&[7; 32 * 1024]).await.is_ok() {} };
+        tokio::time::timeout(STANDSTILL, telling).await.expect("it is waited for");
     }
 }

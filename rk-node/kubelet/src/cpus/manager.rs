@@ -30,6 +30,13 @@ pub enum CpuPolicy {
     },
 }
 
+impl CpuPolicy {
+    /// Whether containers get whole cores or none.
+    pub fn gives_whole_cores(&self) -> bool {
+        matches!(self, Self::Static { options, .. } if options.full_cores)
+    }
+}
+
 /// CPUs that stay shared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reserved {

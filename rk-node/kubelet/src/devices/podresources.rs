@@ -1,6 +1,7 @@
 //! The pod-resources API: monitors ask it which pod holds which device.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use k8s_openapi::api::core::v1::Pod;
 use rk_plugin_api::podresources as api;
@@ -14,10 +15,20 @@ use crate::cpus::CpuSet;
 use crate::memory::Block;
 use crate::numa::NodeMask;
 use crate::pod::spec;
+use crate::throttle::{Rate, Throttle};
+
+/// How often all callers together are answered (upstream's bound): each answer walks all pods.
+const CALLS: Rate = Rate { per_second: 100, burst: 10 };
 
 /// Answers from what the kubelet holds.
 pub struct Lister {
     context: Shared,
+    throttle: Throttle,
+}
+
+/// Refuses a call that comes too soon, in upstream's words.
+fn admit(throttle: &Throttle, now: Instant) -> Result<(), Status> {
+    throttle.take(now).map_err(|_| Status::resource_exhausted("rejected by rate limit"))
 }
 
 fn topology(nodes: NodeMask) -> Option<api::NumaTopology> {
@@ -57,7 +68,7 @@ fn claim(told: Told) -> api::DynamicResource {
 impl Lister {
     /// Over these handles.
     pub fn new(context: Shared) -> Self {
-        Self { context }
+        Self { context, throttle: Throttle::new(CALLS, Instant::now()) }
     }
 
     /// Devices of each resource, those of one place together.
@@ -101,6 +112,7 @@ impl PodResourcesLister for Lister {
         &self,
         _: Request<api::ListPodResourcesRequest>,
     ) -> Result<Response<api::ListPodResourcesResponse>, Status> {
+        admit(&self.throttle, Instant::now())?;
         let pods = self.context.pods.all();
         let alive = pods.iter().filter(|p| !spec::terminal_phase(p.status.as_ref().and_then(|s| s.phase.as_deref())));
         Ok(Response::new(api::ListPodResourcesResponse { pod_resources: alive.map(|p| self.pod(p)).collect() }))
@@ -110,6 +122,7 @@ impl PodResourcesLister for Lister {
         &self,
         _: Request<api::AllocatableResourcesRequest>,
     ) -> Result<Response<api::AllocatableResourcesResponse>, Status> {
+        admit(&self.throttle, Instant::now())?;
         let healthy = self.context.devices.healthy();
         Ok(Response::new(api::AllocatableResourcesResponse {
             devices: self.devices(Some(&healthy)),
@@ -122,11 +135,30 @@ impl PodResourcesLister for Lister {
         &self,
         request: Request<api::GetPodResourcesRequest>,
     ) -> Result<Response<api::GetPodResourcesResponse>, Status> {
+        admit(&self.throttle, Instant::now())?;
         let wanted = request.into_inner();
         let found = self.context.pods.find(&wanted.pod_namespace, &wanted.pod_name);
         let missing =
             || Status::not_found(format!("pod {} in namespace {} not found", wanted.pod_name, wanted.pod_namespace));
         let pod = found.ok_or_else(missing)?;
         Ok(Response::new(api::GetPodResourcesResponse { pod_resources: Some(self.pod(&pod)) }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn who_asks_without_end_which_pod_holds_what_is_refused() {
+        let start = Instant::now();
+        let throttle = Throttle::new(CALLS, start);
+        let answered = (0..50).filter(|_| admit(&throttle, start).is_ok()).count();
+        assert_eq!(answered, 10);
+        let refused = admit(&throttle, start).unwrap_err();
+        assert_eq!((refused.code(), refused.message()), (tonic::Code::ResourceExhausted, "rejected by rate limit"));
+        assert!(admit(&throttle, start + Duration::from_millis(20)).is_ok());
     }
 }

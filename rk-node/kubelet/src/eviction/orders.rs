@@ -1,9 +1,10 @@
 //! Pods that were told to go, between who tells them and their workers.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use tokio::sync::watch;
 
+use crate::pod::status::EVICTED;
 use crate::shutdown::{TERMINATED, TERMINATED_MESSAGE};
 
 /// Why a pod is to go, and how soon.
@@ -19,6 +20,8 @@ pub struct Order {
     pub signal: Option<&'static str>,
     /// Whether an event of the pod tells of it.
     pub event: bool,
+    /// What that event tells programs.
+    pub annotations: BTreeMap<String, String>,
     /// Whether the pod begins again with its machine, rather than fail.
     pub again: bool,
 }
@@ -26,13 +29,20 @@ pub struct Order {
 impl Order {
     /// One for the sake of another pod, which waits until this one has ended in its own time.
     pub fn in_favour(reason: &str, message: String) -> Self {
-        Self { reason: reason.to_owned(), message, grace: None, signal: None, event: true, again: false }
+        Self { reason: reason.to_owned(), message, grace: None, event: true, ..Self::of_shutdown(0) }
+    }
+
+    /// One because the node is short of something, or the pod is beyond a limit of its own: `signal` says of what.
+    pub fn of_eviction(signal: &'static str, message: String, grace: i64) -> Self {
+        let reason = EVICTED.to_owned();
+        Self { reason, message, grace: Some(grace), signal: Some(signal), event: true, ..Self::of_shutdown(grace) }
     }
 
     /// One because the machine goes down; the node's own event tells of that.
     pub fn of_shutdown(grace: i64) -> Self {
         let (reason, message) = (TERMINATED.to_owned(), TERMINATED_MESSAGE.to_owned());
-        Self { reason, message, grace: Some(grace), signal: None, event: false, again: false }
+        let (grace, annotations) = (Some(grace), BTreeMap::new());
+        Self { reason, message, grace, signal: None, event: false, annotations, again: false }
     }
 
     /// Whether the pod goes for something that is none of its own doing: one beyond a limit that it set itself does not.

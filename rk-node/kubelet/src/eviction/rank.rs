@@ -1,11 +1,14 @@
 //! Which pod goes first when the node is short. Values only.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Pod;
 
 use super::usage::PodUse;
 use crate::node::Signal;
+use crate::pod::spec;
+use crate::quantity::units_of;
 use crate::resources::pod_total;
 use crate::static_pods::is_static;
 
@@ -29,7 +32,7 @@ impl Shortage {
     /// What a signal is about.
     pub fn of(signal: Signal) -> Self {
         match signal {
-            Signal::Memory => Self::Memory,
+            Signal::Memory | Signal::PodsMemory => Self::Memory,
             Signal::Disk | Signal::ImageDisk => Self::Disk,
             Signal::Inodes | Signal::ImageInodes => Self::Inodes,
             Signal::Pids => Self::Pids,
@@ -91,25 +94,48 @@ pub fn message(shortage: Shortage, pod: &Pod, used: &PodUse, threshold: &str, av
         if matches!(shortage, Shortage::Memory | Shortage::Disk) { kib(available) } else { available.to_string() };
     let mut text =
         format!("The node was low on resource: {resource}. Threshold quantity: {threshold}, available: {shown}. ");
-    let none = std::collections::BTreeMap::new();
+    for Offender { name, held, request } in offenders(shortage, pod, used) {
+        text.push_str(&format!(
+            "Container {name} was using {held}, request is {request}, has larger consumption of {resource}. "
+        ));
+    }
+    text
+}
+
+/// What the event of the eviction tells programs (upstream's keys): what is short, and who uses how much of it.
+pub fn annotations(shortage: Shortage, pod: &Pod, used: &PodUse) -> BTreeMap<String, String> {
+    let offenders = offenders(shortage, pod, used);
+    let list = |of: fn(&Offender) -> &str| offenders.iter().map(of).collect::<Vec<_>>().join(",");
+    let told = [
+        ("starved_resource", shortage.resource().to_owned()),
+        ("offending_containers", list(|offender| &offender.name)),
+        ("offending_containers_usage", list(|offender| &offender.held)),
+    ];
+    told.map(|(key, value)| (key.to_owned(), value)).into()
+}
+
+/// A container that uses more than it asks for, as messages show it.
+struct Offender {
+    name: String,
+    held: String,
+    request: String,
+}
+
+/// Containers of a pod that use more of what is short than they ask for; of inodes and processes nobody knows.
+fn offenders(shortage: Shortage, pod: &Pod, used: &PodUse) -> Vec<Offender> {
     let by_container = match shortage {
         Shortage::Memory => &used.memory,
         Shortage::Disk => &used.disk,
-        Shortage::Inodes | Shortage::Pids => &none,
+        Shortage::Inodes | Shortage::Pids => return Vec::new(),
     };
-    for (name, held) in by_container {
-        let request =
-            crate::pod::spec::find_container(pod, name).and_then(|(_, c)| c.resources).and_then(|r| r.requests);
-        let shown = request.as_ref().and_then(|r| r.get(resource)).map_or("0", |q| q.0.as_str());
-        let asked = u64::try_from(crate::quantity::units_of(request.as_ref(), resource)).unwrap_or(0);
-        if *held > asked {
-            text.push_str(&format!(
-                "Container {name} was using {}, request is {shown}, has larger consumption of {resource}. ",
-                kib(*held)
-            ));
-        }
-    }
-    text
+    let resource = shortage.resource();
+    let offends = |(name, held): (&String, &u64)| {
+        let requests = spec::find_container(pod, name).and_then(|(_, c)| c.resources).and_then(|r| r.requests);
+        let asked = u64::try_from(units_of(requests.as_ref(), resource)).unwrap_or(0);
+        let request = requests.and_then(|mut list| list.remove(resource)).map_or_else(|| "0".to_owned(), |q| q.0);
+        (*held > asked).then(|| Offender { name: name.clone(), held: kib(*held), request })
+    };
+    by_container.iter().filter_map(offends).collect()
 }
 
 fn kib(bytes: u64) -> String {
@@ -169,5 +195,11 @@ mod tests {
             "The node was low on resource: memory. Threshold quantity: 100Mi, available: 51200Ki. \
              Container c was using 3072Ki, request is 1Mi, has larger consumption of memory. "
         );
+        let told = |shortage| {
+            let told = annotations(shortage, &pod, &used);
+            ["starved_resource", "offending_containers", "offending_containers_usage"].map(|key| told[key].clone())
+        };
+        assert_eq!(told(Shortage::Memory), ["memory", "c", "3072Ki"]);
+        assert_eq!(told(Shortage::Inodes), ["inodes", "", ""]);
     }
 }

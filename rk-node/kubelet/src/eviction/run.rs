@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use super::limits;
 use super::local::FILES_AGE;
 use super::orders::Order;
-use super::rank::{Shortage, first, is_critical, message};
+use super::rank::{Shortage, annotations, first, is_critical, message};
 use super::soft::Patience;
 use super::usage::PodUse;
 use crate::context::Shared;
@@ -21,7 +21,6 @@ use crate::events::PodRef;
 use crate::image_gc;
 use crate::node::{Observed, Signal};
 use crate::pod::spec;
-use crate::pod::status::EVICTED;
 use crate::runtime;
 use crate::{SoftEviction, Thresholds};
 
@@ -87,17 +86,19 @@ pub async fn evict_loop(context: Shared, wake: mpsc::Sender<runtime::Change>) {
         let mut gone = false;
         for (pod, used) in used.iter().filter(|(pod, _)| !is_critical(pod)) {
             if let Some((limit, message)) = limits::exceeded(pod, used) {
-                gone |= order(&context, &wake, pod, limit, message, AT_ONCE).await;
+                gone |= order(&context, &wake, pod, Order::of_eviction(limit, message, AT_ONCE)).await;
             }
         }
         // What the pods' own limits have freed is counted before one goes for the others.
         let (Some(verdict), false) = (verdict, gone) else { continue };
         let shortage = Shortage::of(verdict.signal);
         if let Some((pod, used)) = first(shortage, &used) {
-            let (free, all) = Observed::now(&context.options.dirs.kubelet).of(verdict.signal).unwrap_or_default();
+            let (free, all) = Observed::now(&context.options.dirs).of(verdict.signal).unwrap_or_default();
             let threshold = shown(verdict, all);
             let text = message(shortage, pod, used, &threshold, free);
-            if order(&context, &wake, pod, verdict.signal.as_str(), text, verdict.grace).await {
+            let order_of = Order::of_eviction(verdict.signal.as_str(), text, verdict.grace);
+            let told = Order { annotations: annotations(shortage, pod, used), ..order_of };
+            if order(&context, &wake, pod, told).await {
                 tokio::time::sleep(BREATH.max(Duration::from_secs(verdict.grace.unsigned_abs()))).await;
             }
         }
@@ -108,9 +109,9 @@ pub async fn evict_loop(context: Shared, wake: mpsc::Sender<runtime::Change>) {
 fn look(context: &Shared, seen: &mut Seen) -> Option<Verdict> {
     let (hard, soft) = (context.options.eviction, &context.options.soft_eviction);
     let reclaim = context.options.minimum_reclaim;
-    let observed = Observed::now(&context.options.dirs.kubelet);
+    let observed = Observed::now(&context.options.dirs);
     seen.hard = observed.short_still(hard, reclaim, &seen.hard);
-    seen.soft = observed.short_still(soft.thresholds, reclaim, &seen.soft);
+    seen.soft = observed.borne().short_still(soft.thresholds, reclaim, &seen.soft);
     context.shortages.saw(seen.hard.iter().chain(&seen.soft).copied().collect(), Instant::now());
     let borne = seen.patience.over(&seen.soft, Instant::now(), &soft.grace);
     most_urgent(&seen.hard, hard, &borne, soft)
@@ -139,17 +140,8 @@ fn runs(context: &Shared, pod: &Pod) -> bool {
     pod.metadata.deletion_timestamp.is_none() && !spec::terminal_phase(phase.as_deref())
 }
 
-async fn order(
-    context: &Shared,
-    wake: &mpsc::Sender<runtime::Change>,
-    pod: &Pod,
-    signal: &'static str,
-    message: String,
-    grace: i64,
-) -> bool {
-    tracing::warn!(pod = %spec::describe(pod), "evicting a pod: {message}");
-    let (reason, signal) = (EVICTED.to_owned(), Some(signal));
-    let order = Order { reason, message, grace: Some(grace), signal, event: true, again: false };
+async fn order(context: &Shared, wake: &mpsc::Sender<runtime::Change>, pod: &Pod, order: Order) -> bool {
+    tracing::warn!(pod = %spec::describe(pod), "evicting a pod: {}", order.message);
     context.evictions.give(spec::uid(pod), order);
     wake.send(runtime::Change { uid: spec::uid(pod).to_owned(), states: None }).await.is_ok()
 }

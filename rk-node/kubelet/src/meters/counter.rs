@@ -27,6 +27,12 @@ impl Counter {
         *self.counts.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default() += 1;
     }
 
+    /// Told from now on for these values of the labels, though nothing is counted yet.
+    pub fn touch(&self, values: &[&str]) {
+        let key: Vec<String> = values.iter().map(|value| (*value).to_owned()).collect();
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default();
+    }
+
     /// Drops what has these values of the labels.
     pub fn forget(&self, fits: impl Fn(&[String]) -> bool) {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner).retain(|values, _| !fits(values));
@@ -51,5 +57,8 @@ mod tests {
         }
         counter.forget(|values| values == ["y"]);
         assert_eq!(counter.read(), BTreeMap::from([(vec!["x".to_owned()], 2)]));
+        counter.touch(&["x"]);
+        counter.touch(&["z"]);
+        assert_eq!(counter.read(), BTreeMap::from([(vec!["x".to_owned()], 2), (vec!["z".to_owned()], 0)]));
     }
 }

@@ -5,10 +5,14 @@ mod claims;
 mod counter;
 mod entry;
 mod gauge;
+mod image_volumes;
 mod link;
 mod managers;
+mod own_users;
 mod resizes;
+mod sizes;
 mod starts;
+mod storage;
 mod timing;
 
 use std::time::Duration;
@@ -17,10 +21,14 @@ use claims::ClaimMeters;
 pub use counter::Counter;
 use entry::Entry;
 pub use gauge::Gauge;
+use image_volumes::ImageVolumes;
 pub use link::LinkMeters;
 use managers::Managers;
+use own_users::OwnUsers;
 use resizes::Resizes;
+use sizes::size_class;
 use starts::Starts;
+use storage::StorageMeters;
 pub use timing::Timing;
 
 /// Bounds for what takes a moment, seconds.
@@ -53,22 +61,6 @@ const PULLS: &[f64] = &[
     1.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 180.0, 240.0, 300.0, 360.0, 480.0, 600.0, 900.0, 1200.0, 1800.0, 2700.0,
     3600.0,
 ];
-/// Sizes of images: more than so many MiB are told as that.
-const SIZES: [(u64, &str); 12] = [
-    (102_400, "GT100GB"),
-    (61_440, "60GB-100GB"),
-    (40_960, "40GB-60GB"),
-    (30_720, "30GB-40GB"),
-    (20_480, "20GB-30GB"),
-    (10_240, "10GB-20GB"),
-    (5120, "5GB-10GB"),
-    (1024, "1GB-5GB"),
-    (500, "500MB-1GB"),
-    (100, "100MB-500MB"),
-    (10, "10MB-100MB"),
-    (0, "0-10MB"),
-];
-
 /// All counters.
 pub struct Meters {
     operations: Counter,
@@ -115,12 +107,24 @@ pub struct Meters {
     pub entry: Entry,
     /// What pods ask of the managers of CPUs, memory and topology.
     pub managers: Managers,
+    /// Pods with users of their own.
+    pub own_users: OwnUsers,
+    /// Volumes that are images.
+    pub image_volumes: ImageVolumes,
     /// Claims of devices.
     pub claims: ClaimMeters,
     /// Resizes of pods.
     pub resizes: Resizes,
     /// Starts of pods, as who watches the API sees them.
     pub starts: Starts,
+    /// Volumes of pods.
+    pub storage: StorageMeters,
+}
+
+impl std::fmt::Debug for Meters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Meters").finish_non_exhaustive()
+    }
 }
 
 impl Default for Meters {
@@ -244,9 +248,12 @@ impl Default for Meters {
             ),
             entry: Entry::default(),
             managers: Managers::default(),
+            own_users: OwnUsers::default(),
+            image_volumes: ImageVolumes::default(),
             claims: ClaimMeters::default(),
             resizes: Resizes::default(),
             starts: Starts::default(),
+            storage: StorageMeters::default(),
         }
     }
 }
@@ -290,7 +297,7 @@ impl Meters {
             &self.requests,
         ];
         let parts = self.entry.counters().into_iter().chain(self.managers.counters()).chain(self.resizes.counters());
-        parts.chain(own)
+        parts.chain(self.own_users.counters()).chain(self.image_volumes.counters()).chain(own)
     }
 
     /// The timings of `/metrics`.
@@ -306,14 +313,9 @@ impl Meters {
             &self.request_durations,
         ];
         let parts = [self.entry.timing(), self.managers.timing(), self.resizes.timing()];
-        parts.into_iter().chain(self.starts.timings()).chain(self.claims.timings()).chain(own)
+        let of_others = self.starts.timings().into_iter().chain(self.claims.timings()).chain(self.storage.timings());
+        parts.into_iter().chain(of_others).chain(own)
     }
-}
-
-/// Upstream's name of an image's size; a runtime that does not know it says 0.
-fn size_class(size: u64) -> &'static str {
-    let fits = SIZES.iter().find(|(above, _)| size > above << 20);
-    fits.map_or("N/A", |(_, name)| *name)
 }
 
 /// Upstream's name of a CRI call (`pkg/kubelet/kuberuntime/instrumented_services.go`).
@@ -347,25 +349,6 @@ mod tests {
         ] {
             assert_eq!(operation(call), want);
         }
-    }
-
-    #[test]
-    fn pulls_are_timed_by_the_size_of_their_image() {
-        for (size, want) in [
-            (0, "N/A"),
-            (1, "0-10MB"),
-            (10 << 20, "0-10MB"),
-            ((10 << 20) + 1, "10MB-100MB"),
-            (2 << 30, "1GB-5GB"),
-            (u64::MAX, "GT100GB"),
-        ] {
-            assert_eq!(size_class(size), want, "{size}");
-        }
-        let meters = Meters::default();
-        meters.pulled(5, Duration::from_secs(2));
-        let key = vec!["0-10MB".to_owned()];
-        let told = meters.image_pulls.read();
-        assert_eq!(told.get(&key).map(|spread| (spread.count, spread.within[1])), Some((1, 1)));
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::context::NodeFacts;
 use crate::devices::Devices;
 use crate::events::Recorder;
 use crate::runtime::Runtime;
-use crate::volumes::Csi;
+use crate::volumes::{Csi, InUse};
 use crate::{Options, clock, features};
 
 /// While not ready, changes are looked for at this pace: a booting node should be Ready at once.
@@ -94,6 +94,8 @@ pub struct Sources {
     pub pleg: watch::Receiver<Result<(), String>>,
     /// What was short of late.
     pub shortages: Shortages,
+    /// When volumes came or went.
+    pub in_use: InUse,
     /// Becomes true when the machine goes down.
     pub shutdown: watch::Receiver<bool>,
 }
@@ -116,14 +118,15 @@ pub struct NodeLoop {
     /// Whether the running list has shown the node.
     listed: bool,
     shortages: Shortages,
+    in_use: InUse,
     turns: Turns,
 }
 
 impl NodeLoop {
     /// The loop over these facts.
     pub fn new(sources: Sources) -> Self {
-        let Sources { devices, options, client, recorder, runtime, machine, ips, facts, pleg, shortages, shutdown } =
-            sources;
+        let Sources { devices, options, client, recorder, runtime, machine, ips, .. } = sources;
+        let Sources { facts, pleg, shortages, in_use, shutdown, .. } = sources;
         let api = Api::all(client);
         let turns = Turns::new(recorder, options.node_name.clone());
         Self {
@@ -142,6 +145,7 @@ impl NodeLoop {
             current: None,
             listed: false,
             shortages,
+            in_use,
             turns,
         }
     }
@@ -185,6 +189,7 @@ impl NodeLoop {
         let (mut shutdown, mut leaving) = (self.shutdown.clone(), false);
         let mut pause = EAGER;
         let mut next = tokio::time::Instant::now();
+        let mut volumes = self.in_use.changes();
         loop {
             tokio::select! {
                 event = events.recv() => {
@@ -195,6 +200,8 @@ impl NodeLoop {
                         next = tokio::time::Instant::now();
                     }
                 }
+                // Whoever mounts one waits until that is told.
+                Ok(()) = volumes.changed() => next = tokio::time::Instant::now(),
                 () = going_down(&mut shutdown), if !leaving => {
                     leaving = true;
                     next = tokio::time::Instant::now();
@@ -247,7 +254,7 @@ impl NodeLoop {
     /// What is short now, or was of late.
     fn pressure(&self) -> Pressure {
         let (options, now) = (&self.options, Instant::now());
-        let observed = pressure::Observed::now(&options.dirs.kubelet);
+        let observed = pressure::Observed::now(&options.dirs);
         self.shortages.saw(observed.pressure(options.eviction, options.soft_eviction.thresholds), now);
         self.shortages.told(options.pressure_transition, now)
     }
@@ -308,9 +315,13 @@ impl NodeLoop {
 
     /// Registers the node when it is not there, else writes its status when due. Returns whether the node is ready.
     async fn report(&mut self, listed: bool) -> Result<bool, kube::Error> {
+        let change = self.in_use.latest();
         let (status, ready) = self.status().await;
-        let why = note::why(&status);
+        let (why, used) = (note::why(&status), status.volumes_in_use.clone());
         let told = self.tell(status, ready, listed).await;
+        if self.reported.as_ref().is_some_and(|reported| reported.status.volumes_in_use == used) {
+            self.in_use.tell(change);
+        }
         note::leave(&told, &why);
         told
     }

@@ -6,13 +6,15 @@ use std::path::Path;
 use rustix::fs::statvfs;
 
 use super::info::{meminfo, most_tasks};
-use crate::options::{Amount, Thresholds};
+use crate::options::{Amount, Dirs, Thresholds};
 
 /// Something that can be short, most urgent first: memory is gone in an instant, a disk is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Signal {
     /// `memory.available`.
     Memory,
+    /// `allocatableMemory.available`: pods have most of what they may have together, whatever the machine has besides.
+    PodsMemory,
     /// `nodefs.available`.
     Disk,
     /// `imagefs.available`.
@@ -26,13 +28,14 @@ pub enum Signal {
 }
 
 impl Signal {
-    /// All of them.
+    /// Those that have thresholds of their own: memory of pods together has that of the machine's.
     pub const ALL: [Self; 6] = [Self::Memory, Self::Disk, Self::ImageDisk, Self::Inodes, Self::ImageInodes, Self::Pids];
 
     /// Upstream's name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Memory => "memory.available",
+            Self::PodsMemory => "allocatableMemory.available",
             Self::Disk => "nodefs.available",
             Self::ImageDisk => "imagefs.available",
             Self::Inodes => "nodefs.inodesFree",
@@ -58,6 +61,8 @@ pub struct Pressure {
 pub struct Observed {
     /// Memory that could be had, bytes.
     pub memory: Option<(u64, u64)>,
+    /// Memory that pods could have together, when that is bounded, bytes.
+    pub pods_memory: Option<(u64, u64)>,
     /// Bytes of the disk that holds pods.
     pub disk: Option<(u64, u64)>,
     /// Its inodes.
@@ -67,9 +72,9 @@ pub struct Observed {
 }
 
 impl Observed {
-    /// Looks at the machine. `storage` is a path on the disk that holds pods.
-    pub fn now(storage: &Path) -> Self {
-        let disk = statvfs(storage).ok();
+    /// Looks at the machine, at the disk that holds pods and at the cgroup that does.
+    pub fn now(dirs: &Dirs) -> Self {
+        let disk = statvfs(dirs.kubelet.as_path()).ok();
         let disk = disk.as_ref();
         let running = fs::read_to_string("/proc/loadavg").ok().and_then(|t| {
             t.split_whitespace().nth(3).and_then(|f| f.split_once('/')).and_then(|(_, all)| all.parse::<u64>().ok())
@@ -77,6 +82,7 @@ impl Observed {
         let memory = fs::read_to_string("/proc/meminfo").ok();
         Self {
             memory: memory.and_then(|t| meminfo(&t, "MemAvailable").zip(meminfo(&t, "MemTotal"))),
+            pods_memory: bounded_memory(&dirs.cgroup.join("kubepods")),
             disk: disk.map(|s| (s.f_bavail.saturating_mul(s.f_frsize), s.f_blocks.saturating_mul(s.f_frsize))),
             inodes: disk.map(|s| (s.f_favail, s.f_files)),
             pids: running.zip(most_tasks()).map(|(used, most)| (most.saturating_sub(used), most)),
@@ -87,6 +93,7 @@ impl Observed {
     pub fn of(&self, signal: Signal) -> Option<(u64, u64)> {
         match signal {
             Signal::Memory => self.memory,
+            Signal::PodsMemory => self.pods_memory,
             Signal::Disk | Signal::ImageDisk => self.disk,
             Signal::Inodes | Signal::ImageInodes => self.inodes,
             Signal::Pids => self.pids,
@@ -106,13 +113,37 @@ impl Observed {
             let wanted = |all| threshold.of(all).saturating_add(more.of(all));
             self.of(signal).is_some_and(|(free, all)| all > 0 && free < wanted(all))
         };
-        Signal::ALL.into_iter().filter(|signal| below(*signal)).collect()
+        let mut short: Vec<Signal> =
+            Signal::ALL.into_iter().chain([Signal::PodsMemory]).filter(|s| below(*s)).collect();
+        short.sort_unstable();
+        short
+    }
+
+    /// What is judged by thresholds with a grace period: pods at the bound of their memory have no time.
+    pub fn borne(self) -> Self {
+        Self { pods_memory: None, ..self }
     }
 
     /// The conditions that follow from it: of thresholds without and with a grace period alike.
     pub fn pressure(&self, hard: Thresholds, soft: Thresholds) -> Pressure {
-        self.short(hard).into_iter().chain(self.short(soft)).collect()
+        self.short(hard).into_iter().chain(self.borne().short(soft)).collect()
     }
+}
+
+/// What a cgroup could have more of, and its bound, bytes; `None` without a bound. As of the machine as a whole, what files have in the
+/// caches of the kernel can be had.
+fn bounded_memory(dir: &Path) -> Option<(u64, u64)> {
+    let number = |file: &str| fs::read_to_string(dir.join(file)).ok()?.trim().parse::<u64>().ok();
+    let bound = number("memory.max")?;
+    let stat = fs::read_to_string(dir.join("memory.stat")).ok()?;
+    let given_back = |line: &str| {
+        let (name, bytes) = line.split_once(' ')?;
+        let cached = matches!(name, "inactive_file" | "active_file" | "slab_reclaimable");
+        bytes.trim().parse::<u64>().ok().filter(|_| cached)
+    };
+    let cached = stat.lines().filter_map(given_back).fold(0, u64::saturating_add);
+    let held = number("memory.current")?.saturating_sub(cached);
+    Some((bound.saturating_sub(held), bound))
 }
 
 impl FromIterator<Signal> for Pressure {
@@ -120,7 +151,7 @@ impl FromIterator<Signal> for Pressure {
         let mut pressure = Pressure::default();
         for signal in signals {
             match signal {
-                Signal::Memory => pressure.memory = true,
+                Signal::Memory | Signal::PodsMemory => pressure.memory = true,
                 Signal::Pids => pressure.pids = true,
                 _ => pressure.disk = true,
             }
@@ -143,6 +174,33 @@ mod tests {
             let short = free(left).short_still(thresholds, reclaim, &before);
             assert_eq!(short.contains(&Signal::Memory), want, "{left} {before:?}");
         }
+    }
+
+    #[test]
+    fn pods_that_have_most_of_what_is_theirs_are_short_of_memory_though_the_machine_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = |max: &str, current: &str| {
+            for (file, text) in [
+                ("memory.max", max),
+                ("memory.current", current),
+                ("memory.stat", "anon 9\ninactive_file 20\nactive_file 30\nslab_reclaimable 10\nslab 11\n"),
+            ] {
+                fs::write(dir.path().join(file), text).unwrap();
+            }
+            bounded_memory(dir.path())
+        };
+        assert_eq!(bounded_memory(dir.path()), None, "no such cgroup");
+        assert_eq!(files("max\n", "100\n"), None);
+        assert_eq!(files("500\n", "460\n"), Some((100, 500)));
+        assert_eq!(files("500\n", "900\n"), Some((0, 500)));
+        let observed = Observed { memory: Some((900, 1000)), pods_memory: Some((99, 500)), ..Observed::default() };
+        let thresholds = Thresholds { memory: Amount::Units(100), ..Thresholds::none() };
+        assert_eq!(observed.short(thresholds), [Signal::PodsMemory]);
+        assert!(observed.pressure(thresholds, Thresholds::none()).memory);
+        assert!(!observed.pressure(Thresholds::none(), thresholds).memory, "a soft threshold is one of the machine's");
+        let both = Observed { memory: Some((9, 1000)), disk: Some((0, 9)), ..observed };
+        let thresholds = Thresholds { disk: Amount::Units(1), ..thresholds };
+        assert_eq!(both.short(thresholds), [Signal::Memory, Signal::PodsMemory, Signal::Disk], "most urgent first");
     }
 
     #[test]

@@ -12,5 +12,5 @@ mod policy;
 pub use hint::{Hint, Hints};
 pub use machine::{MemoryNode, Numa, huge_page_resource};
 pub use mask::NodeMask;
-pub use place::{Pinned, Provider, at_most, place};
+pub use place::{NOT_ALIGNED, Pinned, Provider, at_most, place};
 pub use policy::{Scope, TopologyPolicy, TopologyRules};

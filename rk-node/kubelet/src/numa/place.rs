@@ -36,8 +36,11 @@ impl Pinned {
     }
 }
 
+/// Reason of a refusal by the nodes that a pod would need.
+pub const NOT_ALIGNED: &str = "TopologyAffinityError";
+
 fn not_aligned() -> Refusal {
-    ("TopologyAffinityError".to_owned(), "Resources cannot be allocated with Topology locality".to_owned())
+    (NOT_ALIGNED.to_owned(), "Resources cannot be allocated with Topology locality".to_owned())
 }
 
 /// Gives the containers of a pod what they ask for, or says why not.

@@ -75,7 +75,7 @@ impl Thresholds {
     /// The threshold of a signal.
     pub fn of(self, signal: Signal) -> Amount {
         match signal {
-            Signal::Memory => self.memory,
+            Signal::Memory | Signal::PodsMemory => self.memory,
             Signal::Disk => self.disk,
             Signal::ImageDisk => self.image_disk,
             Signal::Inodes => self.inodes,
@@ -87,7 +87,7 @@ impl Thresholds {
     /// Sets the threshold of a signal.
     pub fn set(&mut self, signal: Signal, amount: Amount) {
         *match signal {
-            Signal::Memory => &mut self.memory,
+            Signal::Memory | Signal::PodsMemory => &mut self.memory,
             Signal::Disk => &mut self.disk,
             Signal::ImageDisk => &mut self.image_disk,
             Signal::Inodes => &mut self.inodes,

@@ -11,6 +11,7 @@ use tonic::transport::Channel;
 
 use super::watch::{Sockets, changes, sockets};
 use crate::claims;
+use crate::disk::PLUGINS_REGISTRY;
 use crate::volumes::{Driver, Drivers, NodeObject};
 
 /// How often the directory is read: one syscall or two.
@@ -73,7 +74,7 @@ impl Takers {
         if !info.supported_versions.iter().any(|v| v.trim_start_matches('v').starts_with("1.")) {
             return Err(format!("none of its versions {:?} is supported: CSI 1.x is", info.supported_versions));
         }
-        self.volumes.add(Driver::ask(&info.name, endpoint).await?);
+        self.volumes.add(Driver::ask(&info.name, endpoint, self.volumes.meters().clone()).await?);
         self.object.write().await.inspect_err(|_| self.volumes.remove(&info.name))?;
         tracing::info!(driver = %info.name, "a CSI driver has registered");
         Ok(Plugin::Volumes(info.name))
@@ -82,10 +83,7 @@ impl Takers {
 
 /// Registers plugins for ever. `kubelet` is the kubelet's directory.
 pub async fn register_loop(kubelet: PathBuf, takers: Takers) {
-    let dir = kubelet.join("plugins_registry");
-    if let Err(error) = std::fs::create_dir_all(&dir) {
-        tracing::error!(dir = %dir.display(), "plugins cannot register: {error}");
-    }
+    let dir = kubelet.join(PLUGINS_REGISTRY);
     let mut seen = Sockets::new();
     let mut taken: BTreeMap<PathBuf, Plugin> = BTreeMap::new();
     let mut again: BTreeMap<PathBuf, Instant> = BTreeMap::new();

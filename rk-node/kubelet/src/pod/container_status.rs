@@ -10,8 +10,8 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::round;
-use super::spec::Kind;
-use super::termination::{WHEN_DELETED, WHEN_TERMINATED, unseen};
+use super::spec::{self, Kind};
+use super::termination::{WHEN_DELETED, WHEN_TERMINATED, forgotten, unseen};
 use crate::clock;
 use crate::runtime::{RuntimeContainer, State, UNKNOWN_REASON};
 use crate::volumes::is_read_only_all_the_way;
@@ -192,6 +192,12 @@ fn not_made(source: &Source<'_>) -> &'static str {
 /// The runtime has no instance: either it never ran, or the runtime lost it.
 fn never_seen(source: &Source<'_>, status: &mut ContainerStatus) {
     status.state = Some(waiting_state(not_made(source), None));
+    if was_followed(source) {
+        status.restart_count = source.old.map_or(0, |old| old.restart_count);
+        status.state = Some(terminated_state(forgotten()));
+        status.ready = true;
+        return;
+    }
     if let Some(old) = source.old {
         status.restart_count = old.restart_count;
         status.last_state.clone_from(&old.last_state);
@@ -214,6 +220,13 @@ fn never_seen(source: &Source<'_>, status: &mut ContainerStatus) {
         }
     }
     hold_back(source, status);
+}
+
+/// Whether it is an init container that app containers have followed, and nobody knows its end any more: neither the runtime nor the API,
+/// as of a static pod after the kubelet began anew.
+fn was_followed(source: &Source<'_>) -> bool {
+    let known = source.old.and_then(|old| old.state.as_ref()).is_some_and(|state| state.terminated.is_some());
+    source.kind == Kind::Init && !spec::is_sidecar(source.container) && !source.initializing && !known
 }
 
 /// Shows why a container does not run, and moves its end to `lastState`.

@@ -220,14 +220,19 @@ enum InitStep {
 }
 
 fn init_step(inputs: &Inputs<'_>, sandbox: &str, app_started: bool, plan: &mut Plan) -> InitStep {
-    for container in spec::init_containers(inputs.pod) {
-        if app_started && !spec::is_sidecar(container) {
+    let all = spec::init_containers(inputs.pod);
+    let made = |c: &Container| inputs.round.container_in(inputs.runtime, &c.name, sandbox).is_some();
+    let newest = all.iter().rposition(made);
+    for (at, container) in all.iter().enumerate() {
+        // What another one has followed has done its part, though the runtime may have forgotten it.
+        let followed = app_started || newest.is_some_and(|newest| at < newest);
+        if followed && !spec::is_sidecar(container) {
             continue;
         }
         match init_container(inputs, sandbox, container, plan) {
             InitStep::Done => {}
             // A sidecar that begins again keeps nobody waiting who has begun already.
-            InitStep::Wait if app_started => {}
+            InitStep::Wait if followed => {}
             step => return step,
         }
     }
@@ -274,13 +279,15 @@ fn app_container(inputs: &Inputs<'_>, sandbox: &str, container: &Container, plan
     match last.state {
         State::Running => match kill_running(inputs, Kind::App, container, last) {
             None => return true,
-            Some(kill) => {
-                plan.kill.push(kill);
+            Some(mut kill) => {
                 // A killed container has failed by definition. With a policy of Never, its rules are asked once it has ended.
                 let changed = last.hash != spec::container_hash(container);
-                if changed || spec::container_restart_policy(inputs.pod, container) != RestartPolicy::Never {
+                let again = changed || spec::container_restart_policy(inputs.pod, container) != RestartPolicy::Never;
+                if again {
+                    kill.message.push_str(", will be restarted");
                     start(inputs, plan, Kind::App, container, Some(last));
                 }
+                plan.kill.push(kill);
             }
         },
         State::Exited => {
@@ -301,26 +308,30 @@ fn lost(container: &RuntimeContainer) -> Kill {
     Kill {
         id: container.id.clone(),
         name: container.name.clone(),
-        message: format!("Container {} is in unknown state, try killing it before restart", container.name),
+        message: "Container is in \"unknown\" state, try killing it before restart".to_owned(),
         grace: None,
     }
 }
 
+/// Why a container that runs is to be killed, if it is: another image is asked for, or a probe has failed. A sidecar gets another image
+/// once it has started; other init containers end by themselves.
 fn kill_running(inputs: &Inputs<'_>, kind: Kind, container: &Container, last: &RuntimeContainer) -> Option<Kill> {
     let name = &container.name;
     let failed = |kind| inputs.probes.get(&last.id, kind) == Some(Outcome::Failure);
-    let (message, probe) = if !last.hash.is_empty() && last.hash != spec::container_hash(container) && kind == Kind::App
-    {
-        (format!("Container {name} definition changed, will be restarted"), None)
+    let sidecar = kind == Kind::Init && spec::is_sidecar(container);
+    let exchanged = kind == Kind::App || (sidecar && started(container, last, inputs.probes));
+    let (why, probe) = if exchanged && !last.hash.is_empty() && last.hash != spec::container_hash(container) {
+        ("definition changed", None)
     } else if failed(ProbeKind::Liveness) {
-        (format!("Container {name} failed liveness probe, will be restarted"), container.liveness_probe.as_ref())
+        ("failed liveness probe", container.liveness_probe.as_ref())
     } else if failed(ProbeKind::Startup) {
-        (format!("Container {name} failed startup probe, will be restarted"), container.startup_probe.as_ref())
+        ("failed startup probe", container.startup_probe.as_ref())
     } else {
         return None;
     };
+    let what = if kind == Kind::Init { "Init container" } else { "Container" };
     let grace = probe.and_then(|p| p.termination_grace_period_seconds);
-    Some(Kill { id: last.id.clone(), name: name.clone(), message, grace })
+    Some(Kill { id: last.id.clone(), name: name.clone(), message: format!("{what} {name} {why}"), grace })
 }
 
 /// Whether a running container has passed its startup probe.

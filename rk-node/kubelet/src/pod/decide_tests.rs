@@ -173,6 +173,10 @@ fn init_containers_run_one_after_the_other_and_sidecars_stay() {
         ("Always", &started, &["i:exited:0", "s:running", "j:exited:0", "a:running"], ""),
         ("Never", &none, &["i:exited:0", "s:exited:1", "j:exited:0", "a:running"], "start s-1"),
         ("Never", &started, &["i:exited:0", "s:running", "j:exited:0", "a:exited:0"], "kill-pod"),
+        // What was done before another one began stays done, though the runtime has forgotten it, and holds nobody back.
+        ("Always", &started, &["s:running", "j:running"], ""),
+        ("Always", &none, &["i:exited:0", "s:running", "j:exited:1"], "start j-1"),
+        ("Always", &none, &["i:exited:0", "s:exited:1", "j:exited:1"], "start s-1, start j-1"),
     ] {
         let pod = of(policy);
         assert_eq!(
@@ -211,6 +215,34 @@ fn failed_probes_and_changed_images_restart_a_container() {
     let mut found = runtime(&pod, &up, &["a:running"]);
     found.containers[0].hash = "other".into();
     assert_eq!(plan_with(&pod, &found, &ProbeResults::default(), &BackOff::default()), "kill a-0, start a-1");
+}
+
+#[test]
+fn a_sidecar_gets_another_image_once_it_has_started_and_an_init_container_ends_by_itself() {
+    let pod = pod(json!({"restartPolicy": "Never", "containers": [{"name": "a"}],
+        "initContainers": [{"name": "s", "restartPolicy": "Always", "startupProbe": {}}, {"name": "j"}]}));
+    let mut found = runtime(&pod, &[sandbox(0, true)], &["s:running", "j:running"]);
+    found.containers.iter_mut().for_each(|c| c.hash = "other".into());
+    let (none, mut started, back_off) = (ProbeResults::default(), ProbeResults::default(), BackOff::default());
+    assert_eq!(plan_with(&pod, &found, &none, &back_off), "");
+    started.set("s-0", ProbeKind::Startup, Outcome::Success);
+    let plan = decide(&inputs(&pod, &found, &started, &back_off));
+    assert_eq!(show(&plan), "kill s-0, start s-1");
+    assert_eq!(plan.kill[0].message, "Init container s definition changed");
+}
+
+#[test]
+fn whoever_is_told_of_a_kill_is_told_whether_the_container_comes_back() {
+    for (policy, want) in [
+        ("Always", "Container a failed liveness probe, will be restarted"),
+        ("Never", "Container a failed liveness probe"),
+    ] {
+        let pod = pod(json!({"restartPolicy": policy, "containers": [{"name": "a", "livenessProbe": {}}]}));
+        let found = runtime(&pod, &[sandbox(0, true)], &["a:running"]);
+        let mut failed = ProbeResults::default();
+        failed.set("a-0", ProbeKind::Liveness, Outcome::Failure);
+        assert_eq!(decide(&inputs(&pod, &found, &failed, &BackOff::default())).kill[0].message, want, "{policy}");
+    }
 }
 
 #[test]

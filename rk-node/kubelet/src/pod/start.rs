@@ -116,6 +116,9 @@ pub async fn start_sandbox(context: &Context, pod: &Pod, attempt: u32) -> Result
     std::fs::create_dir_all(&logs).map_err(|e| format!("making {}: {e}", logs.display()))?;
     let meters = &context.runtime.meters;
     meters.started_pods.add(&[]);
+    if own_users(pod) {
+        meters.own_users.starts();
+    }
     let result = match order(context, pod, attempt).await {
         Ok((config, handler)) => {
             context.runtime.run_sandbox(config, &handler).await.map(drop).map_err(|e| e.to_string())
@@ -124,6 +127,9 @@ pub async fn start_sandbox(context: &Context, pod: &Pod, attempt: u32) -> Result
     };
     result.inspect_err(|error| {
         meters.started_pods_errors.add(&[]);
+        if own_users(pod) {
+            meters.own_users.failed();
+        }
         context.recorder.warning(&about, "FailedCreatePodSandBox", format!("Failed to create pod sandbox: {error}"));
     })
 }
@@ -160,7 +166,12 @@ impl Launch<'_> {
         let meters = &self.context.runtime.meters;
         meters.started_containers.add(&[kind]);
         let started = self.launch().await;
-        started.inspect_err(|error| meters.started_containers_errors.add(&[error.reason.as_str(), kind]))
+        started.inspect_err(|error| {
+            meters.started_containers_errors.add(&[error.reason.as_str(), kind]);
+            if own_users(self.pod) {
+                meters.own_users.failed();
+            }
+        })
     }
 
     async fn launch(&self) -> Result<(), StartError> {
@@ -174,7 +185,9 @@ impl Launch<'_> {
         let users = self.context.users.of(self.pod).map_err(|e| StartError::new("CreateContainerConfigError", e))?;
         let config = config(self.context, self.pod, self.sandbox.attempt, users.clone());
         let found = self.images(&container, &about, &config).await?;
-        let id = match self.create(&container, &found, config, users).await {
+        let created = self.create(&container, &found, config, users).await;
+        self.count_image_volumes(&container, created.is_ok());
+        let id = match created {
             Ok(id) => id,
             Err(error) => {
                 self.context.recorder.warning(&about, "Failed", format!("Error: {}", error.message));

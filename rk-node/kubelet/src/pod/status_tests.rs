@@ -115,6 +115,28 @@ fn conditions_tell_how_far_a_pod_has_come() {
 }
 
 #[test]
+fn an_init_container_that_nobody_remembers_has_ended_well_once_the_pod_went_on() {
+    let plain = pod(json!({"initContainers": [{"name": "i"}], "containers": [{"name": "a"}]}));
+    let mut ran = plain.clone();
+    let old = json!({"initContainerStatuses": [{"name": "i", "image": "i", "imageID": "", "ready": false, "restartCount": 2,
+        "state": {"running": {"startedAt": "2024-01-01T00:00:00Z"}}}]});
+    ran.status = Some(serde_json::from_value(old).unwrap());
+    for (pod, containers, want) in [
+        (&plain, &[][..], (None, false, 0)),
+        (&plain, &["a:running"], (Some("Completed"), true, 0)),
+        (&plain, &["a:exited:1"], (Some("Completed"), true, 0)),
+        (&ran, &["a:running"], (Some("Completed"), true, 2)),
+        (&ran, &["i:exited:3:3", "a:running"], (Some("Error"), false, 3)),
+    ] {
+        let status = status_of(pod, &runtime(pod, &[sandbox(0, true)], containers), false);
+        let init = &status.init_container_statuses.unwrap()[0];
+        let end = init.state.as_ref().and_then(|state| state.terminated.as_ref());
+        let reason = end.and_then(|end| end.reason.as_deref());
+        assert_eq!((reason, init.ready, init.restart_count), want, "{containers:?}");
+    }
+}
+
+#[test]
 fn a_pod_stays_initialized_while_its_sidecar_restarts() {
     let pod = pod(json!({"initContainers": [{"name": "s", "restartPolicy": "Always"}], "containers": [{"name": "a"}]}));
     let initialized = |containers: &[&str]| {

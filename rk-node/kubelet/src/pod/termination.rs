@@ -14,6 +14,8 @@ pub const WHEN_TERMINATED: &str = "The container could not be located when the p
 /// Why the end of an instance is not known that ran when it was seen last; its pod goes on.
 pub const WHEN_DELETED: &str =
     "The container could not be located when the pod was deleted.  The container used to be Running";
+/// Why no more is known of an init container whose pod went on.
+const WHEN_FOLLOWED: &str = "Unable to get init container status from container runtime and pod has been initialized, treat it as exited normally";
 
 /// The end of a container that nobody saw.
 pub fn unseen(message: &str) -> ContainerStateTerminated {
@@ -21,6 +23,15 @@ pub fn unseen(message: &str) -> ContainerStateTerminated {
         exit_code: KILLED,
         reason: Some(UNKNOWN_REASON.into()),
         message: Some(message.to_owned()),
+        ..Default::default()
+    }
+}
+
+/// The end of an init container that was followed by others, and of which nobody knows more.
+pub fn forgotten() -> ContainerStateTerminated {
+    ContainerStateTerminated {
+        reason: Some("Completed".to_owned()),
+        message: Some(WHEN_FOLLOWED.to_owned()),
         ..Default::default()
     }
 }

@@ -3,19 +3,16 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Empty};
+use http_body_util::BodyExt;
+use hyper::Response;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_LENGTH, LOCATION, TRANSFER_ENCODING};
-use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::HTTPGetAction;
 use rustls_pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
-use tokio_util::task::AbortOnDropHandle;
 
 use super::opening::Opening;
+use super::request::{Begun, HTTP_2, PROTOCOLS, Question};
 use super::target::{Target, is_redirect};
 use super::tcp::os_text;
 
@@ -83,65 +80,29 @@ fn location(response: &Response<Incoming>) -> Option<&str> {
     named.filter(|location| is_redirect(response.status()) && !location.is_empty())
 }
 
-/// An answer of which the head is here, and the connection that brings the body for as long as this is held.
-type Begun = (Response<Incoming>, AbortOnDropHandle<hyper::Result<()>>);
-
 async fn once(action: &HTTPGetAction, host: &str, target: &Target, user_agent: &str) -> Result<Begun, String> {
     let stream = super::tcp::connect(host, target.port).await?;
-    let authority = target.authority(host);
-    if target.tls {
-        let name = ServerName::try_from(host.to_owned()).map_err(|e| e.to_string())?;
-        let connected = connector()?.connect(name, Opening::of(stream)).into_fallible().await;
-        // Whatever else is no TLS may be anything: it is not asked without.
-        let stream = connected
-            .map_err(|(error, opening)| if opening.is_http() { PLAIN.to_owned() } else { error.to_string() })?;
-        exchange(action, stream, &authority, &target.path, user_agent).await
-    } else {
-        exchange::<TcpStream>(action, stream, &authority, &target.path, user_agent).await
+    let question = Question { action, host, target, user_agent };
+    if !target.tls {
+        return question.ask(stream).await;
     }
+    let name = ServerName::try_from(host.to_owned()).map_err(|e| e.to_string())?;
+    let connected = connector()?.connect(name, Opening::of(stream)).into_fallible().await;
+    // Whatever else is no TLS may be anything: it is not asked without.
+    let stream =
+        connected.map_err(|(error, opening)| if opening.is_http() { PLAIN.to_owned() } else { error.to_string() })?;
+    let chosen_2 = stream.get_ref().1.alpn_protocol() == Some(HTTP_2);
+    if chosen_2 { question.ask_in_2(stream).await } else { question.ask(stream).await }
 }
 
 fn connector() -> Result<tokio_rustls::TlsConnector, String> {
     static CONFIG: OnceLock<Result<Arc<rustls::ClientConfig>, String>> = OnceLock::new();
-    let config = CONFIG.get_or_init(|| crate::join::any_server().map(Arc::new).map_err(|e| e.to_string()));
+    let config = CONFIG.get_or_init(|| {
+        let mut config = crate::join::any_server().map_err(|e| e.to_string())?;
+        config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
+        Ok(Arc::new(config))
+    });
     config.clone().map(tokio_rustls::TlsConnector::from)
-}
-
-async fn exchange<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
-    action: &HTTPGetAction,
-    stream: S,
-    authority: &str,
-    path: &str,
-    user_agent: &str,
-) -> Result<Begun, String> {
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| e.to_string())?;
-    let driver = AbortOnDropHandle::new(tokio::spawn(connection));
-    let mut request = Request::get(path);
-    let mut has = (false, false, false);
-    for header in action.http_headers.iter().flatten() {
-        let is = |name: &str| header.name.eq_ignore_ascii_case(name);
-        let (host, agent, accept) = (is("host"), is("user-agent"), is("accept"));
-        // An empty one takes the place of what is sent otherwise, but for the host: every request has one.
-        has = (has.0 || (host && !header.value.is_empty()), has.1 || agent, has.2 || accept);
-        if header.value.is_empty() && (host || agent || accept) {
-            continue;
-        }
-        request = request.header(header.name.as_str(), header.value.as_str());
-    }
-    if !has.0 {
-        request = request.header("Host", authority);
-    }
-    if !has.1 {
-        request = request.header("User-Agent", user_agent);
-    }
-    if !has.2 {
-        request = request.header("Accept", "*/*");
-    }
-    let request =
-        request.header("Connection", "close").body(Empty::<bytes::Bytes>::new()).map_err(|e| e.to_string())?;
-    let response = sender.send_request(request).await.map_err(|e| e.to_string())?;
-    Ok((response, driver))
 }
 
 /// The start of a body, at most [`MAX_BODY`] bytes: what follows is not waited for. An error when it breaks off before, or does not come
@@ -185,6 +146,9 @@ fn broken(error: &hyper::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http_body_util::Full;
+    use hyper::Request;
+    use hyper_util::rt::{TokioExecutor, TokioIo};
     use rustls::crypto::ring::default_provider;
     use rustls_pki_types::PrivateKeyDer;
     use serde_json::json;
@@ -193,17 +157,18 @@ mod tests {
     use tokio_rustls::TlsAcceptor;
 
     /// A server with a certificate of its own for another name.
-    fn acceptor() -> TlsAcceptor {
+    fn acceptor(protocols: &[&[u8]]) -> TlsAcceptor {
         let key = rcgen::KeyPair::generate().unwrap();
         let params = rcgen::CertificateParams::new(vec!["elsewhere.example".to_owned()]).unwrap();
         let certificate = params.self_signed(&key).unwrap().der().clone();
         let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
-        let config = rustls::ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        let mut config = rustls::ServerConfig::builder_with_provider(Arc::new(default_provider()))
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
             .with_single_cert(vec![certificate], key)
             .unwrap();
+        config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
         TlsAcceptor::from(Arc::new(config))
     }
 
@@ -246,12 +211,13 @@ mod tests {
             assert!(usual.contains(header), "{usual}");
         }
         let own = sent(json!([{"name": "Host", "value": "a.example"}, {"name": "X-Own", "value": "1"}, {"name": "x-own", "value": "2"},
-            {"name": "User-Agent", "value": "mine"}]))
+            {"name": "User-Agent", "value": "mine"}, {"name": "host", "value": "b.example"}, {"name": "Content-Length", "value": "9"}]))
         .await;
         for header in ["host: a.example\r\n", "x-own: 1\r\n", "x-own: 2\r\n", "user-agent: mine\r\n", "accept: */*\r\n"]
         {
             assert!(own.contains(header), "{own}");
         }
+        assert!(!own.contains("b.example") && !own.contains("content-length"), "{own}");
         let bare = sent(json!([{"name": "Host", "value": ""}, {"name": "User-Agent", "value": ""}, {"name": "Accept", "value": ""}])).await;
         assert!(bare.contains("host: 127.0.0.1:port\r\n"), "{bare}");
         assert!(!bare.contains("user-agent") && !bare.contains("accept"), "{bare}");
@@ -323,7 +289,7 @@ mod tests {
     async fn https_asks_a_server_whoever_vouches_for_it() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let _server = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(serve(listener, acceptor())));
+        let _server = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(serve(listener, acceptor(&[b"http/1.1"]))));
         let good = ask("HTTPS", "/healthz", port).await.unwrap();
         assert_eq!((good.status, good.body.as_deref()), (200, Ok("fine")));
         assert_eq!(ask("HTTPS", "/other", port).await.unwrap().status, 503);
@@ -332,12 +298,47 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_server_that_chooses_http_2_is_asked_in_that() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (tell, mut heard) = tokio::sync::mpsc::channel(1);
+        let _server = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let stream = acceptor(&[HTTP_2]).accept(stream).await.unwrap();
+            let answer = move |request: Request<Incoming>| {
+                let told = (request.uri().to_string(), request.version(), request.headers().clone());
+                tell.try_send(told).unwrap();
+                let fine = Full::new(bytes::Bytes::from_static(b"fine"));
+                std::future::ready(Ok::<_, std::convert::Infallible>(Response::new(fine)))
+            };
+            let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            let _ = server.serve_connection(TokioIo::new(stream), hyper::service::service_fn(answer)).await;
+        }));
+        let headers = json!([{"name": "Host", "value": "a.example"}, {"name": "X-Own", "value": "1"}]);
+        let action = json!({"scheme": "HTTPS", "path": "/healthz?a=b", "port": port, "httpHeaders": headers});
+        let action: HTTPGetAction = serde_json::from_value(action).unwrap();
+        let good = get(&action, "127.0.0.1", port, Duration::from_secs(20), "kube-probe/1.36").await.unwrap();
+        assert_eq!((good.status, good.body.as_deref()), (200, Ok("fine")));
+        let (uri, version, headers) = heard.recv().await.unwrap();
+        assert_eq!((uri.as_str(), version), ("https://a.example/healthz?a=b", hyper::Version::HTTP_2));
+        for (name, want) in [
+            ("x-own", Some("1")),
+            ("user-agent", Some("kube-probe/1.36")),
+            ("accept", Some("*/*")),
+            ("host", None),
+            ("connection", None),
+        ] {
+            assert_eq!(headers.get(name).and_then(|value| value.to_str().ok()), want, "{name}");
+        }
+    }
+
+    #[tokio::test]
     async fn an_answer_without_a_length_ends_though_its_server_hangs_up_without_a_word() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let answering = async {
             let (stream, _) = listener.accept().await.unwrap();
-            let mut stream = acceptor().accept(stream).await.unwrap();
+            let mut stream = acceptor(&[]).accept(stream).await.unwrap();
             assert!(stream.read(&mut [0; 1024]).await.unwrap() > 0);
             stream.write_all(b"HTTP/1.0 200 OK\r\n\r\nfine").await.unwrap();
             // TLS would be told of the end by a shutdown.

@@ -6,6 +6,7 @@ mod handler;
 mod http;
 mod opening;
 mod pace;
+mod request;
 mod state;
 mod target;
 mod tasks;

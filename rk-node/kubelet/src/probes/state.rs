@@ -24,6 +24,15 @@ impl ProbeKind {
             Self::Readiness => "Readiness",
         }
     }
+
+    /// Whether such an outcome is the last word about an instance of a container: it has started, or is to be ended.
+    pub fn is_settled_by(self, outcome: Outcome) -> bool {
+        match self {
+            Self::Startup => true,
+            Self::Liveness => outcome == Outcome::Failure,
+            Self::Readiness => false,
+        }
+    }
 }
 
 /// What thresholds have made of the single results.
@@ -95,6 +104,14 @@ impl Counter {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_container_that_has_started_or_is_to_be_ended_is_not_asked_again() {
+        let settled = |kind: ProbeKind| [Outcome::Success, Outcome::Failure].map(|outcome| kind.is_settled_by(outcome));
+        assert_eq!(settled(ProbeKind::Startup), [true, true]);
+        assert_eq!(settled(ProbeKind::Liveness), [false, true]);
+        assert_eq!(settled(ProbeKind::Readiness), [false, false]);
+    }
 
     #[test]
     fn thresholds_count_results_in_a_row() {

@@ -52,14 +52,10 @@ fn wanted<'a>(pod: &'a Pod, runtime: &'a RuntimePod, results: &ProbeResults, sto
     for container in sidecars.chain(spec::app_containers(pod)) {
         let Some(last) = runtime.container(&container.name).filter(|c| c.running()) else { continue };
         let up = started(container, last, results);
+        let open = |kind: ProbeKind| !results.get(&last.id, kind).is_some_and(|outcome| kind.is_settled_by(outcome));
         let probes = [
-            // Once a startup probe has judged, it is done with this instance.
-            (
-                ProbeKind::Startup,
-                &container.startup_probe,
-                !up && !stopping && results.get(&last.id, ProbeKind::Startup).is_none(),
-            ),
-            (ProbeKind::Liveness, &container.liveness_probe, up && !stopping),
+            (ProbeKind::Startup, &container.startup_probe, !up && !stopping && open(ProbeKind::Startup)),
+            (ProbeKind::Liveness, &container.liveness_probe, up && !stopping && open(ProbeKind::Liveness)),
             (ProbeKind::Readiness, &container.readiness_probe, up),
         ];
         for (kind, probe, due) in probes {
@@ -239,6 +235,10 @@ impl ProbeTask {
                 let news = self.results.with(|r| r.set(&self.context.container_id, self.kind, outcome));
                 if news {
                     self.wake.notify_one();
+                }
+                // The worker may be busy for long with something else of the pod.
+                if self.kind.is_settled_by(outcome) {
+                    return;
                 }
             }
         }

@@ -68,8 +68,19 @@ fn tell_claims(text: &mut Text, in_use: &BTreeMap<String, usize>) {
     }
 }
 
+fn tell_volumes(text: &mut Text, count: &BTreeMap<String, [usize; 2]>) {
+    let name = "volume_manager_total_volumes";
+    text.head(name, "Number of volumes that pods of the node are to have, and have, by plugin.", "gauge");
+    for (plugin, [wanted, there]) in count {
+        for (state, number) in [("actual_state_of_world", there), ("desired_state_of_world", wanted)] {
+            text.sample(name, &[("plugin_name", plugin.as_str()), ("state", state)], *number as f64);
+        }
+    }
+}
+
 /// Writes all of them.
 pub(super) fn write(text: &mut Text, state: &State) {
+    tell_volumes(text, &state.context.volumes.count());
     tell_claims(text, &state.context.claims.in_use());
     let status = |pod: &k8s_openapi::api::core::v1::Pod| {
         state.context.status.latest(spec::uid(pod)).or_else(|| pod.status.clone()).unwrap_or_default()
@@ -82,6 +93,18 @@ pub(super) fn write(text: &mut Text, state: &State) {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn volumes_are_counted_by_plugin_as_they_are_wanted_and_as_they_are_there() {
+        let mut text = Text::default();
+        tell_volumes(&mut text, &BTreeMap::from([("kubernetes.io/csi:d".to_owned(), [2, 1])]));
+        let told: Vec<_> = text.as_str().lines().filter(|line| !line.starts_with('#')).collect();
+        let of = |state: &str| {
+            format!("volume_manager_total_volumes{{plugin_name=\"kubernetes.io/csi:d\",state=\"{state}\"}}")
+        };
+        let want = [format!("{} 1", of("actual_state_of_world")), format!("{} 2", of("desired_state_of_world"))];
+        assert_eq!(told, want);
+    }
 
     #[test]
     fn pods_are_counted_by_where_their_resize_stands() {

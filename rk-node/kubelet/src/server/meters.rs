@@ -2,7 +2,6 @@
 
 use super::metrics::Text;
 use crate::meters::{Counter, Gauge, LinkMeters, Meters, Timing};
-use crate::volumes::Worlds;
 
 fn labels<'a>(keys: &'static [&'static str], values: &'a [String]) -> Vec<(&'static str, &'a str)> {
     keys.iter().copied().zip(values.iter().map(String::as_str)).collect()
@@ -51,18 +50,6 @@ pub(super) fn link(text: &mut Text, meters: &LinkMeters) {
     meters.timings().into_iter().for_each(|of| timing(text, of));
 }
 
-/// What is told of volumes.
-pub(super) fn volumes(text: &mut Text, worlds: &Worlds) {
-    let name = "volume_manager_total_volumes";
-    text.head(name, "Number of volumes in Volume Manager", "gauge");
-    for (plugin, count) in worlds.counts() {
-        for (state, count) in [("actual_state_of_world", count.here), ("desired_state_of_world", count.wanted)] {
-            text.sample(name, &[("plugin_name", plugin.as_str()), ("state", state)], count as f64);
-        }
-    }
-    timing(text, worlds.operations());
-}
-
 /// Those of `/metrics/probes`.
 pub(super) fn probes(text: &mut Text, meters: &Meters) {
     counter(text, &meters.probes);
@@ -90,20 +77,6 @@ mod tests {
             "t_count{k=\"v\"} 1",
         ];
         assert_eq!(text.as_str().lines().collect::<Vec<_>>(), want);
-    }
-
-    #[test]
-    fn volumes_are_told_as_they_are_to_be_and_as_they_are() {
-        let (worlds, mut text) = (Worlds::default(), Text::default());
-        worlds.brought("a", "v", "kubernetes.io/nfs", Duration::from_secs(1), false);
-        volumes(&mut text, &worlds);
-        for line in [
-            "volume_manager_total_volumes{plugin_name=\"kubernetes.io/nfs\",state=\"actual_state_of_world\"} 0",
-            "volume_manager_total_volumes{plugin_name=\"kubernetes.io/nfs\",state=\"desired_state_of_world\"} 1",
-            "storage_operation_duration_seconds_count{migrated=\"false\",operation_name=\"volume_mount\",status=\"fail-unknown\",volume_plugin=\"kubernetes.io/nfs\"} 1",
-        ] {
-            assert!(text.as_str().lines().any(|told| told == line), "{line}\n{}", text.as_str());
-        }
     }
 
     #[test]

@@ -106,7 +106,6 @@ pub async fn kubelet(state: &State) -> Response<Body> {
     gauges::write(&mut text, state);
     meters::write(&mut text, &state.context.runtime.meters);
     meters::link(&mut text, &state.link);
-    meters::volumes(&mut text, state.context.volumes.worlds());
     certificates(&mut text, state);
     volumes(state, &mut text).await;
     process::write(&mut text);

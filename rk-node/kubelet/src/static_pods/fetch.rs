@@ -226,7 +226,7 @@ mod tests {
     }
 
     fn names(document: &str) -> Result<Vec<String>, String> {
-        let pods = decode(document.as_bytes(), URL, "Node-1")?;
+        let pods = decode(document.as_bytes(), URL, "node-1")?;
         Ok(pods.iter().map(|(_, pod)| spec::name(pod).to_owned()).collect())
     }
 

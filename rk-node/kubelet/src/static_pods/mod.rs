@@ -6,6 +6,7 @@ mod mirror;
 mod references;
 mod removals;
 mod source;
+mod valid;
 
 pub use fetch::{Asker, Fetched, fetch_loop};
 pub use mirror::{Shown, mirror_loop, shows};

@@ -15,8 +15,9 @@ use tokio::sync::watch;
 use super::fetch::Fetched;
 use super::references;
 use super::removals::Removals;
+use super::valid;
 use crate::events::{PodRef, Recorder};
-use crate::pod::spec::{self, DEFAULT_GRACE};
+use crate::pod::spec;
 use crate::runtime::{CONFIG_SEEN, CONFIG_SOURCE};
 
 /// Annotation: what a static pod was made from.
@@ -76,18 +77,10 @@ pub fn parse(text: &str, path: &Path, source: &str, node: &str) -> Result<Pod, S
     let mut pod: Pod = serde_json::from_str(&manifest.to_string()).map_err(|e| e.to_string())?;
     let name = pod.metadata.name.clone().filter(|n| !n.is_empty()).ok_or("metadata.name is missing")?;
     let spec = pod.spec.as_mut().ok_or("spec is missing")?;
-    if spec.containers.is_empty() {
-        return Err("spec.containers is empty".into());
-    }
-    if spec.ephemeral_containers.as_ref().is_some_and(|l| !l.is_empty()) {
-        return Err("spec.ephemeralContainers: Forbidden: cannot be set on create".into());
-    }
     if let Some(problem) = references::refused(&manifest) {
         return Err(problem);
     }
     spec.node_name = Some(node.to_owned());
-    // What the API server fills in for all others.
-    spec.termination_grace_period_seconds.get_or_insert(DEFAULT_GRACE);
     if source == FILE {
         let everything =
             Toleration { operator: Some("Exists".into()), effect: Some("NoExecute".into()), ..Default::default() };
@@ -108,7 +101,7 @@ pub fn parse(text: &str, path: &Path, source: &str, node: &str) -> Result<Pod, S
     annotations.insert(CONFIG_SOURCE.into(), source.into());
     annotations.insert(CONFIG_SEEN.into(), jiff::Timestamp::now().to_string());
     pod.status = None;
-    Ok(pod)
+    valid::checked(&pod)
 }
 
 /// The static pods, each with the name of its manifest. What cannot be read is named in the log and left out.
@@ -321,7 +314,7 @@ mod tests {
             dir: dir.path().to_owned(),
             given: Vec::new(),
             fetched: of_address.subscribe(),
-            node: "Node-1".into(),
+            node: "node-1".into(),
         };
         let pods = manifests.asked().pods;
         assert_eq!(pods.len(), 1);
@@ -344,7 +337,7 @@ mod tests {
         assert_eq!((with_given.len(), spec::namespace(own), is_static(own)), (3, "kube-system", true));
         manifests.given.swap(0, 2);
         assert!(manifests.asked().pods.contains_key(spec::uid(own)), "their order means nothing");
-        let there = parse(good, Path::new("url:u"), HTTP, "Node-1").unwrap();
+        let there = parse(good, Path::new("url:u"), HTTP, "node-1").unwrap();
         of_address.send_replace(Fetched { heard: true, pods: vec![("url/a".into(), there)] });
         assert_eq!(manifests.asked().pods.len(), 4, "what an address tells comes along");
         of_address.send_replace(Fetched::default());

@@ -15,15 +15,15 @@ pub fn claim_of(pod: &Pod, volume: &Volume) -> Option<String> {
     }
 }
 
-/// Whether the claim may be used by this pod now.
-fn usable(pod: &Pod, volume: &Volume, claim: &PersistentVolumeClaim) -> Result<String, String> {
+/// Whether the claim may be used by this pod now. One that is being deleted waits for the pod that has its volume, `held`.
+fn usable(pod: &Pod, volume: &Volume, claim: &PersistentVolumeClaim, held: bool) -> Result<String, String> {
     if volume.ephemeral.is_some() {
         let owners = claim.metadata.owner_references.as_deref().unwrap_or_default();
         if !owners.iter().any(|o| o.controller == Some(true) && o.uid == spec::uid(pod)) {
             return Err("PVC was not created for the pod (the pod is not its owner)".into());
         }
     }
-    if claim.metadata.deletion_timestamp.is_some() {
+    if claim.metadata.deletion_timestamp.is_some() && !held {
         return Err("PVC is being deleted".into());
     }
     let bound = claim.status.as_ref().and_then(|s| s.phase.as_deref()) == Some("Bound");
@@ -42,12 +42,13 @@ fn belongs(claim: &PersistentVolumeClaim, volume: &PersistentVolume) -> Result<(
     }
 }
 
-/// A pod's claim and the persistent volume that is bound to it.
+/// A pod's claim and the persistent volume that is bound to it. `held`: the pod has the volume already.
 pub async fn bound(
     client: &Client,
     pod: &Pod,
     volume: &Volume,
     claim: &str,
+    held: bool,
 ) -> Result<(PersistentVolumeClaim, PersistentVolume), String> {
     let namespace = spec::namespace(pod);
     let failed = |what: String| format!("error processing PVC {namespace}/{claim}: {what}");
@@ -56,7 +57,7 @@ pub async fn bound(
         .get(claim)
         .await
         .map_err(|e| failed(format!("failed to fetch PVC from API server: {}", api_error::text(&e))))?;
-    let name = usable(pod, volume, &found).map_err(failed)?;
+    let name = usable(pod, volume, &found, held).map_err(failed)?;
     let volumes: Api<PersistentVolume> = Api::all(client.clone());
     let persistent = volumes
         .get(&name)
@@ -95,11 +96,13 @@ mod tests {
             (&made, claim(json!({"ownerReferences": owner("u")}), "Bound"), Ok("pv")),
             (&made, claim(json!({"ownerReferences": owner("other")}), "Bound"), Err("not its owner")),
         ] {
-            match (usable(&pod, volume, &claim), want) {
+            match (usable(&pod, volume, &claim, false), want) {
                 (Ok(name), Ok(wanted)) => assert_eq!(name, wanted),
                 (Err(error), Err(word)) => assert!(error.contains(word), "{error}"),
                 (got, want) => panic!("{got:?} instead of {want:?}"),
             }
         }
+        let leaving = claim(json!({"deletionTimestamp": "2024-01-01T00:00:00Z"}), "Bound");
+        assert_eq!(usable(&pod, &named, &leaving, true).as_deref(), Ok("pv"), "it waits for its pod");
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{NFSVolumeSource, Pod, Volume};
@@ -11,16 +12,18 @@ use rk_figures::Ask;
 
 use super::atomic_writer::{Payload, publish};
 use super::claim;
-use super::csi::{Csi, CsiVolume, Placed, VolumeStats, growth};
+use super::csi::{Csi, CsiVolume, Outcome, Placed, VolumeStats, growth};
 use super::held::{Held, Holdings, Which};
 use super::objects::Objects;
 use super::payload::downward;
+use super::problem::VolumeError;
 use super::settled::Settled;
 use super::source::Collector;
+use super::tally::{self, Tally};
 use super::token::Tokens;
-use super::usage::Usage;
-use super::worlds::{Worlds, plugin_behind, plugin_of};
+use super::usage::{Usage, Volumes};
 use super::{empty_dir, host_path, nfs, ownership, persistent, tmpfs};
+use crate::meters::Meters;
 use crate::pod::spec;
 use crate::translate::FieldContext;
 
@@ -29,42 +32,7 @@ const REFRESH_AGE: Duration = Duration::from_secs(30);
 /// Whatever took so long to fail waits for somebody for whom the volumes after it would wait, too.
 const HANGS: Duration = Duration::from_secs(10);
 
-/// A volume that could not be set up.
-#[derive(Debug, thiserror::Error)]
-#[error("MountVolume.SetUp failed for volume \"{volume}\" : {reason}")]
-pub struct VolumeError {
-    /// The volume's name.
-    pub volume: String,
-    /// Why.
-    pub reason: String,
-}
-
-/// Where a pod's volumes are, by name.
-#[derive(Clone, Debug, Default)]
-pub struct Volumes {
-    /// Host paths.
-    pub paths: BTreeMap<String, PathBuf>,
-    /// Host paths of devices.
-    pub devices: BTreeMap<String, PathBuf>,
-    /// Volumes that are images: the runtime mounts them itself. Name to (reference, pull policy).
-    pub images: BTreeMap<String, (String, Option<String>)>,
-    /// Whether the volume's content must not be written.
-    pub read_only: BTreeMap<String, bool>,
-}
-
-impl Volumes {
-    /// Whether all volumes are here that containers of the pod see: an ephemeral one may see another than those before it.
-    pub fn serve(&self, pod: &Pod) -> bool {
-        let usage = Usage::of(pod);
-        let here = |name: &String| {
-            self.paths.contains_key(name) || self.devices.contains_key(name) || self.images.contains_key(name)
-        };
-        let all = pod.spec.iter().flat_map(|s| s.volumes.iter().flatten());
-        all.filter(|volume| usage.has(&volume.name)).all(|volume| here(&volume.name))
-    }
-}
-
-/// A persistent volume that has grown on its node.
+/// A persistent volume whose claim leaves growth to its node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grown {
     /// Its name.
@@ -73,6 +41,8 @@ pub struct Grown {
     pub claim: String,
     /// UID of the claim.
     pub uid: String,
+    /// What came of it, or why nothing did.
+    pub came: Result<Outcome, String>,
 }
 
 /// Does the work; one for all pods.
@@ -83,21 +53,22 @@ pub struct VolumeManager {
     pub(super) csi: Csi,
     held: Holdings,
     settled: Settled,
-    worlds: Worlds,
+    tally: Tally,
     secrets_in_memory: bool,
+    meters: Arc<Meters>,
 }
 
 impl VolumeManager {
     /// A manager over `<kubelet>/pods`. `secrets_in_memory`: files that must not reach a disk are kept on tmpfs.
-    pub fn new(kubelet: &Path, objects: Objects, csi: Csi, secrets_in_memory: bool) -> Self {
-        let (pods, held, settled) = (kubelet.join("pods"), Holdings::default(), Settled::default());
-        let (tokens, worlds) = (Tokens::default(), Worlds::default());
-        Self { pods, objects, tokens, csi, held, settled, worlds, secrets_in_memory }
+    pub fn new(kubelet: &Path, objects: Objects, csi: Csi, secrets_in_memory: bool, meters: Arc<Meters>) -> Self {
+        let (pods, tokens, held) = (kubelet.join("pods"), Tokens::default(), Holdings::default());
+        let (settled, tally) = (Settled::default(), Tally::default());
+        Self { pods, objects, tokens, csi, held, settled, tally, secrets_in_memory, meters }
     }
 
-    /// Which volumes there are to be, and which there are.
-    pub fn worlds(&self) -> &Worlds {
-        &self.worlds
+    /// By plugin, how many volumes pods are to have, and how many they have.
+    pub fn count(&self) -> BTreeMap<String, [usize; 2]> {
+        self.tally.count()
     }
 
     /// A pod's directory.
@@ -130,7 +101,8 @@ impl VolumeManager {
     }
 
     /// Sets all volumes of the pod up that its containers see, from objects no older than `max_age`, or all that can be: the error is the
-    /// first one's. Safe to repeat. What has grown on the way is told in `grown`, whatever becomes of the others: it grows once.
+    /// first one's. Safe to repeat. What has grown on the way, or should have, is told in `grown`, whatever becomes of the others: it grows
+    /// once. A pod does not begin with a volume that could not be grown.
     pub async fn set_up(
         &self,
         pod: &Pod,
@@ -138,10 +110,16 @@ impl VolumeManager {
         max_age: Duration,
         grown: &mut Vec<Grown>,
     ) -> Result<Volumes, VolumeError> {
-        self.each(pod, fields, max_age, grown).await
+        let volumes = self.each(pod, fields, max_age, grown).await?;
+        let failed = grown.iter().find_map(|one| Some((one.volume.clone(), one.came.as_ref().err()?.clone())));
+        match failed {
+            Some((volume, reason)) => Err(VolumeError::of_growth(volume, reason)),
+            None => Ok(volumes),
+        }
     }
 
-    /// Brings what changed in the API into a running pod's volumes; as [`Self::set_up`]. Paths of the node are not looked at again.
+    /// Brings what changed in the API into a running pod's volumes; as [`Self::set_up`], but a pod goes on with a volume that could not be
+    /// grown. Paths of the node are not looked at again.
     pub async fn refresh(
         &self,
         pod: &Pod,
@@ -175,8 +153,8 @@ impl VolumeManager {
             let placed = match self.place(pod, volume, &collector, &usage, grown).await {
                 Ok(placed) => placed,
                 // The others go on: a token is made anew though a ConfigMap is gone.
-                Err(reason) => {
-                    problem.get_or_insert(VolumeError { volume: volume.name.clone(), reason });
+                Err(found) => {
+                    problem.get_or_insert(found);
                     if begun.elapsed() >= HANGS {
                         break;
                     }
@@ -207,67 +185,96 @@ impl VolumeManager {
         collector: &Collector<'_>,
         usage: &Usage<'_>,
         grown: &mut Vec<Grown>,
-    ) -> Result<Placed, String> {
+    ) -> Result<Placed, VolumeError> {
         if let Some(placed) = self.settled.get(spec::uid(pod), &volume.name) {
             return Ok(placed);
         }
-        let (begun, mut plugin) = (Instant::now(), plugin_of(volume));
-        let placed = match self.of_others(pod, volume, usage, grown, &mut plugin).await {
-            Ok(None) => self.one(pod, volume, collector).await.map(Placed::Tree),
-            Ok(Some(placed)) => Ok(placed),
-            Err(reason) => Err(reason),
-        };
-        // Nobody knows yet what is behind a claim that is not bound.
-        if let Some(plugin) = plugin {
-            self.worlds.brought(spec::uid(pod), &volume.name, &plugin, begun.elapsed(), placed.is_ok());
+        match self.of_others(pod, volume, usage, grown).await? {
+            Some(placed) => Ok(placed),
+            None => {
+                let work = self.one(pod, volume, collector);
+                let done = self.tallied(pod, volume, tally::of_own(volume), work).await;
+                done.map(Placed::Tree).map_err(VolumeError::of(&volume.name))
+            }
         }
-        placed
     }
 
-    /// A volume that others provide: a persistent one behind a claim, or one of a CSI driver. `None` for all other kinds. Of one behind a
-    /// claim `plugin` is set when it is known.
+    /// Counts a volume, and how long it takes until its pod has it.
+    async fn tallied<T>(
+        &self,
+        pod: &Pod,
+        volume: &Volume,
+        plugin: &str,
+        work: impl Future<Output = Result<T, String>>,
+    ) -> Result<T, String> {
+        let (uid, begun) = (spec::uid(pod), Instant::now());
+        let there = self.tally.want(uid, &volume.name, plugin);
+        let done = work.await;
+        if !there || done.is_err() {
+            self.meters.storage.operated(plugin, "volume_mount", done.is_ok(), begun.elapsed());
+        }
+        if done.is_ok() {
+            self.tally.have(uid, &volume.name);
+        }
+        done
+    }
+
+    /// A volume that others provide: a persistent one behind a claim, or one of a CSI driver. `None` for all other kinds.
     async fn of_others(
         &self,
         pod: &Pod,
         volume: &Volume,
         usage: &Usage<'_>,
         grown: &mut Vec<Grown>,
-        plugin: &mut Option<String>,
-    ) -> Result<Option<Placed>, String> {
+    ) -> Result<Option<Placed>, VolumeError> {
+        let of_pod = VolumeError::of(&volume.name);
         if let Some(inline) = &volume.csi {
             let asked = CsiVolume::ephemeral(pod, &volume.name, inline);
-            return self.csi.set_up(pod, &asked, &self.tokens).await.map(Some);
+            let (plugin, work) = (tally::of_driver(&asked.driver), self.csi.set_up(pod, &asked, &self.tokens));
+            return self.tallied(pod, volume, &plugin, work).await.map(Some).map_err(of_pod);
         }
         let pod_dir = self.pod_dir(spec::uid(pod));
         if let Some(nfs) = &volume.nfs {
             let export = export(nfs, Vec::new(), false);
-            return nfs::place(&pod_dir, &volume.name, &export).await.map(|path| Some(Placed::Tree(path)));
+            let work = nfs::place(&pod_dir, &volume.name, &export);
+            let done = self.tallied(pod, volume, tally::NFS, work).await;
+            return done.map(|path| Some(Placed::Tree(path))).map_err(of_pod);
         }
         let Some(claim) = claim::claim_of(pod, volume) else { return Ok(None) };
-        let (bound, persistent) = claim::bound(self.objects.client(), pod, volume, &claim).await?;
-        *plugin = plugin_behind(&persistent);
-        usage.suits(&volume.name, persistent.spec.as_ref().and_then(|s| s.volume_mode.as_deref()))?;
+        // A kubelet that begins anew finds a running pod with what it has.
+        let runs = pod.status.as_ref().and_then(|s| s.phase.as_deref()) == Some("Running");
+        let held = runs || self.tally.has(spec::uid(pod), &volume.name);
+        let found = claim::bound(self.objects.client(), pod, volume, &claim, held).await;
+        let (bound, persistent) = found.map_err(&of_pod)?;
+        let mode = persistent.spec.as_ref().and_then(|s| s.volume_mode.as_deref());
+        usage.suits(&volume.name, mode).map_err(of_pod)?;
+        let name = persistent.metadata.name.clone().unwrap_or_default();
+        let named = VolumeError::of(&name);
         let read_only = volume.persistent_volume_claim.as_ref().and_then(|c| c.read_only) == Some(true);
         if let Some(asked) = CsiVolume::persistent(&persistent, read_only) {
             let asked = asked.behind(&volume.name, &claim);
-            let placed = self.csi.set_up(pod, &asked, &self.tokens).await?;
+            let (plugin, work) = (tally::of_driver(&asked.driver), self.csi.set_up(pod, &asked, &self.tokens));
+            let placed = self.tallied(pod, volume, &plugin, work).await.map_err(&named)?;
             if let Some(growth) = growth(&bound, &persistent) {
                 let source = persistent.spec.as_ref().and_then(|s| s.csi.as_ref());
                 let secret = source.and_then(|c| c.node_expand_secret_ref.as_ref());
-                let done = self.csi.expand(pod, &asked, &bound, secret, &growth).await?;
+                let came = self.csi.expand(pod, &asked, &bound, secret, &growth).await;
                 let (volume, uid) = (asked.spec_name.clone(), bound.metadata.uid.clone().unwrap_or_default());
-                grown.extend(done.then_some(Grown { volume, claim, uid }));
+                grown.push(Grown { volume, claim, uid, came });
             }
             return Ok(Some(placed));
         }
         if let Some(source) = persistent.spec.as_ref().and_then(|s| s.nfs.as_ref()) {
             let options = persistent.spec.as_ref().and_then(|s| s.mount_options.clone()).unwrap_or_default();
-            let name = persistent.metadata.name.as_deref().unwrap_or_default();
             let export = export(source, options, read_only);
-            return nfs::place(&pod_dir, name, &export).await.map(|path| Some(Placed::Tree(path)));
+            let work = nfs::place(&pod_dir, &name, &export);
+            let done = self.tallied(pod, volume, tally::NFS, work).await;
+            return done.map(|path| Some(Placed::Tree(path))).map_err(named);
         }
         let group = pod.spec.as_ref().and_then(|s| s.security_context.as_ref()).and_then(|c| c.fs_group);
-        let placed = blocking(move || persistent::place(&pod_dir, &persistent, group)).await?;
+        let plugin = tally::of_path(&persistent);
+        let work = blocking(move || persistent::place(&pod_dir, &persistent, group));
+        let placed = self.tallied(pod, volume, plugin, work).await.map_err(named)?;
         self.settled.note(spec::uid(pod), &volume.name, &placed);
         Ok(Some(placed))
     }
@@ -317,10 +324,11 @@ impl VolumeManager {
         self.tokens.forget(uid);
         self.held.forget(uid);
         self.settled.forget(uid);
-        self.worlds.forget(uid);
         self.csi.tear_down(uid).await?;
         let volumes = [self.pod_dir(uid).join("volume-subpaths"), self.pod_dir(uid).join("volumes")];
-        blocking(move || volumes.iter().try_for_each(|dir| tmpfs::remove_tree(dir).map_err(|e| e.to_string()))).await
+        blocking(move || volumes.iter().try_for_each(|dir| tmpfs::remove_tree(dir).map_err(|e| e.to_string()))).await?;
+        self.tally.forget(uid);
+        Ok(())
     }
 
     /// Removes the pod's directory with everything in it.

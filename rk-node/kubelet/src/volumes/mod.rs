@@ -16,26 +16,27 @@ mod objects;
 mod ownership;
 mod payload;
 mod persistent;
+mod problem;
 mod settled;
 mod source;
 mod subpath;
+mod tally;
 mod tend;
 mod tmpfs;
 mod token;
 mod trust;
 mod usage;
-mod worlds;
 
 use std::time::Duration;
 
 /// How old what is told of a volume may be; upstream's default of `volumeStatsAggPeriod`.
 pub const STATS_AGE: Duration = Duration::from_secs(60);
 
-pub use csi::{Csi, Driver, Drivers, NodeObject, VolumeStats, most_loop};
-pub use manager::{Grown, VolumeManager, Volumes};
+pub use csi::{Csi, Driver, Drivers, InUse, NodeObject, Outcome, VolumeStats, most_loop};
+pub use manager::{Grown, VolumeManager};
 pub use mounts::{container_devices, container_mounts, is_read_only_all_the_way};
 pub use objects::Objects;
 pub use subpath::read_beneath;
 pub use tend::tend_loop;
 pub use token::Tokens;
-pub use worlds::Worlds;
+pub use usage::Volumes;

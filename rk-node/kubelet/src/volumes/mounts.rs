@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use k8s_openapi::api::core::v1::{Container, VolumeMount};
 use rk_cri_api::v1 as cri;
 
-use super::manager::Volumes;
 use super::subpath;
+use super::usage::Volumes;
 use crate::translate::{Environment, expand};
 
 /// A mount that cannot be made.

@@ -1,6 +1,7 @@
-//! How the containers of a pod use its volumes. Values only.
+//! How the containers of a pod use its volumes, and where these are. Values only.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use k8s_openapi::api::core::v1::{Pod, VolumeDevice, VolumeMount};
 
@@ -48,10 +49,34 @@ impl<'a> Usage<'a> {
     }
 }
 
+/// Where a pod's volumes are, by name.
+#[derive(Clone, Debug, Default)]
+pub struct Volumes {
+    /// Host paths.
+    pub paths: BTreeMap<String, PathBuf>,
+    /// Host paths of devices.
+    pub devices: BTreeMap<String, PathBuf>,
+    /// Volumes that are images: the runtime mounts them itself. Name to (reference, pull policy).
+    pub images: BTreeMap<String, (String, Option<String>)>,
+    /// Whether the volume's content must not be written.
+    pub read_only: BTreeMap<String, bool>,
+}
+
+impl Volumes {
+    /// Whether all volumes are here that containers of the pod see: an ephemeral one may see another than those before it.
+    pub fn serve(&self, pod: &Pod) -> bool {
+        let usage = Usage::of(pod);
+        let here = |name: &String| {
+            self.paths.contains_key(name) || self.devices.contains_key(name) || self.images.contains_key(name)
+        };
+        let all = pod.spec.iter().flat_map(|s| s.volumes.iter().flatten());
+        all.filter(|volume| usage.has(&volume.name)).all(|volume| here(&volume.name))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::volumes::Volumes;
     use serde_json::json;
 
     #[test]

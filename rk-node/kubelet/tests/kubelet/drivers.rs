@@ -1,8 +1,8 @@
 //! CSI drivers that refuse, that take tokens, and that change what they said, as seen through a real control plane.
 
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim};
-use k8s_openapi::api::storage::v1::{CSIDriver, CSINode};
-use kube::api::{Api, DeleteParams, Patch, PatchParams};
+use k8s_openapi::api::storage::v1::{CSIDriver, CSINode, VolumeAttachment};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use tonic::Code;
 
@@ -75,6 +75,32 @@ async fn what_may_be_staged_is_unstaged_and_a_driver_that_refuses_that_keeps_no_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_volume_is_told_as_in_use_before_it_is_there_and_no_longer_once_it_is_gone() {
+    let (mut rig, driver) = with_driver(json!({"attachRequired": true})).await;
+    // Whatever is told of volumes is told for their sake.
+    rig.kubelet = None;
+    rig.options.pace.status_update = std::time::Duration::from_secs(3600);
+    rig.start_kubelet();
+    begin(&rig, "uses").await;
+    let nodes: Api<Node> = Api::all(rig.control.client.clone());
+    eventually("the node tells that it is to use the volume", 60, || uses(&nodes, true)).await;
+    assert!(driver.take_calls(&["stage", "publish"]).is_empty(), "nobody has attached it");
+    let attachments: Api<VolumeAttachment> = Api::all(rig.control.client.clone());
+    let name = eventually("the volume is to be attached", 60, || async {
+        let all = attachments.list(&ListParams::default()).await.map_err(|e| e.to_string())?;
+        all.items.into_iter().find_map(|one| one.metadata.name).ok_or_else(|| "no attachment".to_owned())
+    })
+    .await;
+    // As an external attacher does.
+    let attached = Patch::Merge(json!({"status": {"attached": true}}));
+    attachments.patch_status(&name, &PatchParams::default(), &attached).await.unwrap();
+    rig.status("uses", "the pod is ready", 60, ready).await;
+    assert_eq!(driver.take_calls(&["stage", "publish"]), ["stage", "publish"]);
+    end(&rig, "uses").await;
+    eventually("the node tells that it does not use the volume any more", 30, || uses(&nodes, false)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_size_that_the_node_cannot_give_is_told_and_another_one_is_tried() {
     let (rig, driver) = with_driver(json!({"attachRequired": false})).await;
     begin(&rig, "uses").await;
@@ -101,6 +127,11 @@ async fn a_size_that_the_node_cannot_give_is_told_and_another_one_is_tried() {
         }
     })
     .await;
+    let failed = "Expander.NodeExpand failed to expand the volume";
+    let cannot_be = "rpc error: code = OutOfRange desc = the disk is on fire";
+    let running = "NodeExpandVolume.NodeExpandVolume failed for volume \"pv-data\" :";
+    rig.warned("uses", &format!("{running} {failed} {cannot_be}")).await;
+    rig.tells("uses", &["VolumeResizeFailed"]).await;
     driver.seen().refuses.clear();
     grow("5Gi").await;
     let status = eventually("the claim has the other size", 120, || async {
@@ -111,6 +142,40 @@ async fn a_size_that_the_node_cannot_give_is_told_and_another_one_is_tried() {
     .await;
     assert!(status.conditions.unwrap_or_default().is_empty() && status.allocated_resource_statuses.is_none());
     assert_eq!(driver.seen().size, 5 << 30);
+
+    end(&rig, "uses").await;
+    driver.seen().refuses.insert("expand", Code::Internal);
+    grow("6Gi").await;
+    begin(&rig, "later").await;
+    let internal = "rpc error: code = Internal desc = the disk is on fire";
+    let begun = "MountVolume.Setup failed while expanding volume for volume \"pv-data\" :";
+    rig.warned("later", &format!("{begun} {failed} : {internal}")).await;
+    rig.tells("later", &["FailedMount"]).await;
+    driver.seen().refuses.clear();
+    rig.status("later", "the pod is ready once its volume has grown", 60, ready).await;
+    assert_eq!(driver.seen().size, 6 << 30);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_only_reads_its_volume_is_told_that_it_does_not_grow_there() {
+    let (rig, driver) = with_driver(json!({"attachRequired": false})).await;
+    let claim = json!({"claimName": "data", "readOnly": true});
+    rig.create("reads", pod_with(json!({"name": "v", "persistentVolumeClaim": claim}))).await;
+    rig.status("reads", "the pod is ready", 60, ready).await;
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(rig.control.client.clone(), "default");
+    let volumes: Api<PersistentVolume> = Api::all(rig.control.client.clone());
+    let params = PatchParams::default();
+    let capacity = json!({"spec": {"capacity": {"storage": "9Gi"}}});
+    volumes.patch("pv-data", &params, &Patch::Merge(capacity)).await.unwrap();
+    let pending = json!({"status": {"allocatedResourceStatuses": {"storage": "NodeResizePending"}}});
+    claims.patch_status("data", &params, &Patch::Merge(pending)).await.unwrap();
+    for about in ["reads", "data"] {
+        rig.tells(about, &["FileSystemResizeFailed"]).await;
+    }
+    let status = claims.get("data").await.unwrap().status.unwrap();
+    let left = status.allocated_resource_statuses.unwrap();
+    assert_eq!(left["storage"], "NodeResizePending", "whoever writes it may still grow it");
+    assert!(!driver.calls().contains(&"expand"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

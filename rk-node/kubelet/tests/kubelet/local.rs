@@ -199,8 +199,19 @@ async fn grows(rig: &Rig, driver: &FakeCsi) {
     for about in ["uses", "data"] {
         rig.tells(about, &["FileSystemResizeSuccessful"]).await;
     }
-    let counted =
-        "kubelet_volume_stats_capacity_bytes{namespace=\"default\",persistentvolumeclaim=\"data\"} 2147483648";
+    let counted = [
+        "kubelet_volume_stats_capacity_bytes{namespace=\"default\",persistentvolumeclaim=\"data\"} 2147483648"
+            .to_owned(),
+        format!(
+            "csi_operations_seconds_count{{driver_name=\"{DRIVER}\",grpc_status_code=\"OK\",method_name=\"/csi.v1.Node/NodeExpandVolume\",migrated=\"false\"}}"
+        ),
+        format!(
+            "storage_operation_duration_seconds_count{{migrated=\"false\",operation_name=\"volume_mount\",status=\"success\",volume_plugin=\"kubernetes.io/csi:{DRIVER}\"}} 1"
+        ),
+        format!(
+            "volume_manager_total_volumes{{plugin_name=\"kubernetes.io/csi:{DRIVER}\",state=\"actual_state_of_world\"}} 1"
+        ),
+    ];
     // The kubelet is asked itself: no proxy leads to loopback.
     let kubeconfig = kube::config::Kubeconfig::read_from(rig.dir.path().join("control/admin.kubeconfig")).unwrap();
     let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await.unwrap();
@@ -209,7 +220,7 @@ async fn grows(rig: &Rig, driver: &FakeCsi) {
     eventually("the volume is counted", 60, || async {
         let request = http::Request::get("/metrics").body(Vec::new()).unwrap();
         let page = kubelet.request_text(request).await.map_err(|e| e.to_string())?;
-        if page.contains(counted) { Ok(()) } else { Err(page) }
+        if counted.iter().all(|line| page.contains(line)) { Ok(()) } else { Err(page) }
     })
     .await;
 }

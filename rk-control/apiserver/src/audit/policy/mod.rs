@@ -7,7 +7,7 @@ mod tests;
 use serde::Serialize;
 
 use crate::authn::User;
-use crate::http::{RequestInfo, ResourcePath};
+use crate::http::{RequestInfo, ResourcePath, is_path};
 pub use read::PolicyError;
 
 /// The policy that is in force when none is given: everything that somebody does, without bodies.
@@ -177,7 +177,7 @@ impl Rule {
         if !self.namespaces.is_empty() || !self.resources.is_empty() {
             return info.resource.as_ref().is_some_and(|path| self.matches_resource(path));
         }
-        self.urls.is_empty() || (info.resource.is_none() && self.urls.iter().any(|url| matches_path(url, &info.path)))
+        self.urls.is_empty() || (info.resource.is_none() && self.urls.iter().any(|url| is_path(url, &info.path)))
     }
 
     fn matches_resource(&self, path: &ResourcePath) -> bool {
@@ -215,8 +215,4 @@ fn matches_plural(own: &str, path: &ResourcePath) -> bool {
         Some(("*", sub)) => sub == path.subresource,
         Some((plural, sub)) => plural == path.resource && sub == path.subresource,
     }
-}
-
-fn matches_path(own: &str, path: &str) -> bool {
-    own == "*" || own == path || own.strip_suffix('*').is_some_and(|start| path.starts_with(start))
 }

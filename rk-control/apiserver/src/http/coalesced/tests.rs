@@ -181,6 +181,22 @@ fn a_full_buffer_is_written_at_once() {
 }
 
 #[test]
+fn a_turn_begins_with_the_room_that_the_last_one_took() {
+    let mut bench = Bench::new(Mock { room: usize::MAX, ..Mock::default() });
+    let room = |bench: &Bench| lock(&bench.turns.0).buffer.capacity();
+    for (piece, before) in [(20_000, 0), (500, 60_000), (20_000, 1500)] {
+        assert_eq!(taken(bench.write(&vec![7; piece])), piece);
+        let (found, least) = (room(&bench), piece.max(before));
+        assert!((least..2 * least).contains(&found), "{found} after {before}");
+        for _ in 0..2 {
+            assert_eq!(taken(bench.write(&vec![7; piece])), piece);
+        }
+        bench.end_turn_of(true);
+        assert_eq!(room(&bench), 0);
+    }
+}
+
+#[test]
 fn a_slow_peer_holds_the_writer_up_and_loses_nothing() {
     let mut bench = Bench::new(Mock { room: 10, slow_flushes: 1, ..Mock::default() });
     assert_eq!(taken(bench.write(&[7; LIMIT])), LIMIT);

@@ -60,7 +60,7 @@ async fn others() {
     }
 }
 
-/// A turn of the connection whose wakes `woken` counts; answers whether all that rest had theirs.
+/// A turn of the connection whose wakes `woken` counts; answers whether nobody is left who is likely to speak.
 fn turn(resting: &mut Resting, woken: &Arc<Woken>) -> bool {
     resting.poll(&mut Context::from_waker(&Waker::from(Arc::clone(woken))))
 }
@@ -70,7 +70,7 @@ async fn who_rests_is_polled_by_its_connection_and_only_when_called() {
     let (executor, mut resting) = streams();
     let woken = Arc::new(Woken::default());
     let wakes = || woken.0.load(Ordering::Relaxed);
-    assert!(!turn(&mut resting, &woken), "there is nobody");
+    assert!(turn(&mut resting, &woken), "there is nobody");
     let stands = [Arc::<Stand>::default(), Arc::default()];
     for stand in &stands {
         executor.execute(stream(stand, true));
@@ -88,10 +88,10 @@ async fn who_rests_is_polled_by_its_connection_and_only_when_called() {
     stands[1].wake();
     stands[1].wake();
     assert_eq!(wakes(), 2);
-    assert!(!turn(&mut resting, &woken), "the other said nothing");
+    turn(&mut resting, &woken);
     assert_eq!((stands[0].polls(), stands[1].polls()), (2, 3));
     stands.iter().for_each(|stand| stand.wake());
-    assert!(turn(&mut resting, &woken), "both did");
+    turn(&mut resting, &woken);
     assert_eq!((stands[0].polls(), stands[1].polls(), wakes()), (3, 4, 3));
 
     stands[0].done.store(true, Ordering::Relaxed);
@@ -109,6 +109,69 @@ async fn who_rests_is_polled_by_its_connection_and_only_when_called() {
     next.wake();
     turn(&mut resting, &woken);
     assert_eq!(next.polls(), 3);
+}
+
+#[tokio::test]
+async fn a_connection_is_woken_after_all_its_streams_were_called() {
+    let connections: Vec<_> = (0..2).map(|_| (streams(), Arc::new(Woken::default()))).collect();
+    let mut stands = Vec::new();
+    let mut turns = Vec::new();
+    for ((executor, mut resting), woken) in connections {
+        turn(&mut resting, &woken);
+        let own = [Arc::<Stand>::default(), Arc::default()];
+        own.iter().for_each(|stand| executor.execute(stream(stand, true)));
+        others().await;
+        turn(&mut resting, &woken);
+        stands.push(own);
+        turns.push((resting, woken));
+    }
+    let wakes = || turns.iter().map(|(_, woken)| woken.0.load(Ordering::Relaxed)).collect::<Vec<_>>();
+    let before = wakes();
+    let call_all = || {
+        call_together(|| stands.iter().flatten().for_each(|stand| stand.wake()));
+        assert_eq!(wakes(), before, "an inner end is none");
+    };
+    call_together(call_all);
+    assert_eq!(wakes(), before.iter().map(|count| count + 1).collect::<Vec<_>>());
+    for (resting, woken) in &mut turns {
+        assert!(turn(resting, woken), "all of them were called");
+    }
+    // One at a time, each wakes at once.
+    let (resting, woken) = &mut turns[0];
+    stands[0][0].wake();
+    assert_eq!(woken.0.load(Ordering::Relaxed), before[0] + 2);
+    turn(resting, woken);
+    assert_eq!((stands[0][0].polls(), stands[0][1].polls()), (4, 3));
+}
+
+#[tokio::test]
+async fn who_may_still_speak_is_waited_for() {
+    let (executor, mut resting) = streams();
+    let woken = Arc::new(Woken::default());
+    let rest = [Arc::<Stand>::default(), Arc::default()];
+    rest.iter().for_each(|stand| executor.execute(stream(stand, true)));
+    others().await;
+    turn(&mut resting, &woken);
+    assert!(turn(&mut resting, &woken), "who rests and was not called has nothing to say");
+    rest[0].wake();
+    assert!(turn(&mut resting, &woken), "the other would have been called");
+    let busy = Arc::<Stand>::default();
+    executor.execute(stream(&busy, false));
+    others().await;
+    assert!(!turn(&mut resting, &woken), "a stream is busy");
+    rest[0].wake();
+    assert!(!turn(&mut resting, &woken));
+    rest.iter().for_each(|stand| stand.wake());
+    assert!(turn(&mut resting, &woken), "all that rest have spoken");
+    rest[0].done.store(true, Ordering::Relaxed);
+    rest[0].wake();
+    turn(&mut resting, &woken);
+    rest[1].wake();
+    assert!(turn(&mut resting, &woken), "who is gone is none of them");
+    busy.done.store(true, Ordering::Relaxed);
+    busy.wake();
+    others().await;
+    assert!(turn(&mut resting, &woken), "nobody is busy any more");
 }
 
 #[tokio::test]

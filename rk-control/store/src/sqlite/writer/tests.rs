@@ -62,3 +62,32 @@ fn a_database_that_does_not_know_how_far_it_was_swept_is_swept_from_its_beginnin
     compacted.try_recv().unwrap().unwrap();
     assert_eq!(versions(&writer), [("/kept".to_owned(), last)]);
 }
+
+#[test]
+fn a_log_that_begins_anew_keeps_its_length() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = SqliteOptions { durable: false, ..SqliteOptions::new(dir.path().join("state.db")) };
+    let mut writer = Writer::new(schema::open(&options).unwrap(), Checkpoints::spawn(&options).unwrap()).unwrap();
+    let log = || std::fs::read(dir.path().join("state.db-wal")).unwrap();
+    // Who reads what was there before keeps the log from beginning anew.
+    let reader = schema::open_reader(&options).unwrap();
+    reader.execute_batch("BEGIN").unwrap();
+    reader.query_row("SELECT value FROM meta LIMIT 1", [], |_| Ok(())).unwrap();
+    for _ in 0..12 {
+        let (mut large, _) = write("/key", Some(""));
+        large.value = Some(vec![b'x'; 1 << 20].into());
+        writer.commit(vec![large]);
+    }
+    drop(reader);
+    let long = log();
+    assert!(long.len() > 12 << 20);
+    // These bytes of its head change when it begins anew.
+    let salt = |log: &[u8]| log[16..24].to_vec();
+    let until = Instant::now() + Duration::from_secs(60);
+    while salt(&log()) == salt(&long) {
+        assert!(Instant::now() < until, "the log goes on for a minute");
+        writer.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).unwrap();
+        writer.commit(vec![write("/key", Some("again")).0]);
+    }
+    assert!(log().len() >= long.len());
+}

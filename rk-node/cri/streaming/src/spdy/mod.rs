@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::inlet::{ByteReader, Inlet, Room};
-use crate::pipe::{ByteWriter, CHUNKS, Output, see_off};
+use crate::pipe::{ByteWriter, CHUNKS, Output, beating, see_off};
 use frame::Frame;
 use headers::{Decoder, Encoder};
 
@@ -157,7 +157,7 @@ impl Reader {
         match frame {
             Frame::SynStream { stream, fin, block } => self.open(stream, fin, &block).await,
             Frame::Data { stream, fin, data } => {
-                self.data(stream, data).await;
+                self.data(stream, data).await?;
                 if fin {
                     self.streams.remove(&stream);
                 }
@@ -171,21 +171,26 @@ impl Reader {
                 }
                 Ok(())
             }
-            Frame::Ping { id } => self.reply(Frame::Ping { id }).await,
+            // Even ones are answers to those of this side.
+            Frame::Ping { id } if id % 2 == 1 => self.reply(Frame::Ping { id }).await,
             // Skipping a block would lose the shared zlib state.
             Frame::Headers { block } | Frame::SynReply { block, .. } => {
                 self.decoder.decode(&block).map(drop).map_err(io::Error::other)
             }
-            Frame::GoAway { .. } | Frame::Ignored => Ok(()),
+            Frame::Ping { .. } | Frame::GoAway { .. } | Frame::Ignored => Ok(()),
         }
     }
 
-    async fn data(&mut self, stream: u32, data: Bytes) {
-        let Some(inlet) = self.streams.get(&stream) else { return };
-        if !inlet.put(&data).await {
+    async fn data(&mut self, stream: u32, data: Bytes) -> io::Result<()> {
+        let Some(inlet) = self.streams.get(&stream) else { return Ok(()) };
+        let read = beating(inlet.put(&data), &self.outputs).await;
+        match read {
+            Some(true) => {}
             // The handler stopped reading; what still comes is discarded.
-            self.streams.remove(&stream);
+            Some(false) => drop(self.streams.remove(&stream)),
+            None => return Err(io::ErrorKind::BrokenPipe.into()),
         }
+        Ok(())
     }
 
     async fn open(&mut self, stream: u32, fin: bool, block: &[u8]) -> io::Result<()> {
@@ -224,6 +229,7 @@ where
 {
     let mut encoder = Encoder::new();
     let mut ended = HashSet::new();
+    let mut ping = 0_u32;
     let mut wire = BytesMut::new();
     loop {
         let frame = tokio::select! {
@@ -235,6 +241,10 @@ where
             output = outputs.recv() => match output {
                 Some(Output::Data(stream, data)) if !ended.contains(&stream) => Frame::Data { stream, fin: false, data },
                 Some(Output::End(stream)) if ended.insert(stream) => Frame::Data { stream, fin: true, data: Bytes::new() },
+                Some(Output::Alive) => {
+                    ping = ping.wrapping_add(2);
+                    Frame::Ping { id: ping }
+                }
                 Some(_) => continue,
                 None => break,
             },
@@ -256,6 +266,7 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::inlet::READ_AHEAD;
+    use crate::pipe::STANDSTILL;
 
     /// What a client sends that opens streams with these headers, and then says this on them.
     pub(crate) fn sent(streams: &[(u32, &[(&str, &str)])], said: impl IntoIterator<Item = (u32, Bytes)>) -> BytesMut {
@@ -313,18 +324,49 @@ pub(crate) mod tests {
         frame::encode(&Frame::Ping { id: 3 }, &mut wire);
         let asking = async {
             client.write_all(&wire).await.unwrap();
-            let mut heard = BytesMut::new();
-            loop {
-                match frame::parse(&mut heard).unwrap() {
-                    Some(Frame::Ping { id }) => return id,
-                    Some(_) => {}
-                    None => assert!(client.read_buf(&mut heard).await.unwrap() > 0),
-                }
-            }
+            pinged(&mut client).await
         };
         let answer = tokio::time::timeout(Duration::from_secs(60), asking).await;
         assert_eq!(answer.expect("nothing is read any more"), 3);
         let unread = connection.next().await.unwrap();
         assert_eq!(unread.header("streamtype"), Some("stdin"));
+    }
+
+    /// Waits for the next ping that the client of a connection gets.
+    async fn pinged(client: &mut tokio::io::DuplexStream) -> u32 {
+        let mut heard = BytesMut::new();
+        loop {
+            match frame::parse(&mut heard).unwrap() {
+                Some(Frame::Ping { id }) => return id,
+                Some(_) => {}
+                None => assert!(client.read_buf(&mut heard).await.unwrap() > 0),
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_leaves_while_nothing_is_read_from_it_is_missed() {
+        let (mut client, server) = tokio::io::duplex(64 * 1024);
+        let mut connection = Connection::start(server);
+        let input = std::iter::repeat_n((1, Bytes::from(vec![7; 32 * 1024])), 2 * READ_AHEAD / (32 * 1024));
+        let wire = sent(&[(1, &[("streamtype", "stdin")])], input);
+        let filling = client.write_all(&wire);
+        tokio::time::timeout(Duration::from_secs(1), filling).await.expect_err("there is always room");
+        let _unread = connection.next().await.unwrap();
+        assert_eq!(pinged(&mut client).await, 2, "it hears that it is not forgotten");
+        drop(client);
+        tokio::time::timeout(4 * STANDSTILL, connection.closed()).await.expect("it is waited for");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_to_a_ping_is_not_answered() {
+        let (mut client, server) = tokio::io::duplex(64 * 1024);
+        let _connection = Connection::start(server);
+        let mut wire = BytesMut::new();
+        for id in [2, 5] {
+            frame::encode(&Frame::Ping { id }, &mut wire);
+        }
+        client.write_all(&wire).await.unwrap();
+        assert_eq!(pinged(&mut client).await, 5);
     }
 }

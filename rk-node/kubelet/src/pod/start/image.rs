@@ -24,6 +24,14 @@ impl Launch<'_> {
         found.inspect_err(|error| self.context.recorder.warning(about, "Failed", format!("Error: {}", error.reason)))
     }
 
+    /// Counts what became of the volumes of the container that are images.
+    pub(super) fn count_image_volumes(&self, container: &Container, good: bool) {
+        let mounts = container.volume_mounts.iter().flatten();
+        for _ in mounts.filter(|mount| self.volumes.images.contains_key(&mount.name)) {
+            self.context.runtime.meters.image_volumes.mounted(good);
+        }
+    }
+
     async fn ensure_all(
         &self,
         container: &Container,
@@ -34,6 +42,7 @@ impl Launch<'_> {
         let images = &self.context.images;
         for (reference, policy) in self.volumes.images.values() {
             let about = PodRef::of(self.pod);
+            self.context.runtime.meters.image_volumes.requested();
             images.ensure(self.pod, &about, reference, policy.as_deref(), secrets, config).await?;
         }
         let name = container.image.as_deref().unwrap_or_default();

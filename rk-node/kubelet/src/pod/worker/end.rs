@@ -67,7 +67,8 @@ impl Worker {
             self.context.runtime.meters.evictions.add(&[signal]);
         }
         if order.event {
-            self.context.recorder.warning(&PodRef::of(pod), &order.reason, order.message.clone());
+            let (about, message) = (PodRef::of(pod), order.message.clone());
+            self.context.recorder.warning_with(&about, &order.reason, message, order.annotations.clone());
         }
         self.disrupted = order.disrupts();
         self.failure = Some((order.reason, order.message));

@@ -16,7 +16,7 @@ use crate::pod::resize::Resize;
 use crate::pod::{resize, spec};
 use crate::runtime::{RuntimeError, RuntimePod};
 use crate::swap::SWAP_FILE;
-use crate::volumes::Grown;
+use crate::volumes::{Grown, Outcome};
 
 impl Worker {
     /// A change of the pod's cgroup, timed.
@@ -86,7 +86,7 @@ impl Worker {
         let age = known.map_or(Duration::ZERO, |since| since.elapsed());
         let mut grown = Vec::new();
         let placed = self.context.volumes.set_up(pod, &fields, age, &mut grown).await;
-        self.tell_growth(pod, &grown);
+        self.tell_growth(pod, &grown, false);
         match placed {
             Ok(volumes) => {
                 self.volumes = Some((volumes, Instant::now()));
@@ -99,14 +99,27 @@ impl Worker {
         }
     }
 
-    /// Tells of volumes that have grown, about the pod and about their claims.
-    fn tell_growth(&self, pod: &Pod, grown: &[Grown]) {
+    /// Tells what came of volumes that were to grow, about the pod and about their claims. What could not be grown for a pod that is not
+    /// `running` yet is what its volumes fail with.
+    fn tell_growth(&self, pod: &Pod, grown: &[Grown], running: bool) {
         let (recorder, node) = (&self.context.recorder, &self.context.options.node_name);
-        for grown in grown {
-            let told = format!("MountVolume.NodeExpandVolume succeeded for volume {:?} {node}", grown.volume);
-            let claim = PodRef::claim(spec::namespace(pod), &grown.claim, &grown.uid);
-            for about in [PodRef::of(pod), claim] {
-                recorder.normal(&about, "FileSystemResizeSuccessful", told.clone());
+        for Grown { volume, claim, uid, came } in grown {
+            let both = [PodRef::of(pod), PodRef::claim(spec::namespace(pod), claim, uid)];
+            match came {
+                Ok(Outcome::Grown) => {
+                    let told = format!("MountVolume.NodeExpandVolume succeeded for volume {volume:?} {node}");
+                    both.iter().for_each(|about| recorder.normal(about, "FileSystemResizeSuccessful", told.clone()));
+                }
+                Ok(Outcome::ReadOnly) => {
+                    let told = "requested read-only file system";
+                    let told = format!("MountVolume.NodeExpandVolume failed for volume {volume:?} {told}");
+                    both.iter().for_each(|about| recorder.warning(about, "FileSystemResizeFailed", told.clone()));
+                }
+                Err(problem) if running => {
+                    let told = format!("NodeExpandVolume.NodeExpandVolume failed for volume {volume:?} : {problem}");
+                    recorder.warning(&PodRef::of(pod), "VolumeResizeFailed", told);
+                }
+                Ok(Outcome::Left) | Err(_) => {}
             }
         }
     }
@@ -241,7 +254,7 @@ impl Worker {
         let fields = self.context.fields(self.ips(pod, &ip));
         let mut grown = Vec::new();
         let refreshed = self.context.volumes.refresh(pod, &fields, &mut grown).await;
-        self.tell_growth(pod, &grown);
+        self.tell_growth(pod, &grown, true);
         match refreshed {
             Ok(volumes) => self.volumes = Some((volumes, Instant::now())),
             Err(error) => {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rk_plugin_api::csi::node_client::NodeClient;
 use rk_plugin_api::csi::node_service_capability::{Type, rpc};
@@ -12,7 +12,8 @@ use rk_plugin_api::csi::{NodeGetCapabilitiesRequest, NodeGetInfoRequest};
 use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
 
-use crate::plugins::{bounded, timed, words};
+use crate::meters::Meters;
+use crate::plugins::{bounded, code, words};
 
 /// Longest call: mounting a network file system may wait for its server.
 const CALL: Duration = Duration::from_secs(120);
@@ -32,6 +33,7 @@ pub struct Driver {
     pub topology: BTreeMap<String, String>,
     capabilities: Vec<i32>,
     channel: Channel,
+    meters: Arc<Meters>,
 }
 
 /// Most volumes on a node, as its driver tells; zero and less mean that there is no limit.
@@ -51,31 +53,42 @@ pub fn is_final(status: &Status) -> bool {
 }
 
 impl Driver {
+    /// The driver behind a socket, of which nothing is known but its name.
+    fn new(name: &str, endpoint: PathBuf, meters: Arc<Meters>) -> Self {
+        Self {
+            name: name.to_owned(),
+            node_id: String::new(),
+            max_volumes: None,
+            topology: BTreeMap::new(),
+            capabilities: Vec::new(),
+            channel: rk_cri_api::connect(endpoint),
+            meters,
+        }
+    }
+
     /// Asks the driver behind a socket about itself.
-    pub async fn ask(name: &str, endpoint: PathBuf) -> Result<Self, String> {
-        let channel = rk_cri_api::connect(endpoint);
-        let mut client = NodeClient::new(channel.clone());
-        let info = timed("NodeGetInfo", client.node_get_info(NodeGetInfoRequest {}), ASK).await?;
-        let answer =
-            timed("NodeGetCapabilities", client.node_get_capabilities(NodeGetCapabilitiesRequest {}), ASK).await?;
+    pub async fn ask(name: &str, endpoint: PathBuf, meters: Arc<Meters>) -> Result<Self, String> {
+        let unknown = Self::new(name, endpoint, meters);
+        let mut client = unknown.client();
+        let info = unknown.ask_quickly("NodeGetInfo", client.node_get_info(NodeGetInfoRequest {})).await?;
+        let asking = client.node_get_capabilities(NodeGetCapabilitiesRequest {});
+        let answer = unknown.ask_quickly("NodeGetCapabilities", asking).await?;
         let capabilities =
             answer.capabilities.into_iter().filter_map(|c| c.r#type).map(|Type::Rpc(rpc)| rpc.r#type).collect();
         Ok(Self {
-            name: name.to_owned(),
             node_id: info.node_id,
             max_volumes: most(info.max_volumes_per_node),
             topology: info.accessible_topology.map(|t| t.segments.into_iter().collect()).unwrap_or_default(),
             capabilities,
-            channel,
+            ..unknown
         })
     }
 
     /// One that nobody has asked, for tests of what becomes of its words.
     #[cfg(test)]
     pub fn of(name: &str, node_id: &str, topology: BTreeMap<String, String>) -> Self {
-        let channel = rk_cri_api::connect("/nowhere.sock");
-        let (name, node_id) = (name.to_owned(), node_id.to_owned());
-        Self { name, node_id, max_volumes: None, topology, capabilities: Vec::new(), channel }
+        let unknown = Self::new(name, "/nowhere.sock".into(), Arc::default());
+        Self { node_id: node_id.to_owned(), topology, ..unknown }
     }
 
     /// Whether the driver can do this.
@@ -94,7 +107,7 @@ impl Driver {
         what: &str,
         call: impl Future<Output = Result<Response<T>, Status>>,
     ) -> Result<T, String> {
-        timed(what, call, ASK).await
+        self.counted(what, call, ASK).await.map_err(|status| words(&status))
     }
 
     /// One call that mounts, unmounts or grows; the error is the driver's own.
@@ -103,12 +116,25 @@ impl Driver {
         what: &str,
         call: impl Future<Output = Result<Response<T>, Status>>,
     ) -> Result<T, Status> {
-        bounded(what, call, CALL).await
+        self.counted(what, call, CALL).await
+    }
+
+    async fn counted<T>(
+        &self,
+        what: &str,
+        call: impl Future<Output = Result<Response<T>, Status>>,
+        limit: Duration,
+    ) -> Result<T, Status> {
+        let begun = Instant::now();
+        let answer = bounded(what, call, limit).await;
+        let code = code(answer.as_ref().err().map_or(Code::Ok, Status::code));
+        self.meters.storage.called(&self.name, what, &code, begun.elapsed());
+        answer
     }
 
     /// Asks how many volumes the node takes now.
     async fn ask_most(&self) -> Result<Option<i32>, String> {
-        let info = timed("NodeGetInfo", self.client().node_get_info(NodeGetInfoRequest {}), ASK).await?;
+        let info = self.ask_quickly("NodeGetInfo", self.client().node_get_info(NodeGetInfoRequest {})).await?;
         Ok(most(info.max_volumes_per_node))
     }
 }
@@ -119,9 +145,20 @@ pub struct Drivers {
     known: Arc<RwLock<BTreeMap<String, Driver>>>,
     /// Drivers that could not attach a volume for want of room.
     full: Arc<Mutex<BTreeSet<String>>>,
+    meters: Arc<Meters>,
 }
 
 impl Drivers {
+    /// None so far; what they do is counted here.
+    pub fn new(meters: Arc<Meters>) -> Self {
+        Self { meters, ..Self::default() }
+    }
+
+    /// Where their work is counted.
+    pub fn meters(&self) -> &Arc<Meters> {
+        &self.meters
+    }
+
     /// Adds a driver, or replaces it.
     pub fn add(&self, driver: Driver) {
         self.known.write().unwrap_or_else(PoisonError::into_inner).insert(driver.name.clone(), driver);

@@ -1,5 +1,8 @@
 //! Volumes that have grown: the node's part of it, and what a claim says of it.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, PersistentVolumeClaimCondition};
@@ -10,7 +13,7 @@ use rk_plugin_api::csi::{CapacityRange, NodeExpandVolumeRequest};
 use serde_json::{Value, json};
 use tonic::{Code, Status};
 
-use super::drivers::{Driver, failed, is_final};
+use super::drivers::{Driver, is_final};
 use super::mount::Csi;
 use super::volume::CsiVolume;
 use crate::plugins::words;
@@ -33,6 +36,17 @@ pub struct Growth {
     pub followed: bool,
     /// The claim's status once the file system has it.
     pub status: Value,
+}
+
+/// What came of a growth on the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The volume has its size.
+    Grown,
+    /// It is only read here: whoever writes it grows it.
+    ReadOnly,
+    /// The pod goes on with what it has, as was found out before or just now: the driver grows no volume that is in use.
+    Left,
 }
 
 /// How far the claim says that its growth is, if at all.
@@ -61,6 +75,17 @@ pub fn growth(claim: &PersistentVolumeClaim, volume: &PersistentVolume) -> Optio
     Some(Growth { bytes, followed: progress.is_some(), status })
 }
 
+/// Sizes that a request to a driver can never bring about, by its answer.
+fn cannot_be(refused: &Status) -> bool {
+    [Code::InvalidArgument, Code::OutOfRange, Code::NotFound].contains(&refused.code())
+}
+
+/// Why a volume did not grow, in upstream's words, for events and conditions.
+fn why(refused: &Status) -> String {
+    let colon = if cannot_be(refused) { "" } else { ": " };
+    format!("Expander.NodeExpand failed to expand the volume {colon}{}", words(refused))
+}
+
 /// What the claim's status says after its driver has refused; `None` while the driver may still be at it. A size that cannot be, or that
 /// the claim does not want any more, is told as infeasible: whoever grows the volume chooses another one.
 fn refusal(claim: &PersistentVolumeClaim, bytes: i64, refused: &Status) -> Option<Value> {
@@ -69,29 +94,26 @@ fn refusal(claim: &PersistentVolumeClaim, bytes: i64, refused: &Status) -> Optio
     }
     let requests = claim.spec.as_ref().and_then(|s| s.resources.as_ref()).and_then(|r| r.requests.as_ref());
     let wanted = requests.and_then(|r| units(&r.get("storage")?.0));
-    let cannot_be = [Code::InvalidArgument, Code::OutOfRange, Code::NotFound].contains(&refused.code());
     let mut conditions = claim.status.as_ref().and_then(|s| s.conditions.clone()).unwrap_or_default();
     if !conditions.iter().any(|c| c.type_ == FAILED && c.status == "True") {
         conditions.retain(|c| c.type_ != FAILED);
-        let why = format!("Expander.NodeExpand failed to expand the volume {}", words(refused));
         conditions.push(PersistentVolumeClaimCondition {
             type_: FAILED.into(),
             status: "True".into(),
             last_transition_time: Some(clock::now_seconds()),
-            message: Some(format!("failed to expand pvc with {why}")),
+            message: Some(format!("failed to expand pvc with {}", why(refused))),
             ..Default::default()
         });
     }
     let mut status = json!({"conditions": conditions});
-    if cannot_be || wanted.is_some_and(|wanted| wanted != i128::from(bytes)) {
+    if cannot_be(refused) || wanted.is_some_and(|wanted| wanted != i128::from(bytes)) {
         status["allocatedResourceStatuses"] = json!({"storage": "NodeResizeInfeasible"});
     }
     Some(status)
 }
 
 impl Csi {
-    /// Lets the driver grow what it has published for the pod, and says so in the claim. False when the driver does not do that while
-    /// the volume is in use: the pod goes on with what it has.
+    /// Lets the driver grow what it has published for the pod, and says so in the claim.
     pub async fn expand(
         &self,
         pod: &Pod,
@@ -99,11 +121,19 @@ impl Csi {
         claim: &PersistentVolumeClaim,
         secret: Option<&SecretReference>,
         growth: &Growth,
-    ) -> Result<bool, String> {
+    ) -> Result<Outcome, String> {
         let driver = self.drivers.get(&volume.driver)?;
+        let (_, target) = self.places(pod, volume);
+        if self.left().get(&target) == Some(&growth.bytes) {
+            return Ok(Outcome::Left);
+        }
+        if volume.read_only {
+            self.left().insert(target, growth.bytes);
+            return Ok(Outcome::ReadOnly);
+        }
         // A driver without a part of its own on the node has grown all of it elsewhere.
-        if !driver.can(rpc::Type::ExpandVolume) || volume.read_only {
-            return self.tell_claim(claim, &growth.status).await.map(|_| true);
+        if !driver.can(rpc::Type::ExpandVolume) {
+            return self.tell_claim(claim, &growth.status).await.map(|_| Outcome::Grown);
         }
         let mut told = None;
         if growth.followed && progress(claim) != Some(BEGUN) {
@@ -112,15 +142,21 @@ impl Csi {
         }
         let claim = told.as_ref().unwrap_or(claim);
         let Err(refused) = self.expand_by(&driver, pod, volume, secret, growth.bytes).await? else {
-            return self.tell_claim(claim, &growth.status).await.map(|_| true);
+            return self.tell_claim(claim, &growth.status).await.map(|_| Outcome::Grown);
         };
         if let Some(status) = refusal(claim, growth.bytes, &refused).filter(|_| growth.followed) {
             self.tell_claim(claim, &status).await?;
         }
-        match refused.code() {
-            Code::FailedPrecondition => Ok(false),
-            _ => Err(failed("NodeExpandVolume", &refused)),
+        if refused.code() != Code::FailedPrecondition {
+            return Err(why(&refused));
         }
+        self.left().insert(target, growth.bytes);
+        Ok(Outcome::Left)
+    }
+
+    /// Sizes that volumes are not grown to where they are published, by that place: nobody asks again while they are there.
+    pub(super) fn left(&self) -> MutexGuard<'_, BTreeMap<PathBuf, i64>> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The driver's part: its own answer, or why it was not asked.
@@ -226,8 +262,13 @@ mod tests {
             (told["conditions"].as_array().unwrap().len(), &told["conditions"][0]["message"]),
             (1, &json!("first"))
         );
-        let message = refusal(&plain, 2 << 30, &Status::internal("no")).unwrap()["conditions"][1]["message"].clone();
-        let want = "failed to expand pvc with Expander.NodeExpand failed to expand the volume rpc error: code = Internal desc = no";
-        assert_eq!(message, want);
+        let refused = |code: Code| refusal(&plain, 2 << 30, &Status::new(code, "no")).unwrap()["conditions"][1].clone();
+        let begin = "failed to expand pvc with Expander.NodeExpand failed to expand the volume";
+        for (code, want) in [
+            (Code::Internal, " : rpc error: code = Internal desc = no"),
+            (Code::OutOfRange, " rpc error: code = OutOfRange desc = no"),
+        ] {
+            assert_eq!(refused(code)["message"], format!("{begin}{want}"));
+        }
     }
 }

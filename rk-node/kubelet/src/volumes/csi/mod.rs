@@ -6,6 +6,7 @@
 mod data;
 mod drivers;
 mod expand;
+mod in_use;
 mod most;
 mod mount;
 mod node_object;
@@ -14,7 +15,8 @@ mod stats;
 mod volume;
 
 pub use drivers::{Driver, Drivers};
-pub use expand::growth;
+pub use expand::{Outcome, growth};
+pub use in_use::InUse;
 pub use most::most_loop;
 pub use mount::{Csi, Placed};
 pub use node_object::NodeObject;

@@ -18,14 +18,17 @@ use tonic::Code;
 
 use super::data::{self, VolumeData};
 use super::drivers::{Drivers, failed};
+use super::in_use::InUse;
 use super::stage::PLUGIN;
 use super::stats::VolumeStats;
 use super::volume::{CsiVolume, Lifecycle, attachment_name, staging_name};
 use crate::api_error;
+use crate::plugins::words;
 use crate::pod::spec;
 use crate::volumes::held::PATIENCE;
 use crate::volumes::objects::Objects;
 use crate::volumes::ownership;
+use crate::volumes::tally::of_driver;
 use crate::volumes::token::Tokens;
 
 /// How long a look at a pod's volumes waits for the controller to attach one.
@@ -48,10 +51,13 @@ pub struct Csi {
     node: String,
     pub(super) objects: Objects,
     pub(super) drivers: Drivers,
+    pub(super) in_use: InUse,
     /// Published by this process: asked again of the driver only when it wants that.
     published: Mutex<BTreeSet<PathBuf>>,
     /// Where this process has begun to have volumes staged, and whether they are: asked for again only after they were let go.
     pub(super) staged: Mutex<BTreeMap<PathBuf, bool>>,
+    /// See [`Self::left`].
+    pub(super) left: Mutex<BTreeMap<PathBuf, i64>>,
     locks: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
     /// What volumes hold, by their directories.
     pub(super) figures: Figures<PathBuf, VolumeStats>,
@@ -67,11 +73,11 @@ pub(super) fn make_dir(path: &Path) -> Result<(), String> {
 }
 
 impl Csi {
-    /// For the volumes below `kubelet`, with these drivers.
-    pub fn new(kubelet: &Path, node: String, objects: Objects, drivers: Drivers) -> Self {
-        let (published, staged, locks) = (Mutex::default(), Mutex::default(), Mutex::default());
-        let figures = Figures::new(PATIENCE);
-        Self { kubelet: kubelet.to_owned(), node, objects, drivers, published, staged, locks, figures }
+    /// For the volumes below `kubelet`, with these drivers. Which of them are there is told through `in_use`.
+    pub fn new(kubelet: &Path, node: String, objects: Objects, drivers: Drivers, in_use: InUse) -> Self {
+        let (published, staged, left) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let (locks, figures) = (Mutex::default(), Figures::new(PATIENCE));
+        Self { kubelet: kubelet.to_owned(), node, objects, drivers, in_use, published, staged, left, locks, figures }
     }
 
     pub(super) fn pods_dir(&self) -> PathBuf {
@@ -117,7 +123,6 @@ impl Csi {
         if volume.is_for_one_pod() && self.is_used_by_another(spec::uid(pod), volume) {
             return Err("volume uses the ReadWriteOncePod access mode and is already in use by another pod".into());
         }
-        let publish_context = self.attached(volume, object.as_ref()).await?;
         let group = pod.spec.as_ref().and_then(|s| s.security_context.as_ref()).and_then(|c| c.fs_group);
         let by_driver = group.filter(|_| driver.can(rpc::Type::VolumeMountGroup));
         let stages = volume.lifecycle == Lifecycle::Persistent && driver.can(rpc::Type::StageUnstageVolume);
@@ -134,12 +139,13 @@ impl Csi {
             volume_lifecycle_mode: volume.lifecycle.as_str().into(),
             target: volume.block.then(|| target.clone()),
             staging: staging.clone(),
-            unpublished: stages && VolumeData::read(&dir).is_none_or(|known| known.unpublished),
+            unpublished: VolumeData::read(&dir).is_none_or(|known| known.unpublished),
         };
         let note = |data: &VolumeData| {
             data.write(&dir).map_err(|e| format!("writing the volume's data in {}: {e}", dir.display()))
         };
         note(&data)?;
+        let publish_context = self.attached(volume, object.as_ref()).await?;
         self.stage(&driver, volume, &data, &publish_context, by_driver).await?;
         let mut volume_context = volume.context(pod, object.as_ref());
         let mut secrets = self.secrets(volume.publish_secret.as_ref()).await?;
@@ -161,8 +167,8 @@ impl Csi {
         if std::mem::take(&mut data.unpublished) {
             note(&data)?;
         }
-        let what = "NodePublishVolume";
-        driver.call(what, driver.client().node_publish_volume(request)).await.map_err(|e| failed(what, &e))?;
+        let publishing = driver.client().node_publish_volume(request);
+        driver.call("NodePublishVolume", publishing).await.map_err(|e| words(&e))?;
         if by_driver.is_none() && group.is_some() && volume.kubelet_sets_group(object.as_ref()) {
             let context = pod.spec.as_ref().and_then(|s| s.security_context.clone()).unwrap_or_default();
             let on_mismatch = context.fs_group_change_policy.as_deref() == Some("OnRootMismatch");
@@ -196,19 +202,27 @@ impl Csi {
         self.plugin_dir().join(&volume.driver).join(staging_name(&volume.handle)).join(data::TREE)
     }
 
-    /// Waits until the controller has attached the volume, when its driver wants that; its words are for the driver.
+    /// Waits until the controller has attached the volume, when its driver wants that; its words are for the driver. What is known of the
+    /// volume is on disk.
     async fn attached(
         &self,
         volume: &CsiVolume,
         object: Option<&CSIDriver>,
     ) -> Result<HashMap<String, String>, String> {
         let wanted = object.and_then(|d| d.spec.attach_required).unwrap_or(true);
-        if volume.lifecycle == Lifecycle::Ephemeral || !wanted {
+        if volume.lifecycle == Lifecycle::Ephemeral {
             return Ok(HashMap::new());
+        }
+        let change = self.in_use.change();
+        if !wanted {
+            return Ok(HashMap::new());
+        }
+        let deadline = Instant::now() + ATTACH;
+        if !self.in_use.is_told(change, deadline).await {
+            return Err("Volume has not been added to the list of VolumesInUse in the node's volume status".into());
         }
         let name = attachment_name(&volume.handle, &volume.driver, &self.node);
         let api: Api<VolumeAttachment> = Api::all(self.objects.client().clone());
-        let deadline = Instant::now() + ATTACH;
         loop {
             // The controller may not have made it yet, and one that is on its way out must not be counted on.
             let found = api_error::unless_forbidden(api.get_opt(&name).await)
@@ -276,7 +290,11 @@ impl Csi {
             let _held = lock.lock().await;
             // Whoever had the lock may have published it meanwhile, or taken it away.
             let Some(known) = VolumeData::read(&dir) else { continue };
-            if let Err(problem) = self.take_away(&dir, &known).await {
+            let begun = Instant::now();
+            let taken = self.take_away(&dir, &known).await;
+            let (storage, plugin) = (&self.drivers.meters().storage, of_driver(&known.driver_name));
+            storage.operated(&plugin, "volume_unmount", taken.is_ok(), begun.elapsed());
+            if let Err(problem) = taken {
                 problems.push(format!("volume {}: {problem}", known.spec_name));
             }
         }
@@ -292,6 +310,7 @@ impl Csi {
         }
         VolumeData::remove(dir).map_err(|e| format!("removing the volume's data: {e}"))?;
         self.release(known).await;
+        self.in_use.change();
         Ok(())
     }
 
@@ -299,6 +318,7 @@ impl Csi {
         let driver = self.drivers.get(&known.driver_name)?;
         let target = known.target.clone().unwrap_or_else(|| dir.join("mount"));
         self.published.lock().unwrap_or_else(PoisonError::into_inner).remove(&target);
+        self.left().remove(&target);
         let request = csi::NodeUnpublishVolumeRequest {
             volume_id: known.volume_handle.clone(),
             target_path: target.to_string_lossy().into_owned(),

@@ -126,6 +126,7 @@ impl Csi {
             let lock = self.lock(&known.driver_name, &known.volume_handle);
             let _held = lock.lock().await;
             self.release(&known).await;
+            self.in_use.change();
         }
     }
 
@@ -158,6 +159,7 @@ fn forget(staging: &Path) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::super::drivers::Drivers;
+    use super::super::in_use::InUse;
     use super::*;
     use crate::volumes::objects::Objects;
 
@@ -166,7 +168,13 @@ mod tests {
         let api = tower::service_fn(|_: http::Request<kube::client::Body>| {
             std::future::ready(Err::<http::Response<kube::client::Body>, tower::BoxError>("nobody is there".into()))
         });
-        Csi::new(kubelet, "n".to_owned(), Objects::new(kube::Client::new(api, "default")), Drivers::default())
+        Csi::new(
+            kubelet,
+            "n".to_owned(),
+            Objects::new(kube::Client::new(api, "default")),
+            Drivers::default(),
+            InUse::default(),
+        )
     }
 
     /// What a pod wants of the volume that is staged below `kubelet`, and where that is written.

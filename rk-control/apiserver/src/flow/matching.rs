@@ -1,0 +1,295 @@
+//! Which FlowSchema a request matches, and to which priority level that leads.
+
+use std::fmt::Write;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use http::{HeaderMap, HeaderValue};
+use rk_api::meta;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::authn::{SERVICE_ACCOUNT_PREFIX, User};
+use crate::http::{RequestInfo, ResourcePath, is_path, lists};
+use crate::metrics::help;
+
+/// Answers tell by it which schema the request matched.
+const SCHEMA_UID: &str = "x-kubernetes-pf-flowschema-uid";
+/// Answers tell by it to which level that schema leads.
+const LEVEL_UID: &str = "x-kubernetes-pf-prioritylevel-uid";
+/// Requests under way that upstream's server divides among its levels unless told otherwise.
+const SEATS: u64 = 600;
+
+/// The schemas and levels of now.
+#[derive(Default)]
+pub struct Flows(RwLock<Arc<Table>>);
+
+impl Flows {
+    /// Matches with these from now on.
+    pub(super) fn publish(&self, table: Table) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
+    }
+
+    fn now(&self) -> Arc<Table> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What the request of a user matches first; nothing before the schemas are read for the first time.
+    #[must_use]
+    pub fn matched(&self, user: &User, info: &RequestInfo) -> Option<Matched> {
+        let table = self.now();
+        table.schemas.iter().find(|own| own.means(user, info)).map(|own| own.matched.clone())
+    }
+
+    /// How many of the server's seats each level is configured to have.
+    pub fn render(&self, out: &mut String) {
+        let name = "apiserver_flowcontrol_nominal_limit_seats";
+        help(out, name, "gauge", "Seats that a priority level is configured to have.");
+        for (level, seats) in &self.now().seats {
+            let _ = writeln!(out, "{name}{{priority_level=\"{level}\"}} {seats}");
+        }
+    }
+}
+
+/// What a request matched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Matched {
+    schema: HeaderValue,
+    level: HeaderValue,
+}
+
+impl Matched {
+    /// Says so in an answer.
+    pub fn tell(self, headers: &mut HeaderMap) {
+        headers.insert(SCHEMA_UID, self.schema);
+        headers.insert(LEVEL_UID, self.level);
+    }
+}
+
+/// The schemas that lead somewhere, in the order in which requests are held against them, and the seats of each level.
+#[derive(Default)]
+pub(super) struct Table {
+    schemas: Vec<Schema>,
+    seats: Vec<(String, u64)>,
+}
+
+impl Table {
+    pub(super) fn new(schemas: &[Value], levels: &[Value]) -> Self {
+        let mut ordered: Vec<&Value> = schemas.iter().collect();
+        ordered.sort_by_key(|own| (meta::at(own, &["spec", "matchingPrecedence"]).as_i64(), meta::name(own)));
+        let total: u64 = levels.iter().map(shares).sum();
+        let seats = |level: &Value| (meta::name(level).to_owned(), (SEATS * shares(level)).div_ceil(total.max(1)));
+        Self {
+            schemas: ordered.into_iter().filter_map(|own| Schema::new(own, levels)).collect(),
+            seats: levels.iter().map(seats).collect(),
+        }
+    }
+}
+
+/// What a level asks for of the whole.
+fn shares(level: &Value) -> u64 {
+    let of = |kind| meta::at(level, &["spec", kind, "nominalConcurrencyShares"]).as_u64();
+    ["limited", "exempt"].into_iter().find_map(of).unwrap_or_default()
+}
+
+struct Schema {
+    rules: Vec<Rule>,
+    matched: Matched,
+}
+
+impl Schema {
+    fn new(schema: &Value, levels: &[Value]) -> Option<Self> {
+        let wanted = meta::text(schema, &["spec", "priorityLevelConfiguration", "name"]);
+        let level = levels.iter().find(|own| meta::name(own) == wanted)?;
+        let uid = |own: &Value| HeaderValue::from_str(meta::text(own, &["metadata", "uid"])).ok();
+        // One that is not as it must be matches nothing.
+        let rules = Vec::deserialize(meta::at(schema, &["spec", "rules"])).unwrap_or_default();
+        Some(Self { rules, matched: Matched { schema: uid(schema)?, level: uid(level)? } })
+    }
+
+    fn means(&self, user: &User, info: &RequestInfo) -> bool {
+        self.rules.iter().any(|rule| rule.means(user, info))
+    }
+}
+
+/// Whose requests for what are meant.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Rule {
+    subjects: Vec<Subject>,
+    resource_rules: Vec<Resources>,
+    non_resource_rules: Vec<Paths>,
+}
+
+impl Rule {
+    fn means(&self, user: &User, info: &RequestInfo) -> bool {
+        self.subjects.iter().any(|own| own.is(user))
+            && match &info.resource {
+                Some(path) => self.resource_rules.iter().any(|own| own.mean(&info.verb, path)),
+                None => self.non_resource_rules.iter().any(|own| own.mean(info)),
+            }
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Subject {
+    kind: String,
+    user: Named,
+    group: Named,
+    service_account: Named,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Named {
+    namespace: String,
+    name: String,
+}
+
+impl Named {
+    fn is(&self, name: &str) -> bool {
+        self.name == "*" || self.name == name
+    }
+}
+
+impl Subject {
+    fn is(&self, user: &User) -> bool {
+        match self.kind.as_str() {
+            "User" => self.user.is(&user.name),
+            "Group" => user.groups.iter().any(|own| self.group.is(own)),
+            "ServiceAccount" => {
+                let account = user.name.strip_prefix(SERVICE_ACCOUNT_PREFIX).and_then(|own| own.split_once(':'));
+                let wanted = &self.service_account;
+                account.is_some_and(|(namespace, name)| namespace == wanted.namespace && wanted.is(name))
+            }
+            _ => false,
+        }
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Resources {
+    verbs: Vec<String>,
+    api_groups: Vec<String>,
+    resources: Vec<String>,
+    cluster_scope: bool,
+    namespaces: Vec<String>,
+}
+
+impl Resources {
+    fn mean(&self, verb: &str, path: &ResourcePath) -> bool {
+        let place =
+            if path.namespace.is_empty() { self.cluster_scope } else { lists(&self.namespaces, &path.namespace) };
+        let resource = || match path.subresource.as_str() {
+            "" => lists(&self.resources, &path.resource),
+            sub => lists(&self.resources, &format!("{}/{sub}", path.resource)),
+        };
+        place && lists(&self.verbs, verb) && lists(&self.api_groups, &path.group) && resource()
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Paths {
+    verbs: Vec<String>,
+    #[serde(rename = "nonResourceURLs")]
+    urls: Vec<String>,
+}
+
+impl Paths {
+    fn mean(&self, info: &RequestInfo) -> bool {
+        lists(&self.verbs, &info.verb) && self.urls.iter().any(|url| is_path(url, &info.path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+    use serde_json::json;
+
+    use super::*;
+    use crate::authn::MASTERS;
+    use crate::flow::defaults;
+    use crate::http::Query;
+
+    /// The schemas and levels of a new cluster; their names are their identifiers.
+    fn objects() -> (Vec<Value>, Vec<Value>) {
+        let named = |(plural, mut object): (&'static str, Value)| {
+            object["metadata"]["uid"] = object["metadata"]["name"].clone();
+            (plural, object)
+        };
+        let (levels, schemas): (Vec<_>, Vec<_>) = defaults::objects()
+            .into_iter()
+            .map(named)
+            .partition(|(plural, _)| *plural == "prioritylevelconfigurations");
+        let bare = |all: Vec<(&str, Value)>| all.into_iter().map(|(_, object)| object).collect();
+        (bare(schemas), bare(levels))
+    }
+
+    fn flows((schemas, levels): &(Vec<Value>, Vec<Value>)) -> Flows {
+        let flows = Flows::default();
+        flows.publish(Table::new(schemas, levels));
+        flows
+    }
+
+    fn matched(flows: &Flows, user: &User, path: &str) -> String {
+        let info = RequestInfo::parse(&Method::GET, path, &Query::default());
+        let found = flows.matched(user, &info).expect("something takes everybody");
+        format!("{} {}", found.schema.to_str().unwrap(), found.level.to_str().unwrap())
+    }
+
+    #[test]
+    fn requests_match_the_first_schema_that_means_them() {
+        const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/x";
+        let flows = flows(&objects());
+        let (admin, jane) = (User::new("admin", [MASTERS.to_owned()]), User::new("jane", []));
+        let node = User::new("system:node:n1", ["system:nodes".to_owned()]);
+        let account = |namespace: &str| User::service_account(namespace, "a", "");
+        for (user, path, expected) in [
+            (&admin, "/api/v1/pods", "exempt exempt"),
+            (&jane, "/healthz", "probes exempt"),
+            (&User::anonymous(), "/livez", "probes exempt"),
+            (&jane, "/version", "global-default global-default"),
+            (&jane, LEASE, "global-default global-default"),
+            (&User::anonymous(), "/api/v1/pods", "global-default global-default"),
+            (&node, "/api/v1/nodes/n1", "system-node-high node-high"),
+            (&node, "/api/v1/nodes/n1/status", "system-node-high node-high"),
+            (&node, "/api/v1/nodes/n1/proxy", "system-nodes system"),
+            (&node, LEASE, "system-node-high node-high"),
+            (&account("kube-system"), LEASE, "system-leader-election leader-election"),
+            (&account("kube-system"), "/api/v1/pods", "kube-system-service-accounts workload-high"),
+            (&account("other"), LEASE, "service-accounts workload-low"),
+            (&User::component("system:kube-scheduler"), "/api/v1/pods", "kube-scheduler workload-high"),
+        ] {
+            assert_eq!(matched(&flows, user, path), expected, "{} {path}", user.name);
+        }
+    }
+
+    #[test]
+    fn schemas_come_by_precedence_then_by_name_and_only_if_they_lead_somewhere() {
+        let mut all = objects();
+        let own = |name: &str, precedence: u32, level: &str| {
+            json!({"metadata": {"name": name, "uid": name}, "spec": {"matchingPrecedence": precedence,
+                "priorityLevelConfiguration": {"name": level}, "rules": [{
+                    "subjects": [{"kind": "User", "user": {"name": "noxu"}}],
+                    "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["/vers*"]}]}]}})
+        };
+        all.0.extend([own("b", 1000, "system"), own("c", 900, "nowhere"), own("a", 1000, "system")]);
+        let flows = flows(&all);
+        assert_eq!(matched(&flows, &User::new("noxu", []), "/version"), "a system");
+        assert_eq!(matched(&flows, &User::new("noxu", []), "/apis"), "global-default global-default");
+        assert_eq!(matched(&flows, &User::new("foo", []), "/version"), "global-default global-default");
+    }
+
+    #[test]
+    fn seats_are_divided_by_shares_and_rounded_up() {
+        let (mut text, flows) = (String::new(), flows(&objects()));
+        flows.render(&mut text);
+        // Of 245 shares in all.
+        for (level, seats) in [("exempt", 0), ("catch-all", 13), ("global-default", 49), ("workload-low", 245)] {
+            let line = format!("apiserver_flowcontrol_nominal_limit_seats{{priority_level=\"{level}\"}} {seats}");
+            assert!(text.lines().any(|own| own == line), "{line}\n{text}");
+        }
+    }
+}
