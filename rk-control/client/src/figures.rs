@@ -14,6 +14,14 @@ const QUEUE: &[f64] = &[1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.1, 1.0, 10.0
 const SCHEDULING: &[f64] =
     &[0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048, 4.096, 8.192, 16.384];
 
+/// From when a pod could be decided until it is placed; upstream's.
+const PLACING: &[f64] = &[
+    0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92, 163.84, 327.68, 655.36,
+    1310.72, 2621.44, 5242.88,
+];
+/// Of requests to the API; upstream's.
+const REQUESTS: &[f64] = &[0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0];
+
 /// From a device's taint to the end of a pod that does not tolerate it; upstream's.
 const EVICTION: &[f64] = &[0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 10.0, 30.0, 60.0, 120.0, 180.0, 240.0];
 
@@ -53,8 +61,20 @@ static FAMILIES: &[Family] = &[
         "ResourceClaims, by allocation, admin access and source.",
         &[],
     ),
+    family(
+        "rest_client_request_duration_seconds",
+        "histogram",
+        "Time of the API to answer the components, watches aside.",
+        REQUESTS,
+    ),
     family("rest_client_requests_total", "counter", "Requests of the components to the API, by method and code.", &[]),
     family("scheduler_pending_pods", "gauge", "Pods that wait to be scheduled, by queue.", &[]),
+    family(
+        "scheduler_pod_scheduling_sli_duration_seconds",
+        "histogram",
+        "Time from when a pod could be decided until it was placed, by the number of attempts.",
+        PLACING,
+    ),
     family("scheduler_preemption_attempts_total", "counter", "Attempts to make room for a pod.", &[]),
     family(
         "scheduler_resourceclaim_creates_total",
@@ -63,7 +83,18 @@ static FAMILIES: &[Family] = &[
         &[],
     ),
     family("scheduler_schedule_attempts_total", "counter", "Attempts to schedule a pod, by what came of it.", &[]),
-    family("scheduler_scheduling_attempt_duration_seconds", "histogram", "Time to decide about a pod.", SCHEDULING),
+    family(
+        "scheduler_scheduling_algorithm_duration_seconds",
+        "histogram",
+        "Time to find a node for a pod.",
+        SCHEDULING,
+    ),
+    family(
+        "scheduler_scheduling_attempt_duration_seconds",
+        "histogram",
+        "Time of an attempt to schedule a pod, by what came of it; until it is bound, where a node was found.",
+        SCHEDULING,
+    ),
     family("workqueue_adds_total", "counter", "Keys that were added to a queue.", &[]),
     family("workqueue_depth", "gauge", "Keys that wait in a queue.", &[]),
     family("workqueue_queue_duration_seconds", "histogram", "Time that keys waited in a queue.", QUEUE),

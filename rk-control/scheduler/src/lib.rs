@@ -21,6 +21,7 @@ mod decide;
 mod devices;
 mod diagnosis;
 mod extended;
+mod figures;
 mod filter;
 mod follow;
 mod model;

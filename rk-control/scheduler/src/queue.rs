@@ -51,6 +51,9 @@ struct Queued {
     pod: Arc<PodInfo>,
     place: Place,
     failures: u32,
+    /// When it could be decided for the first time.
+    since: Option<Instant>,
+    attempts: u32,
     /// Order of arrival.
     turn: u64,
     /// How many changes of the cluster were known when its last attempt began.
@@ -81,7 +84,15 @@ impl SchedulingQueue {
             self.remove(&key);
             self.turns += 1;
             let place = if gated { Place::Gated } else { Place::Active };
-            let queued = Queued { pod, place: Place::Out, failures: 0, turn: self.turns, seen_changes: self.changes };
+            let queued = Queued {
+                pod,
+                place: Place::Out,
+                failures: 0,
+                since: (!gated).then_some(now),
+                attempts: 0,
+                turn: self.turns,
+                seen_changes: self.changes,
+            };
             self.pods.insert(key.clone(), queued);
             return self.put(&key, place);
         };
@@ -98,6 +109,7 @@ impl SchedulingQueue {
         self.put(&key, Place::Out);
         if let Some(queued) = self.pods.get_mut(&key) {
             queued.pod = pod;
+            queued.since = queued.since.or((!gated).then_some(now));
         }
         self.put(&key, place);
     }
@@ -123,7 +135,14 @@ impl SchedulingQueue {
         let changes = self.changes;
         let queued = self.pods.get_mut(&key)?;
         queued.seen_changes = changes;
+        queued.attempts += 1;
         Some(Arc::clone(&queued.pod))
+    }
+
+    /// Since when this very pod could be decided, and how often that was begun.
+    pub fn tried(&self, pod: &PodInfo) -> Option<(Instant, u32)> {
+        let queued = self.pods.get(&pod.key).filter(|queued| queued.pod.uid == pod.uid)?;
+        Some((queued.since?, queued.attempts))
     }
 
     /// Whether the queue speaks of this very pod, and not of a later one of its name.
@@ -256,6 +275,20 @@ mod tests {
         queue.cluster_changed(now + Duration::from_millis(100));
         assert_eq!(pop(&mut queue, now + Duration::from_millis(200)), None, "still backing off");
         assert_eq!(pop(&mut queue, now + BACKOFF), Some("p".into()));
+    }
+
+    #[test]
+    fn attempts_are_counted_from_when_nothing_holds_the_pod_back() {
+        let (mut queue, now) = (SchedulingQueue::default(), Instant::now());
+        let (later, latest) = (now + BACKOFF, now + BACKOFF * 2);
+        queue.add(pod("p", 0, true), now);
+        assert_eq!(queue.tried(&pod("p", 0, true)), None);
+        queue.add(pod("p", 0, false), later);
+        let held = queue.pop(later).unwrap();
+        queue.errored(&held.key, later);
+        queue.pop(latest).unwrap();
+        assert_eq!(queue.tried(&held), Some((later, 2)));
+        assert_eq!(queue.tried(&PodInfo { uid: "other".into(), ..(*held).clone() }), None);
     }
 
     #[test]

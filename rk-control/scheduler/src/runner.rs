@@ -14,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::bind::Binder;
 use crate::decide::{Decision, Placement};
 use crate::diagnosis::{Diagnosis, Remedy};
+use crate::figures::Attempt;
 use crate::follow::devices;
 use crate::model::PodInfo;
 use crate::preempt::Budget;
@@ -122,19 +123,23 @@ impl Runner {
     async fn schedule(&self, pod: Arc<PodInfo>) {
         // Closed never: the semaphore lives as long as the runner.
         let Ok(permit) = Arc::clone(&self.calls).acquire_owned().await else { return };
-        let begun = Instant::now();
+        let tried = self.shared.queue().tried(&pod);
+        let attempt = Attempt { profile: self.profile.clone(), begun: Instant::now(), tried };
         let Some(decision) = self.shared.decide(&pod).await else { return };
-        let result = if matches!(decision, Decision::Node(_)) { "scheduled" } else { "unschedulable" };
-        let labels = [("profile", self.profile.as_str()), ("result", result)];
-        rk_client::count("scheduler_schedule_attempts_total", &labels);
-        rk_client::observe("scheduler_scheduling_attempt_duration_seconds", &labels, begun.elapsed());
         match decision {
             Decision::Node(placement) => {
+                attempt.decided();
                 let (binder, shared) = (self.binder.clone(), Arc::clone(&self.shared));
                 let mut turn = Turn::new(&self.calls, permit);
-                tokio::spawn(async move { bind(&binder, &shared, &pod, &placement, &mut turn).await });
+                tokio::spawn(async move {
+                    let is_bound = bind(&binder, &shared, &pod, &placement, &mut turn).await;
+                    attempt.ended(if is_bound { "scheduled" } else { "error" });
+                });
             }
-            Decision::Unschedulable(diagnosis) => self.make_room(&pod, &diagnosis, permit).await,
+            Decision::Unschedulable(diagnosis) => {
+                attempt.ended("unschedulable");
+                self.make_room(&pod, &diagnosis, permit).await;
+            }
         }
     }
 
@@ -178,10 +183,11 @@ impl Runner {
     }
 }
 
-async fn bind(binder: &Binder, shared: &Shared, pod: &PodInfo, placement: &Placement, turn: &mut Turn) {
+/// Tells the API where a pod is to run; answers whether it is known to be there.
+async fn bind(binder: &Binder, shared: &Shared, pod: &PodInfo, placement: &Placement, turn: &mut Turn) -> bool {
     let outcome = binder.bind(pod, placement, turn).await;
     shared.end_devices(&placement.allocations, outcome.is_ok());
-    let Err(error) = outcome else { return };
+    let Err(error) = outcome else { return true };
     let node = placement.node.as_str();
     tracing::warn!(pod = %pod.key, node, %error, source = ?std::error::Error::source(&error), "a pod was not bound; it is tried again");
     // The binding may have happened although its answer was lost: then the informer has the pod on its node.
@@ -193,4 +199,5 @@ async fn bind(binder: &Binder, shared: &Shared, pod: &PodInfo, placement: &Place
         }
         shared.give_back(pod, false);
     }
+    bound
 }

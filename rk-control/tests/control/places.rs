@@ -192,7 +192,10 @@ async fn components_write_under_their_own_names_and_tell_figures() {
         "workqueue_work_duration_seconds_count{name=\"deployment\"}",
         "scheduler_schedule_attempts_total{profile=\"default-scheduler\",result=\"scheduled\"}",
         "scheduler_pending_pods{queue=\"unschedulable\"} 1",
+        "scheduler_scheduling_algorithm_duration_seconds_count ",
+        "scheduler_pod_scheduling_sli_duration_seconds_count{attempts=",
         "rest_client_requests_total{code=\"201\",host=\"in-process\",method=\"POST\"}",
+        "rest_client_request_duration_seconds_count{host=\"in-process\",verb=\"POST\"}",
         "apiserver_storage_size_bytes{",
     ];
     // A pod that waits is tried now and then, and is in another queue meanwhile.

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use crate::cgroups::Cgroups;
 use crate::claims::{Claims, wipe};
 use crate::context::{Context, NodeFacts};
-use crate::cpus::Cpus;
+use crate::cpus::{CPU_DIR, Cpus};
 use crate::devices::Devices;
 use crate::disk::make_dirs;
 use crate::events::{PodRef, Recorder};
@@ -197,7 +197,7 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
         services,
         devices,
         claims,
-        cpus: Cpus::open(&options.dirs.kubelet, Path::new("/sys/devices/system/cpu"), &options.cpu_policy),
+        cpus: Cpus::open(&options.dirs.kubelet, Path::new(CPU_DIR), &options.cpu_policy),
         memory,
         numa,
         swap,
@@ -221,7 +221,7 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
     tasks.spawn(tend_loop(context.clone()));
     let (statics, shown) = static_pods(&mut tasks, client, &context, &session.ca_pem)?;
     let manager = Manager::new(context.clone(), statics, shown, views);
-    serve(&mut tasks, &options, &session, &ips, State::new(context, session.pki.clone()))?;
+    serve(&mut tasks, &options, &session, &ips, State::new(context, &session))?;
     manager.run(changes, hooks.shutdown).await;
     Ok(())
 }

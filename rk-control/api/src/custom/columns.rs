@@ -58,25 +58,16 @@ impl Column {
     }
 
     fn cell(&self, object: &Value, now: Timestamp) -> Value {
-        let Some(found) = self.path.as_ref().map(|path| path.find(object)) else { return Value::Null };
-        let Some(first) = found.first().copied() else { return Value::Null };
+        // Of several values the first alone is told, as upstream does.
+        let first = self.path.as_ref().and_then(|path| path.find(object).into_iter().next());
+        let Some(first) = first else { return Value::Null };
         match (self.kind.as_str(), first) {
             ("integer", Value::Number(number)) => {
                 number.as_i64().or_else(|| number.as_f64().map(|n| n as i64)).map_or(Value::Null, Value::from)
             }
             ("number", Value::Number(_)) | ("boolean", Value::Bool(_)) => first.clone(),
-            ("string", _) if found.len() == 1 => match first {
-                Value::String(_) => first.clone(),
-                Value::Null => Value::Null,
-                other => Value::String(other.to_string()),
-            },
-            ("string", _) => Value::String(
-                found
-                    .iter()
-                    .map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned))
-                    .collect::<Vec<_>>()
-                    .join(" "),
-            ),
+            ("string", Value::String(_) | Value::Null) => first.clone(),
+            ("string", other) => Value::String(other.to_string()),
             ("date", Value::String(text)) => match text.parse::<Timestamp>() {
                 Ok(at) => Value::String(human_age(at, now)),
                 Err(_) => Value::String("<invalid>".to_owned()),
@@ -89,3 +80,23 @@ impl Column {
 const CREATED: &str = "CreationTimestamp is a timestamp representing the server time when this object was created. It is not \
     guaranteed to be set in happens-before order across separate operations. Clients may not set this value. It is represented in \
     RFC3339 form and is in UTC.";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_several_values_a_column_tells_the_first() {
+        let object = json!({"servers": [{"hosts": ["a", "b"], "port": 1}, {"hosts": ["c"], "port": 2}]});
+        for (path, kind, want) in [
+            (".servers[*].hosts", "string", json!("[\"a\",\"b\"]")),
+            (".servers[*].hosts[*]", "string", json!("a")),
+            (".servers[*].port", "string", json!("1")),
+            (".servers[*].port", "integer", json!(1)),
+            (".servers[*].name", "string", Value::Null),
+        ] {
+            let column = Column::of(&json!({"name": "Column", "type": kind, "jsonPath": path}));
+            assert_eq!(column.cell(&object, Timestamp::UNIX_EPOCH), want, "{path}");
+        }
+    }
+}

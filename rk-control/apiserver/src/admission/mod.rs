@@ -40,7 +40,7 @@ use futures::future::BoxFuture;
 use rk_api::resources::Resource;
 use rk_api::status::Status;
 use rk_api::{managed, meta};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::authn::User;
 use crate::authz::Attributes;
@@ -82,6 +82,8 @@ pub struct Request<'a> {
     pub old: Option<&'a Value>,
     /// Whether nothing will be stored.
     pub dry_run: bool,
+    /// What its options say besides that, by upstream's names of their fields.
+    pub options: Map<String, Value>,
 }
 
 impl Request<'_> {

@@ -163,7 +163,8 @@ mod tests {
         let aggregated = Aggregated::default();
         aggregated.replace(vec![remote("c.example", 2000), remote("metrics.k8s.io", 100)]);
         let named = |name: &str| json!({ "name": name });
-        let mut list = json!({"groups": ["batch", "apps", "b.example", "a.example"].map(named)});
+        let groups = ["batch", "apps", "b.example", "a.example"].map(named);
+        let mut list = json!({ "groups": groups });
         aggregated.extend_groups(&registry, &mut list);
         let names: Vec<&str> =
             list["groups"].as_array().unwrap().iter().map(|own| meta::text(own, &["name"])).collect();

@@ -120,12 +120,12 @@ fn members(object: &Value) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use serde_json::json;
 
     use super::*;
 
-    fn rows(group: &str, kind: &str) -> Vec<Resource> {
+    pub(in super::super) fn rows(group: &str, kind: &str) -> Vec<Resource> {
         let plural = format!("{}s", kind.to_lowercase());
         rk_api::custom::rows(&json!({"spec": {"group": group, "scope": "Namespaced",
             "names": {"plural": plural, "kind": kind},
@@ -133,7 +133,7 @@ mod tests {
                 "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": {"type": "string"}}}}}]}}))
     }
 
-    fn table(rows: &[Resource]) -> Registry {
+    pub(in super::super) fn table(rows: &[Resource]) -> Registry {
         let mut registry = Registry::builtin();
         rows.iter().for_each(|row| registry.insert(row.clone()));
         registry

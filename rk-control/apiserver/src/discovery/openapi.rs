@@ -49,7 +49,7 @@ struct Beside {
 impl Beside {
     /// What is added to the document of OpenAPI v2.
     fn parts(&self) -> impl Iterator<Item = &Part> {
-        self.custom.iter().map(|group| &group.v2).chain(self.remote.iter().map(|remote| &remote.part))
+        self.custom.iter().map(|group| &group.v2).chain(self.remote.iter().filter_map(|remote| remote.part.as_ref()))
     }
 }
 
@@ -59,12 +59,13 @@ impl OpenApi {
         let remotes = self.remotes.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.beside();
         let custom = added::documents(&before.custom, registry);
-        let is_new = |group: &&Arc<added::Group>| !before.custom.iter().any(|own| Arc::ptr_eq(own, group));
-        let mut changed = custom.iter().filter(is_new);
-        let remote = match &before.remote {
-            Some(remote) if changed.any(|group| remote.collides(&group.v2)) => Remote::new(&remotes, &custom),
-            kept => kept.clone(),
-        };
+        let is_in = |groups: &Added, group: &Arc<added::Group>| groups.iter().any(|own| Arc::ptr_eq(own, group));
+        let come = custom.iter().filter(|group| !is_in(&before.custom, group));
+        let gone = before.custom.iter().filter(|group| !is_in(&custom, group));
+        let mut changed = come.chain(gone);
+        let depends = |remote: &Arc<Remote>| changed.any(|group| remote.depends_on(&group.v2));
+        let is_other = before.remote.as_ref().is_some_and(depends);
+        let remote = if is_other { Remote::new(&remotes, &custom) } else { before.remote.clone() };
         self.replace(Beside { custom, remote });
     }
 
@@ -303,4 +304,45 @@ fn tagged(media_type: &'static str, hash: &str, body: Bytes, headers: &HeaderMap
         }
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::added::tests::{rows, table};
+    use super::*;
+
+    const PATH: &str = "/apis/b.example/v1/ones";
+    const NAME: &str = "example.a.v1.One";
+
+    /// The definition that the path of the other server leads to, and all definitions.
+    fn told(own: &OpenApi) -> (String, Value) {
+        let mut document: Value = serde_json::from_str(&spliced(&own.beside()).unwrap()).unwrap();
+        let schema = &document["paths"][PATH]["get"]["responses"]["200"]["schema"];
+        let name = schema["$ref"].as_str().and_then(|text| text.strip_prefix("#/definitions/")).unwrap_or_default();
+        (name.to_owned(), document["definitions"].take())
+    }
+
+    #[test]
+    fn what_another_server_defines_gives_way_to_a_custom_kind_that_comes_later() {
+        let (one, two) = (rows("a.example", "One"), rows("a.example", "Two"));
+        let own = OpenApi::default();
+        let schema = json!({"$ref": format!("#/definitions/{NAME}")});
+        let item = json!({"get": {"responses": {"200": {"description": "OK", "schema": schema}}}});
+        own.publish_remotes(vec![Arc::new(json!({"definitions": {NAME: {"title": "theirs"}}, "paths": {PATH: item}}))]);
+        let made = own.beside();
+
+        own.publish(&table(&two));
+        let (name, definitions) = told(&own);
+        assert_eq!((name.as_str(), &definitions[NAME]["title"]), (NAME, &json!("theirs")));
+        let is_left = |now: &Beside| Arc::ptr_eq(made.remote.as_ref().unwrap(), now.remote.as_ref().unwrap());
+        assert!(is_left(&own.beside()), "what has other names is no work for it");
+
+        own.publish(&table(&[one, two.clone()].concat()));
+        let (name, definitions) = told(&own);
+        assert_eq!((name.as_str(), &definitions[&name]["title"]), ("example.a.v1.One_v2", &json!("theirs")));
+        assert!(definitions[NAME]["properties"]["spec"].is_object(), "the kind has its own name");
+
+        own.publish(&table(&two));
+        assert_eq!(told(&own).0, NAME, "the name is free again");
+    }
 }

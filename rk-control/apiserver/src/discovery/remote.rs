@@ -1,5 +1,6 @@
 //! What other servers add to the document of OpenAPI v2, beside what is there already.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 
@@ -10,25 +11,29 @@ use super::merged::{Known, merged};
 
 /// What all other servers add.
 pub(super) struct Remote {
-    pub part: Part,
-    /// Its definitions and paths.
-    names: Vec<String>,
+    /// `None` when all of it is there already.
+    pub part: Option<Part>,
+    /// The definitions and paths that they tell of, by their names there and here: what else comes or goes by one of these may change it.
+    names: BTreeSet<String>,
 }
 
 impl Remote {
-    /// What documents add, by priority, to the built-in one and those of added kinds. `None` when that is nothing.
+    /// What documents add, by priority, to the built-in one and those of added kinds. `None` when there are none.
     pub(super) fn new(documents: &[Arc<Value>], custom: &Added) -> Option<Arc<Self>> {
         if documents.is_empty() {
             return None;
         }
         let known = Texts::read(custom).inspect_err(|error| tracing::error!(%error, "no document to add to")).ok()?;
         let (definitions, paths) = merged(documents, &known);
-        let names: Vec<String> = definitions.keys().chain(paths.keys()).cloned().collect();
-        (!names.is_empty()).then(|| Arc::new(Self { part: Part::new(definitions, paths), names }))
+        let told = documents.iter().flat_map(|document| [document.get("definitions"), document.get("paths")]);
+        let told = told.flatten().filter_map(Value::as_object).flat_map(|members| members.keys());
+        let names: BTreeSet<String> = told.chain(definitions.keys()).chain(paths.keys()).cloned().collect();
+        let is_nothing = definitions.is_empty() && paths.is_empty();
+        Some(Arc::new(Self { part: (!is_nothing).then(|| Part::new(definitions, paths)), names }))
     }
 
-    /// Whether another part has a definition or a path of the same name.
-    pub(super) fn collides(&self, other: &Part) -> bool {
+    /// Whether it depends on what another part tells of: on a definition or a path that both name.
+    pub(super) fn depends_on(&self, other: &Part) -> bool {
         let mut text = String::new();
         let is_read = other.definitions(&mut text).and_then(|_| other.paths(&mut text));
         is_read.is_err() || self.names.iter().any(|name| member(&text, name).is_some())

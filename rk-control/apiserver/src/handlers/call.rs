@@ -7,7 +7,7 @@ use http::HeaderMap;
 use rk_api::decode::FieldValidation;
 use rk_api::resources::Resource;
 use rk_api::status::Status;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use super::render::include_object;
 use crate::audit;
@@ -137,6 +137,16 @@ impl Call {
             "update" => "UpdateOptions",
             _ => "PatchOptions",
         }
+    }
+
+    /// What the options of this write say besides dry run, as the client gave them: what it left out is not made up for webhooks.
+    #[must_use]
+    pub fn told_options(&self) -> Map<String, Value> {
+        let given = |field: &'static str| {
+            let text = self.query.text(field);
+            (!text.is_empty()).then(|| (field.to_owned(), json!(text)))
+        };
+        ["fieldManager", "fieldValidation"].into_iter().filter_map(given).collect()
     }
 
     /// The object that the path names, in its storage version.

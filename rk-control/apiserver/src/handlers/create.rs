@@ -164,6 +164,7 @@ async fn store(call: &mut Call, mut object: Value, options: &WriteOptions) -> Re
         operation: Operation::Create,
         old: None,
         dry_run: options.dry_run,
+        options: call.told_options(),
     };
     if admission::mutate(&request, &mut object, &mut call.warnings).await? {
         strategy::prepare_for_create(&call.hub, &mut object);

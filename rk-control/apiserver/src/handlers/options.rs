@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use rk_api::decode::FieldValidation;
 use rk_api::status::{Cause, Details, FieldErrors, Path, Reason, Status};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::call::Call;
 use crate::audit;
@@ -90,6 +90,14 @@ pub(super) enum Propagation {
 }
 
 impl Propagation {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Orphan => "Orphan",
+            Self::Background => "Background",
+            Self::Foreground => "Foreground",
+        }
+    }
+
     fn parse(text: &str) -> Result<Option<Self>, Status> {
         match text {
             "" => Ok(None),
@@ -120,6 +128,8 @@ pub(super) struct DeleteOptions {
     pub dry_run: bool,
     pub grace: Option<i64>,
     pub propagation: Option<Propagation>,
+    /// `orphanDependents`, where the policy was told by that.
+    orphan: Option<bool>,
     /// Whether the caller asked for cascading in so many words; decides 202 over 200.
     pub cascading: bool,
     pub uid: Option<String>,
@@ -150,6 +160,25 @@ impl DeleteOptions {
         Ok(options)
     }
 
+    /// What webhooks hear of them besides dry run; `grace` is how long the object is given, in seconds.
+    pub(super) fn told(&self, grace: Option<i64>) -> Map<String, Value> {
+        let mut preconditions = Map::new();
+        for (field, own) in [("uid", &self.uid), ("resourceVersion", &self.resource_version)] {
+            preconditions.extend(own.as_ref().map(|own| (field.to_owned(), json!(own))));
+        }
+        let policy = match (self.orphan, self.propagation) {
+            (Some(orphan), _) => Some(("orphanDependents", json!(orphan))),
+            (None, Some(policy)) => Some(("propagationPolicy", json!(policy.name()))),
+            (None, None) => None,
+        };
+        let fields = [
+            grace.map(|grace| ("gracePeriodSeconds", json!(grace))),
+            policy,
+            (!preconditions.is_empty()).then(|| ("preconditions", Value::Object(preconditions))),
+        ];
+        fields.into_iter().flatten().map(|(field, value)| (field.to_owned(), value)).collect()
+    }
+
     fn merge(&mut self, body: &Value) -> Result<(), Status> {
         if let Some(grace) = body.get("gracePeriodSeconds").and_then(Value::as_i64) {
             self.grace = Some(grace);
@@ -177,6 +206,7 @@ impl DeleteOptions {
     }
 
     fn set_orphan(&mut self, orphan: bool) {
+        self.orphan = Some(orphan);
         self.propagation = Some(if orphan { Propagation::Orphan } else { Propagation::Background });
         self.cascading = !orphan;
     }
@@ -213,6 +243,20 @@ mod tests {
             assert_eq!(told, format!("DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: {why}"));
         }
         assert!(delete("propagationPolicy=Orphan").is_ok());
+    }
+
+    #[test]
+    fn webhooks_hear_of_a_deletion_as_it_was_asked_for() {
+        let told = |query: &str, body: &Value, grace| {
+            let body = if body.is_null() { Bytes::new() } else { body.to_string().into() };
+            let options = DeleteOptions::parse(&HeaderMap::new(), &Query::parse(query), &body).unwrap();
+            Value::Object(options.told(grace))
+        };
+        assert_eq!(told("dryRun=All", &Value::Null, None), json!({}));
+        let want = json!({"gracePeriodSeconds": 30, "propagationPolicy": "Foreground"});
+        assert_eq!(told("propagationPolicy=Foreground", &Value::Null, Some(30)), want);
+        let body = json!({"kind": "DeleteOptions", "apiVersion": "v1", "orphanDependents": true, "preconditions": {"uid": "u"}});
+        assert_eq!(told("", &body, None), json!({"orphanDependents": true, "preconditions": {"uid": "u"}}));
     }
 
     #[test]

@@ -32,6 +32,11 @@ pub(super) async fn remove(call: &mut Call, name: &str, options: &DeleteOptions)
             return Err(Status::not_found(&call.resource, name));
         };
         check_preconditions(call, name, options, &object)?;
+        // What is on its way already has its period.
+        let grace = match meta::is_deleting(&object) {
+            true => None,
+            false => strategy::grace_period(&call.hub, &object, options.grace)?,
+        };
         let request = admission::Request {
             core: &call.core,
             user: &call.user,
@@ -43,6 +48,7 @@ pub(super) async fn remove(call: &mut Call, name: &str, options: &DeleteOptions)
             operation: Operation::Delete,
             old: Some(&object),
             dry_run: options.dry_run,
+            options: options.told(grace.or(options.grace)),
         };
         admission::announce(&request, &mut call.warnings).await?;
         let _held = admission::validate(&request, None, &mut call.warnings).await?;

@@ -19,7 +19,7 @@ use super::selection::Selection;
 use super::watch_encode::Encoder;
 use super::watch_piece::{BEGINNING, Queue};
 use super::watch_plan::{Plan, Start};
-use crate::http::{Body, BoxError, bytes_response, rests};
+use crate::http::{Body, BoxError, bytes_response, rests, text_response};
 use crate::proxy::Wish;
 use crate::server::Core;
 use crate::storage::{Cached, Event, Events, ResourceCache, prefix, store_status};
@@ -37,7 +37,10 @@ pub(super) async fn watch(call: &mut Call, mut request: Request<Body>) -> Result
     let plan = Plan::parse(call)?;
     let encoder = Encoder::new(call)?;
     let media_type = encoder.media_type();
-    let wish = Wish::of_events(&call.headers, &mut request, encoder.is_text())?;
+    let wish = match Wish::of_events(&call.headers, &mut request, encoder.is_text()) {
+        Ok(wish) => wish,
+        Err(code) => return Ok(text_response(code, Bytes::new())),
+    };
     let (cache, phase, position) = begin(call, &selection, &plan.start).await?;
     let open = call.core.metrics.open_watch(&call.resource);
     if let Phase::Initial(objects) = &phase {

@@ -150,6 +150,7 @@ async fn attempt(
         operation: Operation::Update,
         old: Some(&old),
         dry_run: options.dry_run,
+        options: call.told_options(),
     };
     if admission::mutate(&request, &mut new, &mut call.warnings).await? {
         strategy::prepare_for_update(&call.hub, part, &mut new, &old);

@@ -1,7 +1,7 @@
 //! Admission of connections: webhooks may refuse exec, attach, port-forward and the proxy verbs.
 
 use rk_api::status::Status;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::admission::{self, Operation};
 use crate::handlers::Call;
@@ -20,6 +20,7 @@ pub(super) async fn admit(call: &mut Call) -> Result<(), Status> {
         operation: Operation::Connect,
         old: None,
         dry_run: false,
+        options: Map::new(),
     };
     // What webhooks made of the options is not what the kubelet is asked: that is the query.
     admission::connect(&request, options, &mut call.warnings).await.map(|_| ())

@@ -8,7 +8,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
-use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
+use http::header::{
+    CONNECTION, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::upgrade::OnUpgrade;
@@ -82,16 +84,17 @@ impl Wish {
     /// whether the events will be JSON.
     ///
     /// # Errors
-    /// 400 when the handshake is incomplete or names several subprotocols.
+    /// The code of an answer without a word, as upstream's: 400 when the handshake is incomplete or names several subprotocols, 403 when it
+    /// does not tell from where it comes, as browsers do.
     pub(crate) fn of_events(
         headers: &HeaderMap,
         request: &mut Request<Body>,
         text: bool,
-    ) -> Result<Option<Self>, Status> {
+    ) -> Result<Option<Self>, StatusCode> {
         if !is_asked_for(headers) {
             return Ok(None);
         }
-        let (accept, protocol) = (accept_of(headers)?, only_protocol(headers)?);
+        let (accept, protocol) = of_browser(headers)?;
         let encoding = if text { Encoding::Text } else { Encoding::Framed };
         Ok(Some(Self { client: hyper::upgrade::on(request), accept, protocol, encoding }))
     }
@@ -146,14 +149,30 @@ fn named(headers: &HeaderMap) -> Vec<&str> {
         .collect()
 }
 
-/// The subprotocol of a client that names one at most: events come in the same way in each of them.
-fn only_protocol(headers: &HeaderMap) -> Result<Option<HeaderValue>, Status> {
-    let bad = || Status::bad_request("missing or bad WebSocket-Protocol");
-    match named(headers).as_slice() {
-        [] => Ok(None),
-        [name] => HeaderValue::from_str(name).map(Some).map_err(|_| bad()),
-        _ => Err(bad()),
+/// The answers to the key and to the subprotocols of a browser's handshake, which names one subprotocol at most: events come in the same
+/// way in each of them.
+fn of_browser(headers: &HeaderMap) -> Result<(HeaderValue, Option<HeaderValue>), StatusCode> {
+    let accept = accept_of(headers).map_err(|_| StatusCode::BAD_REQUEST)?;
+    if headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
+        return Err(StatusCode::BAD_REQUEST);
     }
+    if !headers.get(ORIGIN).and_then(|origin| origin.to_str().ok()).is_some_and(is_address) {
+        return Err(StatusCode::FORBIDDEN);
+    }
+    match named(headers).as_slice() {
+        [] => Ok((accept, None)),
+        [name] => HeaderValue::from_str(name).map(|name| (accept, Some(name))).map_err(|_| StatusCode::BAD_REQUEST),
+        _ => Err(StatusCode::BAD_REQUEST),
+    }
+}
+
+/// Whether an origin is one that Go reads as the address of a request: an absolute path, or what has a scheme.
+fn is_address(origin: &str) -> bool {
+    let is_scheme = |scheme: &str| {
+        scheme.starts_with(|letter: char| letter.is_ascii_alphabetic())
+            && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+    };
+    origin.starts_with('/') || origin.split_once(':').is_some_and(|(scheme, _)| is_scheme(scheme))
 }
 
 /// The first subprotocol of the client's that is known; none when it names none.
@@ -204,6 +223,8 @@ async fn copy(io: hyper::upgrade::Upgraded, encoding: Encoding, mut body: Body) 
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderName;
+
     use super::*;
 
     fn asked(protocols: &str) -> HeaderMap {
@@ -225,13 +246,45 @@ mod tests {
     }
 
     #[test]
+    fn who_asks_for_events_tells_from_where_it_comes() {
+        let whole = [
+            (SEC_WEBSOCKET_KEY, "dGhlIHNhbXBsZSBub25jZQ=="),
+            (SEC_WEBSOCKET_VERSION, "13"),
+            (ORIGIN, "https://a.example:8443"),
+        ];
+        let told = |name: HeaderName, value: &'static str| {
+            let mut headers: HeaderMap =
+                whole.iter().map(|(name, own)| (name.clone(), HeaderValue::from_static(own))).collect();
+            headers.insert(name, HeaderValue::from_static(value));
+            of_browser(&headers).err()
+        };
+        assert_eq!(told(ORIGIN, "/"), None);
+        for origin in ["", "null", "1http://a.example"] {
+            assert_eq!(told(ORIGIN, origin), Some(StatusCode::FORBIDDEN), "{origin}");
+        }
+        assert_eq!(told(SEC_WEBSOCKET_VERSION, "8"), Some(StatusCode::BAD_REQUEST));
+        assert_eq!(of_browser(&HeaderMap::new()).err(), Some(StatusCode::BAD_REQUEST));
+    }
+
+    #[test]
     fn events_come_one_a_message_in_whatever_subprotocol_there_is() {
-        assert_eq!(only_protocol(&HeaderMap::new()).unwrap(), None);
+        let told = |protocols: &str| {
+            let mut headers = asked(protocols);
+            for (name, value) in [
+                (SEC_WEBSOCKET_KEY, "dGhlIHNhbXBsZSBub25jZQ=="),
+                (SEC_WEBSOCKET_VERSION, "13"),
+                (ORIGIN, "https://a.example"),
+            ] {
+                headers.insert(name, HeaderValue::from_static(value));
+            }
+            of_browser(&headers).map(|(_, protocol)| protocol)
+        };
+        assert_eq!(told(""), Ok(None));
         let token = format!("{}c2VjcmV0, base64.binary.k8s.io", super::super::forward::BEARER_PROTOCOL);
         for named in [token.as_str(), "base64.binary.k8s.io"] {
-            assert_eq!(only_protocol(&asked(named)).unwrap().unwrap(), "base64.binary.k8s.io");
+            assert_eq!(told(named).unwrap().unwrap(), "base64.binary.k8s.io");
         }
-        assert_eq!(only_protocol(&asked("a, b")).unwrap_err().code, 400);
+        assert_eq!(told("a, b"), Err(StatusCode::BAD_REQUEST));
         let event = Bytes::from_static(b"{}\n");
         assert_eq!(Encoding::Text.message(event), Message::Text("{}\n".into()));
         let framed = Bytes::from_static(b"\0\0\0\x02ab");

@@ -17,7 +17,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_rustls::TlsAcceptor;
-use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::support::sockets::{connect, connect_h2, exchange, get, listen, pair, provider, roots};
 use crate::support::{Cluster, MAPS, PODS, config_map, pod, until};
@@ -357,19 +357,25 @@ async fn a_watch_comes_by_web_socket_to_who_asks_for_one() {
     for name in ["first", "next"] {
         admin.create(MAPS, &config_map(name, json!({}))).await.ok();
     }
-    let login = pair(&cluster.pki.admin.certificate, &cluster.pki.admin.key);
-    let stream = connect(&cluster, address, Some(login)).await;
-    let request = Request::get(format!("ws://x{MAPS}?watch=1"))
-        .header("Host", "x")
-        .header("Connection", "Upgrade")
-        .header("Upgrade", "websocket")
-        .header("Sec-WebSocket-Version", "13")
-        .header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")
-        .header("Sec-WebSocket-Protocol", "base64.binary.k8s.io")
-        .body(())
-        .unwrap();
+    let asked = async |origin: &str| {
+        let login = pair(&cluster.pki.admin.certificate, &cluster.pki.admin.key);
+        let stream = connect(&cluster, address, Some(login)).await;
+        let request = Request::get(format!("ws://x{MAPS}?watch=1"))
+            .header("Host", "x")
+            .header("Connection", "Upgrade")
+            .header("Upgrade", "websocket")
+            .header("Origin", origin)
+            .header("Sec-WebSocket-Version", "13")
+            .header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")
+            .header("Sec-WebSocket-Protocol", "base64.binary.k8s.io")
+            .body(())
+            .unwrap();
+        tokio_tungstenite::client_async(request, stream).await
+    };
     let goes_well = async {
-        let (mut socket, _) = tokio_tungstenite::client_async(request, stream).await.expect("a handshake");
+        let refused = asked("null").await.err().expect("a browser tells from where it comes");
+        assert!(matches!(&refused, Error::Http(answer) if answer.status() == 403), "{refused}");
+        let (mut socket, _) = asked("https://a.example").await.expect("a handshake");
         for name in ["first", "next", "second"] {
             let Message::Text(text) = socket.next().await.expect("an event").unwrap() else { panic!("no text") };
             let event: serde_json::Value = serde_json::from_str(&text).expect("one event a message");

@@ -53,10 +53,12 @@ async fn mutating_webhooks_change_objects_one_after_the_other() {
     admin.create(MAPS, &config_map("early", json!({"own": "1"}))).await.ok();
     mutating(&admin, "a", &[hook(webhook.url("/one"), "", "configmaps")]).await;
     mutating(&admin, "b", &[hook(webhook.url("/two"), "", "configmaps")]).await;
-    let first = admin.create(MAPS, &config_map("m", json!({"own": "1"}))).await.ok();
+    let strictly = format!("{MAPS}?fieldManager=me&fieldValidation=Strict");
+    let first = admin.create(&strictly, &config_map("m", json!({"own": "1"}))).await.ok();
     assert_eq!(first["data"], json!({"own": "1", "one": "yes", "two": "yes"}));
     let question = webhook.seen.lock().unwrap()[0].1["request"].clone();
-    assert_eq!(question["operation"], "CREATE");
+    let options = json!({"kind": "CreateOptions", "apiVersion": "meta.k8s.io/v1", "fieldManager": "me", "fieldValidation": "Strict"});
+    assert_eq!((&question["operation"], &question["options"]), (&json!("CREATE"), &options));
     assert_eq!(question["kind"], json!({"group": "", "version": "v1", "kind": "ConfigMap"}));
     assert_eq!(question["requestResource"], json!({"group": "", "version": "v1", "resource": "configmaps"}));
     assert_eq!((&question["namespace"], &question["name"]), (&json!("default"), &json!("m")));

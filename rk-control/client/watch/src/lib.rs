@@ -13,3 +13,20 @@ mod wire;
 pub use follow::{Event, follow, follow_metadata, read};
 pub use key::{Object, ObjectKey};
 pub use reflector::{Collection, Selection, Told, reflect};
+
+/// Whether a request with this query is a watch.
+#[must_use]
+pub fn is_watch(query: &str) -> bool {
+    query.split('&').any(|parameter| matches!(parameter, "watch=true" | "watch=1"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watch_is_known_by_its_query() {
+        assert!(is_watch("&watch=true&resourceVersion=7") && is_watch("watch=1"));
+        assert!(!is_watch("watch=false") && !is_watch("labelSelector=watch%3Dtrue"));
+    }
+}

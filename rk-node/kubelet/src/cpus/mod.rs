@@ -13,3 +13,6 @@ mod topology;
 pub use manager::{CpuPolicy, Cpus, Pool, Reserved};
 pub use options::{CpuOptions, Maturity};
 pub use set::CpuSet;
+#[cfg(test)]
+pub use topology::Cpu;
+pub use topology::{CPU_DIR, Topology};

@@ -22,12 +22,15 @@ pub struct Cpu {
     pub cache: usize,
 }
 
+/// Where the kernel tells of CPUs.
+pub const CPU_DIR: &str = "/sys/devices/system/cpu";
+
 /// The machine's CPUs in order of their numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Topology(pub Vec<Cpu>);
 
 impl Topology {
-    /// Reads `/sys/devices/system/cpu`. A CPU whose place is not told has a core of its own.
+    /// Reads [`CPU_DIR`]. A CPU whose place is not told has a core of its own.
     pub fn read(dir: &Path) -> Self {
         let online = fs::read_to_string(dir.join("online")).ok().and_then(|text| CpuSet::parse(&text));
         let number = |id: usize, file: &str| {
@@ -65,10 +68,19 @@ impl Topology {
         self.0.iter().filter(|cpu| nodes.has(cpu.node)).map(|cpu| cpu.socket).collect()
     }
 
+    /// How many sockets there are.
+    pub fn packages(&self) -> usize {
+        self.0.iter().map(|cpu| cpu.socket).collect::<BTreeSet<_>>().len()
+    }
+
+    /// How many cores there are in all sockets.
+    pub fn cores(&self) -> usize {
+        self.0.iter().map(|cpu| (cpu.socket, cpu.core)).collect::<BTreeSet<_>>().len()
+    }
+
     /// Hardware threads of one core.
     pub fn threads_per_core(&self) -> usize {
-        let cores: BTreeSet<_> = self.0.iter().map(|cpu| (cpu.socket, cpu.core)).collect();
-        self.0.len().checked_div(cores.len()).unwrap_or(1).max(1)
+        self.0.len().checked_div(self.cores()).unwrap_or(1).max(1)
     }
 }
 
@@ -98,6 +110,7 @@ mod tests {
         let places: Vec<_> = found.0.iter().map(|c| (c.id, c.core, c.socket, c.node, c.cache)).collect();
         assert_eq!(places, [(0, 0, 1, 3, 1), (1, 0, 1, 3, 1), (2, 2, 0, 0, 0)]);
         assert_eq!((found.nodes(), found.threads_per_core()), (NodeMask::of([0, 3]), 1));
+        assert_eq!((found.packages(), found.cores()), (2, 2));
         assert_eq!(found.all().to_string(), "0-2");
         assert_eq!(Topology::read(Path::new("/nonexistent")), Topology::default());
     }

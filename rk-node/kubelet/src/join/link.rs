@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{
     HeaderValue, Request, Uri,
@@ -21,6 +21,7 @@ use rustls::ClientConfig;
 
 use super::pki::{Identity, PkiError};
 use super::tls;
+use crate::meters::LinkMeters;
 
 /// A dead peer is noticed after `KEEPALIVE + INTERVAL * RETRIES`, well inside the Lease's 40 s.
 const KEEPALIVE: Duration = Duration::from_secs(10);
@@ -59,6 +60,8 @@ pub struct ApiLink {
     ca_pem: Arc<str>,
     authorization: Option<HeaderValue>,
     pool: Arc<RwLock<TlsPool>>,
+    /// What is counted of it.
+    pub(crate) meters: Arc<LinkMeters>,
 }
 
 impl ApiLink {
@@ -91,7 +94,8 @@ impl ApiLink {
                 Some(value)
             }
         };
-        Ok(Self { base, ca_pem: ca_pem.into(), authorization, pool: Arc::new(RwLock::new(pool(config))) })
+        let pool = Arc::new(RwLock::new(pool(config)));
+        Ok(Self { base, ca_pem: ca_pem.into(), authorization, pool, meters: Arc::default() })
     }
 
     /// Shows `identity` on every new connection; connections made before end with their running requests.
@@ -108,7 +112,15 @@ impl ApiLink {
             let link = link.clone();
             async move {
                 let pool = link.pool.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
-                pool.request(link.address(request)?).await.map_err(tower::BoxError::from)
+                let request = link.address(request)?;
+                let (method, is_watch) =
+                    (request.method().clone(), request.uri().query().is_some_and(rk_watch::is_watch));
+                let begun = Instant::now();
+                let answer = pool.request(request).await;
+                let host = link.base.authority().map_or("", |authority| authority.as_str());
+                let code = answer.as_ref().ok().map(|answer| answer.status().as_u16());
+                link.meters.called(host, method.as_str(), code, is_watch, begun.elapsed());
+                answer.map_err(tower::BoxError::from)
             }
         });
         kube::Client::new(service, "default")

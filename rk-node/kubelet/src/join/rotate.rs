@@ -41,6 +41,7 @@ pub async fn rotate_client(session: Session, options: Options) {
                 pause = RETRY.0;
             }
             Err(error) => {
+                session.link.meters.client_failures.add(&[]);
                 tracing::warn!(retry_in = ?pause, "the client certificate was not renewed: {}", chain(&error));
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(RETRY.1);
@@ -87,6 +88,7 @@ pub async fn rotate_serving(session: Session, serving: ServingCert, user: String
                 }
             }
             Err(error) => {
+                session.link.meters.server_failures.add(&[]);
                 tracing::warn!(retry_in = ?pause, "no serving certificate yet: {}", chain(&error));
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(RETRY.1);

@@ -4,7 +4,9 @@
 mod claims;
 mod counter;
 mod entry;
+mod gauge;
 mod image_volumes;
+mod link;
 mod managers;
 mod own_users;
 mod resizes;
@@ -18,7 +20,9 @@ use std::time::Duration;
 use claims::ClaimMeters;
 pub use counter::Counter;
 use entry::Entry;
+pub use gauge::Gauge;
 use image_volumes::ImageVolumes;
+pub use link::LinkMeters;
 use managers::Managers;
 use own_users::OwnUsers;
 use resizes::Resizes;
@@ -66,6 +70,8 @@ pub struct Meters {
     pub relists: Timing,
     /// Time between their beginnings.
     pub relist_intervals: Timing,
+    /// When the last one began that went well, seconds since 1970.
+    pub last_relist: Gauge,
     /// Looks of pods' workers, by why they looked.
     pub pod_workers: Timing,
     /// From the first sight of a pod until it runs.
@@ -153,6 +159,10 @@ impl Default for Meters {
                 "Interval in seconds between relisting in PLEG.",
                 &[],
                 MOMENTS,
+            ),
+            last_relist: Gauge::new(
+                "kubelet_pleg_last_seen_seconds",
+                "Timestamp in seconds when PLEG was last seen active.",
             ),
             pod_workers: Timing::new(
                 "kubelet_pod_worker_duration_seconds",

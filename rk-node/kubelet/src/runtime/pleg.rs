@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use rk_cri_api::v1 as cri;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::StreamExt;
@@ -107,7 +108,7 @@ impl Pleg {
         loop {
             // What the list tells is newer.
             while told.try_recv().is_ok() {}
-            let begun = Instant::now();
+            let (begun, since) = (Instant::now(), Timestamp::now());
             if let Some(last) = last.replace(begun) {
                 self.runtime.meters.relist_intervals.observe(&[], begun.saturating_duration_since(last));
             }
@@ -118,6 +119,9 @@ impl Pleg {
             }
             tell_health(&healthy, listed.as_ref().map(|_| ()).map_err(ToString::to_string));
             let succeeded = listed.is_ok();
+            if succeeded {
+                self.runtime.meters.last_relist.set(since.as_second() as f64);
+            }
             if let Ok(after) = listed
                 && !self.take(after, &changes).await
             {

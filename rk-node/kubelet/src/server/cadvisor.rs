@@ -11,6 +11,7 @@ use super::body::Body;
 use super::metrics::Text;
 use super::routes::State;
 use super::{machine, stats, whole};
+use crate::cpus::{CPU_DIR, Topology};
 use crate::node;
 use crate::runtime::RuntimeError;
 
@@ -22,7 +23,7 @@ const CPU: &str = "container_cpu_usage_seconds_total";
 struct Told {
     descriptors: Vec<cri::MetricDescriptor>,
     pods: Vec<cri::PodSandboxMetrics>,
-    /// CPU time of containers in nanoseconds, by their ids; that of all that runs has none.
+    /// CPU time of containers in nanoseconds, by their ids, and of all that runs.
     cpu: HashMap<String, u64>,
 }
 
@@ -42,7 +43,8 @@ pub async fn cadvisor(state: &State) -> Response<Body> {
     );
     text.sample("container_scrape_error", &[], f64::from(u8::from(failed)));
     let machine = node::machine(Path::new("/"));
-    whole::hardware(&mut text, &machine, &node::system_info(String::new(), &machine));
+    let cpus = Topology::read(Path::new(CPU_DIR));
+    whole::hardware(&mut text, &machine, &cpus, &node::system_info(String::new(), &machine));
     text.done()
 }
 
@@ -61,8 +63,9 @@ async fn ask(state: &State) -> Result<Told, RuntimeError> {
     let usage = stats::node(state.context.cgroups.root());
     let interfaces = machine::interfaces(&std::fs::read_to_string("/proc/net/dev").unwrap_or_default());
     let metrics = whole::of_all(&descriptors, &usage, &interfaces);
-    pods.push(cri::PodSandboxMetrics { metrics, ..cri::PodSandboxMetrics::default() });
-    cpu.extend(usage.cpu_nanos.map(|nanos| (String::new(), nanos)));
+    let all = cri::ContainerMetrics { container_id: whole::ALL.to_owned(), metrics };
+    pods.push(cri::PodSandboxMetrics { container_metrics: vec![all], ..cri::PodSandboxMetrics::default() });
+    cpu.extend(usage.cpu_nanos.map(|nanos| (whole::ALL.to_owned(), nanos)));
     Ok(Told { descriptors, pods, cpu })
 }
 

@@ -1,7 +1,7 @@
 //! The kubelet's own counters as text.
 
 use super::metrics::Text;
-use crate::meters::{Counter, Meters, Timing};
+use crate::meters::{Counter, Gauge, LinkMeters, Meters, Timing};
 
 fn labels<'a>(keys: &'static [&'static str], values: &'a [String]) -> Vec<(&'static str, &'a str)> {
     keys.iter().copied().zip(values.iter().map(String::as_str)).collect()
@@ -30,10 +30,24 @@ fn timing(text: &mut Text, of: &Timing) {
     }
 }
 
+fn gauge(text: &mut Text, of: &Gauge) {
+    if let Some(value) = of.read() {
+        text.head(of.name, of.help, "gauge");
+        text.sample(of.name, &[], value);
+    }
+}
+
 /// Those of `/metrics`.
 pub(super) fn write(text: &mut Text, meters: &Meters) {
+    gauge(text, &meters.last_relist);
     meters.counters().for_each(|of| counter(text, of));
     meters.timings().for_each(|of| timing(text, of));
+}
+
+/// Those of the ties to the API server.
+pub(super) fn link(text: &mut Text, meters: &LinkMeters) {
+    meters.counters().into_iter().for_each(|of| counter(text, of));
+    meters.timings().into_iter().for_each(|of| timing(text, of));
 }
 
 /// Those of `/metrics/probes`.
@@ -66,11 +80,27 @@ mod tests {
     }
 
     #[test]
+    fn a_gauge_is_told_once_it_is_known() {
+        let meters = Meters::default();
+        let told = || {
+            let mut text = Text::default();
+            write(&mut text, &meters);
+            text.as_str().lines().find(|line| line.starts_with("kubelet_pleg_last_seen_seconds")).map(str::to_owned)
+        };
+        assert_eq!(told(), None);
+        meters.last_relist.set(1_700_000_000.0);
+        assert_eq!(told().as_deref(), Some("kubelet_pleg_last_seen_seconds 1700000000"));
+    }
+
+    #[test]
     fn every_counter_without_labels_is_told_from_the_start() {
         let mut text = Text::default();
         write(&mut text, &Meters::default());
+        link(&mut text, &LinkMeters::default());
         for line in [
             "kubelet_started_pods_total 0",
+            "kubelet_certificate_manager_client_expiration_renew_errors 0",
+            "kubelet_server_expiration_renew_errors 0",
             "kubelet_pod_start_duration_seconds_count 0",
             "kubelet_pod_start_sli_duration_seconds_count 0",
             "kubelet_pod_start_total_duration_seconds_count 0",

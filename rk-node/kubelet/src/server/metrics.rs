@@ -105,6 +105,7 @@ pub async fn kubelet(state: &State) -> Response<Body> {
     pod_counts::write(&mut text, &state.pods.lives());
     gauges::write(&mut text, state);
     meters::write(&mut text, &state.context.runtime.meters);
+    meters::link(&mut text, &state.link);
     certificates(&mut text, state);
     volumes(state, &mut text).await;
     process::write(&mut text);

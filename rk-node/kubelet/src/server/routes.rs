@@ -18,7 +18,8 @@ use super::rates::Rates;
 use super::requests::{Counted, Server};
 use super::{cadvisor, checkpoint, configz, container_logs, flagz, metrics, statusz, streaming, summary};
 use crate::context::Shared;
-use crate::join::Pki;
+use crate::join::{Pki, Session};
+use crate::meters::LinkMeters;
 use crate::pod::spec;
 use crate::runtime::{self, RuntimeContainer, RuntimePod};
 use crate::views::PodViews;
@@ -33,6 +34,8 @@ pub struct State {
     pub rates: Rates,
     /// Where the kubelet's certificates are.
     pub certificates: Pki,
+    /// What is counted of the ties to the API server.
+    pub link: Arc<LinkMeters>,
     pages: Pages,
     auth: Auth,
     health: Health,
@@ -40,11 +43,12 @@ pub struct State {
 
 impl State {
     /// State for the server.
-    pub fn new(context: Shared, certificates: Pki) -> Arc<Self> {
-        let pods = context.pods.clone();
+    pub fn new(context: Shared, session: &Session) -> Arc<Self> {
+        let (pods, certificates, link) = (context.pods.clone(), session.pki.clone(), session.link.meters.clone());
         let auth = Auth::new(context.client.clone(), context.options.node_name.clone());
         let health = Health::new(context.sync_loop.clone());
-        Arc::new(Self { context, pods, rates: Rates::default(), certificates, pages: Pages::default(), auth, health })
+        let (rates, pages) = (Rates::default(), Pages::default());
+        Arc::new(Self { context, pods, rates, certificates, link, pages, auth, health })
     }
 
     /// A pod by name, of this UID when one is given.

@@ -6,10 +6,11 @@ use rk_cri_api::v1 as cri;
 
 use super::metrics::Text;
 use super::stats::{Interface, Usage};
+use crate::cpus::Topology;
 use crate::node::Machine;
 
 /// The id of all that runs.
-const ALL: &str = "/";
+pub(super) const ALL: &str = "/";
 
 /// A figure of all that runs.
 type OfUsage = (&'static str, cri::MetricType, fn(&Usage) -> Option<u64>);
@@ -67,17 +68,22 @@ fn metric(descriptor: &cri::MetricDescriptor, kind: cri::MetricType, interface: 
 }
 
 /// What the machine has.
-pub(super) fn hardware(text: &mut Text, machine: &Machine, info: &NodeSystemInfo) {
+pub(super) fn hardware(text: &mut Text, machine: &Machine, cpus: &Topology, info: &NodeSystemInfo) {
+    // A kernel that does not tell where its CPUs are is no machine without any.
+    let known = |count: usize| (count > 0).then_some(count as f64);
     let labels = [
         ("boot_id", info.boot_id.as_str()),
         ("machine_id", info.machine_id.as_str()),
         ("system_uuid", info.system_uuid.as_str()),
     ];
     for (name, help, value) in [
-        ("machine_cpu_cores", "Number of logical CPU cores.", machine.cpus as f64),
-        ("machine_memory_bytes", "Amount of memory installed on the machine.", machine.memory as f64),
-        ("machine_swap_bytes", "Amount of swap memory available on the machine.", machine.swap as f64),
+        ("machine_cpu_cores", "Number of logical CPU cores.", Some(machine.cpus as f64)),
+        ("machine_cpu_physical_cores", "Number of physical CPU cores.", known(cpus.cores())),
+        ("machine_cpu_sockets", "Number of CPU sockets.", known(cpus.packages())),
+        ("machine_memory_bytes", "Amount of memory installed on the machine.", Some(machine.memory as f64)),
+        ("machine_swap_bytes", "Amount of swap memory available on the machine.", Some(machine.swap as f64)),
     ] {
+        let Some(value) = value else { continue };
         text.head(name, help, "gauge");
         text.sample(name, &labels, value);
     }
@@ -88,6 +94,7 @@ pub(super) fn hardware(text: &mut Text, machine: &Machine, info: &NodeSystemInfo
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cpus::Cpu;
 
     fn descriptor(name: &str, keys: &[&str]) -> cri::MetricDescriptor {
         let label_keys = keys.iter().map(|key| (*key).to_owned()).collect();
@@ -129,16 +136,23 @@ mod tests {
             system_uuid: "s".into(),
             ..NodeSystemInfo::default()
         };
+        let cpu = |id, core| Cpu { id, core, socket: 0, node: 0, cache: 0 };
+        let cpus = Topology(vec![cpu(0, 0), cpu(1, 0), cpu(2, 1), cpu(3, 1)]);
         let mut text = Text::default();
-        hardware(&mut text, &machine, &info);
+        hardware(&mut text, &machine, &cpus, &info);
         let labels = "boot_id=\"b\",machine_id=\"m\",system_uuid=\"s\"";
         for line in [
             format!("machine_cpu_cores{{{labels}}} 4"),
+            format!("machine_cpu_physical_cores{{{labels}}} 2"),
+            format!("machine_cpu_sockets{{{labels}}} 1"),
             format!("machine_memory_bytes{{{labels}}} 1024"),
             format!("machine_swap_bytes{{{labels}}} 0"),
             "machine_scrape_error 0".to_owned(),
         ] {
             assert!(text.as_str().lines().any(|own| own == line), "{line}\n{}", text.as_str());
         }
+        let mut text = Text::default();
+        hardware(&mut text, &machine, &Topology::default(), &info);
+        assert!(!text.as_str().contains("machine_cpu_sockets"), "{}", text.as_str());
     }
 }

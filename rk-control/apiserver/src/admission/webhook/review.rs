@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use rk_api::meta;
 use rk_api::resources::{GroupVersionKind, Resource};
 use rk_api::status::{Cause, Details, Reason, Status};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::super::matching::operation;
 use super::super::{Operation, Request};
@@ -52,7 +52,7 @@ pub(in super::super) fn attributes(request: &Request<'_>, row: &Resource, object
         "operation": operation(request.operation),
         "userInfo": user(request),
         "dryRun": request.dry_run,
-        "options": options(request),
+        "options": options(request.operation, request.dry_run, &request.options),
     });
     for (key, text) in [
         ("subResource", request.subresource),
@@ -98,16 +98,20 @@ fn user(request: &Request<'_>) -> Value {
     info
 }
 
-fn options(request: &Request<'_>) -> Value {
-    let kind = match request.operation {
+/// The options of a change, `given` being what they say besides dry run; connections have none.
+fn options(operation: Operation, dry_run: bool, given: &Map<String, Value>) -> Value {
+    let kind = match operation {
         Operation::Create => "CreateOptions",
         Operation::Update => "UpdateOptions",
         Operation::Delete => "DeleteOptions",
         Operation::Connect => return Value::Null,
     };
     let mut options = json!({"kind": kind, "apiVersion": "meta.k8s.io/v1"});
-    if request.dry_run {
+    if dry_run {
         options["dryRun"] = json!(["All"]);
+    }
+    for (field, value) in given {
+        options[field] = value.clone();
     }
     options
 }
@@ -206,6 +210,16 @@ mod tests {
 
     fn review(response: Value) -> Value {
         json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response})
+    }
+
+    #[test]
+    fn options_are_those_of_what_is_done() {
+        let given = Map::from_iter([("fieldManager".to_owned(), json!("kubectl"))]);
+        let want = json!({"kind": "UpdateOptions", "apiVersion": "meta.k8s.io/v1", "dryRun": ["All"], "fieldManager": "kubectl"});
+        assert_eq!(options(Operation::Update, true, &given), want);
+        let want = json!({"kind": "DeleteOptions", "apiVersion": "meta.k8s.io/v1"});
+        assert_eq!(options(Operation::Delete, false, &Map::new()), want);
+        assert_eq!(options(Operation::Connect, false, &given), Value::Null);
     }
 
     #[test]

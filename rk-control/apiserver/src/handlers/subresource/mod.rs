@@ -97,6 +97,7 @@ async fn admit(
         operation: Operation::Create,
         old,
         dry_run,
+        options: call.told_options(),
     };
     admission::confine(&request, object).await?;
     // Webhooks hear of the object that was sent alone.

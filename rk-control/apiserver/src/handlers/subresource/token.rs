@@ -38,6 +38,7 @@ pub(super) async fn request(call: &mut Call, body: Body) -> Result<Response<Body
         operation: Operation::Create,
         old: None,
         dry_run: write.dry_run,
+        options: call.told_options(),
     };
     let _held = admission::validate(&attributes, Some(&request), &mut call.warnings).await?;
     // After admission, which judges what was asked for: a node asks for no audience where its pod names none.

@@ -1,0 +1,63 @@
+//! What is told of attempts to schedule, under upstream's names.
+
+use std::time::Instant;
+
+/// Attempts from this one on are told as one.
+const MANY: u32 = 15;
+
+/// An attempt under way.
+pub(crate) struct Attempt {
+    /// The scheduler's name.
+    pub(crate) profile: String,
+    /// When it began.
+    pub(crate) begun: Instant,
+    /// Since when its pod could be decided, and which attempt this is.
+    pub(crate) tried: Option<(Instant, u32)>,
+}
+
+impl Attempt {
+    /// A node was found.
+    pub(crate) fn decided(&self) {
+        rk_client::observe("scheduler_scheduling_algorithm_duration_seconds", &[], self.begun.elapsed());
+    }
+
+    /// It has ended, with upstream's name of what came of it: `scheduled`, `unschedulable` or `error`.
+    pub(crate) fn ended(&self, result: &'static str) {
+        let labels = [("profile", self.profile.as_str()), ("result", result)];
+        rk_client::count("scheduler_schedule_attempts_total", &labels);
+        rk_client::observe("scheduler_scheduling_attempt_duration_seconds", &labels, self.begun.elapsed());
+        let Some((since, attempts)) = self.tried.filter(|_| result == "scheduled") else { return };
+        let number = number(attempts);
+        let labels = [("attempts", number.as_str())];
+        rk_client::observe("scheduler_pod_scheduling_sli_duration_seconds", &labels, since.elapsed());
+    }
+}
+
+/// The number of attempts as it is told.
+fn number(attempts: u32) -> String {
+    if attempts >= MANY { format!("{MANY}+") } else { attempts.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_attempts_are_told_as_one() {
+        assert_eq!([1, 14, 15, 700].map(number), ["1", "14", "15+", "15+"]);
+    }
+
+    #[test]
+    fn an_attempt_is_told_by_its_result_and_a_pod_once_it_is_placed() {
+        let begun = Instant::now();
+        let attempt = Attempt { profile: "of-this-test".to_owned(), begun, tried: Some((begun, 3)) };
+        attempt.decided();
+        attempt.ended("error");
+        let told = |line: &str| rk_client::render_figures().lines().any(|own| own.starts_with(line));
+        assert!(told("scheduler_schedule_attempts_total{profile=\"of-this-test\",result=\"error\"} 1"));
+        assert!(told("scheduler_scheduling_algorithm_duration_seconds_count "));
+        assert!(!told("scheduler_pod_scheduling_sli_duration_seconds_count{attempts=\"3\"}"), "it is not placed");
+        attempt.ended("scheduled");
+        assert!(told("scheduler_pod_scheduling_sli_duration_seconds_count{attempts=\"3\"} 1"));
+    }
+}
