@@ -1,4 +1,4 @@
-//! Connections over which HTTP is asked, as one type: each type of its own would be one more copy of a client in the program.
+//! Connections over which HTTP is spoken, as one type: each type of its own would be one more copy of hyper in the program.
 
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -7,7 +7,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 pub trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Duplex for S {}
 
-/// A connection of any kind, as clients of HTTP take it.
+/// A connection of any kind, as hyper takes it.
 pub type Wire = TokioIo<Box<dyn Duplex>>;
 
 /// A connection of some kind.
