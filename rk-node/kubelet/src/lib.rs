@@ -61,6 +61,7 @@ mod translate;
 mod userns;
 mod views;
 mod volumes;
+mod wire;
 
 pub use configuration::{CredentialProvider, TlsRules, TokenRules, configure, credential_providers};
 pub use cpus::{CpuOptions, CpuPolicy, CpuSet, Reserved};

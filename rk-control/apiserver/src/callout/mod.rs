@@ -16,12 +16,12 @@ use http::header::{ACCEPT, CONTENT_TYPE, HOST, USER_AGENT};
 use http::{Method, Request};
 use http_body_util::{BodyExt, Empty, Full, Limited};
 use hyper::client::conn::http1::SendRequest;
-use hyper_util::rt::TokioIo;
 use rustls_pki_types::ServerName;
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tokio_util::either::Either;
 
 use crate::http::Body;
 use crate::identity::Identity;
@@ -47,7 +47,7 @@ impl CalloutError {
     }
 }
 
-type Sender = SendRequest<Full<Bytes>>;
+type Sender = SendRequest<Body>;
 
 /// Makes the calls.
 pub struct Callouts {
@@ -102,9 +102,7 @@ impl Callouts {
             }
         }
         let stream = self.secured(place, address, bundle, Mode::Nobody).await?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(CalloutError::new)?;
-        tokio::spawn(connection);
+        let mut sender = crate::proxy::handshake(Either::Right(stream)).await.map_err(CalloutError::new)?;
         let answer = ask(&mut sender, place, target, body).await.map_err(CalloutError::new)?;
         self.keep(key, sender);
         answer
@@ -141,7 +139,7 @@ impl Callouts {
             let address = place.address(core).await?;
             let mode = if insecure { Mode::Unchecked } else { Mode::FrontProxy };
             let stream = self.secured(&place, address, bundle, mode).await?;
-            Ok((crate::proxy::handshake(stream).await.map_err(CalloutError::new)?, address))
+            Ok((crate::proxy::handshake(Either::Right(stream)).await.map_err(CalloutError::new)?, address))
         };
         let opened = tokio::time::timeout(CONNECT, open).await;
         opened.unwrap_or_else(|_| Err(CalloutError(format!("dial https://{}: i/o timeout", place.authority()))))
@@ -205,7 +203,7 @@ async fn ask(
         .header(USER_AGENT, "kube-apiserver-admission")
         .header(CONTENT_TYPE, "application/json")
         .header(ACCEPT, "application/json, */*")
-        .body(Full::new(body));
+        .body(Full::new(body).map_err(|never| match never {}).boxed_unsync());
     let request = match request {
         Ok(request) => request,
         Err(error) => return Ok(Err(CalloutError::new(error))),

@@ -5,10 +5,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use http::{HeaderMap, HeaderValue};
 use rk_api::meta;
-use serde::Deserialize;
 use serde_json::Value;
 
 use crate::authn::{SERVICE_ACCOUNT_PREFIX, User};
+use crate::authz;
 use crate::http::{RequestInfo, ResourcePath, is_path, lists};
 use crate::metrics::help;
 
@@ -101,8 +101,7 @@ impl Schema {
         let wanted = meta::text(schema, &["spec", "priorityLevelConfiguration", "name"]);
         let level = levels.iter().find(|own| meta::name(own) == wanted)?;
         let uid = |own: &Value| HeaderValue::from_str(meta::text(own, &["metadata", "uid"])).ok();
-        // One that is not as it must be matches nothing.
-        let rules = Vec::deserialize(meta::at(schema, &["spec", "rules"])).unwrap_or_default();
+        let rules = each(schema, &["spec", "rules"]).map(Rule::parse).collect();
         Some(Self { rules, matched: Matched { schema: uid(schema)?, level: uid(level)? } })
     }
 
@@ -111,95 +110,95 @@ impl Schema {
     }
 }
 
+/// The elements of a list; none where there is none.
+fn each<'a>(object: &'a Value, path: &[&str]) -> impl Iterator<Item = &'a Value> + use<'a> {
+    meta::at(object, path).as_array().into_iter().flatten()
+}
+
 /// Whose requests for what are meant.
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
 struct Rule {
     subjects: Vec<Subject>,
-    resource_rules: Vec<Resources>,
-    non_resource_rules: Vec<Paths>,
+    resources: Vec<Resources>,
+    paths: Vec<authz::Rule>,
 }
 
 impl Rule {
+    fn parse(rule: &Value) -> Self {
+        Self {
+            subjects: each(rule, &["subjects"]).filter_map(Subject::parse).collect(),
+            resources: each(rule, &["resourceRules"]).map(Resources::parse).collect(),
+            paths: each(rule, &["nonResourceRules"]).map(authz::Rule::parse).collect(),
+        }
+    }
+
     fn means(&self, user: &User, info: &RequestInfo) -> bool {
+        let names_path = |own: &authz::Rule| own.urls.iter().any(|url| is_path(url, &info.path));
         self.subjects.iter().any(|own| own.is(user))
             && match &info.resource {
-                Some(path) => self.resource_rules.iter().any(|own| own.mean(&info.verb, path)),
-                None => self.non_resource_rules.iter().any(|own| own.mean(info)),
+                Some(path) => self.resources.iter().any(|own| own.mean(&info.verb, path)),
+                None => self.paths.iter().any(|own| lists(&own.verbs, &info.verb) && names_path(own)),
             }
     }
 }
 
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Subject {
-    kind: String,
-    user: Named,
-    group: Named,
-    service_account: Named,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Named {
-    namespace: String,
-    name: String,
-}
-
-impl Named {
-    fn is(&self, name: &str) -> bool {
-        self.name == "*" || self.name == name
-    }
+/// Who asks, by name; `*` is everybody of the kind.
+enum Subject {
+    User(String),
+    Group(String),
+    Account { namespace: String, name: String },
 }
 
 impl Subject {
+    fn parse(subject: &Value) -> Option<Self> {
+        let text = |path: &[&str]| meta::text(subject, path).to_owned();
+        match meta::text(subject, &["kind"]) {
+            "User" => Some(Self::User(text(&["user", "name"]))),
+            "Group" => Some(Self::Group(text(&["group", "name"]))),
+            "ServiceAccount" => Some(Self::Account {
+                namespace: text(&["serviceAccount", "namespace"]),
+                name: text(&["serviceAccount", "name"]),
+            }),
+            _ => None,
+        }
+    }
+
     fn is(&self, user: &User) -> bool {
-        match self.kind.as_str() {
-            "User" => self.user.is(&user.name),
-            "Group" => user.groups.iter().any(|own| self.group.is(own)),
-            "ServiceAccount" => {
+        let named = |wanted: &str, name: &str| wanted == "*" || wanted == name;
+        match self {
+            Self::User(wanted) => named(wanted, &user.name),
+            Self::Group(wanted) => user.groups.iter().any(|own| named(wanted, own)),
+            Self::Account { namespace, name } => {
                 let account = user.name.strip_prefix(SERVICE_ACCOUNT_PREFIX).and_then(|own| own.split_once(':'));
-                let wanted = &self.service_account;
-                account.is_some_and(|(namespace, name)| namespace == wanted.namespace && wanted.is(name))
+                account.is_some_and(|(of, own)| of == namespace && named(name, own))
             }
-            _ => false,
         }
     }
 }
 
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
 struct Resources {
-    verbs: Vec<String>,
-    api_groups: Vec<String>,
-    resources: Vec<String>,
+    rule: authz::Rule,
     cluster_scope: bool,
     namespaces: Vec<String>,
 }
 
 impl Resources {
+    fn parse(rule: &Value) -> Self {
+        let namespaces = each(rule, &["namespaces"]).filter_map(Value::as_str);
+        Self {
+            rule: authz::Rule::parse(rule),
+            cluster_scope: meta::at(rule, &["clusterScope"]).as_bool() == Some(true),
+            namespaces: namespaces.map(str::to_owned).collect(),
+        }
+    }
+
     fn mean(&self, verb: &str, path: &ResourcePath) -> bool {
         let place =
             if path.namespace.is_empty() { self.cluster_scope } else { lists(&self.namespaces, &path.namespace) };
         let resource = || match path.subresource.as_str() {
-            "" => lists(&self.resources, &path.resource),
-            sub => lists(&self.resources, &format!("{}/{sub}", path.resource)),
+            "" => lists(&self.rule.resources, &path.resource),
+            sub => lists(&self.rule.resources, &format!("{}/{sub}", path.resource)),
         };
-        place && lists(&self.verbs, verb) && lists(&self.api_groups, &path.group) && resource()
-    }
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Paths {
-    verbs: Vec<String>,
-    #[serde(rename = "nonResourceURLs")]
-    urls: Vec<String>,
-}
-
-impl Paths {
-    fn mean(&self, info: &RequestInfo) -> bool {
-        lists(&self.verbs, &info.verb) && self.urls.iter().any(|url| is_path(url, &info.path))
+        place && lists(&self.rule.verbs, verb) && lists(&self.rule.groups, &path.group) && resource()
     }
 }
 

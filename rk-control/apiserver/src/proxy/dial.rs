@@ -9,9 +9,10 @@ use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use rk_api::status::{Reason, Status};
 use rustls_pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_util::either::Either;
 
 use crate::http::Body;
 
@@ -80,11 +81,10 @@ pub(super) async fn connect(
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         match tls {
-            None => handshake(stream).await,
+            None => handshake(Either::Left(stream)).await,
             Some(config) => {
                 let name = ServerName::IpAddress(address.ip().into());
-                let stream = TlsConnector::from(config).connect(name, stream).await?;
-                handshake(stream).await
+                handshake(Either::Right(TlsConnector::from(config).connect(name, stream).await?)).await
             }
         }
     };
@@ -92,12 +92,13 @@ pub(super) async fn connect(
     opened.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into())).map_err(|error| Unreached::new(address, &error))
 }
 
-/// Opens HTTP/1.1 on a stream; the connection lives as long as what is sent on it.
+/// Opens HTTP/1.1 on a stream; the connection lives as long as what is sent on it. One type for all streams and all bodies: each further
+/// one would be one more copy of the client in the program.
 ///
 /// # Errors
 /// The other end broke off.
 pub(crate) async fn handshake(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    stream: Either<TcpStream, TlsStream<TcpStream>>,
 ) -> Result<SendRequest<Body>, std::io::Error> {
     let (sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(std::io::Error::other)?;

@@ -6,8 +6,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Empty;
 use hyper::client::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioExecutor;
 use tokio::net::UnixStream;
+
+use crate::wire::wire;
 
 /// Between a connection that has ended, or could not be made, and the next.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -28,7 +30,7 @@ pub(super) async fn watch(socket: PathBuf, tell: impl Fn(bool) -> bool) {
 /// Connects, tells so, and returns when the connection has ended.
 async fn hold(socket: &Path, tell: &impl Fn(bool) -> bool) -> Result<(), String> {
     let stream = UnixStream::connect(socket).await.map_err(|error| error.to_string())?;
-    let made = http2::handshake::<_, _, Empty<Bytes>>(TokioExecutor::new(), TokioIo::new(stream)).await;
+    let made = http2::handshake::<_, _, Empty<Bytes>>(TokioExecutor::new(), wire(stream)).await;
     let (_requests, connection) = made.map_err(|error| error.to_string())?;
     if tell(true) { connection.await.map_err(|error| error.to_string()) } else { Ok(()) }
 }

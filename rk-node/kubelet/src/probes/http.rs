@@ -15,6 +15,7 @@ use super::opening::Opening;
 use super::request::{Begun, HTTP_2, PROTOCOLS, Question};
 use super::target::{Target, is_redirect};
 use super::tcp::os_text;
+use crate::wire::wire;
 
 /// No more of a body is read, as upstream does.
 const MAX_BODY: usize = 10 * 1024;
@@ -84,7 +85,7 @@ async fn once(action: &HTTPGetAction, host: &str, target: &Target, user_agent: &
     let stream = super::tcp::connect(host, target.port).await?;
     let question = Question { action, host, target, user_agent };
     if !target.tls {
-        return question.ask(stream).await;
+        return question.ask(wire(stream)).await;
     }
     let name = ServerName::try_from(host.to_owned()).map_err(|e| e.to_string())?;
     let connected = connector()?.connect(name, Opening::of(stream)).into_fallible().await;
@@ -92,7 +93,7 @@ async fn once(action: &HTTPGetAction, host: &str, target: &Target, user_agent: &
     let stream =
         connected.map_err(|(error, opening)| if opening.is_http() { PLAIN.to_owned() } else { error.to_string() })?;
     let chosen_2 = stream.get_ref().1.alpn_protocol() == Some(HTTP_2);
-    if chosen_2 { question.ask_in_2(stream).await } else { question.ask(stream).await }
+    if chosen_2 { question.ask_in_2(wire(stream)).await } else { question.ask(wire(stream)).await }
 }
 
 fn connector() -> Result<tokio_rustls::TlsConnector, String> {

@@ -6,12 +6,12 @@ use http_body_util::Empty;
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper::{Request, Response};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioExecutor;
 use k8s_openapi::api::core::v1::{HTTPGetAction, HTTPHeader};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::target::Target;
+use crate::wire::Wire;
 
 /// What servers are offered that speak TLS.
 pub const PROTOCOLS: [&[u8]; 2] = [HTTP_2, b"http/1.1"];
@@ -64,27 +64,21 @@ impl Question<'_> {
     }
 
     /// Asks in HTTP/1.1.
-    pub async fn ask<S>(&self, stream: S) -> Result<Begun, String>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
+    pub async fn ask(&self, wire: Wire) -> Result<Begun, String> {
         let request = self.request(&self.target.path).header("Host", self.authority()).header("Connection", "close");
         let request = request.body(Empty::<Bytes>::new()).map_err(|e| e.to_string())?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| e.to_string())?;
+        let (mut sender, connection) = http1::handshake(wire).await.map_err(|e| e.to_string())?;
         let driver = AbortOnDropHandle::new(tokio::spawn(connection));
         let response = sender.send_request(request).await.map_err(|e| e.to_string())?;
         Ok((response, driver))
     }
 
     /// Asks in HTTP/2.
-    pub async fn ask_in_2<S>(&self, stream: S) -> Result<Begun, String>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
+    pub async fn ask_in_2(&self, wire: Wire) -> Result<Begun, String> {
         let uri = format!("{}://{}{}", self.target.scheme(), self.authority(), self.target.path);
         let request = self.request(&uri).body(Empty::<Bytes>::new()).map_err(|e| e.to_string())?;
-        let shaking = http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
-        let (mut sender, connection) = shaking.await.map_err(|e| e.to_string())?;
+        let made = http2::handshake(TokioExecutor::new(), wire).await;
+        let (mut sender, connection) = made.map_err(|e| e.to_string())?;
         let driver = AbortOnDropHandle::new(tokio::spawn(connection));
         let response = sender.send_request(request).await.map_err(|e| e.to_string())?;
         Ok((response, driver))

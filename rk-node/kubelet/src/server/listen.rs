@@ -5,11 +5,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use http::{Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioTimer;
 use rustls::ServerConfig;
 use rustls::server::WebPkiClientVerifier;
 use tokio::net::{TcpListener, TcpStream};
@@ -24,6 +26,7 @@ use super::routes::{self, State};
 use crate::configuration::TlsRules;
 use crate::heartbeat::Heartbeat;
 use crate::join::{ServingCert, server_roots};
+use crate::wire::wire;
 
 /// Connections at the same time; followed logs and shells hold theirs for long.
 const CONNECTIONS: usize = 512;
@@ -117,29 +120,30 @@ async fn connection(acceptor: TlsAcceptor, stream: TcpStream, state: Arc<State>)
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(wire(stream), service)
         .with_upgrades()
         .await
         .map_err(|e| e.to_string())
 }
 
+/// What answers requests without TLS, of one type as connections are.
+type Answer = Arc<dyn Fn(Request<Incoming>) -> BoxFuture<'static, Response<Body>> + Send + Sync>;
+
 /// Serves the read-only paths in the clear for ever, to whoever asks.
 pub async fn serve_read_only(listen: SocketAddr, state: Arc<State>) {
-    let serve = |stream| {
-        let state = state.clone();
-        in_the_clear(stream, move |request| read_only::handle(state.clone(), request))
-    };
-    accept(bind(listen).await, READERS, serve).await;
+    let answer = move |request: Request<Incoming>| read_only::handle(state.clone(), request).boxed();
+    serve_in_the_clear(listen, Arc::new(answer)).await;
 }
 
 /// Serves `/healthz` in the clear, on loopback, for ever.
 pub async fn serve_healthz(listen: SocketAddr, sync_loop: Heartbeat) {
-    let health = Arc::new(Health::new(sync_loop));
-    let serve = |stream| {
-        let health = Arc::clone(&health);
-        in_the_clear(stream, move |request| std::future::ready(healthz(&health, request.uri())))
-    };
-    accept(bind(listen).await, READERS, serve).await;
+    let health = Health::new(sync_loop);
+    let answer = move |request: Request<Incoming>| std::future::ready(healthz(&health, request.uri())).boxed();
+    serve_in_the_clear(listen, Arc::new(answer)).await;
+}
+
+async fn serve_in_the_clear(listen: SocketAddr, answer: Answer) {
+    accept(bind(listen).await, READERS, |stream| in_the_clear(stream, Arc::clone(&answer))).await;
 }
 
 fn healthz(health: &Health, uri: &Uri) -> Response<Body> {
@@ -151,10 +155,7 @@ fn healthz(health: &Health, uri: &Uri) -> Response<Body> {
 }
 
 /// Answers the requests of one connection without TLS, to nobody in particular.
-async fn in_the_clear<R>(stream: TcpStream, answer: impl Fn(Request<Incoming>) -> R) -> Result<(), String>
-where
-    R: Future<Output = Response<Body>>,
-{
+async fn in_the_clear(stream: TcpStream, answer: Answer) -> Result<(), String> {
     let service = service_fn(move |request| {
         let answered = answer(request);
         async move { Ok::<_, Infallible>(answered.await) }
@@ -162,7 +163,7 @@ where
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(wire(stream), service)
         .await
         .map_err(|e| e.to_string())
 }

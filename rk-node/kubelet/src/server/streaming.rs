@@ -18,6 +18,7 @@ use super::params::Params;
 use super::relay::relay;
 use super::routes::State;
 use crate::pod::spec;
+use crate::wire::wire;
 
 /// A streaming server that does not answer at once is broken: it is on this machine.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -119,8 +120,7 @@ async fn forward(mut request: Request<Incoming>, url: &str, idle: Duration) -> A
         .await
         .map_err(|_| internal(format!("connecting to the streaming server {address}: timeout")))?
         .map_err(|e| internal(format!("connecting to the streaming server {address}: {e}")))?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(internal)?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(wire(stream)).await.map_err(internal)?;
     tokio::spawn(async move {
         if let Err(error) = connection.with_upgrades().await {
             tracing::debug!("a streaming connection ended: {error}");

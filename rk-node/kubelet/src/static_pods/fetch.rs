@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, Uri, header::LOCATION};
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use k8s_openapi::api::core::v1::Pod;
+use kube::client::Body;
 use serde_json::Value;
 use tokio::sync::watch;
 
@@ -54,7 +55,8 @@ enum Found {
 pub struct Asker {
     rules: PodUrl,
     node: String,
-    client: Client<WebConnector, Empty<Bytes>>,
+    /// Of the type of the client that asks the API server: there is one in the program.
+    client: Client<WebConnector, Body>,
     /// What came the last time, whether it could be read or not.
     last: Bytes,
 }
@@ -105,14 +107,14 @@ impl Asker {
     }
 
     /// Headers are for the server that is named, and for nobody whom it points to.
-    fn request(&self, uri: &Uri, home: &Uri) -> Result<Request<Empty<Bytes>>, String> {
+    fn request(&self, uri: &Uri, home: &Uri) -> Result<Request<Body>, String> {
         let mut request = Request::get(uri.clone());
         if (uri.scheme(), uri.authority()) == (home.scheme(), home.authority()) {
             for (name, value) in self.rules.headers.iter().flat_map(|(n, values)| values.iter().map(move |v| (n, v))) {
                 request = request.header(name, value);
             }
         }
-        request.body(Empty::new()).map_err(|error| error.to_string())
+        request.body(Body::empty()).map_err(|error| error.to_string())
     }
 }
 
