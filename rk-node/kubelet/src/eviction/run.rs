@@ -93,7 +93,7 @@ pub async fn evict_loop(context: Shared, wake: mpsc::Sender<runtime::Change>) {
         let (Some(verdict), false) = (verdict, gone) else { continue };
         let shortage = Shortage::of(verdict.signal);
         if let Some((pod, used)) = first(shortage, &used) {
-            let (free, all) = Observed::now(&context.options.dirs).of(verdict.signal).unwrap_or_default();
+            let (free, all) = Observed::now(&context.options).of(verdict.signal).unwrap_or_default();
             let threshold = shown(verdict, all);
             let text = message(shortage, pod, used, &threshold, free);
             let order_of = Order::of_eviction(verdict.signal.as_str(), text, verdict.grace);
@@ -109,7 +109,7 @@ pub async fn evict_loop(context: Shared, wake: mpsc::Sender<runtime::Change>) {
 fn look(context: &Shared, seen: &mut Seen) -> Option<Verdict> {
     let (hard, soft) = (context.options.eviction, &context.options.soft_eviction);
     let reclaim = context.options.minimum_reclaim;
-    let observed = Observed::now(&context.options.dirs);
+    let observed = Observed::now(&context.options);
     seen.hard = observed.short_still(hard, reclaim, &seen.hard);
     seen.soft = observed.borne().short_still(soft.thresholds, reclaim, &seen.soft);
     context.shortages.saw(seen.hard.iter().chain(&seen.soft).copied().collect(), Instant::now());

@@ -254,7 +254,7 @@ impl NodeLoop {
     /// What is short now, or was of late.
     fn pressure(&self) -> Pressure {
         let (options, now) = (&self.options, Instant::now());
-        let observed = pressure::Observed::now(&options.dirs);
+        let observed = pressure::Observed::now(options);
         self.shortages.saw(observed.pressure(options.eviction, options.soft_eviction.thresholds), now);
         self.shortages.told(options.pressure_transition, now)
     }

@@ -34,8 +34,17 @@ pub fn capacity(machine: &Machine, max_pods: u32) -> BTreeMap<String, Quantity> 
 
 /// Memory that is no pod's, in bytes: what is reserved, and what must stay free; the node's own services need some in any case.
 pub fn kept_memory(machine: &Machine, options: &Options) -> u64 {
-    let reserved = options.reserved.get("memory").copied().unwrap_or(0) / 1000;
-    RESERVED_MEMORY.max(reserved.saturating_add(options.eviction.memory.of(machine.memory)))
+    RESERVED_MEMORY.max(reserved_memory(options).saturating_add(options.eviction.memory.of(machine.memory)))
+}
+
+fn reserved_memory(options: &Options) -> u64 {
+    options.reserved.get("memory").copied().unwrap_or(0) / 1000
+}
+
+/// Memory that the bound of all pods together keeps from them though nobody reserved it, in bytes. What the node offers them keeps what
+/// must stay free in its place: pods that have no more than that are not short.
+pub fn unreserved_memory(options: &Options) -> u64 {
+    RESERVED_MEMORY.saturating_sub(reserved_memory(options))
 }
 
 fn huge_bytes(machine: &Machine) -> u64 {
@@ -50,8 +59,7 @@ fn pods_cpu(machine: &Machine, options: &Options) -> u64 {
 /// What all pods may have together, on a kernel that makes `most_tasks` processes. As upstream, what must stay free is not taken off
 /// their memory: pods are evicted for it, in order, before the kernel ends them at the bound.
 pub fn pods_together(machine: &Machine, options: &Options, most_tasks: Option<u64>) -> Together {
-    let reserved = options.reserved.get("memory").copied().unwrap_or(0) / 1000;
-    let kept = RESERVED_MEMORY.max(reserved).saturating_add(huge_bytes(machine));
+    let kept = RESERVED_MEMORY.max(reserved_memory(options)).saturating_add(huge_bytes(machine));
     let memory = Some(machine.memory.saturating_sub(kept)).filter(|left| *left > 0 && options.enforce_allocatable);
     let cpu = i64::try_from(pods_cpu(machine, options)).unwrap_or(i64::MAX);
     // Whatever pods do, the node's own services can make processes.
@@ -281,6 +289,18 @@ mod tests {
         assert_eq!(together(&options, 1 << 30), less);
         options.enforce_allocatable = false;
         assert_eq!(together(&options, 1 << 30), Together { memory: None, ..less });
+    }
+
+    #[test]
+    fn pods_are_short_of_their_memory_where_what_the_node_offers_ends() {
+        let machine = Machine { cpus: 2, memory: 1 << 30, swap: 0, storage: 0, huge_pages: vec![(2048, 8)] };
+        let mut options = Options::new("n", crate::Cluster::default());
+        for mib in [0_u64, 40, 100, 512] {
+            options.reserved = BTreeMap::from([("memory".to_owned(), (mib << 20) * 1000)]);
+            let theirs = pods_together(&machine, &options, None).memory.unwrap() + unreserved_memory(&options);
+            let offered = machine.memory - kept_memory(&machine, &options) - huge_bytes(&machine);
+            assert_eq!(theirs - options.eviction.memory.of(theirs), offered, "{mib} MiB are reserved");
+        }
     }
 
     #[test]

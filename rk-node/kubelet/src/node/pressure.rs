@@ -6,7 +6,9 @@ use std::path::Path;
 use rustix::fs::statvfs;
 
 use super::info::{meminfo, most_tasks};
-use crate::options::{Amount, Dirs, Thresholds};
+use super::object::unreserved_memory;
+use crate::Options;
+use crate::options::{Amount, Thresholds};
 
 /// Something that can be short, most urgent first: memory is gone in an instant, a disk is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,7 +75,8 @@ pub struct Observed {
 
 impl Observed {
     /// Looks at the machine, at the disk that holds pods and at the cgroup that does.
-    pub fn now(dirs: &Dirs) -> Self {
+    pub fn now(options: &Options) -> Self {
+        let dirs = &options.dirs;
         let disk = statvfs(dirs.kubelet.as_path()).ok();
         let disk = disk.as_ref();
         let running = fs::read_to_string("/proc/loadavg").ok().and_then(|t| {
@@ -82,7 +85,7 @@ impl Observed {
         let memory = fs::read_to_string("/proc/meminfo").ok();
         Self {
             memory: memory.and_then(|t| meminfo(&t, "MemAvailable").zip(meminfo(&t, "MemTotal"))),
-            pods_memory: bounded_memory(&dirs.cgroup.join("kubepods")),
+            pods_memory: bounded_memory(&dirs.cgroup.join("kubepods"), unreserved_memory(options)),
             disk: disk.map(|s| (s.f_bavail.saturating_mul(s.f_frsize), s.f_blocks.saturating_mul(s.f_frsize))),
             inodes: disk.map(|s| (s.f_favail, s.f_files)),
             pids: running.zip(most_tasks()).map(|(used, most)| (most.saturating_sub(used), most)),
@@ -130,11 +133,11 @@ impl Observed {
     }
 }
 
-/// What a cgroup could have more of, and its bound, bytes; `None` without a bound. As of the machine as a whole, what files have in the
-/// caches of the kernel can be had.
-fn bounded_memory(dir: &Path) -> Option<(u64, u64)> {
+/// What a cgroup could have more of, and its bound, bytes; `None` without a bound. Both are told with the `unreserved` that the bound does
+/// without. As of the machine as a whole, what files have in the caches of the kernel can be had.
+fn bounded_memory(dir: &Path, unreserved: u64) -> Option<(u64, u64)> {
     let number = |file: &str| fs::read_to_string(dir.join(file)).ok()?.trim().parse::<u64>().ok();
-    let bound = number("memory.max")?;
+    let bound = number("memory.max")?.saturating_add(unreserved);
     let stat = fs::read_to_string(dir.join("memory.stat")).ok()?;
     let given_back = |line: &str| {
         let (name, bytes) = line.split_once(' ')?;
@@ -187,12 +190,14 @@ mod tests {
             ] {
                 fs::write(dir.path().join(file), text).unwrap();
             }
-            bounded_memory(dir.path())
+            bounded_memory(dir.path(), 0)
         };
-        assert_eq!(bounded_memory(dir.path()), None, "no such cgroup");
+        assert_eq!(bounded_memory(dir.path(), 0), None, "no such cgroup");
         assert_eq!(files("max\n", "100\n"), None);
         assert_eq!(files("500\n", "460\n"), Some((100, 500)));
         assert_eq!(files("500\n", "900\n"), Some((0, 500)));
+        files("500\n", "460\n");
+        assert_eq!(bounded_memory(dir.path(), 40), Some((140, 540)), "what is kept though nobody reserved it");
         let observed = Observed { memory: Some((900, 1000)), pods_memory: Some((99, 500)), ..Observed::default() };
         let thresholds = Thresholds { memory: Amount::Units(100), ..Thresholds::none() };
         assert_eq!(observed.short(thresholds), [Signal::PodsMemory]);
