@@ -256,7 +256,7 @@ fn init_container(inputs: &Inputs<'_>, sandbox: &str, container: &Container, pla
         State::Exited if !spec::restarts_after(inputs.pod, Kind::Init, container, last.exit_code) => {
             return InitStep::Failed;
         }
-        State::Unknown => plan.kill.push(lost(last)),
+        State::Unknown => plan.kill.push(lost(Kind::Init, last)),
         State::Created | State::Exited => {}
     }
     start(inputs, plan, Kind::Init, container, Some(last));
@@ -297,20 +297,21 @@ fn app_container(inputs: &Inputs<'_>, sandbox: &str, container: &Container, plan
         }
         State::Created => start(inputs, plan, Kind::App, container, Some(last)),
         State::Unknown => {
-            plan.kill.push(lost(last));
+            plan.kill.push(lost(Kind::App, last));
             start(inputs, plan, Kind::App, container, Some(last));
         }
     }
     false
 }
 
-fn lost(container: &RuntimeContainer) -> Kill {
-    Kill {
-        id: container.id.clone(),
-        name: container.name.clone(),
-        message: "Container is in \"unknown\" state, try killing it before restart".to_owned(),
-        grace: None,
-    }
+/// How events call a container of this kind.
+fn noun(kind: Kind) -> &'static str {
+    if kind == Kind::Init { "Init container" } else { "Container" }
+}
+
+fn lost(kind: Kind, container: &RuntimeContainer) -> Kill {
+    let message = format!("{} is in \"unknown\" state, try killing it before restart", noun(kind));
+    Kill { id: container.id.clone(), name: container.name.clone(), message, grace: None }
 }
 
 /// Why a container that runs is to be killed, if it is: another image is asked for, or a probe has failed. A sidecar gets another image
@@ -329,9 +330,8 @@ fn kill_running(inputs: &Inputs<'_>, kind: Kind, container: &Container, last: &R
     } else {
         return None;
     };
-    let what = if kind == Kind::Init { "Init container" } else { "Container" };
     let grace = probe.and_then(|p| p.termination_grace_period_seconds);
-    Some(Kill { id: last.id.clone(), name: name.clone(), message: format!("{what} {name} {why}"), grace })
+    Some(Kill { id: last.id.clone(), name: name.clone(), message: format!("{} {name} {why}", noun(kind)), grace })
 }
 
 /// Whether a running container has passed its startup probe.

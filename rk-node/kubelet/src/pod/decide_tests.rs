@@ -243,6 +243,12 @@ fn whoever_is_told_of_a_kill_is_told_whether_the_container_comes_back() {
         failed.set("a-0", ProbeKind::Liveness, Outcome::Failure);
         assert_eq!(decide(&inputs(&pod, &found, &failed, &BackOff::default())).kill[0].message, want, "{policy}");
     }
+    let pod = pod(json!({"initContainers": [{"name": "i"}], "containers": [{"name": "a"}]}));
+    for (lost, want) in [("i:unknown", "Init container"), ("a:unknown", "Container")] {
+        let found = runtime(&pod, &[sandbox(0, true)], &[lost]);
+        let plan = decide(&inputs(&pod, &found, &ProbeResults::default(), &BackOff::default()));
+        assert_eq!(plan.kill[0].message, format!("{want} is in \"unknown\" state, try killing it before restart"));
+    }
 }
 
 #[test]
