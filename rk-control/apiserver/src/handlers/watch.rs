@@ -178,6 +178,10 @@ impl Watcher {
         let mut size = 0;
         while size < BEGINNING {
             let Phase::Initial(objects) = &mut self.phase else { return };
+            // What is ready does not wait for what another server converts first.
+            if size > 0 && objects.as_slice().first().is_some_and(|next| self.encoder.asks(next)) {
+                return;
+            }
             let Some(object) = objects.next() else {
                 self.phase = Phase::Live;
                 if self.mark_end {
@@ -277,10 +281,7 @@ impl Watcher {
                 true
             }
             Events::Many(events) => {
-                for event in &events {
-                    self.show(event).await;
-                }
-                self.drained = events.len() < BATCH;
+                self.drained = self.show_ready(&events).await && events.len() < BATCH;
                 true
             }
             Events::None => {
@@ -288,6 +289,19 @@ impl Watcher {
                 self.look_at_clock()
             }
         }
+    }
+
+    /// Queues what is new, as far as nothing that is ready waits for what another server converts first; answers whether that was all.
+    async fn show_ready(&mut self, events: &[Arc<Event>]) -> bool {
+        for event in events {
+            // Changes of one revision stay together: the next look is for those after it.
+            let may_wait = !self.queue.is_empty() && event.object.revision > self.position;
+            if may_wait && self.encoder.asks(&event.object) {
+                return false;
+            }
+            self.show(event).await;
+        }
+        true
     }
 
     async fn show(&mut self, event: &Event) {

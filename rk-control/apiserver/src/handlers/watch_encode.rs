@@ -187,6 +187,12 @@ impl Encoder {
         self.accept.shape == Shape::Object && self.is_current(object)
     }
 
+    /// Whether another server may have to be asked before an object is told, which takes as long as that likes.
+    pub(super) fn asks(&self, object: &Cached) -> bool {
+        let custom = self.resource.custom.as_ref();
+        !self.is_current(object) && custom.is_some_and(|custom| custom.conversion.is_some())
+    }
+
     /// Whether the object is in the version of this watch already.
     fn is_current(&self, object: &Cached) -> bool {
         self.resource.is_hub() && !object.is_foreign()

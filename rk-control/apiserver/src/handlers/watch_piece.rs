@@ -11,6 +11,8 @@ use bytes::Bytes;
 const PIECE: usize = 16 * 1024;
 /// About how many bytes of the present state are made ready at a time: a few pieces, so that few of them are not full.
 pub(super) const BEGINNING: usize = 4 * PIECE;
+/// For how many events a queue keeps room while it is empty: one that keeps up holds few, and most watches rest.
+const ROOM: usize = 4;
 
 /// Events that are to be sent, in order.
 pub(super) struct Queue {
@@ -35,9 +37,16 @@ impl Queue {
         self.events.extend(events);
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+
     /// Takes what is sent next: the first event, and those behind it that fit into one piece with it. `tell` hears the size of each.
     pub(super) fn take(&mut self, tell: impl Fn(usize)) -> Option<Bytes> {
-        let first = self.events.pop_front()?;
+        let Some(first) = self.events.pop_front() else {
+            self.events.shrink_to(ROOM);
+            return None;
+        };
         tell(first.len());
         let mut size = first.len();
         let mut fits = 0;
@@ -101,6 +110,14 @@ mod tests {
             queue.extend([event.clone()]);
             assert_eq!(queue.take(|_| ()).unwrap().as_ptr(), event.as_ptr());
         }
+    }
+
+    #[test]
+    fn a_queue_that_is_empty_keeps_room_for_few_events() {
+        let mut queue = Queue::default();
+        queue.extend(std::iter::repeat_n(Bytes::from_static(b"a"), 100));
+        while queue.take(|_| ()).is_some() {}
+        assert!(queue.is_empty() && queue.events.capacity() < 10, "{}", queue.events.capacity());
     }
 
     #[test]

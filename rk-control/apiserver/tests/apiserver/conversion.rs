@@ -1,9 +1,10 @@
 //! Custom kinds of several versions, which a webhook converts or nobody.
 
+use http::Method;
 use serde_json::{Value, json};
 
 use crate::support::webhook::Webhook;
-use crate::support::{Client, Cluster, until};
+use crate::support::{Client, Cluster, bytes, until};
 
 const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 const MERGE: &str = "application/merge-patch+json";
@@ -102,6 +103,31 @@ async fn a_webhook_converts_what_is_read_written_and_watched() {
     );
     assert_eq!(admin.get(&hosts("v1")).await.ok()["items"].as_array().unwrap().len(), 3);
     admin.delete(&format!("{}/a", hosts("v2"))).await.ok();
+}
+
+#[tokio::test]
+async fn what_is_converted_for_a_watch_waits_for_no_other_conversion() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let webhook = Webhook::start(|_, review| convert(review)).await;
+    admin.create(DEFINITIONS, &definition(&webhook, "v1")).await.ok();
+    served(&admin).await;
+    let path = format!("{}?watch=1", hosts("v2"));
+    let make = async |name: &str| admin.create(&hosts("v1"), &host(name, "example.com:80")).await.ok();
+    make("a").await;
+    make("b").await;
+    let mut body = admin.raw(Method::GET, &path, "", Default::default()).await.into_body();
+    // What is there, and then changes that came behind each other.
+    for names in [["a", "b"], ["c", "d"]] {
+        for name in names {
+            let piece: Value = serde_json::from_slice(&bytes(&mut body, 1).await).expect("one event");
+            assert_eq!(piece["object"]["metadata"]["name"], name);
+        }
+        if names == ["a", "b"] {
+            make("c").await;
+            make("d").await;
+        }
+    }
 }
 
 #[tokio::test]
