@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 pub(super) const BOUND_BY_US: &str = "pv.kubernetes.io/bound-by-controller";
 pub(super) const BIND_COMPLETED: &str = "pv.kubernetes.io/bind-completed";
+const OTHER_CLASS: &str = "storageClassName does not match";
 const OLD_CLASS: &str = "volume.beta.kubernetes.io/storage-class";
 
 pub(super) fn class_of_claim(claim: &PersistentVolumeClaim) -> String {
@@ -44,27 +45,23 @@ pub(super) fn mismatch(volume: &PersistentVolume, claim: &PersistentVolumeClaim)
         let name = volume.metadata.name.as_deref().unwrap_or_default();
         return Some(format!("the volume is marked for deletion {name:?}").into());
     }
-    unlike(volume, claim).map(Cow::Borrowed)
+    unlike(volume, claim).next().map(Cow::Borrowed)
 }
 
-/// What is other of the volume than its claim wants it.
-fn unlike(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> Option<&'static str> {
+/// All that is other of the volume than its claim wants it.
+fn unlike(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> impl Iterator<Item = &'static str> {
     let (has, wants) = (volume.spec.clone().unwrap_or_default(), claim.spec.clone().unwrap_or_default());
-    if capacity(volume) < requested(claim) {
-        return Some("requested PV is too small");
-    }
-    if class_of_volume(volume) != class_of_claim(claim) {
-        return Some("storageClassName does not match");
-    }
-    if has.volume_attributes_class_name.unwrap_or_default() != wants.volume_attributes_class_name.unwrap_or_default() {
-        return Some("volumeAttributesClassName does not match");
-    }
-    if mode(has.volume_mode.as_ref()) != mode(wants.volume_mode.as_ref()) {
-        return Some("incompatible volumeMode");
-    }
     let modes = has.access_modes.unwrap_or_default();
-    let missing = wants.access_modes.unwrap_or_default().iter().any(|m| !modes.contains(m));
-    missing.then_some("incompatible accessMode")
+    let [own, wanted] =
+        [has.volume_attributes_class_name, wants.volume_attributes_class_name].map(Option::unwrap_or_default);
+    let differences = [
+        (capacity(volume) < requested(claim), "requested PV is too small"),
+        (class_of_volume(volume) != class_of_claim(claim), OTHER_CLASS),
+        (own != wanted, "volumeAttributesClassName does not match"),
+        (mode(has.volume_mode.as_ref()) != mode(wants.volume_mode.as_ref()), "incompatible volumeMode"),
+        (wants.access_modes.iter().flatten().any(|m| !modes.contains(m)), "incompatible accessMode"),
+    ];
+    differences.into_iter().filter_map(|(is_there, why)| is_there.then_some(why))
 }
 
 /// The volume for a claim: the one promised to it, else the smallest free one that suits.
@@ -76,10 +73,14 @@ pub(super) fn find<'a>(
     let matcher = selector.map_or_else(LabelMatcher::everything, |s| {
         LabelMatcher::new(Some(s)).unwrap_or_else(|_| LabelMatcher::nothing())
     });
-    let usable = |v: &&Arc<PersistentVolume>| mismatch(v, claim).is_none();
-    if let Some(promised) = volumes.iter().filter(usable).find(|v| is_for(v, claim)) {
+    // Who has promised a volume has chosen its class.
+    let is_promised = |v: &&Arc<PersistentVolume>| {
+        is_for(v, claim) && v.metadata.deletion_timestamp.is_none() && unlike(v, claim).all(|why| why == OTHER_CLASS)
+    };
+    if let Some(promised) = volumes.iter().find(is_promised) {
         return Some(promised);
     }
+    let usable = |v: &&Arc<PersistentVolume>| mismatch(v, claim).is_none();
     let free = |v: &&Arc<PersistentVolume>| {
         let phase = v.status.as_ref().and_then(|s| s.phase.as_deref());
         v.spec.as_ref().is_some_and(|s| s.claim_ref.is_none())
@@ -125,6 +126,9 @@ mod tests {
         assert_eq!(name(&claim("1Gi", "", "ReadWriteMany"), &volumes), None);
         let promised = [volume("small", "2Gi", "", None), volume("mine", "5Gi", "", Some("c"))];
         assert_eq!(name(&claim("1Gi", "", "ReadWriteOnce"), &promised).as_deref(), Some("mine"));
+        let slow = [volume("small", "2Gi", "ssd", None), volume("mine", "5Gi", "disk", Some("c"))];
+        assert_eq!(name(&claim("1Gi", "ssd", "ReadWriteOnce"), &slow).as_deref(), Some("mine"), "of whatever class");
+        assert_eq!(name(&claim("1Gi", "ssd", "ReadWriteMany"), &slow), None);
     }
 
     #[test]

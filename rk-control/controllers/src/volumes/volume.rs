@@ -23,9 +23,9 @@ impl Binder {
         }
         let key =
             ObjectKey::new(reference.namespace.clone().unwrap_or_default(), reference.name.clone().unwrap_or_default());
-        let claim = match self.claims.get(&key) {
+        let claim = match self.claims.get(&key).filter(|c| c.metadata.uid == reference.uid) {
             Some(claim) => Some(PersistentVolumeClaim::clone(&claim)),
-            // Data is at stake: a cache that lags behind must not decide.
+            // Data is at stake: a cache that lags behind must not decide, nor one that has an earlier claim of the name.
             None => match self.client.get::<PersistentVolumeClaim>(&key).await {
                 Ok(claim) => Some(claim),
                 Err(error) if is_not_found(&error) => None,

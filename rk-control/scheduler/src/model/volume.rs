@@ -124,12 +124,12 @@ impl Volume {
     pub(crate) fn suits(&self, key: &ObjectKey, claim: &Claim) -> bool {
         let fits = self.size >= claim.size
             && self.block == claim.block
-            && self.class == claim.class
             && self.attributes == claim.attributes
             && claim.modes.iter().all(|mode| self.modes.contains(mode));
         let free = match &self.promised {
+            // Who has promised it has chosen its class.
             Some((to, uid)) => to == key && (uid.is_empty() || *uid == claim.uid),
-            None => self.available && claim.selector.matches(Some(&self.labels)),
+            None => self.available && self.class == claim.class && claim.selector.matches(Some(&self.labels)),
         };
         fits && free && !self.deleting
     }
@@ -213,5 +213,20 @@ mod tests {
         let gold = || json!("gold");
         assert_eq!([suits(Value::Null, Value::Null), suits(gold(), gold())], [true, true]);
         assert_eq!([suits(Value::Null, gold()), suits(gold(), Value::Null)], [false, false]);
+    }
+
+    #[test]
+    fn a_volume_that_is_promised_to_a_claim_is_of_whatever_class() {
+        let claim = json!({"metadata": {"name": "c", "namespace": "n"}, "spec": {"storageClassName": "fast"}});
+        let claim = Claim::new(&serde_json::from_value(claim).expect("a claim"));
+        let suits = |class: &str, to: Value| {
+            let spec = json!({"storageClassName": class, "claimRef": to});
+            let volume = json!({"metadata": {"name": "v"}, "spec": spec, "status": {"phase": "Available"}});
+            let volume = Volume::new(&serde_json::from_value(volume).expect("a volume"));
+            volume.suits(&ObjectKey::new("n", "c"), &claim)
+        };
+        let to = |name: &str| json!({"namespace": "n", "name": name});
+        assert_eq!([suits("fast", Value::Null), suits("slow", to("c"))], [true, true]);
+        assert_eq!([suits("slow", Value::Null), suits("fast", to("d"))], [false, false]);
     }
 }
