@@ -144,12 +144,13 @@ async fn a_size_that_the_node_cannot_give_is_told_and_another_one_is_tried() {
     assert_eq!(driver.seen().size, 5 << 30);
 
     end(&rig, "uses").await;
-    driver.seen().refuses.insert("expand", Code::Internal);
+    // A driver that may still be at it is asked again.
+    driver.seen().refuses.insert("expand", Code::Unavailable);
     grow("6Gi").await;
     begin(&rig, "later").await;
-    let internal = "rpc error: code = Internal desc = the disk is on fire";
+    let not_yet = "rpc error: code = Unavailable desc = the disk is on fire";
     let begun = "MountVolume.Setup failed while expanding volume for volume \"pv-data\" :";
-    rig.warned("later", &format!("{begun} {failed} : {internal}")).await;
+    rig.warned("later", &format!("{begun} {failed} : {not_yet}")).await;
     rig.tells("later", &["FailedMount"]).await;
     driver.seen().refuses.clear();
     rig.status("later", "the pod is ready once its volume has grown", 60, ready).await;
