@@ -6,6 +6,7 @@ use std::time::Instant;
 use tokio::net::TcpStream;
 
 use crate::client::{Client, Target};
+use crate::kinds::Kinds;
 use crate::{memory, millis, percentile, row};
 
 /// Half of them say nothing at all, half are ready to ask.
@@ -13,7 +14,7 @@ const HELD: usize = 10_000;
 const ASKED: usize = 500;
 
 /// Holds them open while one client goes on asking.
-pub async fn held(target: &Arc<Target>, pid: u32) -> anyhow::Result<()> {
+pub async fn held(target: &Arc<Target>, pid: u32, kinds: Kinds) -> anyhow::Result<()> {
     let mut admin = Client::connect(target).await?;
     let before = memory::resident(pid)?;
     let mut silent: Vec<TcpStream> = Vec::with_capacity(HELD / 2);
@@ -22,10 +23,11 @@ pub async fn held(target: &Arc<Target>, pid: u32) -> anyhow::Result<()> {
         silent.push(target.dial().await?);
         ready.push(Client::connect(target).await?);
     }
+    let path = kinds.short_list();
     let mut times = Vec::with_capacity(ASKED);
     for _ in 0..ASKED {
         let begin = Instant::now();
-        admin.get("/api/v1/namespaces").await?;
+        admin.get(&path).await?;
         times.push(begin.elapsed());
     }
     times.sort_unstable();

@@ -1,10 +1,12 @@
-//! Load on a running API server: `load KUBECONFIG PID`. Prints one reading per line, tab-separated: what, measured, budget.
+//! Load on a running API server: `load KUBECONFIG PID [custom]`. Prints one reading per line, tab-separated: what, measured, budget.
 //!
 //! It creates ConfigMaps as fast as they are taken, watches one namespace a thousand times over while a hundred changes are made
 //! each second, lists ten thousand pods, and asks beside ten thousand connections that do not. `PID` is the server's, for its memory.
+//! With `custom`, custom resources take the place of built-in kinds.
 
 mod client;
 mod idle;
+mod kinds;
 mod memory;
 mod watches;
 
@@ -15,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use client::{Client, Target};
+use kinds::Kinds;
 use serde_json::json;
 use tokio::task::JoinSet;
 use watches::Watches;
@@ -31,15 +34,19 @@ const PODS: usize = 10_000;
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let mut args = std::env::args().skip(1);
-    let usage = "usage: load KUBECONFIG PID";
+    let usage = "usage: load KUBECONFIG PID [custom]";
     let target = Arc::new(Target::read(Path::new(&args.next().context(usage)?))?);
     let pid: u32 = args.next().context(usage)?.parse()?;
-    let mut admin = Client::connect(&target).await?;
-    admin.post("/api/v1/namespaces", json!({"metadata": {"name": "bench"}})).await?;
-    creates(&target).await?;
-    watches(&target).await?;
-    lists(&target, pid).await?;
-    idle::held(&target, pid).await
+    let kinds = match args.next().as_deref() {
+        None => Kinds::BuiltIn,
+        Some("custom") => Kinds::Custom,
+        Some(_) => anyhow::bail!(usage),
+    };
+    kinds.prepare(&mut Client::connect(&target).await?).await?;
+    creates(&target, kinds).await?;
+    watches(&target, kinds).await?;
+    lists(&target, pid, kinds).await?;
+    idle::held(&target, pid, kinds).await
 }
 
 fn row(what: &str, measured: &str, budget: &str) {
@@ -88,12 +95,8 @@ async fn create_all(
     Ok((begin.elapsed(), times))
 }
 
-async fn creates(target: &Arc<Target>) -> anyhow::Result<()> {
-    let make = |number: usize| {
-        let object = json!({"metadata": {"name": format!("c-{number}")}, "data": {"key": "x".repeat(512)}});
-        ("/api/v1/namespaces/bench/configmaps".to_owned(), object)
-    };
-    let (took, times) = create_all(target, CREATES, make).await?;
+async fn creates(target: &Arc<Target>, kinds: Kinds) -> anyhow::Result<()> {
+    let (took, times) = create_all(target, CREATES, move |number| kinds.small(number)).await?;
     let rate = CREATES as f64 / took.as_secs_f64();
     row(&format!("creates from {WRITERS} clients, each commit on disk"), &format!("{rate:.0}/s"), "≥ 3 × upstream");
     let (half, most) = (percentile(&times, 0.5), percentile(&times, 0.99));
@@ -102,11 +105,10 @@ async fn creates(target: &Arc<Target>) -> anyhow::Result<()> {
 }
 
 /// Each change carries the time at which it was sent; each watcher tells how old the change is when it arrives.
-async fn watches(target: &Arc<Target>) -> anyhow::Result<()> {
+async fn watches(target: &Arc<Target>, kinds: Kinds) -> anyhow::Result<()> {
     let mut admin = Client::connect(target).await?;
-    admin.post("/api/v1/namespaces", json!({"metadata": {"name": "watched"}})).await?;
-    let path = "/api/v1/namespaces/watched/secrets";
-    admin.post(path, json!({"metadata": {"name": "one"}, "stringData": {"a": "b"}})).await?;
+    let (path, object) = kinds.watched();
+    admin.post(&path, object).await?;
     let epoch = Instant::now();
     let mut watchers = JoinSet::new();
     for _ in 0..WATCHERS / WATCHERS_PER_CONNECTION {
@@ -132,36 +134,24 @@ async fn watches(target: &Arc<Target>) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn lists(target: &Arc<Target>, pid: u32) -> anyhow::Result<()> {
+async fn lists(target: &Arc<Target>, pid: u32, kinds: Kinds) -> anyhow::Result<()> {
     let mut admin = Client::connect(target).await?;
-    admin.wait("/api/v1/namespaces/bench/serviceaccounts/default").await?;
-    let make = |number: usize| {
-        let container = json!({"name": "main", "image": "registry.example.com/app:v1", "env": [{"name": "A", "value": "x".repeat(64)}],
-            "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}}, "ports": [{"containerPort": 8080}]});
-        let labels = json!({"app": format!("app-{}", number % 100), "team": "bench"});
-        // Nobody schedules these, so that they stay as they are.
-        let spec = json!({"schedulerName": "nobody", "containers": [container]});
-        (
-            "/api/v1/namespaces/bench/pods".to_owned(),
-            json!({"metadata": {"name": format!("p-{number}"), "labels": labels}, "spec": spec}),
-        )
-    };
-    let (took, _) = create_all(target, PODS, make).await?;
-    row(&format!("creates of {PODS} pods"), &format!("{:.0}/s", PODS as f64 / took.as_secs_f64()), "—");
-    let path = "/api/v1/pods";
-    admin.get(path).await?;
+    let (path, name) = kinds.list();
+    let (took, _) = create_all(target, PODS, move |number| kinds.large(number)).await?;
+    row(&format!("creates of {PODS} {name}"), &format!("{:.0}/s", PODS as f64 / took.as_secs_f64()), "—");
+    admin.get(&path).await?;
     let before = memory::resident(pid)?;
     memory::forget_peak(pid)?;
     let mut times = Vec::new();
     let mut size = 0;
     for _ in 0..5 {
         let begin = Instant::now();
-        size = admin.get(path).await?.len();
+        size = admin.get(&path).await?.len();
         times.push(begin.elapsed());
     }
     times.sort_unstable();
     let peak = memory::peak(pid)?.saturating_sub(before);
-    let what = format!("LIST of {PODS} pods, {:.1} MB of JSON, median of 5", size as f64 / 1e6);
+    let what = format!("LIST of {PODS} {name}, {:.1} MB of JSON, median of 5", size as f64 / 1e6);
     row(&what, &millis(percentile(&times, 0.5)), "≤ 1/3 of upstream");
     row("memory on top while it is listed", &format!("{:.1} MB", peak as f64 / 1e6), "≤ 1/5 of upstream");
     row("resident with all of this in the caches", &format!("{:.1} MB", memory::resident(pid)? as f64 / 1e6), "—");
