@@ -174,7 +174,7 @@ impl DeleteOptions {
         let fields = [
             grace.map(|grace| ("gracePeriodSeconds", json!(grace))),
             policy,
-            (!preconditions.is_empty()).then(|| ("preconditions", Value::Object(preconditions))),
+            (!preconditions.is_empty()).then_some(("preconditions", Value::Object(preconditions))),
         ];
         fields.into_iter().flatten().map(|(field, value)| (field.to_owned(), value)).collect()
     }
