@@ -78,6 +78,24 @@ fn what_is_kept_in_a_version_that_is_not_served_has_its_parts() {
 }
 
 #[test]
+fn nulls_go_where_they_are_no_values() {
+    let resource = resource();
+    let sent = json!({"apiVersion": "example.com/v1", "kind": "Foo", "metadata": {"name": "a"}, "status": null,
+        "spec": {"name": null, "maybe": null, "port": null, "labels": {"a": null, "b": "c"}, "free": {"x": null},
+            "ports": [{"number": 1, "note": null}, null]}});
+    let body = sent.to_string();
+    let limits = Limits::default();
+    let decoded = decode::json(body.as_bytes(), &resource.schema, FieldValidation::Strict, limits).unwrap();
+    let finished = decode::finish(sent, Vec::new(), &resource.schema, FieldValidation::Strict).unwrap();
+    assert_eq!(finished.object, decoded.object);
+    assert_eq!(
+        decoded.object["spec"],
+        json!({"maybe": null, "labels": {"b": "c"}, "free": {"x": null}, "ports": [{"number": 1}, null]})
+    );
+    assert!(decoded.object.get("status").is_none());
+}
+
+#[test]
 fn unknown_fields_go_unless_they_are_to_be_kept() {
     let resource = resource();
     let body = json!({"apiVersion": "example.com/v1", "kind": "Foo", "metadata": {"name": "a", "nonsense": 1}, "more": 1,

@@ -158,9 +158,11 @@ impl Fitter {
 
     fn is_dropped(&self, value: &Value, field: &Schema) -> bool {
         match value {
-            // Of kinds made at run time, a null that is no value gives way to the default, or is refused later.
+            // Of kinds made at run time, a null that is no value gives way to the default, but is owned where it is applied.
             Value::Null => {
-                field.is_fixed() || field.as_made().is_some_and(|node| !node.nullable && node.default.is_some())
+                field.is_fixed()
+                    || self.form == Form::Canonical
+                        && field.as_made().is_some_and(|node| !node.nullable && node.default.is_some())
             }
             _ if !field.is_fixed() => false,
             _ if field.is_off() => true,

@@ -5,6 +5,7 @@ mod fit;
 mod go;
 mod identity;
 mod json;
+mod null;
 mod yaml;
 
 use serde_json::Value;
@@ -71,6 +72,7 @@ pub struct Decoded {
 pub fn json(body: &[u8], schema: &Schema, mode: FieldValidation, limits: Limits) -> Result<Decoded, DecodeError> {
     let (mut object, duplicates) = json::parse(body, limits)?;
     let unknown = fit(&mut object, schema, Form::Canonical)?;
+    null::drop_nulls(&mut object, schema);
     if mode == FieldValidation::Ignore || (duplicates.is_empty() && unknown.is_empty()) {
         return Ok(Decoded { object, warnings: Vec::new() });
     }
@@ -151,6 +153,7 @@ pub fn finish(
     mode: FieldValidation,
 ) -> Result<Decoded, DecodeError> {
     let unknown = fit(&mut object, schema, Form::Canonical)?;
+    null::drop_nulls(&mut object, schema);
     judge(object, with_unknown(notices, unknown), mode)
 }
 

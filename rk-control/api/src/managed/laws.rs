@@ -9,6 +9,17 @@ use super::walk::compare;
 use super::{FieldSet, Request, apply, created};
 use crate::schema::{Lists, Made, Schema, Shape};
 
+#[test]
+fn unknown_fields_that_are_kept_are_owned_by_themselves() {
+    let mut open = Made::new(Shape::Object);
+    open.open = true;
+    let mut inner = Made::new(Shape::Object);
+    inner.fields.insert("a".into(), Schema::made(Made::new(Shape::Any)));
+    open.fields.insert("known".into(), Schema::made(inner));
+    let owned = super::walk::owned(&json!({"known": {"a": 1}, "own": {"b": 1}}), &Schema::made(open)).unwrap();
+    assert_eq!(owned.encode(), json!({"f:known": {"f:a": {}}, "f:own": {".": {}, "f:b": {}}}));
+}
+
 /// A configuration over a few fields, list elements and labels.
 fn config() -> impl Strategy<Value = Value> {
     let small = proptest::option::of(0..3i64);

@@ -28,7 +28,18 @@ pub(super) fn merge(live: &Value, config: &Value, schema: &Schema) -> Value {
         (Shape::List, Value::Array(_), Value::Array(_)) if schema.lists() != Lists::Atomic => {
             Value::Array(merge_lists(live, config, schema))
         }
+        // A null says nothing of the members of what is there.
+        (_, _, Value::Null) if has_members(live, schema) => live.clone(),
         _ => config.clone(),
+    }
+}
+
+/// Whether there is anything in a value that is owned by itself.
+fn has_members(value: &Value, schema: &Schema) -> bool {
+    match (schema.shape(), value) {
+        (Shape::Object | Shape::Map, Value::Object(object)) => !schema.is_atomic() && !object.is_empty(),
+        (Shape::List, Value::Array(items)) => schema.lists() != Lists::Atomic && !items.is_empty(),
+        _ => false,
     }
 }
 

@@ -179,7 +179,7 @@ impl FieldSet {
         }
     }
 
-    /// Every path as text, in order.
+    /// Every path as text: at each place its own members before what lies below any of them, as kube-apiserver v1.36 tells of conflicts.
     pub fn paths(&self) -> Vec<String> {
         let mut out = Vec::new();
         self.collect("", &mut out);
@@ -187,12 +187,10 @@ impl FieldSet {
     }
 
     fn collect(&self, prefix: &str, out: &mut Vec<String>) {
-        for (element, node) in &self.nodes {
-            let path = format!("{prefix}{element}");
-            if node.member {
-                out.push(path.clone());
-            }
-            node.below.collect(&path, out);
+        let members = self.nodes.iter().filter(|(_, node)| node.member);
+        out.extend(members.map(|(element, _)| format!("{prefix}{element}")));
+        for (element, node) in self.nodes.iter().filter(|(_, node)| !node.below.is_empty()) {
+            node.below.collect(&format!("{prefix}{element}"), out);
         }
     }
 }

@@ -236,6 +236,33 @@ fn conflicts_name_the_manager_and_the_field() {
 }
 
 #[test]
+fn conflicts_at_a_place_are_told_before_those_below_it() {
+    let pod = |image: &str, node: &str| json!({"template": {"spec": {"containers": [{"name": "c", "image": image}], "nodeName": node}}});
+    let live = applied(None, "a", pod("i", "x"));
+    let error = apply(Some(&live), &deployment(pod("j", "y")), &request(&schema(), "b")).unwrap_err();
+    let place = ".spec.template.spec";
+    assert!(error.message.ends_with(&format!("\n- {place}.nodeName\n- {place}.containers[name=\"c\"].image")));
+}
+
+#[test]
+fn who_applies_what_is_there_has_no_time() {
+    let live = applied(None, "a", json!({"replicas": 1}));
+    let shared = applied(Some(&live), "b", json!({"replicas": 1}));
+    let owners = shared["metadata"]["managedFields"].as_array().unwrap();
+    let told: Vec<_> =
+        owners.iter().map(|entry| (entry["manager"].as_str().unwrap(), entry["time"].is_null())).collect();
+    assert_eq!(told, [("b", true), ("a", false)]);
+}
+
+#[test]
+fn an_applied_null_takes_nothing_from_a_map() {
+    let labels = |value: Value| json!({"template": {"metadata": {"labels": value}}});
+    let live = applied(None, "a", labels(json!({"x": "y"})));
+    let after = applied(Some(&live), "b", labels(Value::Null));
+    assert_eq!(after["spec"], live["spec"]);
+}
+
+#[test]
 fn atomic_lists_are_owned_whole_and_sets_by_value() {
     let tolerations = |key: &str| json!({"template": {"spec": {"tolerations": [{"key": key, "operator": "Exists"}]}}});
     let live = applied(None, "a", tolerations("x"));

@@ -47,9 +47,11 @@ fn owned_object(object: &Object, schema: &Schema, path: &str) -> Result<Node, St
     for (key, value) in object {
         let Some(field) = member(schema, key) else { continue };
         let mut below = owned_at(value, &field, &format!("{path}.{key}"))?;
-        // Entries of maps count by themselves; so does an object that was given and is empty.
-        below.member |=
-            schema.shape() == Shape::Map || value.is_null() || value.as_object().is_some_and(Object::is_empty);
+        // Entries of maps and unknown fields that are kept count by themselves; so does an object that was given and is empty.
+        below.member |= schema.shape() == Shape::Map
+            || !schema.declares(key)
+            || value.is_null()
+            || value.as_object().is_some_and(Object::is_empty);
         node.below.put(PathElement::field(key), below);
     }
     Ok(node)

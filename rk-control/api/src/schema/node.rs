@@ -235,6 +235,11 @@ impl Schema {
         Some(Schema::of(&field.ty, Some(field)))
     }
 
+    /// Whether a field is the type's own, and not one that it only lets pass.
+    pub fn declares(&self, name: &str) -> bool {
+        self.as_made().map_or_else(|| self.field(name).is_some(), |node| node.fields.contains_key(name))
+    }
+
     /// Every field of an object in alphabetical order, without `apiVersion` and `kind` of built-in objects.
     pub fn fields(&self) -> impl Iterator<Item = Field<'_>> {
         let made =
