@@ -218,7 +218,7 @@ impl Status {
     /// 504: the server has not seen the wanted resource version yet.
     pub fn too_large_resource_version(wanted: u64, current: u64, retry_seconds: u32) -> Self {
         let mut status =
-            Self::new(Reason::Timeout, format!("Too large resource version: {wanted}, current: {current}"));
+            Self::new(Reason::Timeout, format!("Timeout: Too large resource version: {wanted}, current: {current}"));
         status.details = Some(Box::new(Details {
             causes: vec![Cause {
                 reason: "ResourceVersionTooLarge".into(),

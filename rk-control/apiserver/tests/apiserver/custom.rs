@@ -353,6 +353,15 @@ async fn parts_of_custom_objects_answer_as_upstream_s_handler_does() {
     assert_eq!(failed(Method::GET, "without/scale", &Value::Null).await, (500, why));
     let why = "delete is not supported on resources of kind \"foos.example.com\"".to_owned();
     assert_eq!(failed(Method::DELETE, "a/status", &Value::Null).await, (405, why));
+    let everywhere = "/apis/example.com/v1/foos";
+    assert_eq!(admin.delete(everywhere).await.code, 404, "all namespaces are read together and nothing else");
+    assert_eq!(admin.get(&format!("{FOOS}/a")).await.code, 200);
+    for method in [Method::PUT, Method::PATCH] {
+        let answer = admin.send(method, FOOS, &json!({})).await;
+        assert_eq!(answer.failure(), (400, "name must be provided".to_owned()));
+    }
+    assert_eq!(admin.send(Method::HEAD, FOOS, &Value::Null).await.code, 200);
+    assert_eq!(admin.send(Method::OPTIONS, &format!("{FOOS}/a/status"), &Value::Null).await.code, 405);
     assert_eq!(
         failed(Method::GET, "a/unknown", &Value::Null).await,
         (404, "foos.example.com \"a\" not found".to_owned())

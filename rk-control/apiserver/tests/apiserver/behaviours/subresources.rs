@@ -127,6 +127,7 @@ async fn methods_that_nobody_serves_are_refused_as_by_a_router() {
         (Method::PATCH, TOKENS.to_owned()),
         (Method::PUT, MAPS.to_owned()),
         (Method::POST, format!("{MAPS}/a")),
+        (Method::DELETE, "/api/v1/configmaps".to_owned()),
     ] {
         let answer = admin.send(method.clone(), &path, &json!({})).await;
         assert_eq!(answer.failure(), (405, why.clone()), "{method} {path}");
