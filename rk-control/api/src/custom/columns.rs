@@ -22,7 +22,9 @@ impl Columns {
     /// From `additionalPrinterColumns`; without any, the age alone.
     pub(super) fn of(list: &Value) -> Self {
         let own = list.as_array().filter(|list| !list.is_empty());
-        let age = [json!({"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"})];
+        let age =
+            json!({"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp", "description": CREATED});
+        let age = [age];
         Self(own.map_or(age.as_slice(), Vec::as_slice).iter().map(Column::of).collect())
     }
 
@@ -30,7 +32,7 @@ impl Columns {
     #[must_use]
     pub fn definitions(&self) -> Value {
         let name = json!({"name": "Name", "type": "string", "format": "name", "priority": 0,
-            "description": "Name must be unique within a namespace."});
+            "description": NAME});
         std::iter::once(name).chain(self.0.iter().map(|column| column.definition.clone())).collect()
     }
 
@@ -46,11 +48,9 @@ impl Column {
     fn of(column: &Value) -> Self {
         let text = |name: &str| at(column, &[name]).as_str().unwrap_or_default().to_owned();
         let (name, path, description) = (text("name"), text("jsonPath"), text("description"));
-        let description = match (description.is_empty(), path.as_str()) {
-            (false, _) => description,
-            (true, ".metadata.creationTimestamp") => CREATED.to_owned(),
-            _ => format!("Custom resource definition column (in JSONPath format): {path}"),
-        };
+        let described = !description.is_empty();
+        let from = || format!("Custom resource definition column (in JSONPath format): {path}");
+        let description = if described { description } else { from() };
         let priority = at(column, &["priority"]).as_i64().unwrap_or(0);
         let definition = json!({"name": name, "type": text("type"), "format": text("format"),
             "description": description, "priority": priority});
@@ -77,13 +77,33 @@ impl Column {
     }
 }
 
+/// What clients are told of the first column.
+const NAME: &str = "Name must be unique within a namespace. Is required when creating resources, although some resources may allow a \
+    client to request the generation of an appropriate name automatically. Name is primarily intended for creation idempotence and \
+    configuration definition. Cannot be updated. More info: \
+    https://kubernetes.io/docs/concepts/overview/working-with-objects/names#names";
+
+/// What they are told of the age, where a definition has no columns.
 const CREATED: &str = "CreationTimestamp is a timestamp representing the server time when this object was created. It is not \
     guaranteed to be set in happens-before order across separate operations. Clients may not set this value. It is represented in \
-    RFC3339 form and is in UTC.";
+    RFC3339 form and is in UTC.\n\nPopulated by the system. Read-only. Null for lists. More info: \
+    https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata";
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn columns_without_a_description_tell_their_path() {
+        let told = |list: Value| Columns::of(&list).definitions()[1]["description"].clone();
+        let age = json!({"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"});
+        assert_eq!(
+            told(json!([age])),
+            "Custom resource definition column (in JSONPath format): .metadata.creationTimestamp"
+        );
+        assert_eq!(told(Value::Null), CREATED);
+        assert_eq!(told(json!([{"name": "A", "type": "string", "jsonPath": ".a", "description": "an a"}])), "an a");
+    }
 
     #[test]
     fn of_several_values_a_column_tells_the_first() {

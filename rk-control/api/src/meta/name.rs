@@ -24,6 +24,11 @@ fn regex_error(words: &str, regex: &str, examples: &[&str]) -> String {
 }
 
 fn max_length(max: usize) -> String {
+    format!("must be no more than {max} characters")
+}
+
+/// What [`max_length`] is for keys and values of labels, which upstream judges by newer words.
+fn max_bytes(max: usize) -> String {
     format!("must be no more than {max} bytes")
 }
 
@@ -61,9 +66,13 @@ fn is_subdomain(text: &str) -> bool {
 
 /// RFC 1123 subdomain: names of most objects.
 pub fn dns1123_subdomain(text: &str) -> Vec<String> {
+    subdomain(text, max_length)
+}
+
+fn subdomain(text: &str, too_long: fn(usize) -> String) -> Vec<String> {
     let mut errors = Vec::new();
     if text.len() > SUBDOMAIN_MAX {
-        errors.push(max_length(SUBDOMAIN_MAX));
+        errors.push(too_long(SUBDOMAIN_MAX));
     }
     if !is_subdomain(text) {
         let regex = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*";
@@ -116,14 +125,14 @@ pub fn qualified_name(text: &str) -> Vec<String> {
     let name = match text.split_once('/') {
         None => text,
         Some((_, name)) if name.contains('/') => {
-            let shape = regex_error(&format!("a qualified name {words}"), regex, &examples);
+            let shape = regex_error(&format!("a valid label key {words}"), regex, &examples);
             return vec![format!("{shape} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')")];
         }
         Some((prefix, name)) => {
             if prefix.is_empty() {
                 errors.push(format!("prefix part {}", "must be non-empty"));
             } else {
-                errors.extend(dns1123_subdomain(prefix).into_iter().map(|e| format!("prefix part {e}")));
+                errors.extend(subdomain(prefix, max_bytes).into_iter().map(|e| format!("prefix part {e}")));
             }
             name
         }
@@ -131,7 +140,7 @@ pub fn qualified_name(text: &str) -> Vec<String> {
     if name.is_empty() {
         errors.push(format!("name part {}", "must be non-empty"));
     } else if name.len() > QUALIFIED_NAME_MAX {
-        errors.push(format!("name part {}", max_length(QUALIFIED_NAME_MAX)));
+        errors.push(format!("name part {}", max_bytes(QUALIFIED_NAME_MAX)));
     }
     if !qualified_part(name) {
         errors.push(format!("name part {}", regex_error(words, regex, &examples)));
@@ -143,7 +152,7 @@ pub fn qualified_name(text: &str) -> Vec<String> {
 pub fn label_value(text: &str) -> Vec<String> {
     let mut errors = Vec::new();
     if text.len() > LABEL_MAX {
-        errors.push(max_length(LABEL_MAX));
+        errors.push(max_bytes(LABEL_MAX));
     }
     if !text.is_empty() && !qualified_part(text) {
         let words = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end \
@@ -315,7 +324,10 @@ mod tests {
         );
         assert_eq!(qualified_name("/a"), ["prefix part must be non-empty"]);
         assert_eq!(dns1123_label("a.b"), ["must not contain dots"]);
-        assert_eq!(dns1123_label(&"a".repeat(64)), ["must be no more than 63 bytes"]);
+        assert_eq!(dns1123_label(&"a".repeat(64)), ["must be no more than 63 characters"]);
+        assert_eq!(label_value(&"a".repeat(64)), ["must be no more than 63 bytes"]);
+        let prefix = format!("{}/a", "a".repeat(254));
+        assert_eq!(qualified_name(&prefix), ["prefix part must be no more than 253 bytes"]);
         assert_eq!(port_number(0), ["must be between 1 and 65535, inclusive"]);
     }
 

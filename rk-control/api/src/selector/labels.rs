@@ -261,12 +261,15 @@ mod tests {
             ("a=b=c", "found '=', expected: ',' or 'end of string'"),
             ("a in b", "found 'b' expected: '('"),
             ("a in (b", "found '', expected: ',' or ')'"),
+            ("a in (b,", "found '', expected: ',', or identifier"),
             ("=x", "found '=', expected: !, identifier, or 'end of string'"),
             ("a,", "found '', expected: identifier after ','"),
             ("a b", "found 'b', expected: in, notin, =, ==, !=, gt, lt"),
         ] {
             let text = LabelSelector::parse(given).unwrap_err().to_string();
             assert!(text.contains(want), "{given}: {text}");
+            let within = ["a in b", "a in (b", "a in (b,", "a b"].contains(&given);
+            assert_eq!(text.starts_with("unable to parse requirement: "), within, "{given}: {text}");
         }
         assert!(LabelSelector::parse("a=b_").is_err());
         assert!(LabelSelector::parse("n>x").is_err());

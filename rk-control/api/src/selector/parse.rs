@@ -26,7 +26,7 @@ pub(super) fn requirements(text: &str) -> Result<Vec<Requirement>, SelectorError
     let mut out = Vec::new();
     loop {
         match parser.peek() {
-            Token::Word(_) | Token::Sign("!") => out.push(parser.requirement()?),
+            Token::Word(_) | Token::Sign("!") => out.push(parser.requirement().map_err(unread)?),
             Token::End => return Ok(out),
             other => {
                 return refuse(format!("found '{}', expected: !, identifier, or 'end of string'", other.text()));
@@ -48,7 +48,12 @@ pub(super) fn requirements(text: &str) -> Result<Vec<Requirement>, SelectorError
 }
 
 fn refuse<T>(why: String) -> Result<T, SelectorError> {
-    Err(SelectorError(format!("unable to parse requirement: {why}")))
+    Err(SelectorError(why))
+}
+
+/// Of what is wrong in a requirement upstream says so, of what stands between two it does not.
+fn unread(why: SelectorError) -> SelectorError {
+    SelectorError(format!("unable to parse requirement: {why}"))
 }
 
 struct Parser<'a> {
@@ -78,9 +83,6 @@ impl<'a> Parser<'a> {
     }
 
     fn requirement(&mut self) -> Result<Requirement, SelectorError> {
-        let wrap = |r: Result<Requirement, SelectorError>| {
-            r.map_err(|e| SelectorError(format!("unable to parse requirement: {e}")))
-        };
         let absent = self.peek() == Token::Sign("!");
         if absent {
             self.next();
@@ -90,11 +92,11 @@ impl<'a> Parser<'a> {
             other => return refuse(format!("found '{}', expected: identifier", other.text())),
         };
         if absent {
-            return wrap(Requirement::new(key, Operator::DoesNotExist, Vec::new()));
+            return Requirement::new(key, Operator::DoesNotExist, Vec::new());
         }
         let operator = match self.peek() {
             Token::End | Token::Sign(",") => {
-                return wrap(Requirement::new(key, Operator::Exists, Vec::new()));
+                return Requirement::new(key, Operator::Exists, Vec::new());
             }
             Token::Sign("=" | "==") | Token::Word("in") => Operator::In,
             Token::Sign("!=") | Token::Word("notin") => Operator::NotIn,
@@ -108,7 +110,7 @@ impl<'a> Parser<'a> {
             Token::Word(_) => self.set()?,
             _ => vec![self.value()?],
         };
-        wrap(Requirement::new(key, operator, values))
+        Requirement::new(key, operator, values)
     }
 
     /// The value after a sign; nothing at all means the empty string.
@@ -151,7 +153,8 @@ impl<'a> Parser<'a> {
                 }
                 Token::Sign(",") => values.push(String::new()),
                 other => {
-                    return refuse(format!("found '{}', expected: ',', ')' or identifier", other.text()));
+                    let expected = if values.is_empty() { "',', ')' or identifier" } else { "',', or identifier" };
+                    return refuse(format!("found '{}', expected: {expected}", other.text()));
                 }
             }
         }

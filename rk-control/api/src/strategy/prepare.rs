@@ -8,7 +8,9 @@ use crate::meta::at;
 use crate::resources::Resource;
 
 /// Metadata that only the server writes: on an update it comes from the stored object.
-const SYSTEM: [&str; 4] = ["creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"];
+const SYSTEM: [&str; 2] = ["creationTimestamp", "selfLink"];
+/// What tells of an object's end. It may be left out; what is said of it when nothing has ended the object is refused by validation.
+const END: [&str; 2] = ["deletionTimestamp", "deletionGracePeriodSeconds"];
 
 /// Turns what a new object says in a form of its own into the one that is stored, as upstream's decoders do: its author owns that, and
 /// nothing that [`prepare_for_create`] adds.
@@ -66,7 +68,7 @@ pub fn prepare_for_create(resource: &Resource, object: &mut Value) {
 /// status on `status`, bumps generation when the spec changed.
 pub fn prepare_for_update(resource: &Resource, subresource: Option<&str>, new: &mut Value, old: &Value) {
     let traits = traits::of(resource);
-    keep_system_metadata(new, old);
+    keep_system_metadata(new, old, subresource.is_some());
     match subresource {
         None => {
             let keeps = matches!(traits.status, Status::Reset | Status::ResetOnUpdate);
@@ -130,13 +132,20 @@ fn take(new: &mut Value, old: &Value, key: &str) {
     }
 }
 
-fn keep_system_metadata(new: &mut Value, old: &Value) {
+fn keep_system_metadata(new: &mut Value, old: &Value, is_part: bool) {
     let Some(metadata) = new.get_mut("metadata").and_then(Value::as_object_mut) else { return };
     let old = at(old, &["metadata"]);
     for key in SYSTEM {
         match old.get(key) {
             Some(value) => drop(metadata.insert(key.to_owned(), value.clone())),
             None => drop(metadata.remove(key)),
+        }
+    }
+    for key in END {
+        match old.get(key) {
+            Some(value) => drop(metadata.insert(key.to_owned(), value.clone())),
+            None if is_part || metadata.get(key).is_some_and(Value::is_null) => drop(metadata.remove(key)),
+            None => {}
         }
     }
     if metadata.get("uid").and_then(Value::as_str).unwrap_or_default().is_empty()

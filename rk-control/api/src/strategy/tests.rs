@@ -68,6 +68,25 @@ fn the_main_resource_keeps_the_status_and_the_subresource_keeps_the_rest() {
 }
 
 #[test]
+fn what_ends_an_object_is_kept_and_cannot_be_made_up() {
+    let maps = resource("", "v1", "configmaps");
+    let updated = |new: Value, old: Value| {
+        let (mut new, old) = (json!({"metadata": new}), json!({"metadata": old}));
+        prepare_for_update(&maps, None, &mut new, &old);
+        let refused = crate::validate::metadata_update(&maps, &new, &old).0;
+        let places: Vec<String> = refused.into_iter().map(|error| error.path).collect();
+        (new["metadata"]["deletionTimestamp"].clone(), places.contains(&"metadata.deletionTimestamp".to_owned()))
+    };
+    let (early, late) = ("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z");
+    let ended = json!({"name": "m", "namespace": "n", "deletionTimestamp": early});
+    let other = json!({"name": "m", "namespace": "n", "deletionTimestamp": late});
+    let plain = json!({"name": "m", "namespace": "n"});
+    assert_eq!(updated(plain.clone(), ended.clone()), (json!(early), false), "it may be left out");
+    assert_eq!(updated(other.clone(), ended), (json!(early), false));
+    assert_eq!(updated(other, plain), (json!(late), true));
+}
+
+#[test]
 fn the_status_subresource_changes_as_much_of_the_metadata_as_each_kind_lets_it() {
     let metadata = |word: &str| json!({"name": "a", "labels": {"l": word}, "finalizers": [word], "ownerReferences": [{"uid": word}]});
     let kept = |group: &str, version: &str, plural: &str| {

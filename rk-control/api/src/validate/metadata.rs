@@ -51,7 +51,7 @@ pub(super) fn labels(labels: &Value, path: &Path<'_>, errors: &mut FieldErrors) 
     for (key, value) in labels.as_object().into_iter().flatten() {
         named(errors, path, key, qualified_name(key));
         let value = value.as_str().unwrap_or_default();
-        named(errors, &path.key(key), value, label_value(value));
+        named(errors, path, value, label_value(value));
     }
 }
 

@@ -93,7 +93,7 @@ fn broken_rules_are_told_in_known_words() {
         (
             "pods",
             json!({"metadata": {"labels": {"a": "b c"}}}),
-            "metadata.labels[a]: Invalid value: \"b c\": a valid label must be an empty string",
+            "metadata.labels: Invalid value: \"b c\": a valid label must be an empty string",
         ),
         (
             "pods",

@@ -3,8 +3,8 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::{DecodeError, Engine};
 use http::{Response, StatusCode};
 use rk_api::status::{FieldErrors, Path, Reason, Status};
 use rk_store::Revision;
@@ -70,6 +70,8 @@ fn expired_page(call: &Call, status: &Status) -> Response<Body> {
 pub(super) async fn find(call: &Call) -> Result<Found, Status> {
     let selection = Selection::parse(call)?;
     let limit = call.query.number("limit").map_err(Status::bad_request)?.unwrap_or(0);
+    // A list takes the time that it takes, but no word for a number.
+    call.query.number("timeoutSeconds").map_err(Status::bad_request)?;
     // A negative limit is none, as upstream reads it.
     let limit = usize::try_from(limit.max(0)).unwrap_or(usize::MAX);
     let version = call.query.text("resourceVersion");
@@ -84,12 +86,12 @@ pub(super) async fn find(call: &Call) -> Result<Found, Status> {
     // A page of a revision that is named without a rule for it is of that revision (API concepts, "Semantics for get and list").
     let legacy = matching.is_empty() && limit > 0 && !matches!(version, "" | "0");
     if matching == "Exact" || legacy {
-        return from_store(call, &selection, limit, Some(parse_version(version)?), None).await;
+        return from_store(call, &selection, limit, Some(listed_version(version)?), None).await;
     }
     let floor = match version {
         "" => call.core.storage.fresh().await?,
         "0" => call.core.storage.progress(),
-        text => call.core.storage.wait_for(parse_version(text)?).await?,
+        text => call.core.storage.wait_for(listed_version(text)?).await?,
     };
     let cache = call.core.storage.cache(&call.hub).await?;
     let fetched = Cell::new(0);
@@ -219,25 +221,81 @@ fn token(revision: i64, start: &str) -> String {
 
 /// Reads a continue token: a revision (none: as of now) and the key after which to go on, relative to the collection.
 fn decode_continue(token: &str) -> Result<(Option<Revision>, String), Status> {
-    let bad = || Status::bad_request("continue key is not valid: incorrectly formatted token");
-    let bytes = URL_SAFE_NO_PAD.decode(token.trim_end_matches('=')).map_err(|_| bad())?;
-    let token: Value = serde_json::from_slice(&bytes).map_err(|_| bad())?;
-    if token.get("v").and_then(Value::as_str) != Some("meta.k8s.io/v1") {
-        return Err(Status::bad_request("continue key is not valid: server does not recognize this encoded version"));
+    let bad = |why: &str| Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"));
+    let bytes = URL_SAFE_NO_PAD.decode(token.trim_end_matches('=')).map_err(|error| bad(&not_base64(token, &error)))?;
+    let token: Value = serde_json::from_slice(&bytes).map_err(|_| bad("incorrectly formatted token"))?;
+    let version = token.get("v").and_then(Value::as_str).unwrap_or_default();
+    if version != "meta.k8s.io/v1" {
+        return Err(bad(&format!("server does not recognize this encoded version {version}")));
     }
-    let start = token.get("start").and_then(Value::as_str).unwrap_or_default();
-    let start = start.strip_suffix('\0').unwrap_or(start);
-    if start.is_empty() || start.split('/').any(|part| part.is_empty() || part == "." || part == "..") {
-        return Err(bad());
+    let revision = token.get("rv").and_then(Value::as_i64).unwrap_or(0);
+    if revision == 0 {
+        return Err(bad("incorrect encoded start resourceVersion (version meta.k8s.io/v1)"));
     }
-    let revision = token.get("rv").and_then(Value::as_i64).ok_or_else(bad)?;
+    let key = token.get("start").and_then(Value::as_str).unwrap_or_default();
+    let start = key.strip_suffix('\0').unwrap_or(key);
+    if start.is_empty() {
+        return Err(bad("encoded start key empty (version meta.k8s.io/v1)"));
+    }
+    if start.split('/').any(|part| part.is_empty() || part == "." || part == "..") {
+        return Err(bad(key));
+    }
     Ok((u64::try_from(revision).ok().filter(|revision| *revision > 0), start.to_owned()))
 }
 
-/// Reads a resource version.
+/// Where a token stops to be base64, in Go's words.
+fn not_base64(token: &str, error: &DecodeError) -> String {
+    let at = match error {
+        DecodeError::InvalidByte(at, _) | DecodeError::InvalidLastSymbol(at, _) => *at,
+        _ => token.len() - token.len() % 4,
+    };
+    format!("illegal base64 data at input byte {at}")
+}
+
+/// Reads a resource version. Upstream takes what is none for a fault of its own, but in a list.
 pub(super) fn parse_version(text: &str) -> Result<Revision, Status> {
     text.parse().map_err(|_| {
         let why = format!("strconv.ParseUint: parsing {text:?}: invalid syntax");
-        super::options::invalid("resourceVersion", text, &why)
+        Status::new(Reason::Unknown, format!("resourceVersion: Invalid value: {text:?}: {why}"))
     })
+}
+
+/// Reads the resource version of a list.
+fn listed_version(text: &str) -> Result<Revision, Status> {
+    parse_version(text).map_err(|status| Status::bad_request(format!("invalid resource version: {}", status.message)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_that_are_none_are_refused_in_known_words() {
+        let encoded = |token: Value| URL_SAFE_NO_PAD.encode(token.to_string());
+        let own = "meta.k8s.io/v1";
+        for (token, why) in [
+            ("x".to_owned(), "illegal base64 data at input byte 0"),
+            ("ab!d".to_owned(), "illegal base64 data at input byte 2"),
+            (encoded(json!({"v": "x"})), "server does not recognize this encoded version x"),
+            (encoded(json!({"v": own})), "incorrect encoded start resourceVersion (version meta.k8s.io/v1)"),
+            (encoded(json!({"v": own, "rv": 1})), "encoded start key empty (version meta.k8s.io/v1)"),
+            (encoded(json!({"v": own, "rv": 1, "start": "../a"})), "../a"),
+        ] {
+            let told = decode_continue(&token).unwrap_err();
+            let want = format!("invalid continue token: continue key is not valid: {why}");
+            assert_eq!((told.code, told.message), (400, want));
+        }
+        assert_eq!(decode_continue(&token(7, "a/b")).unwrap(), (Some(7), "a/b".to_owned()));
+        assert_eq!(decode_continue(&token(-1, "a/b")).unwrap(), (None, "a/b".to_owned()));
+    }
+
+    #[test]
+    fn a_version_that_is_none_is_the_fault_of_who_lists() {
+        let why = "resourceVersion: Invalid value: \"x\": strconv.ParseUint: parsing \"x\": invalid syntax";
+        let told = parse_version("x").unwrap_err();
+        assert_eq!((told.code, told.message.as_str()), (500, why));
+        let told = listed_version("x").unwrap_err();
+        assert_eq!((told.code, told.message), (400, format!("invalid resource version: {why}")));
+        assert_eq!(listed_version("7").unwrap(), 7);
+    }
 }

@@ -83,9 +83,18 @@ fn in_shape(call: &Call, values: Vec<Value>, metadata: &Value, shape: Shape) -> 
                 Some(_) => values,
                 None => values.into_iter().map(without_kind).collect(),
             };
+            let metadata = told(call, metadata.clone());
             json!({"kind": call.resource.list_kind(), "apiVersion": call.resource.api_version(), "metadata": metadata, "items": items})
         }
     })
+}
+
+/// The metadata of a list as it is told: lists of custom kinds are written without types, and have a token if it is none.
+fn told(call: &Call, mut metadata: Value) -> Value {
+    if let Some(members) = metadata.as_object_mut().filter(|_| call.resource.custom.is_some()) {
+        members.entry("continue").or_insert_with(|| json!(""));
+    }
+    metadata
 }
 
 /// Items of a typed list do not repeat the list's kind.
@@ -103,7 +112,7 @@ fn json_head(call: &Call, found: &Found) -> Bytes {
         "{{\"kind\":{},\"apiVersion\":{},\"metadata\":{},\"items\":[",
         json!(call.resource.list_kind()),
         json!(call.resource.api_version()),
-        found.metadata()
+        told(call, found.metadata())
     );
     head.into()
 }

@@ -69,9 +69,14 @@ pub async fn dispatch(
         return Err(Status::unknown_path());
     }
     let method = request.method().clone();
-    // What lies behind a proxy has verbs of its own.
-    if method == Method::HEAD && path.subresource != "proxy" {
+    // What lies behind a proxy has verbs of its own, and the handler of custom kinds reads a HEAD as a GET.
+    if method == Method::HEAD && path.subresource != "proxy" && resource.custom.is_none() {
         return Err(Status::method_not_allowed(&resource, "head"));
+    }
+    let known =
+        matches!(method, Method::GET | Method::HEAD | Method::POST | Method::PUT | Method::PATCH | Method::DELETE);
+    if !known && path.subresource != "proxy" {
+        return Err(Status::method_not_allowed(&resource, ""));
     }
     let deprecated = deprecation(&path).map(str::to_owned);
     let deprecated = deprecated.or_else(|| resource.custom.as_ref()?.deprecation.clone());
@@ -88,7 +93,7 @@ pub async fn dispatch(
     let mut call = Call::new(core, user, path, verb, query, headers, resource, hub);
     call.warnings.extend(deprecated);
     let outcome = if call.path.subresource.is_empty() {
-        verb_on_resource(&mut call, &method, request).await
+        verb_on_resource(&mut call, request).await
     } else {
         subresource::serve(&mut call, &method, request).await
     };
@@ -106,7 +111,17 @@ fn deprecation(path: &ResourcePath) -> Option<&'static str> {
     }
 }
 
-async fn verb_on_resource(call: &mut Call, method: &Method, request: Request<Body>) -> Result<Response<Body>, Status> {
+/// Refuses a verb on all namespaces, in the words of who routes it: that of custom kinds knows no such path, that of the kinds that are
+/// built in knows it for lists.
+fn nowhere(call: &Call, wanted: Verb) -> Result<Response<Body>, Status> {
+    match &call.resource.custom {
+        Some(_) => discovery::unserved(&call.core.registry(), &call.path.group),
+        None if call.path.name.is_empty() => Err(Status::method_not_allowed(&call.resource, wanted.as_str())),
+        None => Err(Status::unknown_path()),
+    }
+}
+
+async fn verb_on_resource(call: &mut Call, request: Request<Body>) -> Result<Response<Body>, Status> {
     let verb = call.verb.clone();
     let wanted = match verb.as_str() {
         "get" => Verb::Get,
@@ -118,8 +133,13 @@ async fn verb_on_resource(call: &mut Call, method: &Method, request: Request<Bod
         "delete" => Verb::Delete,
         _ => Verb::DeleteCollection,
     };
-    if *method == Method::OPTIONS || !call.resource.verbs.contains(wanted) {
+    if !call.resource.verbs.contains(wanted) {
         return Err(Status::method_not_allowed(&call.resource, wanted.as_str()));
+    }
+    // All namespaces together are read and nothing else: what would change them all has no path.
+    let across = call.resource.namespaced() && call.path.namespace.is_empty();
+    if across && !matches!(wanted, Verb::List | Verb::Watch) {
+        return nowhere(call, wanted);
     }
     // Objects are made in their collection and changed in their own place.
     let misplaced = match wanted {
@@ -127,15 +147,11 @@ async fn verb_on_resource(call: &mut Call, method: &Method, request: Request<Bod
         Verb::Update | Verb::Patch => call.path.name.is_empty(),
         _ => false,
     };
+    if misplaced && call.resource.custom.is_some() && wanted != Verb::Create {
+        return Err(Status::bad_request("name must be provided"));
+    }
     if misplaced {
         return Err(Status::method_not_allowed(&call.resource, wanted.as_str()));
-    }
-    let one = matches!(wanted, Verb::Get | Verb::Update | Verb::Patch | Verb::Delete | Verb::Create);
-    if one && call.resource.namespaced() && call.path.namespace.is_empty() {
-        return match wanted {
-            Verb::Create => Err(Status::method_not_allowed(&call.resource, "create")),
-            _ => Err(Status::unknown_path()),
-        };
     }
     if !matches!(wanted, Verb::Get | Verb::List | Verb::Watch) {
         call.check_answer()?;

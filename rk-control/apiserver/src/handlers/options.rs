@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::HeaderMap;
 use rk_api::decode::FieldValidation;
-use rk_api::status::{Cause, Details, FieldErrors, Path, Reason, Status};
+use rk_api::status::{FieldErrors, Path, Status};
 use serde_json::{Map, Value, json};
 
 use super::call::Call;
@@ -16,15 +16,6 @@ use crate::http::Query;
 pub(super) struct WriteOptions {
     pub dry_run: bool,
     pub validation: FieldValidation,
-}
-
-/// A 422 about one parameter.
-pub(super) fn invalid(field: &str, value: &str, why: &str) -> Status {
-    let message = format!("Invalid value: {value:?}: {why}");
-    Status::new(Reason::Invalid, format!("{field}: {message}")).with_details(Details {
-        causes: vec![Cause { reason: "FieldValueInvalid".to_owned(), message, field: field.to_owned() }],
-        ..Details::default()
-    })
 }
 
 /// Longest field manager, in bytes; upstream's limit.

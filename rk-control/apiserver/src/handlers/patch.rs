@@ -10,7 +10,7 @@ use rk_api::managed;
 use rk_api::patch::{json_patch, merge_patch, misconverted, shown, spent, strategic_merge_patch, undeclared_members};
 use rk_api::resources::GroupVersionKind;
 use rk_api::schema::Schema;
-use rk_api::status::{FieldErrors, Path, Reason, Status};
+use rk_api::status::{Details, FieldErrors, Path, Reason, Status};
 use serde_json::Value;
 
 use super::call::Call;
@@ -87,7 +87,7 @@ impl Patch {
                 read.map(|(patch, notices)| Self::Merge(patch, notices))
             }
             "application/strategic-merge-patch+json" if call.resource.custom.is_some() => {
-                Err(Status::unsupported_media_type(header, ACCEPTED_CUSTOM))
+                Err(Status::unsupported_media_type(ACCEPTED_CUSTOM))
             }
             "application/strategic-merge-patch+json" => {
                 let read = json(|_| Vec::new()).map_err(|error| Status::bad_request(error.to_string()));
@@ -98,7 +98,10 @@ impl Patch {
                     .map_err(|error| Status::bad_request(format!("error decoding YAML: {error}")))?;
                 Ok(Self::Apply(config, notices))
             }
-            _ => Err(Status::unsupported_media_type(header, ACCEPTED)),
+            _ if call.resource.custom.is_some() => Err(Status::unsupported_media_type(ACCEPTED_CUSTOM)),
+            "" => Err(Status::unsupported_media_type(ACCEPTED)),
+            // Upstream's router refuses by the path alone, and names nothing.
+            _ => Err(Status::unsupported_media_type(ACCEPTED).with_details(Details::default())),
         }
     }
 

@@ -18,7 +18,9 @@ pub(super) fn include_object(query: &Query) -> Result<IncludeObject, Status> {
         "" | "Metadata" => Ok(IncludeObject::Metadata),
         "Object" => Ok(IncludeObject::Object),
         "None" => Ok(IncludeObject::None),
-        other => Err(Status::bad_request(format!("unrecognized includeObject value: {other:?}"))),
+        other => Err(Status::bad_request(format!(
+            "Unable to convert to Table as requested: includeObject: Invalid value: {other:?}: must be 'Metadata', 'Object', 'None', or empty"
+        ))),
     }
 }
 

@@ -56,6 +56,11 @@ impl Plan {
         if !matching.is_empty() && !call.query.text("continue").is_empty() {
             errors.forbidden(&path, "resourceVersionMatch is forbidden when continue is provided");
         }
+        // Who names no version, or any, is served as one who asks for the state.
+        let legacy = initial.is_none() && matching.is_empty() && matches!(version, "" | "0");
+        if legacy && !call.query.text("continue").is_empty() {
+            errors.forbidden(&path, "resourceVersionMatch is forbidden when continue is provided");
+        }
         judged("ListOptions", &errors)?;
         let start = match (initial, version) {
             (Some(true), "") | (None, "") => Start::State(None),
@@ -69,6 +74,6 @@ impl Plan {
             Some(seconds) => Duration::from_secs(seconds),
             None => MINIMUM_LIFE.mul_f64(1.0 + rand::rng().random::<f64>()),
         };
-        Ok(Self { start, bookmarks, mark_end: initial == Some(true) && bookmarks, life })
+        Ok(Self { start, bookmarks, mark_end: (legacy || initial == Some(true)) && bookmarks, life })
     }
 }

@@ -1,5 +1,6 @@
 //! Query parameters.
 
+use std::num::{IntErrorKind, ParseIntError};
 use std::time::Duration;
 
 /// Decoded query parameters in their order.
@@ -47,11 +48,15 @@ impl Query {
     /// An integer parameter; absent or empty is `None`.
     ///
     /// # Errors
-    /// The name and value of a parameter that is no integer.
+    /// What a parameter has that is no integer, in upstream's words.
     pub fn number(&self, name: &str) -> Result<Option<i64>, String> {
         match self.text(name) {
             "" => Ok(None),
-            text => text.parse().map(Some).map_err(|_| format!("{name}: Invalid value: {text:?}: must be an integer")),
+            text => text.parse::<i64>().map(Some).map_err(|error: ParseIntError| {
+                let is_long = matches!(error.kind(), IntErrorKind::PosOverflow | IntErrorKind::NegOverflow);
+                let why = if is_long { "value out of range" } else { "invalid syntax" };
+                format!("strconv.ParseInt: parsing {text:?}: {why}")
+            }),
         }
     }
 
@@ -180,6 +185,15 @@ mod tests {
             assert_eq!(of(text), Err(why));
         }
         assert!(of(&"99999999999999999999h".repeat(500)).is_err(), "the sum is longer than any number");
+    }
+
+    #[test]
+    fn what_is_no_number_is_told_in_go_s_words() {
+        let of = |text: &str| Query(vec![("limit".to_owned(), text.to_owned())]).number("limit");
+        assert_eq!((of(""), of("-5")), (Ok(None), Ok(Some(-5))));
+        assert_eq!(of("x"), Err("strconv.ParseInt: parsing \"x\": invalid syntax".to_owned()));
+        let long = "99999999999999999999";
+        assert_eq!(of(long), Err(format!("strconv.ParseInt: parsing {long:?}: value out of range")));
     }
 
     #[test]

@@ -115,6 +115,8 @@ async fn objects_are_pruned_judged_and_told_apart() {
     admin.patch(&format!("{FOOS}/green"), "application/merge-patch+json", &turn).await.ok();
     assert_eq!(watch.brief().await, ("DELETED".into(), "green".into()));
     assert_eq!(admin.patch(&format!("{FOOS}/green"), "application/strategic-merge-patch+json", &turn).await.code, 415);
+    let odd = admin.patch(&format!("{FOOS}/green"), "text/plain", &turn).await;
+    assert!(odd.json()["details"].is_null() && !odd.failure().1.contains("strategic"), "{:?}", odd.json());
     let (code, _) = admin.put(&format!("{FOOS}/green"), &foo("green", json!({"color": "red"}))).await.failure();
     assert_eq!(code, 422, "an update must name the version that it means");
 }
@@ -324,7 +326,7 @@ async fn scales_of_custom_objects_go_both_ways_in_protobuf_and_name_the_version_
     assert_eq!(admin.get(&format!("{FOOS}/a")).await.ok()["spec"]["replicas"], 5);
 
     scale["metadata"]["resourceVersion"] = json!("0");
-    let why = "foos.example.com \"a\" is invalid: metadata.resourceVersion: Invalid value: 0x0: must be specified for an update";
+    let why = "foos.example.com \"a\" is invalid: metadata.resourceVersion: Invalid value: 0: must be specified for an update";
     assert_eq!(admin.put(&path, &scale).await.failure(), (422, why.to_owned()));
     scale["metadata"]["resourceVersion"] = json!("");
     assert_eq!(admin.put(&path, &scale).await.ok()["spec"]["replicas"], 4, "what is left out is any version");
@@ -353,6 +355,15 @@ async fn parts_of_custom_objects_answer_as_upstream_s_handler_does() {
     assert_eq!(failed(Method::GET, "without/scale", &Value::Null).await, (500, why));
     let why = "delete is not supported on resources of kind \"foos.example.com\"".to_owned();
     assert_eq!(failed(Method::DELETE, "a/status", &Value::Null).await, (405, why));
+    let everywhere = "/apis/example.com/v1/foos";
+    assert_eq!(admin.delete(everywhere).await.code, 404, "all namespaces are read together and nothing else");
+    assert_eq!(admin.get(&format!("{FOOS}/a")).await.code, 200);
+    for method in [Method::PUT, Method::PATCH] {
+        let answer = admin.send(method, FOOS, &json!({})).await;
+        assert_eq!(answer.failure(), (400, "name must be provided".to_owned()));
+    }
+    assert_eq!(admin.send(Method::HEAD, FOOS, &Value::Null).await.code, 200);
+    assert_eq!(admin.send(Method::OPTIONS, &format!("{FOOS}/a/status"), &Value::Null).await.code, 405);
     assert_eq!(
         failed(Method::GET, "a/unknown", &Value::Null).await,
         (404, "foos.example.com \"a\" not found".to_owned())

@@ -219,8 +219,13 @@ fn finalizers(object: &Value, old: Option<&Value>, found: &mut Found) {
     let before = old.map(of).unwrap_or_default();
     for finalizer in of(object).difference(&before) {
         if !finalizer.contains('/') && !STANDARD.contains(&finalizer.as_str()) {
-            let what = "prefer a domain-qualified finalizer name including a path (/) to avoid accidental conflicts with other finalizer writers";
-            found.about(&Path::new("metadata.finalizers"), format_args!("{finalizer:?}: {what}"));
+            let path = if finalizer.contains('.') { " including a path (/)" } else { "" };
+            found.about(
+                &Path::new("metadata.finalizers"),
+                format_args!(
+                    "{finalizer:?}: prefer a domain-qualified finalizer name{path} to avoid accidental conflicts with other finalizer writers"
+                ),
+            );
         }
     }
 }

@@ -245,9 +245,13 @@ fn finalizers_of_custom_kinds_should_have_paths() {
     }});
     let foos = crate::custom::rows(&definition).remove(0);
     let foo = |finalizers: &[&str]| json!({"metadata": {"name": "a", "finalizers": finalizers}});
-    let new = foo(&["example.com/mine", "foregroundDeletion", "mine", "theirs"]);
-    let why = "prefer a domain-qualified finalizer name including a path (/) to avoid accidental conflicts with other finalizer writers";
-    let said = |name: &str| format!("metadata.finalizers: {name:?}: {why}");
-    assert_eq!(warnings(&foos, None, &new, None), [said("mine"), said("theirs")]);
-    assert_eq!(warnings(&foos, None, &new, Some(&foo(&["mine"]))), [said("theirs")]);
+    let new = foo(&["example.com/mine", "foregroundDeletion", "mine", "theirs.com"]);
+    let said = |name: &str, path: &str| {
+        format!(
+            "metadata.finalizers: {name:?}: prefer a domain-qualified finalizer name{path} to avoid accidental conflicts with other finalizer writers"
+        )
+    };
+    let (mine, theirs) = (said("mine", ""), said("theirs.com", " including a path (/)"));
+    assert_eq!(warnings(&foos, None, &new, None), [mine, theirs.clone()]);
+    assert_eq!(warnings(&foos, None, &new, Some(&foo(&["mine"]))), [theirs]);
 }

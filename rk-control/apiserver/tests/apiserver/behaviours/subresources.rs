@@ -127,6 +127,7 @@ async fn methods_that_nobody_serves_are_refused_as_by_a_router() {
         (Method::PATCH, TOKENS.to_owned()),
         (Method::PUT, MAPS.to_owned()),
         (Method::POST, format!("{MAPS}/a")),
+        (Method::DELETE, "/api/v1/configmaps".to_owned()),
     ] {
         let answer = admin.send(method.clone(), &path, &json!({})).await;
         assert_eq!(answer.failure(), (405, why.clone()), "{method} {path}");
@@ -173,7 +174,7 @@ async fn updates_and_configurations_say_of_which_version_they_are() {
     assert_eq!((refused.failure(), refused.json().get("reason")), ((500, why.to_owned()), None));
     versioned["metadata"]["resourceVersion"] = json!("0");
     admin.create(leases, &versioned).await.ok();
-    let why = "leases.coordination.k8s.io \"l\" is invalid: metadata.resourceVersion: Invalid value: 0x0: must be specified for an update";
+    let why = "leases.coordination.k8s.io \"l\" is invalid: metadata.resourceVersion: Invalid value: 0: must be specified for an update";
     assert_eq!(admin.put(&format!("{leases}/l"), &lease).await.failure(), (422, why.to_owned()));
     let apply = format!("{leases}/l?fieldManager=m");
     for (version, shown) in [(json!("apps/v1"), "apps/v1"), (Value::Null, "")] {

@@ -20,6 +20,19 @@ async fn a_streaming_list_ends_its_state_with_a_bookmark() {
     admin.create(MAPS, &config_map("b", json!({}))).await.ok();
     assert_eq!(watch.brief().await, ("ADDED".to_owned(), "b".to_owned()));
     assert_eq!(admin.get(&format!("{MAPS}?watch=1&sendInitialEvents=true")).await.failure().0, 422);
+    for version in ["", "&resourceVersion=0"] {
+        let mut watch = admin.watch(&format!("{MAPS}?watch=1&allowWatchBookmarks=true{version}")).await;
+        let mut event = watch.next().await.unwrap();
+        while event["type"] == "ADDED" {
+            event = watch.next().await.unwrap();
+        }
+        let mark = &event["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"];
+        assert_eq!(
+            (&event["type"], mark),
+            (&json!("BOOKMARK"), &json!("true")),
+            "who names no version asks for the state"
+        );
+    }
 }
 
 #[tokio::test]
