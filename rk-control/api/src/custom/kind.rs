@@ -113,8 +113,9 @@ impl CustomKind {
         let _ = fit(object, schema, Form::Canonical);
     }
 
-    /// Fills in defaults.
+    /// Fills in defaults, where nothing stands too; nothings that no default replaces go.
     pub fn default(&self, object: &mut Value) {
+        default::drop_nulls(object, &self.schema);
         default::apply(object, &self.schema);
     }
 
