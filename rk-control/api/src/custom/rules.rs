@@ -9,7 +9,7 @@ use super::before::Before;
 use super::format;
 use super::kind::place;
 use super::node::{EMBEDDED, INT_OR_STRING, flag};
-use crate::status::{ErrorKind, FieldErrors, Path};
+use crate::status::{ErrorKind, FieldErrors, Path, quote};
 
 /// Validates values; holds the compiled patterns of the whole schema.
 pub(super) struct Judge<'a> {
@@ -25,12 +25,15 @@ fn limit(schema: &Value, name: &str) -> Option<usize> {
     schema.get(name).and_then(Value::as_u64).and_then(|limit| usize::try_from(limit).ok())
 }
 
+/// The greatest number with a point that may stand for an integer.
+const MAX_INTEGER: f64 = 9_007_199_254_740_991.0;
+
 /// The name of a value's type in messages.
 fn type_of(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "boolean",
-        Value::Number(number) if number.is_f64() => "number",
+        Value::Number(number) if !number.is_i64() => "number",
         Value::Number(_) => "integer",
         Value::String(_) => "string",
         Value::Array(_) => "array",
@@ -43,7 +46,7 @@ fn has_type(value: &Value, wanted: &str) -> bool {
         ("number", Value::Number(_)) => true,
         // A number without a fraction is an integer however it is written.
         ("integer", Value::Number(number)) => {
-            number.is_i64() || number.is_u64() || number.as_f64().is_some_and(|n| n.fract() == 0.0)
+            number.is_i64() || number.as_f64().is_some_and(|n| n.fract() == 0.0 && n.abs() <= MAX_INTEGER)
         }
         _ => type_of(value) == wanted,
     }
@@ -81,9 +84,18 @@ impl Judge<'_> {
         };
         if !fits {
             let found = type_of(value);
-            let wanted = if either { "integer,string" } else { wanted };
+            let format = text(schema, "format");
+            let sized = matches!((wanted, format), ("integer", "int32" | "int64") | ("number", "float" | "double"));
+            let (wanted, found) = match value {
+                _ if either => ("integer,string", found),
+                Value::Number(_) if sized => (format, "float64"),
+                Value::Bool(_) | Value::Object(_) if sized => (format, ""),
+                _ => (wanted, found),
+            };
             let detail = format!("{} in body must be of type {wanted}: {found:?}", place(path));
             errors.push(ErrorKind::TypeInvalid, path, found, detail);
+        }
+        if value.is_null() {
             return;
         }
         self.choices(value, schema, path, errors);
@@ -91,46 +103,60 @@ impl Judge<'_> {
             Value::String(text) => self.string(text, schema, path, errors),
             Value::Number(_) => number(value, schema, path, errors),
             Value::Array(items) => self.list(items, schema, old, path, errors),
-            Value::Object(object) => self.object(object, schema, old, path, errors),
             _ => {}
+        }
+        enumerated(value, schema, path, errors);
+        if let Value::Object(object) = value {
+            self.object(object, schema, old, path, errors);
         }
     }
 
-    /// `enum` and the combinations of schemas. Those look at the whole value, however much of it is as it was: what one part lets be
-    /// would count for another one, or against `not`.
+    /// The combinations of schemas. They look at the whole value, however much of it is as it was: what one part lets be would count
+    /// for another one, or against `not`.
     fn choices(&self, value: &Value, schema: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
-        if let Some(choices) = schema.get("enum").and_then(Value::as_array)
-            && !choices.contains(value)
-        {
-            let names: Vec<String> =
-                choices.iter().map(|c| c.as_str().map_or_else(|| c.to_string(), str::to_owned)).collect();
-            let list: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
-            errors.push(ErrorKind::NotSupported, path, value.clone(), format!("supported values: {}", list.join(", ")));
-        }
         let fits = |part: &&Value| {
             let mut inner = FieldErrors::new();
             self.value(value, part, None, path, &mut inner);
             inner.is_empty()
         };
         let parts = |name: &str| schema.get(name).and_then(Value::as_array).into_iter().flatten();
-        for part in parts("allOf") {
-            self.value(value, part, None, path, errors);
-        }
+        // Upstream names the place in the words alone.
         let invalid = |why: &str, errors: &mut FieldErrors| {
-            errors.invalid(path, value.clone(), format!("{:?} {why}", path.to_string()));
+            errors.invalid(&Path::new("<nil>"), "", format!("{:?} {why}", path.to_string()));
+        };
+        // What the first of them lacks is told, too.
+        let first = |name: &str, errors: &mut FieldErrors| {
+            let mut inner = FieldErrors::new();
+            parts(name).take(1).for_each(|part| self.value(value, part, None, path, &mut inner));
+            inner.0.retain(|error| !errors.0.contains(error));
+            errors.extend(inner);
         };
         if schema.get("anyOf").is_some() && !parts("anyOf").any(|part| fits(&part)) {
             invalid("must validate at least one schema (anyOf)", errors);
+            first("anyOf", errors);
         }
         if schema.get("oneOf").is_some() {
             match parts("oneOf").filter(fits).count() {
                 1 => {}
-                0 => invalid("must validate one and only one schema (oneOf). Found none valid", errors),
+                0 => {
+                    invalid("must validate one and only one schema (oneOf). Found none valid", errors);
+                    first("oneOf", errors);
+                }
                 many => invalid(
                     &format!("must validate one and only one schema (oneOf). Found {many} valid alternatives"),
                     errors,
                 ),
             }
+        }
+        let all = parts("allOf").count();
+        let met = parts("allOf").filter(fits).count();
+        for part in parts("allOf") {
+            self.value(value, part, None, path, errors);
+        }
+        match met {
+            _ if met == all => {}
+            0 => invalid("must validate all the schemas (allOf). None validated", errors),
+            _ => invalid("must validate all the schemas (allOf)", errors),
         }
         if schema.get("not").is_some_and(|part| fits(&part)) {
             invalid("must not validate the schema (not)", errors);
@@ -139,19 +165,19 @@ impl Judge<'_> {
 
     fn string(&self, value: &str, schema: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
         let length = value.chars().count();
+        let pattern = text(schema, "pattern");
+        // The first of these is told.
         if let Some(max) = limit(schema, "maxLength").filter(|max| length > *max) {
             errors.too_long(path, max);
-        }
-        if let Some(min) = limit(schema, "minLength").filter(|min| length < *min) {
+        } else if let Some(min) = limit(schema, "minLength").filter(|min| length < *min) {
             errors.invalid(path, value, format!("{} in body should be at least {min} chars long", place(path)));
-        }
-        let pattern = text(schema, "pattern");
-        if self.patterns.get(pattern).is_some_and(|pattern| !pattern.is_match(value)) {
+        } else if self.patterns.get(pattern).is_some_and(|pattern| !pattern.is_match(value)) {
             errors.invalid(path, value, format!("{} in body should match '{pattern}'", place(path)));
         }
         let format = text(schema, "format");
         if !format.is_empty() && !format::holds(format, value) {
-            errors.invalid(path, value, format!("{} in body must be of type {format}: {value:?}", place(path)));
+            let why = format!("{} in body must be of type {format}: {}", place(path), quote(value));
+            errors.push(ErrorKind::TypeInvalid, path, value, why);
         }
     }
 
@@ -163,19 +189,19 @@ impl Judge<'_> {
         path: &Path<'_>,
         errors: &mut FieldErrors,
     ) {
-        if let Some(max) = limit(schema, "maxItems").filter(|max| items.len() > *max) {
-            errors.too_many(path, items.len(), max);
+        let inner = schema.get("items").filter(|inner| inner.is_object());
+        let known = old.and_then(|old| Some((old, old.elements()?)));
+        for (index, (item, inner)) in items.iter().zip(inner.into_iter().cycle()).enumerate() {
+            let before = known.as_ref().and_then(|(old, known)| old.element(known, item));
+            self.value(item, inner, before, &path.index(index), errors);
         }
         if let Some(min) = limit(schema, "minItems").filter(|min| items.len() < *min) {
             errors.invalid(path, items.len(), format!("{} in body should have at least {min} items", place(path)));
         }
-        unique(items, schema, path, errors);
-        let Some(inner) = schema.get("items").filter(|inner| inner.is_object()) else { return };
-        let known = old.and_then(|old| Some((old, old.elements()?)));
-        for (index, item) in items.iter().enumerate() {
-            let before = known.as_ref().and_then(|(old, known)| old.element(known, item));
-            self.value(item, inner, before, &path.index(index), errors);
+        if let Some(max) = limit(schema, "maxItems").filter(|max| items.len() > *max) {
+            errors.too_many(path, items.len(), max);
         }
+        unique(items, schema, path, errors);
     }
 
     fn object(
@@ -196,15 +222,12 @@ impl Judge<'_> {
                 format!("{} in body should have at least {min} properties", place(path)),
             );
         }
-        for name in schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
-            if !object.contains_key(name) {
-                errors.required(&path.child(name), "");
-            }
-        }
         if flag(schema, EMBEDDED) {
             for name in ["apiVersion", "kind"] {
-                if object.get(name).and_then(Value::as_str).unwrap_or_default().is_empty() {
-                    errors.required(&path.child(name), "must not be empty");
+                match object.get(name).map(|value| value.as_str().unwrap_or_default()) {
+                    None => errors.required(&path.child(name), ""),
+                    Some("") => errors.invalid(&path.child(name), "", "must not be empty"),
+                    Some(_) => {}
                 }
             }
         }
@@ -224,7 +247,23 @@ impl Judge<'_> {
                 _ => {}
             }
         }
+        for name in schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
+            if !object.contains_key(name) {
+                errors.required(&path.child(name), "");
+            }
+        }
     }
+}
+
+/// One of the values that may be.
+fn enumerated(value: &Value, schema: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    let Some(choices) = schema.get("enum").and_then(Value::as_array) else { return };
+    if choices.contains(value) {
+        return;
+    }
+    let shown = |choice: &Value| choice.as_str().map_or_else(|| quote(&choice.to_string()), quote);
+    let list: Vec<String> = choices.iter().map(shown).collect();
+    errors.push(ErrorKind::NotSupported, path, value.clone(), format!("supported values: {}", list.join(", ")));
 }
 
 /// Sets have no equal elements, keyed lists no equal keys.
@@ -238,13 +277,16 @@ fn unique(items: &[Value], schema: &Value, path: &Path<'_>, errors: &mut FieldEr
         _ if flag(schema, "uniqueItems") => Vec::new(),
         _ => return,
     };
-    let mut seen = std::collections::HashSet::new();
+    // Each is told once, where it comes for the second time.
+    let mut seen: HashMap<String, usize> = HashMap::new();
     for (index, item) in items.iter().enumerate() {
         let identity: Value = match keys.as_slice() {
             [] => item.clone(),
-            keys => keys.iter().map(|key| ((*key).to_owned(), item.get(*key).cloned().unwrap_or_default())).collect(),
+            keys => keys.iter().filter_map(|key| Some(((*key).to_owned(), item.get(*key)?.clone()))).collect(),
         };
-        if !seen.insert(identity.to_string()) {
+        let times = seen.entry(identity.to_string()).or_default();
+        *times += 1;
+        if *times == 2 {
             errors.duplicate(&path.index(index), identity);
         }
     }
@@ -253,34 +295,47 @@ fn unique(items: &[Value], schema: &Value, path: &Path<'_>, errors: &mut FieldEr
 fn number(value: &Value, schema: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     let Some(number) = value.as_f64() else { return };
     let bound = |name: &str| {
-        schema.get(name).and_then(Value::as_f64).map(|bound| (bound, schema.get(name).cloned().unwrap_or_default()))
+        let bound = schema.get(name).filter(|bound| bound.is_number())?;
+        // Integers are held against integers: upstream cuts off what is behind the point.
+        let cut = bound.as_f64().filter(|bound| !value.is_f64() && bound.abs() < MAX_INTEGER);
+        let bound = cut.map_or_else(|| bound.clone(), |bound| Value::from(bound.trunc() as i64));
+        Some((bound.as_f64()?, bound))
     };
-    let mut refuse = |why: String| errors.invalid(path, value.clone(), format!("{} in body {why}", place(path)));
-    if let Some((max, shown)) = bound("maximum") {
-        match flag(schema, "exclusiveMaximum") {
-            true if number >= max => refuse(format!("should be less than {shown}")),
-            false if number > max => refuse(format!("should be less than or equal to {shown}")),
-            _ => {}
+    let refuse = |why: String, errors: &mut FieldErrors| {
+        errors.invalid(path, value.clone(), format!("{} in body {why}", place(path)));
+    };
+    let format = text(schema, "format");
+    let fits = match (text(schema, "type"), format) {
+        ("integer", "int32") => has_type(value, "integer") && number.abs() <= 2_147_483_648.0 && number < 2_147_483_648.0,
+        ("integer", _) => has_type(value, "integer"),
+        _ => true,
+    };
+    if !fits {
+        let known = matches!(format, "int32" | "int64");
+        let format = if known { format!("with format {format}") } else { "(default format)".to_owned() };
+        let why = format!("Checked value must be of type integer {format} in {}", place(path));
+        errors.invalid(&Path::new("<nil>"), "", why);
+    }
+    if let Some((step, shown)) = bound("multipleOf") {
+        if step <= 0.0 {
+            let why = format!("factor MultipleOf declared for {} must be positive: {shown}", place(path));
+            errors.invalid(path, shown, why);
+        } else if (number / step).fract() != 0.0 {
+            refuse(format!("should be a multiple of {shown}"), errors);
         }
     }
     if let Some((min, shown)) = bound("minimum") {
         match flag(schema, "exclusiveMinimum") {
-            true if number <= min => refuse(format!("should be greater than {shown}")),
-            false if number < min => refuse(format!("should be greater than or equal to {shown}")),
+            true if number <= min => refuse(format!("should be greater than {shown}"), errors),
+            false if number < min => refuse(format!("should be greater than or equal to {shown}"), errors),
             _ => {}
         }
     }
-    if let Some((step, shown)) = bound("multipleOf").filter(|(step, _)| *step != 0.0)
-        && (number / step).fract() != 0.0
-    {
-        refuse(format!("should be a multiple of {shown}"));
-    }
-    let fits = match text(schema, "format") {
-        "int32" => value.as_i64().is_none_or(|number| i32::try_from(number).is_ok()),
-        "int64" => value.is_i64() || !value.is_u64(),
-        _ => true,
-    };
-    if !fits {
-        refuse(format!("must be of type {}: {value}", text(schema, "format")));
+    if let Some((max, shown)) = bound("maximum") {
+        match flag(schema, "exclusiveMaximum") {
+            true if number >= max => refuse(format!("should be less than {shown}"), errors),
+            false if number > max => refuse(format!("should be less than or equal to {shown}"), errors),
+            _ => {}
+        }
     }
 }

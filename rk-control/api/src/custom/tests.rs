@@ -162,7 +162,7 @@ fn rules_are_told_in_known_words() {
         (json!({"ports": [{}]}), "spec.ports[0].number: Required value"),
         (
             json!({"ports": [{"number": 1}, {"number": 1}]}),
-            r#"spec.ports[1]: Duplicate value: {"number":1,"protocol":null}"#,
+            r#"spec.ports[1]: Duplicate value: {"number":1}"#,
         ),
     ] {
         let mut errors = FieldErrors::new();
@@ -328,4 +328,55 @@ fn columns_scale_and_paths_follow_the_definition() {
     for path in [".a[b]", ".a[0:1:0]", ".a[1:2:3:4]", ".a[?(t)]"] {
         assert!(JsonPath::parse(path).is_none(), "{path}");
     }
+}
+
+#[test]
+fn all_that_is_wrong_with_a_value_is_told_in_order() {
+    let told = |schema: Value, value: Value| -> Vec<String> {
+        let spec = json!({"type": "object", "properties": {"a": schema}});
+        let resource = rows(&definition(json!({"type": "object", "properties": {"spec": spec}})));
+        let resource = resource.into_iter().find(|row| row.is_hub()).unwrap();
+        let mut errors = FieldErrors::new();
+        custom(&resource).validate(&json!({"spec": {"a": value}}), &mut errors);
+        errors.0.iter().map(ToString::to_string).collect()
+    };
+    let number = "spec.a: Invalid value: \"number\": spec.a in body must be of type integer: \"number\"";
+    let checked = "<nil>: Invalid value: \"\": Checked value must be of type integer (default format) in spec.a";
+    assert_eq!(told(json!({"type": "integer"}), json!(1.5)), [number, checked]);
+    assert_eq!(told(json!({"type": "integer"}), json!(1e20)), [number, checked]);
+    assert_eq!(
+        told(json!({"type": "integer", "format": "int32"}), json!(2_147_483_648_i64)),
+        ["<nil>: Invalid value: \"\": Checked value must be of type integer with format int32 in spec.a"]
+    );
+    assert_eq!(
+        told(json!({"type": "integer", "format": "int32"}), json!(true)),
+        ["spec.a: Invalid value: \"\": spec.a in body must be of type int32: \"\""]
+    );
+    assert_eq!(
+        told(json!({"type": "integer", "enum": [2, 1]}), json!("x")),
+        [
+            "spec.a: Invalid value: \"string\": spec.a in body must be of type integer: \"string\"",
+            "spec.a: Unsupported value: \"x\": supported values: \"2\", \"1\""
+        ]
+    );
+    assert_eq!(
+        told(json!({"type": "string", "anyOf": [{"minLength": 4}, {"pattern": "^b"}]}), json!("a")),
+        [
+            "<nil>: Invalid value: \"\": \"spec.a\" must validate at least one schema (anyOf)",
+            "spec.a: Invalid value: \"a\": spec.a in body should be at least 4 chars long"
+        ]
+    );
+    assert_eq!(
+        told(json!({"type": "string", "allOf": [{"minLength": 2}]}), json!("a")),
+        [
+            "spec.a: Invalid value: \"a\": spec.a in body should be at least 2 chars long",
+            "<nil>: Invalid value: \"\": \"spec.a\" must validate all the schemas (allOf). None validated"
+        ]
+    );
+    let set = json!({"type": "array", "items": {"type": "string"}, "x-kubernetes-list-type": "set"});
+    assert_eq!(told(set, json!(["a", "a", "a"])), ["spec.a[1]: Duplicate value: \"a\""]);
+    assert_eq!(
+        told(json!({"type": "number", "maximum": 5.5}), json!(6)),
+        ["spec.a: Invalid value: 6: spec.a in body should be less than or equal to 5"]
+    );
 }

@@ -158,14 +158,46 @@ impl FieldError {
     }
 }
 
-/// A value as upstream prints it inside a message: quoted strings, plain numbers and booleans, JSON for the rest.
+/// A value as upstream prints it inside a message: quoted strings, JSON for the rest.
 fn go_value(value: &Value) -> String {
     match value {
-        Value::String(text) => format!("{text:?}"),
-        // Upstream prints nothing at all as a word in quotes.
-        Value::Null => "\"null\"".to_owned(),
+        Value::String(text) => quote(text),
         other => other.to_string(),
     }
+}
+
+/// A text in quotes, escaped as Go's `%q` escapes it.
+pub(crate) fn quote(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for letter in text.chars() {
+        match letter {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\u{7}' => out.push_str("\\a"),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{c}' => out.push_str("\\f"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\u{b}' => out.push_str("\\v"),
+            ' '..='~' => out.push(letter),
+            _ if is_printable(letter) => out.push(letter),
+            _ => out.push_str(&match u32::from(letter) {
+                code @ ..0x80 => format!("\\x{code:02x}"),
+                code @ ..0x10000 => format!("\\u{code:04x}"),
+                code => format!("\\U{code:08x}"),
+            }),
+        }
+    }
+    out.push('"');
+    out
+}
+
+/// Whether a letter beyond ASCII is shown as it is.
+fn is_printable(letter: char) -> bool {
+    // Marks are shown where they follow something.
+    !letter.is_ascii() && ['x', letter].iter().collect::<String>().escape_debug().count() == 2
 }
 
 impl fmt::Display for FieldError {
@@ -220,7 +252,7 @@ impl FieldErrors {
 
     /// `Unsupported value`, where upstream lists the words in an order of its own.
     pub fn unsupported_as_listed(&mut self, path: &Path<'_>, value: impl Into<Value>, supported: &[&str]) {
-        let list: Vec<String> = supported.iter().map(|s| format!("{s:?}")).collect();
+        let list: Vec<String> = supported.iter().map(|word| quote(word)).collect();
         let detail = if list.is_empty() { String::new() } else { format!("supported values: {}", list.join(", ")) };
         self.push(ErrorKind::NotSupported, path, value, detail);
     }
@@ -242,7 +274,8 @@ impl FieldErrors {
 
     /// `Too long: may not be more than N bytes`.
     pub fn too_long(&mut self, path: &Path<'_>, max: usize) {
-        self.push(ErrorKind::TooLong, path, Value::Null, format!("may not be more than {max} bytes"));
+        let noun = if max == 1 { "byte" } else { "bytes" };
+        self.push(ErrorKind::TooLong, path, Value::Null, format!("may not be more than {max} {noun}"));
     }
 
     /// `Too many: N: must have at most M items`.
@@ -254,5 +287,33 @@ impl FieldErrors {
     /// Appends another list.
     pub fn extend(&mut self, other: FieldErrors) {
         self.0.extend(other.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_shown_as_go_shows_them() {
+        for (value, expected) in [
+            (Value::Null, "null"),
+            (Value::from(5), "5"),
+            (Value::from(true), "true"),
+            (Value::from("a'\"\\\t\u{7}\u{0}\u{7f}"), r#""a'\"\\\t\a\x00\x7f""#),
+            (Value::from("é e\u{301} 日本 😀"), "\"é e\u{301} 日本 😀\""),
+            (Value::from("\u{a0}\u{200b}\u{2028}\u{e0001}"), r#""\u00a0\u200b\u2028\U000e0001""#),
+        ] {
+            assert_eq!(go_value(&value), expected);
+        }
+    }
+
+    #[test]
+    fn one_byte_is_no_bytes() {
+        let mut errors = FieldErrors::new();
+        errors.too_long(&Path::new("a"), 1);
+        errors.too_long(&Path::new("a"), 2);
+        let texts: Vec<String> = errors.0.iter().map(ToString::to_string).collect();
+        assert_eq!(texts, ["a: Too long: may not be more than 1 byte", "a: Too long: may not be more than 2 bytes"]);
     }
 }

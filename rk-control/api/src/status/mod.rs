@@ -7,5 +7,6 @@ mod named;
 mod reason;
 
 pub use build::{Cause, Details, Status, precondition_missed};
+pub(crate) use field::quote;
 pub use field::{ErrorKind, FieldError, FieldErrors, Path};
 pub use reason::Reason;

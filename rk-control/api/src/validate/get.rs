@@ -146,9 +146,7 @@ pub(super) fn in_range(errors: &mut FieldErrors, path: &Path<'_>, value: i64, lo
 pub(super) fn immutable(errors: &mut FieldErrors, path: &Path<'_>, new: Option<&Value>, old: Option<&Value>) {
     let (new, old) = (new.unwrap_or(&Value::Null), old.unwrap_or(&Value::Null));
     if new != old {
-        // What was taken away is shown as the word `null`.
-        let shown = if new.is_null() { Value::from("null") } else { new.clone() };
-        errors.invalid(path, shown, "field is immutable");
+        errors.invalid(path, new.clone(), "field is immutable");
     }
 }
 

@@ -19,7 +19,7 @@ pub fn access_review(kind: &str, review: &Value) -> FieldErrors {
         }
         (None, None) => {
             let why = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
-            errors.invalid(&path.child("resourceAttributes"), "null", why);
+            errors.invalid(&path.child("resourceAttributes"), Value::Null, why);
         }
         _ => {}
     }

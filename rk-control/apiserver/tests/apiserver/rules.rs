@@ -60,18 +60,18 @@ async fn rules_hold_at_every_level_of_a_schema() {
     };
     assert_eq!(
         refused("forbidden", json!({})).await,
-        "Widget.example.com \"forbidden\" is invalid: <nil>: Invalid value: \"object\": no such name"
+        "Widget.example.com \"forbidden\" is invalid: <nil>: Invalid value: no such name"
     );
     for (spec, want) in [
-        (json!({"replicas": 9}), "spec: Invalid value: \"object\": replicas must be in 0..5"),
+        (json!({"replicas": 9}), "spec: Invalid value: replicas must be in 0..5"),
         (json!({"when": "2031-01-01T00:00:00Z"}), "spec.when: Forbidden: too late"),
-        (json!({"share": 2}), "spec.share: Invalid value: \"number\": failed rule: self <= 1.0"),
-        (json!({"labels": {"xa": "long"}}), "spec.labels[xa]: Invalid value: \"string\": failed rule: self.size() < 4"),
-        (json!({"labels": {"a": "b"}}), "spec.labels: Invalid value: \"object\": failed rule"),
-        (json!({"ports": [{"port": 1}, {"port": 0}]}), "spec.ports[1]: Invalid value: \"object\": must be positive"),
+        (json!({"share": 2}), "spec.share: Invalid value: 2: failed rule: self <= 1.0"),
+        (json!({"labels": {"xa": "long"}}), "spec.labels[xa]: Invalid value: \"long\": failed rule: self.size() < 4"),
+        (json!({"labels": {"a": "b"}}), "spec.labels: Invalid value: failed rule"),
+        (json!({"ports": [{"port": 1}, {"port": 0}]}), "spec.ports[1]: Invalid value: must be positive"),
         (
             json!({"ports": [{"name": "x"}]}),
-            "spec.ports[0]: Invalid value: \"object\": no such key: port evaluating rule: self.port > 0",
+            "spec.ports[0]: Invalid value: \"object\": no such key: port evaluating rule: must be positive",
         ),
         (json!({"replicas": "x"}), "some validation rules were not checked because the object was invalid"),
     ] {
@@ -97,14 +97,14 @@ async fn rules_compare_with_what_was() {
     let path = format!("{WIDGETS}/w");
     let change = async |spec: Value| admin.patch(&path, MERGE, &json!({"spec": spec})).await;
     let (_, message) = change(json!({"fixed": "b"})).await.failure();
-    assert!(message.contains("spec.fixed: Invalid value: \"string\": is immutable"), "{message}");
+    assert!(message.contains("spec.fixed: Invalid value: \"b\": is immutable"), "{message}");
     assert!(
         change(json!({"once": 1, "kept": 51})).await.code.is_client_error(),
         "a rule that may see what was is asked every time"
     );
     change(json!({"once": 2, "disks": [{"name": "new", "size": 1}, {"name": "a", "size": 6}]})).await.ok();
     let (_, message) = change(json!({"once": 3, "disks": [{"name": "a", "size": 1}]})).await.failure();
-    assert!(message.contains("spec.disks[0]: Invalid value: \"object\": must not shrink"), "{message}");
+    assert!(message.contains("spec.disks[0]: Invalid value: must not shrink"), "{message}");
     // What a new rule refuses is let be where it did not change.
     let stricter = json!({"type": "object", "properties": {"fixed": {"type": "string"}, "kept": {"type": "integer",
         "x-kubernetes-validations": [{"rule": "self < 10", "message": "at most 9"}]}}});
@@ -116,7 +116,7 @@ async fn rules_compare_with_what_was() {
     })
     .await;
     change(json!({"fixed": "c"})).await.ok();
-    assert!(change(json!({"kept": 12})).await.failure().1.contains("spec.kept: Invalid value: \"integer\": at most 9"));
+    assert!(change(json!({"kept": 12})).await.failure().1.contains("spec.kept: Invalid value: 12: at most 9"));
 }
 
 #[tokio::test]

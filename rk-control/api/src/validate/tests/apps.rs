@@ -175,7 +175,7 @@ fn of_a_job_only_a_little_changes_while_it_waits() {
             (
                 json!({"spec": {"managedBy": "example.com/a"}}),
                 json!({"spec": {"managedBy": null}}),
-                "spec.managedBy: Invalid value: \"null\": field is immutable",
+                "spec.managedBy: Invalid value: null: field is immutable",
             ),
         ],
     );

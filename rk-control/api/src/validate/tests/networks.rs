@@ -173,7 +173,7 @@ fn a_review_asks_one_thing_about_somebody() {
         (
             "SubjectAccessReview",
             json!({"spec": {"user": "u"}}),
-            "spec.resourceAttributes: Invalid value: \"null\": exactly one of nonResourceAttributes or resourceAttributes must be specified",
+            "spec.resourceAttributes: Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must be specified",
         ),
         (
             "SubjectAccessReview",

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rk_api::custom::Elements;
 use rk_api::resources::Resource;
-use rk_api::status::{ErrorKind, FieldErrors, Path};
+use rk_api::status::{ErrorKind, FieldError, FieldErrors, Path};
 use rk_cel::{Context, EXPRESSION_LIMIT, Failure, REQUEST_BUDGET, Value as Cel};
 use serde_json::Value;
 
@@ -22,7 +22,7 @@ pub(crate) fn judge(resource: &Resource, object: &Value, old: Option<&Value>, er
     };
     if errors.0.iter().any(|error| blocks(error.kind)) {
         let why = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
-        errors.invalid(&Path::new("<nil>"), "null", why);
+        errors.invalid(&Path::new("<nil>"), Value::Null, why);
         return;
     }
     let mut judge = Judge { left: REQUEST_BUDGET, errors };
@@ -83,7 +83,7 @@ impl Judge<'_> {
         }
         let outcome = context.run(&rule.program, EXPRESSION_LIMIT);
         let ty = schema.get("type").and_then(Value::as_str).unwrap_or_default();
-        let text = &rule.text;
+        let text = if rule.message.is_empty() { &rule.text } else { &rule.message };
         // The root has no name.
         let unnamed = Path::new("<nil>");
         let shown = if path.to_string().is_empty() { &unnamed } else { path };
@@ -94,7 +94,11 @@ impl Judge<'_> {
                 let below = format!("{path}{}", rule.field);
                 let below = below.strip_prefix('.').unwrap_or(&below);
                 let place = if below.is_empty() { unnamed } else { Path::new(below) };
-                self.errors.push(rule.kind, &place, ty, detail);
+                // Upstream drops the words about what is there twice.
+                let detail = if rule.kind == ErrorKind::Duplicate { String::new() } else { detail };
+                let unshown = matches!(ty, "object" | "array");
+                let value = if unshown { Value::Null } else { value.clone() };
+                self.errors.0.push(FieldError { kind: rule.kind, path: place.to_string(), value, detail, unshown });
             }
             Err(Failure::Cost) if context.left() == 0 => {
                 let why =
@@ -102,11 +106,19 @@ impl Judge<'_> {
                 self.errors.invalid(shown, ty, why);
             }
             Err(Failure::Cost) => {
-                let why =
-                    format!("no further validation rules will be run due to call cost exceeds limit for rule: {text}");
+                let why = format!(
+                    "'{}': no further validation rules will be run due to call cost exceeds limit for rule: {text}",
+                    Failure::Cost
+                );
                 self.errors.invalid(shown, ty, why);
                 self.left = 0;
                 return;
+            }
+            Err(Failure::Error(why)) if why.starts_with("no such overload") => {
+                let why = format!(
+                    "'{why}': call arguments did not match a supported operator, function or macro signature for rule: {text}"
+                );
+                self.errors.invalid(shown, ty, why);
             }
             Err(failure) => self.errors.invalid(shown, ty, format!("{failure} evaluating rule: {text}")),
         }
