@@ -217,7 +217,7 @@ pub(super) fn denied(hook: &str, status: &Value) -> Status {
     let mut out = Status::new(Reason::parse(reason), message);
     // Nothing below 400 goes with a refusal.
     let code = meta::at(status, &["code"]).as_u64().and_then(|code| u16::try_from(code).ok()).unwrap_or(0);
-    out.code = code.clamp(400, 599);
+    out.code = code.clamp(400, 999);
     let details = meta::at(status, &["details"]);
     if details.is_object() {
         let text = |value: &Value, field: &str| meta::text(value, &[field]).to_owned();
