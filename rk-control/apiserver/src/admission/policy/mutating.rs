@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rk_api::decode;
-use rk_api::patch::json_patch;
+use rk_api::patch::{PatchError, json_patch};
 use rk_api::resources::Resource;
 use rk_api::status::{Reason, Status};
 use rk_api::{managed, meta};
@@ -127,8 +127,12 @@ async fn mutate(
     Ok(Ok(()))
 }
 
+/// Carries a JSON patch out; one with a `test` that does not hold changes nothing.
 fn patch(shown: &mut Value, patch: &Value) -> Result<(), Status> {
-    json_patch(shown, patch).map_err(|error| Status::bad_request(format!("JSON Patch: {error}")))
+    match json_patch(shown, patch) {
+        Ok(()) | Err(PatchError::Untrue(_)) => Ok(()),
+        Err(error) => Err(Status::bad_request(format!("JSON Patch: {error}"))),
+    }
 }
 
 /// Merges an object in, as server-side apply does; nobody comes to own anything by it.
@@ -150,4 +154,24 @@ fn merge(shown: &mut Value, config: &Value, row: &Resource) -> Result<(), Status
     *shown = managed::merged(shown, &fitted, &row.schema)
         .map_err(|why| Status::bad_request(format!("error applying patch: invalid ApplyConfiguration: {why}")))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_test_that_does_not_hold_leaves_the_object_alone() {
+        let mut object = json!({"a": 1});
+        let change = json!({"op": "replace", "path": "/a", "value": 2});
+        let tested = |value: i64| json!([{"op": "test", "path": "/a", "value": value}, change]);
+        assert!(patch(&mut object, &tested(9)).is_ok());
+        assert_eq!(object, json!({"a": 1}));
+        assert!(patch(&mut object, &tested(1)).is_ok());
+        assert_eq!(object, json!({"a": 2}));
+        let why = patch(&mut object, &json!([{"op": "remove", "path": "/b"}])).unwrap_err().message;
+        assert!(why.starts_with("JSON Patch: "), "{why}");
+    }
 }
