@@ -335,7 +335,8 @@ fn variables_are_evaluated_when_they_are_used() {
     let mut context = Context::new(EXPRESSION_LIMIT);
     context.set_lazy(&lazy);
     assert!(matches!(context.run(&good, EXPRESSION_LIMIT), Ok(Value::Bool(true))));
-    assert_eq!(context.run(&bad, EXPRESSION_LIMIT).unwrap_err().to_string(), "division by zero");
+    let why = "composited variable \"broken\" fails to evaluate: division by zero";
+    assert_eq!(context.run(&bad, EXPRESSION_LIMIT).unwrap_err().to_string(), why);
     assert!(env.compile("variables.none").unwrap_err().to_string().contains("undefined field 'none'"));
 }
 

@@ -23,9 +23,12 @@ pub enum PatchError {
     /// The patch itself is malformed: 400.
     #[error("{0}")]
     Malformed(String),
-    /// The patch is well-formed but does not fit this object (a failed `test`, a missing path): 422.
+    /// The patch is well-formed but does not fit this object (a missing path): 422.
     #[error("{0}")]
     Unprocessable(String),
+    /// A `test` of the patch does not hold: 422.
+    #[error("{0}")]
+    Untrue(String),
     /// The patch makes no sense for this object in a way that upstream's server has no answer of its own for: 500 without a reason.
     #[error("{0}")]
     Unanswered(String),
@@ -40,7 +43,7 @@ impl From<PatchError> for Status {
             PatchError::Malformed(text) => Status::bad_request(text),
             PatchError::Unanswered(text) => Status::new(Reason::Unknown, text),
             PatchError::TooLarge(text) => Status::request_entity_too_large(&text),
-            PatchError::Unprocessable(text) => Status::foreign(422, ("", ""), &text),
+            PatchError::Unprocessable(text) | PatchError::Untrue(text) => Status::foreign(422, ("", ""), &text),
         }
     }
 }

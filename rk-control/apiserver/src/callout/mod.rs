@@ -78,11 +78,14 @@ impl Callouts {
         let told = |why: CalloutError| CalloutError(format!("Post \"https://{}{target}\": {why}", place.authority()));
         let exchange = self.exchange(core, client_config, &place, &target, body.to_string().into());
         match tokio::time::timeout(limit, exchange).await {
-            Ok(answer) => answer.map_err(told),
+            // What an answer says is told as it is; that there is none, with the place.
+            Ok(Ok(answer)) => answer,
+            Ok(Err(why)) => Err(told(why)),
             Err(_) => Err(told(CalloutError::new("context deadline exceeded"))),
         }
     }
 
+    /// One exchange. The outer failure is that there was no answer, the inner one the answer's.
     async fn exchange(
         &self,
         core: &Core,
@@ -90,7 +93,7 @@ impl Callouts {
         place: &Place,
         target: &str,
         body: Bytes,
-    ) -> Result<Value, CalloutError> {
+    ) -> Result<Result<Value, CalloutError>, CalloutError> {
         let bundle = client_config.get("caBundle").and_then(Value::as_str).unwrap_or_default();
         let address = place.address(core).await?;
         let key = format!("{address} {} {bundle}", place.authority());
@@ -98,14 +101,14 @@ impl Callouts {
             // A connection that ended meanwhile is no failure of the other side: only a fresh one counts.
             if let Ok(answer) = ask(&mut sender, place, target, body.clone()).await {
                 self.keep(key, sender);
-                return answer;
+                return Ok(answer);
             }
         }
         let stream = self.secured(place, address, bundle, Mode::Nobody).await?;
         let mut sender = crate::proxy::handshake(Either::Right(stream)).await.map_err(CalloutError::new)?;
         let answer = ask(&mut sender, place, target, body).await.map_err(CalloutError::new)?;
         self.keep(key, sender);
-        answer
+        Ok(answer)
     }
 
     async fn secured(
@@ -117,7 +120,7 @@ impl Callouts {
     ) -> Result<TlsStream<TcpStream>, CalloutError> {
         let tls = self.trust.client(bundle, mode)?;
         let stream = TcpStream::connect(address).await;
-        let stream = stream.map_err(|error| CalloutError(format!("dial tcp {address}: {error}")))?;
+        let stream = stream.map_err(|error| CalloutError(format!("dial tcp {address}: {}", refused(&error))))?;
         stream.set_nodelay(true).map_err(CalloutError::new)?;
         let name = ServerName::try_from(place.host.clone()).map_err(CalloutError::new)?;
         TlsConnector::from(tls).connect(name, stream).await.map_err(|error| trust::explain(&error))
@@ -216,20 +219,46 @@ async fn ask(
     Ok(judge(head.status, &body))
 }
 
+/// Why no connection came about, in the words of upstream's platform.
+fn refused(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::ConnectionRefused => "connect: connection refused".to_owned(),
+        std::io::ErrorKind::HostUnreachable => "connect: no route to host".to_owned(),
+        std::io::ErrorKind::NetworkUnreachable => "connect: network is unreachable".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
 fn judge(code: http::StatusCode, body: &[u8]) -> Result<Value, CalloutError> {
     let limits = rk_api::decode::Limits { bytes: ANSWER, ..Default::default() };
     let object = rk_api::decode::untyped_json(body, limits);
+    if code.is_success() && body.is_empty() {
+        let code = code.as_u16();
+        return Err(CalloutError(format!(
+            "0-length response with status code: {code} and content type: application/json"
+        )));
+    }
     if code.is_success() {
-        return object.map_err(|error| CalloutError(format!("the answer is no JSON object: {error}")));
+        return object.map_err(|error| CalloutError(format!("couldn't get version/kind; json parse error: {error}")));
     }
     let said = object.map(|object| rk_api::meta::text(&object, &["message"]).to_owned()).unwrap_or_default();
     if !said.is_empty() {
         return Err(CalloutError(said));
     }
-    let text: String = String::from_utf8_lossy(body).chars().filter(|c| !c.is_control()).take(256).collect();
-    Err(CalloutError(match code.as_u16() {
-        404 => "the server could not find the requested resource".to_owned(),
-        _ => format!("an error on the server ({text:?}) has prevented the request from succeeding ({code})"),
+    Err(CalloutError::new(match code.as_u16() {
+        400 => "the server rejected our request for an unknown reason",
+        401 => "the server has asked for the client to provide credentials",
+        404 => "the server could not find the requested resource",
+        405 => "the server does not allow this method on the requested resource",
+        409 => "the server reported a conflict",
+        422 => "the server rejected our request due to an error in our request",
+        429 => "the server has received too many requests and has asked us to try again later",
+        403 | 406 | 415 => "unknown",
+        503 => "the server is currently unable to handle the request",
+        504 => {
+            "the server was unable to return a response in the time allotted, but may still be processing the request"
+        }
+        _ => "an error on the server (\"unknown\") has prevented the request from succeeding",
     }))
 }
 
@@ -243,6 +272,11 @@ mod tests {
         assert_eq!(judge(code(200), b"{\"a\":1}").unwrap()["a"], 1);
         assert!(judge(code(200), b"<html>").is_err());
         assert_eq!(judge(code(403), b"{\"message\":\"not you\"}").unwrap_err().to_string(), "not you");
-        assert!(judge(code(500), b"broken").unwrap_err().to_string().contains("\"broken\""));
+        assert!(judge(code(500), b"broken").unwrap_err().to_string().contains("(\"unknown\")"));
+        let why = judge(code(200), b"").unwrap_err().to_string();
+        assert_eq!(why, "0-length response with status code: 200 and content type: application/json");
+        assert!(judge(code(503), b"").unwrap_err().to_string().ends_with("currently unable to handle the request"));
+        let none = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        assert_eq!(refused(&none), "connect: connection refused");
     }
 }

@@ -48,7 +48,10 @@ impl Place {
     /// Host and port, as URLs and `Host` headers have them.
     pub(super) fn authority(&self) -> String {
         match self.host.parse::<IpAddr>() {
-            Ok(ip) => SocketAddr::new(ip, self.port).to_string(),
+            Ok(ip) if self.port != HTTPS || self.service.is_some() => SocketAddr::new(ip, self.port).to_string(),
+            Ok(IpAddr::V6(ip)) => format!("[{ip}]"),
+            Ok(IpAddr::V4(ip)) => ip.to_string(),
+            Err(_) if self.port == HTTPS && self.service.is_none() => self.host.clone(),
             Err(_) => format!("{}:{}", self.host, self.port),
         }
     }
@@ -93,7 +96,7 @@ mod tests {
         assert_eq!((service.authority().as_str(), service.path.as_str()), ("s.n.svc:8443", "/p"));
         let url = Place::of(&json!({"url": "https://[::1]:9443/a/b"})).unwrap();
         assert_eq!((url.host.as_str(), url.authority().as_str(), url.path.as_str()), ("::1", "[::1]:9443", "/a/b"));
-        assert_eq!(Place::of(&json!({"url": "https://example.com"})).unwrap().authority(), "example.com:443");
+        assert_eq!(Place::of(&json!({"url": "https://example.com"})).unwrap().authority(), "example.com");
         assert!(Place::of(&json!({"url": "http://example.com"})).is_err());
     }
 }

@@ -14,8 +14,19 @@ pub(super) fn question(version: &str, uid: &str, wanted: &str, objects: &[&Value
 /// The converted objects. What identifies an object is taken from the one that was sent; labels and annotations may change.
 ///
 /// # Errors
-/// What is wrong with the answer, in upstream's words.
+/// What is wrong with the answer, in upstream's words, as they go on after the name of the kind.
 pub(super) fn answer(review: &Value, uid: &str, wanted: &str, asked: &[&Value]) -> Result<Vec<Value>, String> {
+    let response = response(review, uid).map_err(|why| format!("failed: {why}"))?;
+    let converted = meta::at(response, &["convertedObjects"]).as_array().cloned().unwrap_or_default();
+    if converted.len() != asked.len() {
+        return Err(format!("returned {} objects, expected {}", converted.len(), asked.len()));
+    }
+    let pairs = converted.into_iter().zip(asked).enumerate();
+    pairs.map(|(index, (object, sent))| checked(object, sent, wanted).map_err(|why| at(index, &why))).collect()
+}
+
+/// The response in an answer, which must be of the question and tell of success.
+fn response<'a>(review: &'a Value, uid: &str) -> Result<&'a Value, String> {
     let response = meta::at(review, &["response"]);
     if !response.is_object() {
         return Err("no response provided".to_owned());
@@ -25,34 +36,31 @@ pub(super) fn answer(review: &Value, uid: &str, wanted: &str, asked: &[&Value]) 
         return Err(format!("expected response.uid={uid:?}, got {own:?}"));
     }
     if meta::text(response, &["result", "status"]) != "Success" {
-        let said = meta::text(response, &["result", "message"]);
-        return Err(if said.is_empty() { "no reason given".to_owned() } else { said.to_owned() });
+        let (said, status) =
+            (meta::text(response, &["result", "message"]), meta::text(response, &["result", "status"]));
+        let unsaid = || format!("response.result.status was '{status}', not 'Success'");
+        return Err(if said.is_empty() { unsaid() } else { said.to_owned() });
     }
-    let converted = meta::at(response, &["convertedObjects"]).as_array().cloned().unwrap_or_default();
-    if converted.len() != asked.len() {
-        return Err(format!("webhook returned {} objects, expected {}", converted.len(), asked.len()));
-    }
-    let pairs = converted.into_iter().zip(asked).enumerate();
-    pairs.map(|(index, (object, sent))| checked(object, sent, wanted).map_err(|why| at(index, &why))).collect()
+    Ok(response)
 }
 
 fn at(index: usize, why: &str) -> String {
-    format!("webhook returned invalid converted object at index {index}: {why}")
+    format!("returned invalid converted object at index {index}: {why}")
 }
 
 fn checked(mut object: Value, sent: &Value, wanted: &str) -> Result<Value, String> {
     let version = meta::text(&object, &["apiVersion"]);
     if version != wanted {
-        return Err(format!("invalid groupVersion (expected: {wanted}, received: {version})"));
+        return Err(format!("invalid groupVersion (expected {wanted}, received {version})"));
     }
     let (kind, own) = (meta::text(&object, &["kind"]), meta::text(sent, &["kind"]));
     if kind != own {
-        return Err(format!("invalid kind (expected: {own}, received: {kind})"));
+        return Err(format!("invalid kind (expected {own}, received {kind})"));
     }
-    for field in ["name", "namespace", "uid"] {
+    for (field, called) in [("name", "name"), ("namespace", "namespace"), ("uid", "UID")] {
         let (got, own) = (meta::text(&object, &["metadata", field]), meta::text(sent, &["metadata", field]));
         if got != own {
-            return Err(format!("metadata.{field} changed from {own:?} to {got:?}"));
+            return Err(format!("must have the same {called}: {own} != {got}"));
         }
     }
     let mut metadata = meta::at(sent, &["metadata"]).clone();
@@ -94,8 +102,11 @@ mod tests {
         assert!(read(json!([object("g/v1")])).unwrap_err().contains("invalid groupVersion"));
         let mut other = object("g/v2");
         other["metadata"]["name"] = json!("b");
-        assert!(read(json!([other])).unwrap_err().contains("metadata.name changed"));
+        assert!(read(json!([other])).unwrap_err().contains("index 0: must have the same name: a != b"));
         let refused = json!({"response": {"uid": "u", "result": {"status": "Failure", "message": "cannot"}}});
-        assert_eq!(answer(&refused, "u", "g/v2", &[&sent]).unwrap_err(), "cannot");
+        assert_eq!(answer(&refused, "u", "g/v2", &[&sent]).unwrap_err(), "failed: cannot");
+        let silent = json!({"response": {"uid": "u", "result": {"status": "Failure"}}});
+        let want = "failed: response.result.status was 'Failure', not 'Success'";
+        assert_eq!(answer(&silent, "u", "g/v2", &[&sent]).unwrap_err(), want);
     }
 }

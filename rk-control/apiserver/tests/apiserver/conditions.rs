@@ -121,7 +121,10 @@ async fn conditions_that_fail_do_what_the_policy_of_failure_says() {
     let mut object = configuration("Validating", &webhook.url("/v"), &[("c", "object.spec.none == 1")]);
     admin.create(&path("Validating"), &object).await.ok();
     let (code, message) = admin.create(MAPS, &config_map("m", json!({}))).await.failure();
-    assert_eq!((code, message.as_str()), (403, "configmaps \"m\" is forbidden: no such key: spec"));
+    assert_eq!(
+        (code, message.as_str()),
+        (403, "configmaps \"m\" is forbidden: expression 'object.spec.none == 1' resulted in error: no such key: spec")
+    );
     let change = async |object: &Value| {
         admin.patch(&format!("{}/w", path("Validating")), MERGE, &json!({"webhooks": object["webhooks"]})).await.ok();
     };

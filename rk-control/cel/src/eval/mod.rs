@@ -32,6 +32,14 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// The failure of a variable, as those see it who use it.
+    fn within(self, variable: &str) -> Self {
+        match self {
+            Failure::Error(why) => Failure::Error(format!("composited variable {variable:?} fails to evaluate: {why}")),
+            Failure::Cost | Failure::Ask(_) => self,
+        }
+    }
+
     pub(crate) fn new(why: impl Into<String>) -> Self {
         Failure::Error(why.into())
     }
@@ -200,7 +208,7 @@ impl<'a> Context<'a> {
         let (_, program) = programs.get(index)?;
         // What is bound around the place of use does not concern the variable.
         let locals = std::mem::take(&mut self.locals);
-        let outcome = self.eval(program.expr());
+        let outcome = self.eval(program.expr()).map_err(|failure| failure.within(name));
         self.locals = locals;
         let settled = outcome.as_ref().err().is_none_or(Failure::is_plain);
         if let Some(slot) = self.known.get_mut(index).filter(|_| settled) {

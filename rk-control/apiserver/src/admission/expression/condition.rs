@@ -6,7 +6,15 @@ use serde_json::Value;
 
 /// The conditions of one webhook or policy.
 #[derive(Debug, Default)]
-pub(in super::super) struct Conditions(Vec<(String, Result<Program, CompileError>)>);
+pub(in super::super) struct Conditions(Vec<Condition>);
+
+/// One of them.
+#[derive(Debug)]
+struct Condition {
+    name: String,
+    expression: String,
+    program: Result<Program, CompileError>,
+}
 
 /// What became of conditions.
 #[derive(Debug, PartialEq)]
@@ -25,7 +33,9 @@ impl Conditions {
         let all = meta::at(holder, &["matchConditions"]).as_array().into_iter().flatten();
         let condition = |entry: &Value| {
             let name = meta::text(entry, &["name"]).to_owned();
-            (name, env.compile_as(meta::text(entry, &["expression"]), &Type::Bool))
+            let expression = meta::text(entry, &["expression"]).to_owned();
+            let program = env.compile_as(&expression, &Type::Bool);
+            Condition { name, expression, program }
         };
         Self(all.map(condition).collect())
     }
@@ -40,21 +50,36 @@ impl Conditions {
     /// The authorizer is to be asked.
     pub(in super::super) fn met<'a>(&'a self, context: &mut Context<'a>) -> Result<Met, Failure> {
         let mut failed = Vec::new();
-        for (name, program) in &self.0 {
-            let outcome = match program {
-                Ok(program) => context.run(program, EXPRESSION_LIMIT),
-                Err(error) => Err(Failure::Error(error.to_string())),
+        for Condition { name, expression, program } in &self.0 {
+            let program = match program {
+                Ok(program) => program,
+                Err(error) => {
+                    failed.push(error.to_string());
+                    continue;
+                }
             };
-            match outcome {
+            match context.run(program, EXPRESSION_LIMIT) {
                 Ok(Cel::Bool(true)) => {}
                 Ok(Cel::Bool(false)) => return Ok(Met::No),
                 Ok(_) => failed.push(format!("{name}: must evaluate to bool")),
                 Err(ask @ Failure::Ask(_)) => return Err(ask),
-                Err(failure) => failed.push(failure.to_string()),
+                Err(failure) => failed.push(format!("expression '{expression}' resulted in error: {failure}")),
             }
         }
-        Ok(if failed.is_empty() { Met::Yes } else { Met::Failed(failed.join(", ")) })
+        Ok(if failed.is_empty() { Met::Yes } else { Met::Failed(all(failed)) })
     }
+}
+
+/// Several failures as one text, each of them once.
+fn all(failures: Vec<String>) -> String {
+    let mut told: Vec<String> = Vec::new();
+    for failure in failures {
+        if !told.contains(&failure) {
+            told.push(failure);
+        }
+    }
+    let text = told.join(", ");
+    if told.len() > 1 { format!("[{text}]") } else { text }
 }
 
 #[cfg(test)]
@@ -79,7 +104,11 @@ mod tests {
         assert_eq!(met(&["object.metadata.name == 'm'", "true"]), Met::Yes);
         assert_eq!(met(&["object.metadata.name == 'm'", "object.metadata.name == 'n'"]), Met::No);
         assert_eq!(met(&["object.spec.none == 1", "false"]), Met::No);
-        assert_eq!(met(&["object.spec.none == 1", "true"]), Met::Failed("no such key: spec".to_owned()));
+        let spec = "expression 'object.spec.none == 1' resulted in error: no such key: spec";
+        assert_eq!(met(&["object.spec.none == 1", "true"]), Met::Failed(spec.to_owned()));
+        assert_eq!(met(&["object.spec.none == 1", "object.spec.none == 1"]), Met::Failed(spec.to_owned()));
+        let both = format!("[{spec}, expression 'object.a == 1' resulted in error: no such key: a]");
+        assert_eq!(met(&["object.spec.none == 1", "object.a == 1"]), Met::Failed(both));
         assert!(matches!(met(&["1"]), Met::Failed(_)));
     }
 }

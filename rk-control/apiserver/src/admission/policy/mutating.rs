@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use rk_api::decode;
-use rk_api::patch::json_patch;
+use rk_api::patch::{PatchError, json_patch};
 use rk_api::resources::Resource;
-use rk_api::status::Status;
+use rk_api::status::{Reason, Status};
 use rk_api::{managed, meta};
 use serde_json::Value;
 
@@ -62,15 +62,19 @@ async fn apply(policy: &Policy, request: &Request<'_>, object: &mut Value) -> Re
     let before = object.clone();
     for binding in &policy.bindings {
         let Some(row) = concerned(policy, binding, request, Some(object)).await? else { continue };
-        let denied = |why: &str| {
+        let denied = |reason: Reason, why: &str| {
             let by = format!("policy '{}' with binding '{}'", policy.name, binding.name);
             tracing::debug!(policy = policy.name, binding = binding.name, why, "mutating admission policy failed");
-            if policy.fail_closed { Err(refusal(request, "", format!("{by} denied request: {why}"))) } else { Ok(()) }
+            if policy.fail_closed {
+                Err(refused(request, reason, format!("{by} denied request: {why}")))
+            } else {
+                Ok(())
+            }
         };
         let params = match params::of(policy, binding, request).await? {
             Ok(params) => params,
             Err(why) => {
-                denied(&why)?;
+                denied(Reason::Forbidden, &why)?;
                 continue;
             }
         };
@@ -79,11 +83,16 @@ async fn apply(policy: &Policy, request: &Request<'_>, object: &mut Value) -> Re
             let start = object.clone();
             if let Err(why) = mutate(policy, request, &row, params, object).await? {
                 *object = start;
-                denied(&why)?;
+                denied(Reason::Invalid, &why)?;
             }
         }
     }
     Ok(*object != before)
+}
+
+/// The refusal of a mutating policy: 403 whatever the reason, and the words of the policy alone.
+fn refused(request: &Request<'_>, reason: Reason, message: String) -> Status {
+    Status { code: 403, message: message.clone(), ..refusal(request, reason.as_str(), message) }
 }
 
 /// The mutations of a policy in their order, each on what the one before left. Inside: why one failed.
@@ -118,8 +127,12 @@ async fn mutate(
     Ok(Ok(()))
 }
 
+/// Carries a JSON patch out; one with a `test` that does not hold changes nothing.
 fn patch(shown: &mut Value, patch: &Value) -> Result<(), Status> {
-    json_patch(shown, patch).map_err(|error| Status::internal(format!("JSON Patch: {error}")))
+    match json_patch(shown, patch) {
+        Ok(()) | Err(PatchError::Untrue(_)) => Ok(()),
+        Err(error) => Err(Status::bad_request(format!("JSON Patch: {error}"))),
+    }
 }
 
 /// Merges an object in, as server-side apply does; nobody comes to own anything by it.
@@ -128,7 +141,7 @@ fn merge(shown: &mut Value, config: &Value, row: &Resource) -> Result<(), Status
     let Some(members) = config.as_object_mut() else { return Err(Status::internal("no object to apply")) };
     for (field, own) in [("apiVersion", row.api_version()), ("kind", row.gvk.kind.to_string())] {
         if members.get(field).and_then(Value::as_str).is_some_and(|given| given != own) {
-            return Err(Status::internal(format!("error applying patch: {field} must not be changed")));
+            return Err(Status::bad_request(format!("error applying patch: {field} must not be changed")));
         }
         members.insert(field.to_owned(), Value::from(own));
     }
@@ -136,9 +149,29 @@ fn merge(shown: &mut Value, config: &Value, row: &Resource) -> Result<(), Status
         .map_err(|error| error.into_status(&row.gvk.kind, &row.gvk.version, &[]))?;
     if !undeclared.is_empty() {
         let why = managed::undeclared(&fitted, &undeclared).message;
-        return Err(Status::internal(format!("error applying patch: {why}")));
+        return Err(Status::bad_request(format!("error applying patch: {why}")));
     }
     *shown = managed::merged(shown, &fitted, &row.schema)
-        .map_err(|why| Status::internal(format!("error applying patch: invalid ApplyConfiguration: {why}")))?;
+        .map_err(|why| Status::bad_request(format!("error applying patch: invalid ApplyConfiguration: {why}")))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_test_that_does_not_hold_leaves_the_object_alone() {
+        let mut object = json!({"a": 1});
+        let change = json!({"op": "replace", "path": "/a", "value": 2});
+        let tested = |value: i64| json!([{"op": "test", "path": "/a", "value": value}, change]);
+        assert!(patch(&mut object, &tested(9)).is_ok());
+        assert_eq!(object, json!({"a": 1}));
+        assert!(patch(&mut object, &tested(1)).is_ok());
+        assert_eq!(object, json!({"a": 2}));
+        let why = patch(&mut object, &json!([{"op": "remove", "path": "/b"}])).unwrap_err().message;
+        assert!(why.starts_with("JSON Patch: "), "{why}");
+    }
 }

@@ -76,7 +76,8 @@ async fn one(
     let Some(outcome) = ask(hook, request, Arc::clone(&row), object.as_deref(), true).await? else { return Ok(None) };
     warnings.extend(outcome.warnings);
     outcome.verdict?;
-    let (Some(patch), Some(object)) = (outcome.patch, object) else { return Ok(Some(false)) };
+    let Some(patch) = outcome.patch.filter(|patch| *patch != Value::Array(Vec::new())) else { return Ok(Some(false)) };
+    let Some(object) = object else { return Err(unchangeable(&hook.name)) };
     let patched =
         changed_by(request, &row, object, |shown| json_patch(shown, &patch).map_err(Status::internal)).await?;
     for field in ["name", "namespace", "uid"] {
@@ -88,6 +89,12 @@ async fn one(
     let changed = patched != *object;
     *object = patched;
     Ok(Some(changed))
+}
+
+/// A webhook wants to change what is not there, as in a deletion.
+fn unchangeable(hook: &str) -> Status {
+    let what = "attempted to modify the object, which is not supported for this operation";
+    Status::internal(format!("admission webhook {hook:?} {what}"))
 }
 
 /// The object after a change that was made for the version of `row`, complete again.
@@ -120,4 +127,16 @@ pub(in super::super) async fn changed_by(
         None => rk_api::defaults::apply(&row.gvk, &mut shown),
     }
     conversion::to_stored(request.core, shown, request.resource).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_deleted_is_not_changed() {
+        let want = "Internal error occurred: admission webhook \"a.b.c\" attempted to modify the object, which is not supported for this operation";
+        let status = unchangeable("a.b.c");
+        assert_eq!((status.code, status.message.as_str()), (500, want));
+    }
 }

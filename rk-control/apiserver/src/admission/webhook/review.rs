@@ -123,36 +123,34 @@ fn options(operation: Operation, dry_run: bool, given: &Map<String, Value>) -> V
 pub(super) fn answer(review: &Value, version: &str, uid: &str, mutating: bool) -> Result<Answer, String> {
     let got = (meta::text(review, &["apiVersion"]), meta::text(review, &["kind"]));
     let api_version = format!("admission.k8s.io/{version}");
-    // Answers of the beta version were taken without a kind.
-    if version == "v1" && got != (api_version.as_str(), "AdmissionReview") {
-        let own = |(version, kind): (&str, &str)| format!("{version}, Kind={kind}");
-        return Err(format!(
-            "expected webhook response of {}, got {}",
-            own((&api_version, "AdmissionReview")),
-            own(got)
-        ));
-    }
     let response = meta::at(review, &["response"]);
     if !response.is_object() {
-        return Err("webhook response was absent".to_owned());
+        return Err(invalid("webhook response was absent"));
     }
     let own = meta::text(response, &["uid"]);
     if version == "v1" && own != uid {
-        return Err(format!("expected response.uid={uid:?}, got {own:?}"));
+        return Err(invalid(format!("expected response.uid={uid:?}, got {own:?}")));
     }
+    // Answers of the beta version were taken without a kind.
+    if version == "v1" && got != (api_version.as_str(), "AdmissionReview") {
+        let (got, kind) = (if got.0.is_empty() { "/" } else { got.0 }, got.1);
+        let want = format!("{api_version}, Kind=AdmissionReview");
+        return Err(invalid(format!("expected webhook response of {want}, got {got}, Kind={kind}")));
+    }
+    if version == "v1" {
+        patch_and_type(response, mutating).map_err(invalid)?;
+    }
+    let allowed = meta::at(response, &["allowed"]) == &Value::Bool(true);
     let patch = match meta::text(response, &["patch"]) {
         "" => None,
-        _ if !mutating && version == "v1" => {
-            return Err("validating webhook response.patch must not be set".to_owned());
-        }
-        _ if !mutating => None,
+        _ if !mutating || !allowed => None,
         text => Some(patch(text, meta::text(response, &["patchType"]), version)?),
     };
     let warnings = meta::at(response, &["warnings"]).as_array().into_iter().flatten();
     let annotations = meta::at(response, &["auditAnnotations"]).as_object().into_iter().flatten();
     let annotation = |(key, value): (&String, &Value)| Some((key.clone(), value.as_str()?.to_owned()));
     Ok(Answer {
-        allowed: meta::at(response, &["allowed"]) == &Value::Bool(true),
+        allowed,
         status: meta::at(response, &["status"]).clone(),
         patch,
         warnings: warnings.filter_map(Value::as_str).map(str::to_owned).collect(),
@@ -160,14 +158,51 @@ pub(super) fn answer(review: &Value, version: &str, uid: &str, mutating: bool) -
     })
 }
 
-fn patch(text: &str, kind: &str, version: &str) -> Result<Value, String> {
-    match (kind, version) {
-        ("JSONPatch", _) | ("", "v1beta1") => {}
-        ("", _) => return Err("webhook returned response.patch but not response.patchType".to_owned()),
-        (other, _) => return Err(format!("webhook returned invalid response.patchType of {other:?}")),
+fn invalid(why: impl std::fmt::Display) -> String {
+    format!("received invalid webhook response: {why}")
+}
+
+/// A patch and its type come together, and only from who may change.
+fn patch_and_type(response: &Value, mutating: bool) -> Result<(), &'static str> {
+    let patch = !meta::text(response, &["patch"]).is_empty();
+    let kind = meta::at(response, &["patchType"]).as_str();
+    match (mutating, patch, kind) {
+        (false, true, _) => Err("validating webhook may not return response.patch"),
+        (false, false, Some(_)) => Err("validating webhook may not return response.patchType"),
+        (true, true, None) => Err("webhook returned response.patch but not response.patchType"),
+        (true, false, Some(_)) => Err("webhook returned response.patchType but not response.patch"),
+        (true, true, Some("")) => Err("webhook returned invalid response.patchType of \"\""),
+        _ => Ok(()),
     }
-    let bytes = STANDARD.decode(text).map_err(|error| format!("response.patch is no base64: {error}"))?;
-    serde_json::from_slice(&bytes).map_err(|error| format!("response.patch is no JSON patch: {error}"))
+}
+
+fn patch(text: &str, kind: &str, version: &str) -> Result<Value, String> {
+    let bytes = STANDARD.decode(text).map_err(|error| format!("failed to call webhook: {error}"))?;
+    let undecodable = |why: &dyn std::fmt::Display| format!("received undecodable patch in webhook response: {why}");
+    let patch: Value = serde_json::from_slice(&bytes).map_err(|error| undecodable(&error))?;
+    match &patch {
+        Value::Null => Ok(Value::Array(Vec::new())),
+        Value::Array(operations) if operations.is_empty() => Ok(patch),
+        // Other types than the one that there is are looked at once there is something to do.
+        Value::Array(_) if version == "v1" && kind != "JSONPatch" => Err(format!("unsupported patch type {kind:?}")),
+        Value::Array(_) => Ok(patch),
+        other => Err(undecodable(&format!(
+            "json: cannot unmarshal {} into Go value of type jsonpatch.Patch",
+            go_kind(other)
+        ))),
+    }
+}
+
+/// What sort of JSON a value is, as upstream's decoder calls it.
+fn go_kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
 }
 
 /// A refusal as the client sees it.
@@ -182,7 +217,7 @@ pub(super) fn denied(hook: &str, status: &Value) -> Status {
     let mut out = Status::new(Reason::parse(reason), message);
     // Nothing below 400 goes with a refusal.
     let code = meta::at(status, &["code"]).as_u64().and_then(|code| u16::try_from(code).ok()).unwrap_or(0);
-    out.code = code.clamp(400, 599);
+    out.code = code.clamp(400, 999);
     let details = meta::at(status, &["details"]);
     if details.is_object() {
         let text = |value: &Value, field: &str| meta::text(value, &[field]).to_owned();
@@ -228,7 +263,20 @@ mod tests {
             let said = answer(review, "v1", "u", true).unwrap_err();
             assert!(said.contains(why), "{said}");
         };
-        wrong(&json!({"kind": "AdmissionReview"}), "expected webhook response of");
+        wrong(&json!({"kind": "AdmissionReview"}), "received invalid webhook response: webhook response was absent");
+        wrong(
+            &json!({"kind": "AdmissionReview", "response": {"uid": "u"}}),
+            "Kind=AdmissionReview, got /, Kind=AdmissionReview",
+        );
+        wrong(&review(json!({"uid": "u", "patchType": "JSONPatch"})), "response.patchType but not response.patch");
+        wrong(
+            &review(json!({"uid": "u", "allowed": true, "patch": "e30=", "patchType": "JSONPatch"})),
+            "cannot unmarshal object into Go",
+        );
+        wrong(
+            &review(json!({"uid": "u", "allowed": true, "patch": "W3t9XQ==", "patchType": "Merge"})),
+            "unsupported patch type",
+        );
         wrong(&review(Value::Null), "absent");
         wrong(&review(json!({"uid": "other"})), "expected response.uid");
         wrong(&review(json!({"uid": "u", "patch": "W10="})), "patchType");
