@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::PatchError;
 use super::list::{merge_list, order_list, remove_scalars};
-use super::shown::{MAP, shown, shown_map, unfit};
+use super::shown::{MAP, shown_as_text, shown_map, unfit};
 use crate::Object;
 use crate::schema::{Schema, Shape};
 
@@ -59,7 +59,7 @@ pub(super) fn unanswered(text: impl Into<String>) -> PatchError {
 
 /// A `$patch` that says something unknown.
 pub(super) fn unknown_directive(directive: &Value, object: &Object) -> PatchError {
-    unanswered(format!("unknown patch type: {} in map: {}", shown(directive), shown_map(object)))
+    unanswered(format!("unknown patch type: {} in map: {}", shown_as_text(directive), shown_map(object)))
 }
 
 /// Merges a patch into one object.
