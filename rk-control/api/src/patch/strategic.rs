@@ -75,11 +75,6 @@ pub(super) fn merge_map(mut original: Object, patch: &Object, schema: &Schema) -
     if let Some(keys) = patch.get(RETAIN_KEYS) {
         retain_keys(&mut original, patch, keys)?;
     }
-    for (key, scalars) in patch {
-        if let Some(field) = key.strip_prefix(DELETE_FROM) {
-            remove_scalars(&mut original, field, scalars)?;
-        }
-    }
     for (key, value) in patch.iter().filter(|(key, _)| !is_directive(key)) {
         merge_field(&mut original, key, value, schema)?;
     }
@@ -87,6 +82,12 @@ pub(super) fn merge_map(mut original: Object, patch: &Object, schema: &Schema) -
         if let Some(field) = key.strip_prefix(SET_ORDER) {
             let merge_key = known(schema, field)?.merge_key();
             order_list(&mut original, patch.get(field), field, order, merge_key)?;
+        }
+    }
+    // What is deleted is gone, even if the same patch adds or orders it.
+    for (key, scalars) in patch {
+        if let Some(field) = key.strip_prefix(DELETE_FROM) {
+            remove_scalars(&mut original, field, scalars)?;
         }
     }
     Ok(original)
