@@ -102,18 +102,27 @@ impl FromStr for Quantity {
     type Err = QuantityError;
 
     fn from_str(text: &str) -> Result<Self, QuantityError> {
-        let digits_end = text
-            .char_indices()
-            .find(|(i, c)| !(c.is_ascii_digit() || *c == '.' || (*i == 0 && matches!(c, '+' | '-'))))
-            .map_or(text.len(), |(i, _)| i);
-        let (number, suffix) = text.split_at(digits_end);
-        if number.is_empty() || !suffix.bytes().all(|b| b.is_ascii_digit() || b"eEinumkKMGTP+-".contains(&b)) {
+        let digits = |c: char| c.is_ascii_digit();
+        let whole_end = text.strip_prefix(['+', '-']).unwrap_or(text).trim_start_matches(digits);
+        let suffix = whole_end.strip_prefix('.').map_or(whole_end, |fraction| fraction.trim_start_matches(digits));
+        if text.is_empty() || !is_suffix(suffix) {
             return Err(QuantityError::Format);
         }
         let (base, exponent, format) = unit(suffix).ok_or(QuantityError::Suffix)?;
-        let nanos = scaled(number, base, exponent).ok_or(QuantityError::Number)?;
+        let nanos = match scaled(text.strip_suffix(suffix).unwrap_or_default(), base, exponent) {
+            Some(nanos) => nanos,
+            // A unit alone is none of it, as far as upstream counts in 64 bits.
+            None if exponent >= -9 && (base == 10 || exponent <= 40) => 0,
+            None => return Err(QuantityError::Number),
+        };
         Ok(Quantity { nanos: nanos.clamp(-MAX, MAX), format })
     }
+}
+
+/// Whether a text has the form of a suffix: letters of units, then an exponent.
+fn is_suffix(text: &str) -> bool {
+    let exponent = text.trim_start_matches(|c: char| "eEinumkKMGTP".contains(c));
+    exponent.strip_prefix(['+', '-']).unwrap_or(exponent).bytes().all(|b| b.is_ascii_digit())
 }
 
 /// Base, exponent and format of a suffix.
@@ -144,7 +153,7 @@ fn unit(suffix: &str) -> Option<(i128, i32, Format)> {
     }
 }
 
-/// `number × base^exponent` in nanos, rounded away from zero; saturates far beyond the cap.
+/// `number × base^exponent` in nanos, rounded away from zero; saturates far beyond the cap. Nothing when the number has no digits.
 fn scaled(number: &str, base: i128, exponent: i32) -> Option<i128> {
     let (negative, digits) = match number.as_bytes().first()? {
         b'-' => (true, &number[1..]),
@@ -152,7 +161,7 @@ fn scaled(number: &str, base: i128, exponent: i32) -> Option<i128> {
         _ => (false, number),
     };
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-    if (whole.is_empty() && fraction.is_empty()) || fraction.contains('.') {
+    if whole.is_empty() && fraction.is_empty() {
         return None;
     }
     // Mantissa and decimal exponent; digits beyond what an i128 holds only matter for rounding up.

@@ -242,8 +242,12 @@ pub(super) fn order_list(
     Ok(())
 }
 
-/// `$deleteFromPrimitiveList/<field>`; what is no list deletes nothing.
+/// `$deleteFromPrimitiveList/<field>`; null deletes the whole list, what else is no list nothing.
 pub(super) fn remove_scalars(object: &mut Object, field: &str, scalars: &Value) -> Result<(), PatchError> {
+    if scalars.is_null() {
+        object.remove(field);
+        return Ok(());
+    }
     let (Some(Value::Array(list)), Value::Array(scalars)) = (object.get_mut(field), scalars) else {
         return Ok(());
     };

@@ -11,6 +11,15 @@ pub fn shown(value: &Value) -> String {
     out
 }
 
+/// A value in the place of a text, as `%s` prints it: what is none is marked with the type that it has.
+pub(super) fn shown_as_text(value: &Value) -> String {
+    match value {
+        Value::Null => "%!s(<nil>)".to_owned(),
+        Value::Bool(_) | Value::Number(_) => format!("%!s({}={})", type_name(value), shown(value)),
+        _ => shown(value),
+    }
+}
+
 /// An object, as [`shown`].
 pub(super) fn shown_map(object: &Object) -> String {
     let mut out = String::new();
@@ -147,5 +156,18 @@ mod tests {
             assert_eq!(shown(&value), want, "{value}");
         }
         assert_eq!(shown_list(&[json!("a"), json!(1)]), "[a 1]");
+    }
+
+    #[test]
+    fn what_is_no_text_says_so_in_the_place_of_one() {
+        for (value, want) in [
+            (json!("x"), "x"),
+            (json!(null), "%!s(<nil>)"),
+            (json!(true), "%!s(bool=true)"),
+            (json!(3), "%!s(int64=3)"),
+            (json!(1.5), "%!s(float64=1.5)"),
+        ] {
+            assert_eq!(shown_as_text(&value), want);
+        }
     }
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::PatchError;
 use super::list::{merge_list, order_list, remove_scalars};
-use super::shown::{MAP, shown, shown_map, unfit};
+use super::shown::{MAP, shown_as_text, shown_map, unfit};
 use crate::Object;
 use crate::schema::{Schema, Shape};
 
@@ -59,7 +59,7 @@ pub(super) fn unanswered(text: impl Into<String>) -> PatchError {
 
 /// A `$patch` that says something unknown.
 pub(super) fn unknown_directive(directive: &Value, object: &Object) -> PatchError {
-    unanswered(format!("unknown patch type: {} in map: {}", shown(directive), shown_map(object)))
+    unanswered(format!("unknown patch type: {} in map: {}", shown_as_text(directive), shown_map(object)))
 }
 
 /// Merges a patch into one object.
@@ -75,11 +75,6 @@ pub(super) fn merge_map(mut original: Object, patch: &Object, schema: &Schema) -
     if let Some(keys) = patch.get(RETAIN_KEYS) {
         retain_keys(&mut original, patch, keys)?;
     }
-    for (key, scalars) in patch {
-        if let Some(field) = key.strip_prefix(DELETE_FROM) {
-            remove_scalars(&mut original, field, scalars)?;
-        }
-    }
     for (key, value) in patch.iter().filter(|(key, _)| !is_directive(key)) {
         merge_field(&mut original, key, value, schema)?;
     }
@@ -87,6 +82,12 @@ pub(super) fn merge_map(mut original: Object, patch: &Object, schema: &Schema) -
         if let Some(field) = key.strip_prefix(SET_ORDER) {
             let merge_key = known(schema, field)?.merge_key();
             order_list(&mut original, patch.get(field), field, order, merge_key)?;
+        }
+    }
+    // What is deleted is gone, even if the same patch adds or orders it.
+    for (key, scalars) in patch {
+        if let Some(field) = key.strip_prefix(DELETE_FROM) {
+            remove_scalars(&mut original, field, scalars)?;
         }
     }
     Ok(original)

@@ -86,6 +86,20 @@ fn maps_and_lists_merge_by_their_strategy() {
             json!({"finalizers": ["c", "a"]}),
         ),
         (
+            "what is deleted by directive is gone, even if the patch has it",
+            "meta/v1.ObjectMeta",
+            json!({"finalizers": ["a", "b"]}),
+            json!({"$deleteFromPrimitiveList/finalizers": ["b"], "$setElementOrder/finalizers": ["b"], "finalizers": ["b"]}),
+            json!({"finalizers": ["a"]}),
+        ),
+        (
+            "nothing as what to delete is the whole list",
+            "meta/v1.ObjectMeta",
+            json!({"name": "x", "finalizers": ["a", "b"]}),
+            json!({"$deleteFromPrimitiveList/finalizers": null}),
+            json!({"name": "x"}),
+        ),
+        (
             "labels merge key by key",
             "meta/v1.ObjectMeta",
             json!({"labels": {"a": "1", "b": "2"}}),

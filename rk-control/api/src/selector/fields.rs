@@ -97,11 +97,17 @@ impl FieldSelector {
     /// # Errors
     /// A malformed selector, or a field that the kind does not support.
     pub fn parse(text: &str, gvk: &GroupVersionKind, custom: Option<CustomFields<'_>>) -> Result<Self, SelectorError> {
-        let mut terms = Vec::new();
-        for part in split_unescaped(text) {
+        let mut parts = split_unescaped(text);
+        // Upstream reads them in the order of their texts, and all before it asks whether the kind has them.
+        parts.sort_unstable();
+        let mut read = Vec::with_capacity(parts.len());
+        for part in parts {
             let (field, equal, value) = term(part)
                 .ok_or_else(|| SelectorError(format!("invalid selector: '{text}'; can't understand '{part}'")))?;
-            let value = unescape(value)?;
+            read.push((field, equal, unescape(value)?));
+        }
+        let mut terms = Vec::with_capacity(read.len());
+        for (field, equal, value) in read {
             if !is_known(field, gvk, custom) {
                 return Err(unsupported(field, gvk, custom.is_some()));
             }
@@ -264,7 +270,8 @@ fn unescape(value: &str) -> Result<String, SelectorError> {
                 }
             },
             ',' | '=' => {
-                return Err(SelectorError(format!("invalid field selector: unescaped character in value: {c}")));
+                let code = u32::from(c);
+                return Err(SelectorError(format!("invalid field selector: unescaped character in value: {code}")));
             }
             _ => out.push(c),
         }
@@ -381,6 +388,13 @@ mod tests {
             FieldSelector::parse("nonsense", &pod(), None).unwrap_err().to_string(),
             "invalid selector: 'nonsense'; can't understand 'nonsense'"
         );
+        for (text, want) in [
+            ("nonsense,(a", "invalid selector: 'nonsense,(a'; can't understand '(a'"),
+            ("a=1,b", "invalid selector: 'a=1,b'; can't understand 'b'"),
+            ("metadata.name=a=b", "invalid field selector: unescaped character in value: 61"),
+        ] {
+            assert_eq!(FieldSelector::parse(text, &pod(), None).unwrap_err().to_string(), want);
+        }
         assert!(FieldSelector::parse("metadata.name=a\\b", &pod(), None).is_err());
     }
 }

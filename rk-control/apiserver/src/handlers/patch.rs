@@ -126,7 +126,10 @@ impl Patch {
         gvk: &GroupVersionKind,
         validation: FieldValidation,
     ) -> Result<Decoded, Status> {
-        let patched = self.apply_to(object, schema)?;
+        let mut patched = self.apply_to(object, schema)?;
+        if let Self::Strategic(..) = self {
+            named_as(&mut patched, gvk);
+        }
         decode::finish(patched, self.notices().to_vec(), schema, validation)
             .map_err(|error| self.misfit(object, schema, gvk, error))
     }
@@ -151,6 +154,17 @@ impl Patch {
         let mut errors = FieldErrors::new();
         errors.invalid(&Path::new("patch"), text, why);
         Status::invalid("", "", "", &errors.0)
+    }
+}
+
+/// What a strategic merge patch makes is of the kind that it was applied to, whatever the patch says: kube-apiserver v1.36 converts
+/// the result as the type that it had. What is no text is left for the decoder to refuse.
+fn named_as(patched: &mut Value, gvk: &GroupVersionKind) {
+    let Value::Object(patched) = patched else { return };
+    for (key, name) in [("apiVersion", gvk.api_version()), ("kind", gvk.kind.to_string())] {
+        if patched.get(key).is_none_or(Value::is_string) {
+            patched.insert(key.to_owned(), Value::String(name));
+        }
     }
 }
 

@@ -28,6 +28,11 @@ async fn namespaces_are_patched_updated_and_have_a_status_of_their_own() {
     let path = format!("{NAMESPACES}/n");
     let patched = admin.patch(&path, STRATEGIC, &json!({"metadata": {"labels": {"a": "b"}}})).await.ok();
     assert_eq!(patched["metadata"]["labels"], json!({"a": "b", "kubernetes.io/metadata.name": "n"}));
+    // What the patch says of the kind, and that it keeps none of it, changes nothing.
+    for patch in [json!({"apiVersion": "v2", "kind": "Foo"}), json!({"$retainKeys": ["metadata", "spec"]})] {
+        let same = admin.patch(&format!("{path}?dryRun=All"), STRATEGIC, &patch).await.ok();
+        assert_eq!((&same["apiVersion"], &same["kind"]), (&json!("v1"), &json!("Namespace")), "{patch}");
+    }
     let mut whole = patched;
     whole["metadata"]["labels"]["updated"] = json!("yes");
     assert_eq!(admin.put(&path, &whole).await.ok()["metadata"]["labels"]["updated"], "yes");

@@ -41,6 +41,14 @@ fn amounts_are_written_in_their_canonical_form() {
 }
 
 #[test]
+fn a_unit_without_a_number_is_nothing() {
+    for given in [".", "-", "+", "m", "n", "E", "Mi", "-Ti", ".k", "e-9", "E20"] {
+        let quantity: Quantity = given.parse().unwrap_or_else(|e| panic!("{given}: {e}"));
+        assert!(quantity.is_zero(), "{given}");
+    }
+}
+
+#[test]
 fn malformed_amounts_are_refused_with_the_reason() {
     for (given, want) in [
         ("", QuantityError::Format),
@@ -49,9 +57,16 @@ fn malformed_amounts_are_refused_with_the_reason() {
         ("1GB", QuantityError::Format),
         ("1iK", QuantityError::Suffix),
         ("1mm", QuantityError::Suffix),
-        ("1.2.3", QuantityError::Number),
-        (".", QuantityError::Number),
-        ("-", QuantityError::Number),
+        ("K", QuantityError::Suffix),
+        ("e", QuantityError::Suffix),
+        ("E+", QuantityError::Suffix),
+        ("1-5", QuantityError::Suffix),
+        ("1.2.3", QuantityError::Format),
+        (".49.", QuantityError::Format),
+        ("8e3k", QuantityError::Format),
+        ("Pi", QuantityError::Number),
+        ("-Ei", QuantityError::Number),
+        ("e-12", QuantityError::Number),
     ] {
         assert_eq!(given.parse::<Quantity>(), Err(want), "{given}");
     }
