@@ -92,9 +92,9 @@ fn hostname(text: &str) -> bool {
         false => 'a',
     };
     // A name of several labels ends in one of letters alone.
-    let ends = text.rsplit_once('.').is_none_or(|(_, last)| {
-        last.chars().count() >= 2 && last.chars().all(char::is_alphabetic)
-    });
+    let ends = text
+        .rsplit_once('.')
+        .is_none_or(|(_, last)| last.chars().count() >= 2 && last.chars().all(char::is_alphabetic));
     ends && text.split('.').all(|label| label.len() <= 63)
         && crate::meta::dns1123_subdomain(&text.chars().map(plain).collect::<String>()).is_empty()
 }
@@ -331,7 +331,11 @@ mod tests {
                 ],
             ),
             ("byte", &["QQ==", "QR==", "QUI=", "QUJD"], &["", "QQ", "QQ=", "====", "Q===", "QQ-=", "QQ==\n"]),
-            ("hostname", &["A.b.example", "b\u{fc}cher.example", "a-b"], &["", "a_b", "-a", "a..b", "a\u{a0}b", "a.b", "a.1", "1.2.3.4"]),
+            (
+                "hostname",
+                &["A.b.example", "b\u{fc}cher.example", "a-b"],
+                &["", "a_b", "-a", "a..b", "a\u{a0}b", "a.b", "a.1", "1.2.3.4"],
+            ),
             ("password", &[""], &[]),
             ("int-or-string", &["x"], &[]),
             ("ipv-4", &["1.2.3.4", "::ffff:1.2.3.4"], &["::1", "01.2.3.4", "a.b"]),

@@ -306,7 +306,9 @@ fn number(value: &Value, schema: &Value, path: &Path<'_>, errors: &mut FieldErro
     };
     let format = text(schema, "format");
     let fits = match (text(schema, "type"), format) {
-        ("integer", "int32") => has_type(value, "integer") && number.abs() <= 2_147_483_648.0 && number < 2_147_483_648.0,
+        ("integer", "int32") => {
+            has_type(value, "integer") && number.abs() <= 2_147_483_648.0 && number < 2_147_483_648.0
+        }
         ("integer", _) => has_type(value, "integer"),
         _ => true,
     };

@@ -160,10 +160,7 @@ fn rules_are_told_in_known_words() {
             r#"spec.labels.a: Invalid value: "integer": spec.labels.a in body must be of type string: "integer""#,
         ),
         (json!({"ports": [{}]}), "spec.ports[0].number: Required value"),
-        (
-            json!({"ports": [{"number": 1}, {"number": 1}]}),
-            r#"spec.ports[1]: Duplicate value: {"number":1}"#,
-        ),
+        (json!({"ports": [{"number": 1}, {"number": 1}]}), r#"spec.ports[1]: Duplicate value: {"number":1}"#),
     ] {
         let mut errors = FieldErrors::new();
         custom(&resource).validate(&json!({"spec": spec}), &mut errors);

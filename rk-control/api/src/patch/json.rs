@@ -106,11 +106,7 @@ fn apply(document: &mut Value, operation: &Value, copied: &mut usize) -> Result<
         _ => {
             let found = document.pointer(&checked(path)?).unwrap_or(&Value::Null);
             let equal = same(found, &value());
-            if equal {
-                Ok(())
-            } else {
-                Err(PatchError::Untrue(format!("testing value {path} failed: test failed")))
-            }
+            if equal { Ok(()) } else { Err(PatchError::Untrue(format!("testing value {path} failed: test failed"))) }
         }
     }
 }

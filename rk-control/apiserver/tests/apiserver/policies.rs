@@ -92,7 +92,10 @@ async fn expressions_refer_to_variables() {
     assert!(message.ends_with("failed expression: variables.oddReplicas"), "{message}");
     admin.create(DEPLOYMENTS, &deployment("three", 3)).await.ok();
     let (_, message) = admin.create(DEPLOYMENTS, &deployment("many", 101)).await.failure();
-    assert!(message.ends_with("resulted in error: composited variable \"never\" fails to evaluate: no such key: none"), "{message}");
+    assert!(
+        message.ends_with("resulted in error: composited variable \"never\" fails to evaluate: no such key: none"),
+        "{message}"
+    );
     let policy = |variables: Value, expression: &str| {
         let mut spec = spec.clone();
         (spec["variables"], spec["validations"]) = (variables, json!([{"expression": expression}]));
