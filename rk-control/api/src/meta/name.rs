@@ -76,7 +76,8 @@ pub fn dns1123_subdomain(text: &str) -> Vec<String> {
 pub fn dns1035_label(text: &str) -> Vec<String> {
     let mut errors = Vec::new();
     if text.len() > LABEL_MAX {
-        errors.push(max_length(LABEL_MAX));
+        // kube-apiserver v1.36 counts bytes of other names, but characters of these.
+        errors.push(format!("must be no more than {LABEL_MAX} characters"));
     }
     let fits = framed(text, lower_alnum, |b| lower_alnum(b) || b == b'-')
         && text.as_bytes().first().is_some_and(u8::is_ascii_lowercase);
@@ -316,6 +317,7 @@ mod tests {
         assert_eq!(qualified_name("/a"), ["prefix part must be non-empty"]);
         assert_eq!(dns1123_label("a.b"), ["must not contain dots"]);
         assert_eq!(dns1123_label(&"a".repeat(64)), ["must be no more than 63 bytes"]);
+        assert_eq!(dns1035_label(&"a".repeat(64)), ["must be no more than 63 characters"]);
         assert_eq!(port_number(0), ["must be between 1 and 65535, inclusive"]);
     }
 
