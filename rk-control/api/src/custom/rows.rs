@@ -48,12 +48,12 @@ fn row(definition: &Value, version: &Value, storage: &str, served: bool) -> Reso
     let mut subresources = Vec::new();
     // Also of a version that is not served: what is kept in it has the same parts.
     let verbs = Verbs::NONE.with(Verb::Get).with(Verb::Patch).with(Verb::Update);
+    if custom.has_status {
+        subresources.push(Subresource { name: "status".into(), gvk: gvk.clone(), verbs });
+    }
     if custom.scale.is_some() {
         let gvk = GroupVersionKind::new("autoscaling", "v1", "Scale");
         subresources.push(Subresource { name: "scale".into(), gvk, verbs });
-    }
-    if custom.has_status {
-        subresources.push(Subresource { name: "status".into(), gvk: gvk.clone(), verbs });
     }
     Resource {
         singular: if singular.is_empty() { kind.to_lowercase().into() } else { singular },

@@ -85,6 +85,7 @@ fn subdomain(text: &str, too_long: fn(usize) -> String) -> Vec<String> {
 pub fn dns1035_label(text: &str) -> Vec<String> {
     let mut errors = Vec::new();
     if text.len() > LABEL_MAX {
+        // kube-apiserver v1.36 counts bytes of other names, but characters of these.
         errors.push(max_length(LABEL_MAX));
     }
     let fits = framed(text, lower_alnum, |b| lower_alnum(b) || b == b'-')
@@ -328,6 +329,7 @@ mod tests {
         assert_eq!(label_value(&"a".repeat(64)), ["must be no more than 63 bytes"]);
         let prefix = format!("{}/a", "a".repeat(254));
         assert_eq!(qualified_name(&prefix), ["prefix part must be no more than 253 bytes"]);
+        assert_eq!(dns1035_label(&"a".repeat(64)), ["must be no more than 63 characters"]);
         assert_eq!(port_number(0), ["must be between 1 and 65535, inclusive"]);
     }
 

@@ -227,6 +227,15 @@ impl Resource {
         self.verbs.contains(Verb::Update)
     }
 
+    /// The verbs as discovery lists them; kube-apiserver v1.36 tells `create` of custom kinds after `patch`.
+    pub fn listed_verbs(&self) -> Vec<&'static str> {
+        let mut verbs: Vec<Verb> = self.verbs.iter().collect();
+        if self.custom.is_some() {
+            verbs.sort_by_key(|verb| matches!(verb, Verb::Create | Verb::Update | Verb::Watch));
+        }
+        verbs.into_iter().map(Verb::as_str).collect()
+    }
+
     /// The subresource of that name.
     pub fn subresource(&self, name: &str) -> Option<&Subresource> {
         self.subresources.iter().find(|s| s.name == name)

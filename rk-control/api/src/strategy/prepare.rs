@@ -80,6 +80,7 @@ pub fn prepare_for_update(resource: &Resource, subresource: Option<&str>, new: &
                 ("", "Secret") => special::secret_data(new),
                 ("", "Service") => service::update(new, old),
                 ("", "PersistentVolumeClaim") => volume::sources(new, Some(old)),
+                ("apiextensions.k8s.io", "CustomResourceDefinition") => special::crd_update(new),
                 ("apps", "DaemonSet") => special::template_generation(new, Some(old)),
                 ("certificates.k8s.io", "CertificateSigningRequest") => take(new, old, "spec"),
                 _ => {}

@@ -42,6 +42,18 @@ pub(super) fn crd_create(object: &mut Value) {
     }
 }
 
+/// CustomResourceDefinition: what is stored from now on is among the stored versions.
+pub(super) fn crd_update(new: &mut Value) {
+    let mut versions = at(new, &["spec", "versions"]).as_array().into_iter().flatten();
+    let storage = versions.find(|v| v.get("storage") == Some(&json!(true)));
+    let Some(name) = storage.and_then(|version| version.get("name")).cloned() else { return };
+    let mut stored = at(new, &["status", "storedVersions"]).as_array().cloned().unwrap_or_default();
+    if !stored.contains(&name) {
+        stored.push(name);
+        set(new, &["status", "storedVersions"], stored);
+    }
+}
+
 /// APIService: local ones are available at once.
 pub(super) fn api_service_create(object: &mut Value) {
     if at(object, &["spec", "service"]).is_null() {

@@ -108,6 +108,19 @@ fn the_status_subresource_changes_as_much_of_the_metadata_as_each_kind_lets_it()
 }
 
 #[test]
+fn what_a_definition_stores_counts_as_stored() {
+    let versions = |stored: &str| {
+        let version = |name: &str| json!({"name": name, "served": true, "storage": name == stored});
+        json!({"versions": [version("v1"), version("v2")]})
+    };
+    let resource = resource("apiextensions.k8s.io", "v1", "customresourcedefinitions");
+    let old = json!({"metadata": {"name": "a"}, "spec": versions("v1"), "status": {"storedVersions": ["v1"]}});
+    let mut new = json!({"metadata": {"name": "a"}, "spec": versions("v2"), "status": {"storedVersions": []}});
+    prepare_for_update(&resource, None, &mut new, &old);
+    assert_eq!(new["status"]["storedVersions"], json!(["v1", "v2"]));
+}
+
+#[test]
 fn secrets_turn_strings_into_data() {
     let object = created(
         &resource("", "v1", "secrets"),

@@ -1,5 +1,7 @@
 //! The status of a CustomResourceDefinition; pure.
 
+use std::collections::BTreeSet;
+
 use rk_api::meta;
 use rk_api::resources::Registry;
 use rk_api::validate::approval_of;
@@ -20,35 +22,67 @@ fn short_names(names: &Value) -> impl Iterator<Item = &str> {
     meta::at(names, &["shortNames"]).as_array().into_iter().flatten().filter_map(Value::as_str)
 }
 
-/// Why the names of a definition are not its own: condition reason and message.
-fn conflict(definition: &Value, all: &[Value], builtin: &Registry) -> Option<(&'static str, String)> {
-    let own = names(definition);
-    let text = |field: &str| meta::text(own, &[field]);
+/// What a claim to the names of a definition comes to.
+struct Claim {
+    /// Those that it has.
+    accepted: Value,
+    /// Why it has not all: condition reason and message, of the last name that is somebody else's.
+    conflict: Option<(&'static str, String)>,
+}
+
+/// Takes the names that are free or the definition's already; resources and kinds of a group have names apart.
+fn claim(definition: &Value, all: &[Value], builtin: &Registry) -> Claim {
+    let (wanted, own) = (names(definition), meta::at(definition, &["status", "acceptedNames"]));
+    let mut resources: BTreeSet<&str> = BTreeSet::new();
+    let mut kinds: BTreeSet<&str> = BTreeSet::new();
+    for theirs in all.iter().filter(|other| group(other) == group(definition)) {
+        let theirs = meta::at(theirs, &["status", "acceptedNames"]);
+        resources.extend(["plural", "singular"].map(|field| meta::text(theirs, &[field])));
+        resources.extend(short_names(theirs));
+        kinds.extend(["kind", "listKind"].map(|field| meta::text(theirs, &[field])));
+    }
     // Built-in kinds of the same group come first.
-    if let Some(taken) = builtin.iter().find(|row| row.gvk.group == group(definition) && row.plural == text("plural")) {
-        return Some(("PluralConflict", format!("{:?} is already in use", taken.plural)));
-    }
-    let others = all.iter().filter(|other| {
-        meta::name(other) != meta::name(definition) && group(other) == group(definition) && accepted(other)
-    });
-    for other in others {
-        let theirs = meta::at(other, &["status", "acceptedNames"]);
-        for (field, reason) in [
-            ("plural", "PluralConflict"),
-            ("singular", "SingularConflict"),
-            ("kind", "KindConflict"),
-            ("listKind", "ListKindConflict"),
-        ] {
-            if !text(field).is_empty() && meta::text(theirs, &[field]) == text(field) {
-                return Some((reason, format!("{:?} is already in use", text(field))));
+    resources.extend(builtin.iter().filter(|row| row.gvk.group == group(definition)).map(|row| &*row.plural));
+    let in_use = |name: &str| format!("{name:?} is already in use");
+    let mut accepted = wanted.clone();
+    let mut conflict = None;
+    for (field, reason, used) in [
+        ("plural", "PluralConflict", &resources),
+        ("singular", "SingularConflict", &resources),
+        ("shortNames", "ShortNamesConflict", &resources),
+        ("kind", "KindConflict", &kinds),
+        ("listKind", "ListKindConflict", &kinds),
+    ] {
+        let (before, name) = (meta::at(own, &[field]), meta::text(wanted, &[field]));
+        let taken: BTreeSet<&str> = match field {
+            "shortNames" => {
+                short_names(wanted).filter(|name| used.contains(name) && !short_names(own).any(|o| o == *name)).collect()
             }
+            _ => Some(name).filter(|name| *name != meta::text(own, &[field]) && used.contains(name)).into_iter().collect(),
+        };
+        if taken.is_empty() {
+            continue;
         }
-        let taken = short_names(own).find(|name| short_names(theirs).any(|other| other == *name));
-        if let Some(name) = taken {
-            return Some(("ShortNamesConflict", format!("{name:?} is already in use")));
-        }
+        // Several are told in the order in which they are asked for.
+        let mut told: Vec<String> = match field {
+            "shortNames" => short_names(wanted).filter(|name| taken.contains(name)).map(in_use).collect(),
+            _ => taken.into_iter().map(in_use).collect(),
+        };
+        told.dedup();
+        conflict = Some((reason, if told.len() > 1 { format!("[{}]", told.join(", ")) } else { told.concat() }));
+        keep_name(&mut accepted, field, before);
     }
-    None
+    Claim { accepted, conflict }
+}
+
+/// Has a field of the accepted names be what it was; plural and kind are always told.
+fn keep_name(accepted: &mut Value, field: &str, before: &Value) {
+    let Some(accepted) = accepted.as_object_mut() else { return };
+    match (before, field) {
+        (Value::Null, "plural" | "kind") => drop(accepted.insert(field.to_owned(), json!(""))),
+        (Value::Null, _) => drop(accepted.remove(field)),
+        (before, _) => drop(accepted.insert(field.to_owned(), before.clone())),
+    }
 }
 
 fn is_true(definition: &Value, kind: &str) -> bool {
@@ -56,24 +90,23 @@ fn is_true(definition: &Value, kind: &str) -> bool {
     conditions.into_iter().flatten().any(|c| meta::text(c, &["type"]) == kind && meta::text(c, &["status"]) == "True")
 }
 
-fn accepted(definition: &Value) -> bool {
-    is_true(definition, "NamesAccepted")
-}
-
 /// Whether a definition is to be served: it was before, or its names are free.
 pub(super) fn is_served(definition: &Value, all: &[Value], builtin: &Registry) -> bool {
-    is_true(definition, "Established") || conflict(definition, all, builtin).is_none()
+    is_true(definition, "Established") || claim(definition, all, builtin).conflict.is_none()
 }
 
-/// The definition with the finalizer that its objects need; `None` when it has it, or is on its way out.
-pub(super) fn with_finalizer(definition: &Value) -> Option<Value> {
-    let own = meta::at(definition, &["metadata", "finalizers"]).as_array().cloned().unwrap_or_default();
-    if meta::is_deleting(definition) || own.iter().any(|name| name == FINALIZER) {
-        return None;
-    }
+/// The definition as its deletion leaves it: marked, kept until its objects are gone, and saying so. kube-apiserver v1.36 sets no grace
+/// period then, nor is the mark a new generation.
+pub(crate) fn retired(definition: &Value, now: jiff::Timestamp) -> Value {
     let mut changed = definition.clone();
-    changed["metadata"]["finalizers"] = own.into_iter().chain([json!(FINALIZER)]).collect();
-    Some(changed)
+    let own = meta::at(definition, &["metadata", "finalizers"]).as_array().cloned().unwrap_or_default();
+    if !own.iter().any(|name| name == FINALIZER) {
+        changed["metadata"]["finalizers"] = own.into_iter().chain([json!(FINALIZER)]).collect();
+    }
+    changed["metadata"]["deletionTimestamp"] = json!(now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+    let why = "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon";
+    set(&mut changed, "Terminating", "True", "InstanceDeletionPending", why, now);
+    changed
 }
 
 /// The definition with its status as it should be; `None` when it is.
@@ -84,10 +117,10 @@ pub(super) fn with_status(
     now: jiff::Timestamp,
 ) -> Option<Value> {
     let mut changed = definition.clone();
-    let conflict = conflict(definition, all, builtin);
+    let Claim { accepted, conflict } = claim(definition, all, builtin);
+    changed["status"]["acceptedNames"] = accepted;
     match &conflict {
         None => {
-            changed["status"]["acceptedNames"] = names(definition).clone();
             set(&mut changed, "NamesAccepted", "True", "NoConflicts", "no conflicts found", now);
             set(
                 &mut changed,
@@ -109,7 +142,8 @@ pub(super) fn with_status(
         let status = if conforms { "True" } else { "False" };
         set(&mut changed, "KubernetesAPIApprovalPolicyConformant", status, reason, &message, now);
     }
-    if meta::is_deleting(definition) {
+    let own = meta::at(definition, &["metadata", "finalizers"]).as_array();
+    if meta::is_deleting(definition) && own.is_some_and(|own| own.iter().any(|name| name == FINALIZER)) {
         let why = "CustomResource deletion is in progress";
         set(&mut changed, "Terminating", "True", "InstanceDeletionInProgress", why, now);
     }
@@ -165,6 +199,36 @@ mod tests {
         let refused = with_status(&second, &all, &builtin, now).unwrap();
         assert_eq!(refused["status"]["conditions"][0]["reason"], "KindConflict");
         assert!(is_served(&second, std::slice::from_ref(&second), &builtin), "once the other is gone the name is free");
+    }
+
+    #[test]
+    fn a_definition_has_those_of_its_names_that_are_free() {
+        let (now, builtin) = (jiff::Timestamp::UNIX_EPOCH, Registry::builtin());
+        let first = with_status(&definition("foos", "Foo"), &[], &builtin, now).unwrap();
+        let mut second = definition("bars", "Bar");
+        second["spec"]["names"]["shortNames"] = json!(["foos", "b"]);
+        second["spec"]["names"]["listKind"] = json!("Foo");
+        let told = |second: &Value| {
+            let told = with_status(second, &[first.clone(), second.clone()], &builtin, now).unwrap();
+            let condition = told["status"]["conditions"][0].clone();
+            (told["status"]["acceptedNames"].clone(), condition["reason"].clone(), condition["message"].clone())
+        };
+        let (names, reason, message) = told(&second);
+        assert_eq!(names, json!({"plural": "bars", "kind": "Bar"}));
+        assert_eq!((reason, message), (json!("ListKindConflict"), json!("\"Foo\" is already in use")), "the last is told");
+        second["spec"]["names"] = json!({"plural": "bars", "kind": "Bar", "singular": "bar", "shortNames": ["foos"]});
+        assert_eq!(told(&second).2, "\"foos\" is already in use", "a plural is no short name of another");
+    }
+
+    #[test]
+    fn a_definition_is_kept_from_its_deletion_on() {
+        let mut own = definition("foos", "Foo");
+        own["metadata"]["generation"] = json!(3);
+        let retired = retired(&own, jiff::Timestamp::UNIX_EPOCH);
+        let want = json!({"name": "foos.example.com", "generation": 3, "deletionTimestamp": "1970-01-01T00:00:00Z",
+            "finalizers": [FINALIZER]});
+        assert_eq!(retired["metadata"], want);
+        assert_eq!(retired["status"]["conditions"][0]["reason"], "InstanceDeletionPending");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use rk_api::resources::Registry;
 use rk_api::status::{Reason, Status};
 use serde_json::{Value, json};
 
-use super::conditions::{FINALIZER, is_served, with_finalizer, with_status};
+use super::conditions::{FINALIZER, is_served, with_status};
 use super::{api_services, instances, publish};
 use crate::front_door::write;
 use crate::keeper::keep;
@@ -79,10 +79,6 @@ async fn step(
     all: &[Value],
     builtin: &Registry,
 ) -> Result<bool, Status> {
-    if let Some(changed) = with_finalizer(definition) {
-        write(core, Method::PUT, resource, "", &changed).await?;
-        return Ok(true);
-    }
     if let Some(changed) = with_status(definition, all, builtin, jiff::Timestamp::now()) {
         write(core, Method::PUT, resource, "status", &changed).await?;
         return Ok(true);

@@ -9,5 +9,6 @@ mod keeper;
 mod publish;
 
 pub(crate) use api_services::CUSTOM as CUSTOM_PRIORITIES;
+pub(crate) use conditions::retired;
 pub use keeper::{run, sync};
 pub use publish::Served;

@@ -117,7 +117,7 @@ fn entry(resource: &Resource) -> Value {
     out.insert("responseKind".into(), response_kind(gvk, gvk));
     out.insert("scope".into(), json!(if resource.namespaced() { "Namespaced" } else { "Cluster" }));
     out.insert("singularResource".into(), json!(&*resource.singular));
-    out.insert("verbs".into(), json!(verbs(resource.verbs)));
+    out.insert("verbs".into(), json!(resource.listed_verbs()));
     if !resource.short_names.is_empty() {
         out.insert("shortNames".into(), json!(resource.short_names));
     }

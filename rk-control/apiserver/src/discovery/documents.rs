@@ -71,7 +71,7 @@ fn entry(resource: &Resource) -> Value {
     entry.insert("singularName".into(), json!(&*resource.singular));
     entry.insert("namespaced".into(), json!(resource.namespaced()));
     entry.insert("kind".into(), json!(&*resource.gvk.kind));
-    entry.insert("verbs".into(), json!(verbs(resource.verbs)));
+    entry.insert("verbs".into(), json!(resource.listed_verbs()));
     if !resource.short_names.is_empty() {
         entry.insert("shortNames".into(), json!(resource.short_names));
     }

@@ -113,10 +113,11 @@ pub(super) fn check_preconditions(
 
 /// Whether a kind is emptied before it goes: upstream deletes these by code of their own, which has words of its own.
 fn is_deleted_in_steps(hub: &Resource) -> bool {
-    matches!(
-        (&*hub.gvk.group, &*hub.plural),
-        ("", "namespaces") | ("apiextensions.k8s.io", "customresourcedefinitions")
-    )
+    is_definition(hub) || (hub.gvk.group.is_empty() && hub.plural == "namespaces")
+}
+
+fn is_definition(hub: &Resource) -> bool {
+    hub.gvk.group == "apiextensions.k8s.io" && hub.plural == "customresourcedefinitions"
 }
 
 #[derive(Debug, PartialEq)]
@@ -131,6 +132,9 @@ enum Decision {
 
 /// What a deletion does to an object; pure but for the clock.
 fn decide(hub: &Resource, object: &Value, options: &DeleteOptions) -> Result<Decision, Status> {
+    if is_definition(hub) && !meta::is_deleting(object) {
+        return Ok(Decision::Mark(crate::custom::retired(object, jiff::Timestamp::now())));
+    }
     let grace = strategy::grace_period(hub, object, options.grace)?;
     let finalizers = finalizers_after(hub, object, options.propagation);
     let changed_finalizers = finalizers != finalizers_of(object);
@@ -146,6 +150,7 @@ fn decide(hub: &Resource, object: &Value, options: &DeleteOptions) -> Result<Dec
             (Some(_), Some(left)) if left > 0 => {
                 return Ok(if changed_finalizers { Decision::Mark(marked) } else { Decision::Nothing });
             }
+            (_, None) => marked["metadata"]["deletionGracePeriodSeconds"] = json!(0),
             _ => {}
         }
     } else {

@@ -58,7 +58,9 @@ async fn a_definition_is_served_the_moment_it_is_established() {
     assert!(groups["groups"].as_array().unwrap().iter().any(|group| group["name"] == "example.com"));
     let found = admin.get("/apis/example.com/v1").await.ok();
     let names: Vec<&str> = found["resources"].as_array().unwrap().iter().filter_map(|r| r["name"].as_str()).collect();
-    assert_eq!(names, ["foos", "foos/scale", "foos/status"]);
+    assert_eq!(names, ["foos", "foos/status", "foos/scale"]);
+    let verbs = ["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
+    assert_eq!(found["resources"][0]["verbs"], json!(verbs));
     let accept = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
     let aggregated = admin.clone().with("accept", accept).get("/apis").await.ok();
     let group = aggregated["items"]

@@ -28,15 +28,10 @@ const COLUMN_FORMATS: [&str; 8] = ["byte", "date", "date-time", "double", "float
 
 /// CustomResourceDefinition.
 pub(super) fn definition(object: &Value, errors: &mut FieldErrors) {
+    named(object, errors);
     let spec = at(object, &["spec"]);
     let path = Path::new("spec");
     let (group, names) = (text(spec, "group"), at(spec, &["names"]));
-    let want = format!("{}.{group}", text(names, "plural"));
-    let name = text(at(object, &["metadata"]), "name");
-    if name != want {
-        let metadata = Path::new("metadata");
-        errors.invalid(&metadata.child("name"), name, "must be spec.names.plural+\".\"+spec.group");
-    }
     let broken = dns1123_subdomain(group);
     if group.is_empty() {
         errors.required(&path.child("group"), "");
@@ -60,6 +55,17 @@ pub(super) fn definition(object: &Value, errors: &mut FieldErrors) {
 pub(super) fn definition_create(object: &Value, errors: &mut FieldErrors) {
     approval::check(object, None, errors);
     preserved(object, None, errors);
+}
+
+/// A definition is called after what it defines; one without a name is told only that.
+fn named(object: &Value, errors: &mut FieldErrors) {
+    let spec = at(object, &["spec"]);
+    let want = format!("{}.{}", text(at(spec, &["names"]), "plural"), text(spec, "group"));
+    let name = text(at(object, &["metadata"]), "name");
+    if !name.is_empty() && name != want {
+        let metadata = Path::new("metadata");
+        errors.invalid(&metadata.child("name"), name, "must be spec.names.plural+\".\"+spec.group");
+    }
 }
 
 /// Fields without a schema are no longer kept, but for definitions of old.
@@ -124,7 +130,7 @@ fn versions(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     for (index, version) in list.iter().enumerate() {
         if field(at(version, &["schema"]), "openAPIV3Schema").is_none() {
             let path = all.index(index);
-            errors.required(&path.child("schema").child("openAPIV3Schema"), "schemas are required");
+            errors.required(&path.child("schema").child("openAPIV3Schema"), "");
         }
     }
     let shared = ["schema", "subresources", "additionalPrinterColumns"].map(|key| is_shared(list, key));

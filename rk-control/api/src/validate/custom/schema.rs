@@ -340,10 +340,10 @@ fn rules(schema: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
             errors.invalid(&here, place, "fieldPath must be non-empty if specified");
         }
         if place.contains(['\n', '\r']) {
-            errors.invalid(&here, place, "fieldPath must not contain line breaks");
+            errors.invalid(&here, place, "must not contain line breaks");
         }
         if !place.is_empty() && follow(place, schema, true).is_err() {
-            errors.invalid(&here, place, "fieldPath must be a valid path");
+            errors.invalid(&here, place, "must be a valid path");
         }
     }
 }
