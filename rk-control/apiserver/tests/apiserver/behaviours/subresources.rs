@@ -142,6 +142,7 @@ async fn methods_that_nobody_serves_are_refused_as_by_a_router() {
     for path in ["/apis/made.example/v1/namespaces/default/ups", "/apis/made.example/v1", "/apis/made.example"] {
         let page = admin.get(path).await;
         assert_eq!((page.code.as_u16(), page.body.as_ref()), (404, b"404 page not found\n".as_slice()), "{path}");
+        assert_eq!(page.headers["x-content-type-options"], "nosniff", "{path}");
     }
     let dry = admin.create(&format!("{PODS}/p/exec?command=ls&stdout=true&dryRun=All"), &Value::Null).await;
     assert_eq!(dry.failure(), (400, "dryRun is not supported".to_owned()));
@@ -173,7 +174,7 @@ async fn updates_and_configurations_say_of_which_version_they_are() {
     assert_eq!((refused.failure(), refused.json().get("reason")), ((500, why.to_owned()), None));
     versioned["metadata"]["resourceVersion"] = json!("0");
     admin.create(leases, &versioned).await.ok();
-    let why = "leases.coordination.k8s.io \"l\" is invalid: metadata.resourceVersion: Invalid value: 0x0: must be specified for an update";
+    let why = "leases.coordination.k8s.io \"l\" is invalid: metadata.resourceVersion: Invalid value: 0: must be specified for an update";
     assert_eq!(admin.put(&format!("{leases}/l"), &lease).await.failure(), (422, why.to_owned()));
     let apply = format!("{leases}/l?fieldManager=m");
     for (version, shown) in [(json!("apps/v1"), "apps/v1"), (Value::Null, "")] {
