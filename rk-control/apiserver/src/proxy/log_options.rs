@@ -46,7 +46,7 @@ mod tests {
             assert!(check(&Query::parse(fine), "p").is_ok(), "{fine}");
         }
         for (query, code, message) in [
-            ("tailLines=x", 400, "tailLines: Invalid value: \"x\": must be an integer"),
+            ("tailLines=x", 400, "strconv.ParseInt: parsing \"x\": invalid syntax"),
             ("tailLines=-1", 422, "tailLines: Invalid value: -1: must be greater than or equal to 0"),
             ("limitBytes=0", 422, "limitBytes: Invalid value: 0: must be greater than 0"),
             ("sinceSeconds=0", 422, "sinceSeconds: Invalid value: 0: must be greater than 0"),
