@@ -237,7 +237,7 @@ impl Status {
     }
 
     /// 415; `accepted` are the types that would do.
-    pub fn unsupported_media_type(got: &str, accepted: &[&str]) -> Self {
+    pub fn unsupported_media_type(accepted: &[&str]) -> Self {
         Self::new(
             Reason::UnsupportedMediaType,
             format!(
@@ -245,11 +245,6 @@ impl Status {
                 accepted.join(", ")
             ),
         )
-        .with_details_if(!got.is_empty())
-    }
-
-    fn with_details_if(self, yes: bool) -> Self {
-        if yes { self.with_details(Details::default()) } else { self }
     }
 
     /// 406; `offered` are the types that could be had.

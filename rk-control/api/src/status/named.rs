@@ -31,8 +31,8 @@ impl Status {
     #[must_use]
     pub fn unversioned(resource: &Resource, name: &str) -> Self {
         let mut errors = FieldErrors::new();
-        // Upstream prints a number without a sign in this form, and names the resource in the place of the kind.
-        errors.invalid_unshown(&Path::new("metadata.resourceVersion"), "0x0: must be specified for an update");
+        // Upstream takes the version for a number, and names the resource in the place of the kind.
+        errors.invalid(&Path::new("metadata.resourceVersion"), 0, "must be specified for an update");
         Self::invalid(&resource.gvk.group, &resource.plural, name, &errors.0)
     }
 }

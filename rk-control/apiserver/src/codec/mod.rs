@@ -82,10 +82,7 @@ fn read(
         Format::Json => decode::json(body, schema, mode, limits),
         Format::Yaml => decode::yaml(body, schema, mode, limits),
         Format::Protobuf if !schema.is_fixed() => {
-            return Err(Status::unsupported_media_type(
-                Format::Protobuf.media_type(),
-                &["application/json", "application/yaml"],
-            ));
+            return Err(Status::unsupported_media_type(&["application/json", "application/yaml"]));
         }
         Format::Protobuf => rk_api::proto::decode(body, Some(gvk), limits)
             .and_then(|object| decode::finish(object, Vec::new(), schema, mode)),

@@ -10,12 +10,12 @@ use rk_api::managed;
 use rk_api::patch::{json_patch, merge_patch, misconverted, shown, spent, strategic_merge_patch, undeclared_members};
 use rk_api::resources::GroupVersionKind;
 use rk_api::schema::Schema;
-use rk_api::status::{FieldErrors, Path, Reason, Status};
+use rk_api::status::{FieldErrors, Path, Status};
 use serde_json::Value;
 
 use super::call::Call;
 use super::create::change_or_create;
-use super::options::WriteOptions;
+use super::options::{WriteOptions, judged};
 use super::render;
 use super::write::{Intent, change};
 use crate::audit;
@@ -86,10 +86,7 @@ impl Patch {
                 let read = json(|_| Vec::new()).map_err(|error| unreadable(error, Some("Invalid JSON Patch")));
                 read.map(|(patch, notices)| Self::Merge(patch, notices))
             }
-            "application/strategic-merge-patch+json" if call.resource.custom.is_some() => {
-                Err(Status::unsupported_media_type(header, ACCEPTED_CUSTOM))
-            }
-            "application/strategic-merge-patch+json" => {
+            "application/strategic-merge-patch+json" if call.resource.custom.is_none() => {
                 let read = json(|_| Vec::new()).map_err(|error| Status::bad_request(error.to_string()));
                 read.map(|(patch, notices)| Self::Strategic(patch, notices))
             }
@@ -98,7 +95,8 @@ impl Patch {
                     .map_err(|error| Status::bad_request(format!("error decoding YAML: {error}")))?;
                 Ok(Self::Apply(config, notices))
             }
-            _ => Err(Status::unsupported_media_type(header, ACCEPTED)),
+            _ if call.resource.custom.is_some() => Err(Status::unsupported_media_type(ACCEPTED_CUSTOM)),
+            _ => Err(Status::unsupported_media_type(ACCEPTED)),
         }
     }
 
@@ -180,10 +178,9 @@ pub(super) fn refuse_force(call: &Call) -> Result<(), Status> {
     if call.query.get("force").is_none() {
         return Ok(());
     }
-    Err(Status::new(
-        Reason::Invalid,
-        "PatchOptions.meta.k8s.io \"\" is invalid: force: Forbidden: may not be specified for non-apply patch",
-    ))
+    let mut errors = FieldErrors::new();
+    errors.forbidden(&Path::new("force"), "may not be specified for non-apply patch");
+    judged("PatchOptions", &errors)
 }
 
 async fn plain(
@@ -258,10 +255,9 @@ pub(super) fn configuration(
     gvk: &GroupVersionKind,
 ) -> Result<Value, Status> {
     if call.query.text("fieldManager").is_empty() {
-        return Err(Status::new(
-            Reason::Invalid,
-            "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch",
-        ));
+        let mut errors = FieldErrors::new();
+        errors.required(&Path::new("fieldManager"), "is required for apply patch");
+        judged("PatchOptions", &errors)?;
     }
     let refused = |error: decode::DecodeError| error.into_status(&gvk.kind, &gvk.version, &[]);
     let (mut config, undeclared) = decode::applied(config, schema).map_err(refused)?;

@@ -253,8 +253,8 @@ pub fn content_format(headers: &HeaderMap) -> Result<Format, Status> {
     let media_type = text.split(';').next().unwrap_or_default().trim();
     match media_type {
         "" => Ok(Format::Json),
-        "*/*" | "application/*" => Err(Status::unsupported_media_type(text, OFFERED)),
-        other => Format::parse(other).ok_or_else(|| Status::unsupported_media_type(text, OFFERED)),
+        "*/*" | "application/*" => Err(Status::unsupported_media_type(OFFERED)),
+        other => Format::parse(other).ok_or_else(|| Status::unsupported_media_type(OFFERED)),
     }
 }
 
