@@ -85,7 +85,6 @@ fn subdomain(text: &str, too_long: fn(usize) -> String) -> Vec<String> {
 pub fn dns1035_label(text: &str) -> Vec<String> {
     let mut errors = Vec::new();
     if text.len() > LABEL_MAX {
-        // kube-apiserver v1.36 counts bytes of other names, but characters of these.
         errors.push(max_length(LABEL_MAX));
     }
     let fits = framed(text, lower_alnum, |b| lower_alnum(b) || b == b'-')

@@ -55,10 +55,13 @@ fn claim(definition: &Value, all: &[Value], builtin: &Registry) -> Claim {
     ] {
         let (before, name) = (meta::at(own, &[field]), meta::text(wanted, &[field]));
         let taken: BTreeSet<&str> = match field {
-            "shortNames" => {
-                short_names(wanted).filter(|name| used.contains(name) && !short_names(own).any(|o| o == *name)).collect()
-            }
-            _ => Some(name).filter(|name| *name != meta::text(own, &[field]) && used.contains(name)).into_iter().collect(),
+            "shortNames" => short_names(wanted)
+                .filter(|name| used.contains(name) && !short_names(own).any(|o| o == *name))
+                .collect(),
+            _ => Some(name)
+                .filter(|name| *name != meta::text(own, &[field]) && used.contains(name))
+                .into_iter()
+                .collect(),
         };
         if taken.is_empty() {
             continue;
@@ -215,7 +218,11 @@ mod tests {
         };
         let (names, reason, message) = told(&second);
         assert_eq!(names, json!({"plural": "bars", "kind": "Bar"}));
-        assert_eq!((reason, message), (json!("ListKindConflict"), json!("\"Foo\" is already in use")), "the last is told");
+        assert_eq!(
+            (reason, message),
+            (json!("ListKindConflict"), json!("\"Foo\" is already in use")),
+            "the last is told"
+        );
         second["spec"]["names"] = json!({"plural": "bars", "kind": "Bar", "singular": "bar", "shortNames": ["foos"]});
         assert_eq!(told(&second).2, "\"foos\" is already in use", "a plural is no short name of another");
     }

@@ -24,8 +24,8 @@ use serde_json::{Value, json};
 use crate::aggregation;
 use crate::authn::User;
 use crate::http::{
-    Accept, Body, Query, RequestInfo, Subject, accepts_gzip, bytes_response, json_response, maybe_gzip, text_response,
-    wants_pretty,
+    Accept, Body, Query, RequestInfo, Subject, accepts_gzip, bytes_response, json_response, maybe_gzip, plain_response,
+    text_response, wants_pretty,
 };
 use crate::server::Core;
 
@@ -158,7 +158,7 @@ async fn metrics(core: &Core) -> Response<Body> {
 
 /// No Status: that is how clients tell a missing path from a missing object.
 fn no_page() -> Response<Body> {
-    text_response(StatusCode::NOT_FOUND, "404 page not found\n")
+    plain_response(StatusCode::NOT_FOUND, "404 page not found\n")
 }
 
 /// The answer for a version or a resource that is not served: of a group that the server has itself a Status, whatever the version.

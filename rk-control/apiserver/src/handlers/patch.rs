@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::call::Call;
 use super::create::change_or_create;
-use super::options::WriteOptions;
+use super::options::{WriteOptions, judged};
 use super::render;
 use super::write::{Intent, change};
 use crate::audit;
@@ -86,10 +86,7 @@ impl Patch {
                 let read = json(|_| Vec::new()).map_err(|error| unreadable(error, Some("Invalid JSON Patch")));
                 read.map(|(patch, notices)| Self::Merge(patch, notices))
             }
-            "application/strategic-merge-patch+json" if call.resource.custom.is_some() => {
-                Err(Status::unsupported_media_type(ACCEPTED_CUSTOM))
-            }
-            "application/strategic-merge-patch+json" => {
+            "application/strategic-merge-patch+json" if call.resource.custom.is_none() => {
                 let read = json(|_| Vec::new()).map_err(|error| Status::bad_request(error.to_string()));
                 read.map(|(patch, notices)| Self::Strategic(patch, notices))
             }
@@ -197,10 +194,9 @@ pub(super) fn refuse_force(call: &Call) -> Result<(), Status> {
     if call.query.get("force").is_none() {
         return Ok(());
     }
-    Err(Status::new(
-        Reason::Invalid,
-        "PatchOptions.meta.k8s.io \"\" is invalid: force: Forbidden: may not be specified for non-apply patch",
-    ))
+    let mut errors = FieldErrors::new();
+    errors.forbidden(&Path::new("force"), "may not be specified for non-apply patch");
+    judged("PatchOptions", &errors)
 }
 
 async fn plain(
@@ -275,10 +271,9 @@ pub(super) fn configuration(
     gvk: &GroupVersionKind,
 ) -> Result<Value, Status> {
     if call.query.text("fieldManager").is_empty() {
-        return Err(Status::new(
-            Reason::Invalid,
-            "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch",
-        ));
+        let mut errors = FieldErrors::new();
+        errors.required(&Path::new("fieldManager"), "is required for apply patch");
+        judged("PatchOptions", &errors)?;
     }
     let refused = |error: decode::DecodeError| error.into_status(&gvk.kind, &gvk.version, &[]);
     let (mut config, undeclared) = decode::applied(config, schema).map_err(refused)?;

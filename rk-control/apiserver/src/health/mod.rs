@@ -9,12 +9,11 @@ use std::fmt::Write;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use http::header::X_CONTENT_TYPE_OPTIONS;
-use http::{HeaderValue, Response, StatusCode};
+use http::{Response, StatusCode};
 use tokio::sync::watch;
 
 use self::checks::{Check, ENDPOINTS, Rule};
-use crate::http::{Body, Query, text_response};
+use crate::http::{Body, Query, plain_response, text_response};
 use crate::metrics::help;
 use crate::server::Core;
 
@@ -170,21 +169,14 @@ impl Health {
         }
         if query.get("verbose").is_some() {
             let _ = writeln!(text, "{endpoint} check passed");
-            return plain(StatusCode::OK, text);
+            return plain_response(StatusCode::OK, text);
         }
-        plain(StatusCode::OK, "ok".to_owned())
+        plain_response(StatusCode::OK, "ok".to_owned())
     }
 }
 
-/// Text that browsers must take for text.
-fn plain(code: StatusCode, text: String) -> Response<Body> {
-    let mut response = text_response(code, text);
-    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    response
-}
-
 fn failure(text: String) -> Response<Body> {
-    plain(StatusCode::INTERNAL_SERVER_ERROR, text)
+    plain_response(StatusCode::INTERNAL_SERVER_ERROR, text)
 }
 
 /// Whether the store can be read.

@@ -20,5 +20,7 @@ pub use negotiate::{Accept, Format, MetaVersion, Shape, Subject, accepts_gzip, c
 pub use patterns::{is_path, lists};
 pub use query::{Query, decode};
 pub use request_info::{RequestInfo, ResourcePath, required_value};
-pub use respond::{add_warnings, bytes_response, gzipped, json_response, maybe_gzip, status_response, text_response};
+pub use respond::{
+    add_warnings, bytes_response, gzipped, json_response, maybe_gzip, plain_response, status_response, text_response,
+};
 pub use resting::{call_together, rests};

@@ -48,15 +48,11 @@ impl Query {
     /// An integer parameter; absent or empty is `None`.
     ///
     /// # Errors
-    /// What a parameter has that is no integer, in upstream's words.
+    /// The value of a parameter that is no integer, in upstream's words.
     pub fn number(&self, name: &str) -> Result<Option<i64>, String> {
         match self.text(name) {
             "" => Ok(None),
-            text => text.parse::<i64>().map(Some).map_err(|error: ParseIntError| {
-                let is_long = matches!(error.kind(), IntErrorKind::PosOverflow | IntErrorKind::NegOverflow);
-                let why = if is_long { "value out of range" } else { "invalid syntax" };
-                format!("strconv.ParseInt: parsing {text:?}: {why}")
-            }),
+            text => text.parse::<i64>().map(Some).map_err(|error| no_integer(text, &error)),
         }
     }
 
@@ -120,6 +116,15 @@ pub fn decode(text: &str, plus: bool) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
+/// Upstream's words for a parameter that is no integer.
+fn no_integer(text: &str, error: &ParseIntError) -> String {
+    let why = match error.kind() {
+        IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
+        _ => "invalid syntax",
+    };
+    format!("strconv.ParseInt: parsing {text:?}: {why}")
+}
+
 fn hex(byte: u8) -> Option<u8> {
     char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }
@@ -159,6 +164,15 @@ mod tests {
         assert!(query.flag("watch"));
         assert_eq!(query.text("x y"), "1 2");
         assert_eq!(query.text("odd"), "%zz");
+    }
+
+    #[test]
+    fn what_is_no_integer_is_told_from_what_is_too_large() {
+        let query = Query::parse("limit=x&large=99999999999999999999&fine=-1&none=");
+        assert_eq!(query.number("limit"), Err("strconv.ParseInt: parsing \"x\": invalid syntax".to_owned()));
+        let large = "strconv.ParseInt: parsing \"99999999999999999999\": value out of range";
+        assert_eq!(query.number("large"), Err(large.to_owned()));
+        assert_eq!((query.number("fine"), query.number("none")), (Ok(Some(-1)), Ok(None)));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::io::Write;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, VARY, WARNING};
+use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, VARY, WARNING, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use rk_api::status::Status;
@@ -41,6 +41,14 @@ pub fn json_response(code: StatusCode, value: &Value, pretty: bool) -> Response<
 #[must_use]
 pub fn text_response(code: StatusCode, text: impl Into<Bytes>) -> Response<Body> {
     bytes_response(code, "text/plain; charset=utf-8", text.into())
+}
+
+/// Text that browsers must take for text: health reports, and failures without a Status.
+#[must_use]
+pub fn plain_response(code: StatusCode, text: impl Into<Bytes>) -> Response<Body> {
+    let mut response = text_response(code, text);
+    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
 }
 
 /// A failure, in the format and with the spaces that the client asked for.

@@ -143,6 +143,7 @@ async fn methods_that_nobody_serves_are_refused_as_by_a_router() {
     for path in ["/apis/made.example/v1/namespaces/default/ups", "/apis/made.example/v1", "/apis/made.example"] {
         let page = admin.get(path).await;
         assert_eq!((page.code.as_u16(), page.body.as_ref()), (404, b"404 page not found\n".as_slice()), "{path}");
+        assert_eq!(page.headers["x-content-type-options"], "nosniff", "{path}");
     }
     let dry = admin.create(&format!("{PODS}/p/exec?command=ls&stdout=true&dryRun=All"), &Value::Null).await;
     assert_eq!(dry.failure(), (400, "dryRun is not supported".to_owned()));
