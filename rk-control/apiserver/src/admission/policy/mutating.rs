@@ -6,7 +6,7 @@ use rk_api::decode;
 use rk_api::patch::{PatchError, json_patch};
 use rk_api::resources::Resource;
 use rk_api::status::{Reason, Status};
-use rk_api::{managed, meta};
+use rk_api::managed;
 use serde_json::Value;
 
 use super::super::expression::with_answers;
@@ -117,11 +117,6 @@ async fn mutate(
             Ok(patched) => patched,
             Err(status) => return Ok(Err(status.message)),
         };
-        for field in ["name", "namespace", "uid"] {
-            if meta::text(&patched, &["metadata", field]) != meta::text(object, &["metadata", field]) {
-                return Ok(Err(format!("metadata.{field} must not be changed")));
-            }
-        }
         *object = patched;
     }
     Ok(Ok(()))
