@@ -108,6 +108,7 @@ async fn mutations_that_fail_do_what_the_policy_of_failure_says() {
         "{message}"
     );
     assert!(refused(apply("{'a': 1}")).await.contains("must evaluate to Object"));
+    assert!(refused(patch("[]")).await.contains("must evaluate to list(JSONPatch) but got list(dyn)"));
     assert!(refused(patch("[1]")).await.contains("must evaluate to list(JSONPatch)"));
     install(&admin, &policy("p", "", "configmaps", &[apply("Object{spec: Object.spec{nope: 1}}")])).await;
     let (code, message) = admin.create(MAPS, &config_map("m", json!({}))).await.failure();

@@ -8,7 +8,7 @@ use rk_cel::{
 use serde_json::Value;
 
 use super::super::expression::{Met, Scene};
-use super::read::{Annotation, Mutation, Policy, Validation};
+use super::read::{Annotation, Policy, Validation};
 use crate::metrics::CheckError;
 
 /// Longest message of an expression, in bytes; upstream's figure.
@@ -221,9 +221,13 @@ pub(super) fn mutation(
         Some(Err(why)) => return Err(Failure::Error(why)),
         Some(Ok(())) => {}
     }
-    let Some(Mutation::Apply(program) | Mutation::Json(program)) = policy.mutations.get(index) else { return Ok(None) };
+    let Some(mutation) = policy.mutations.get(index) else { return Ok(None) };
     let mut context = context(policy, scene, params, answers, REQUEST_BUDGET);
     context.set_lazy(&policy.variables);
-    let made = context.run(program, EXPRESSION_LIMIT)?;
+    let told = |failure| match failure {
+        ask @ Failure::Ask(_) => ask,
+        why => Failure::Error(format!("expression '{}' resulted in error: {why}", mutation.expression)),
+    };
+    let made = context.run(&mutation.program, EXPRESSION_LIMIT).map_err(told)?;
     context.to_json(&made).map(Some)
 }

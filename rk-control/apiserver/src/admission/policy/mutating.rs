@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::super::expression::with_answers;
 use super::super::{Operation, Request, webhook};
-use super::read::{Kind, Mutation, Policy, policies};
+use super::read::{Kind, Policy, policies};
 use super::{concerned, evaluate, params, refusal, scene};
 
 /// One change on its way through the mutating policies.
@@ -111,7 +111,7 @@ async fn mutate(
             Ok(None) => return Ok(Ok(())),
             Err(failure) => return Ok(Err(failure.to_string())),
         };
-        let json = matches!(policy.mutations.get(index), Some(Mutation::Json(_)));
+        let json = policy.mutations.get(index).is_some_and(|mutation| mutation.json);
         let change = |shown: &mut Value| if json { patch(shown, &made) } else { merge(shown, &made, row) };
         let patched = match webhook::changed_by(request, row, object, change).await {
             Ok(patched) => patched,
