@@ -50,8 +50,7 @@ pub(super) async fn of(
     let namespace = match (row.namespaced(), meta::text(reference, &["namespace"]), request.namespace) {
         (false, "", _) => "",
         (false, ..) => {
-            let why =
-                "paramRef.namespace must not be provided for a cluster-scoped `paramKind`";
+            let why = "paramRef.namespace must not be provided for a cluster-scoped `paramKind`";
             return Ok(Err(Wrong::binding(why)));
         }
         (true, "", "") => {
