@@ -135,3 +135,31 @@ async fn mutations_that_fail_do_what_the_policy_of_failure_says() {
         "{message}"
     );
 }
+
+#[tokio::test]
+async fn policies_see_objects_as_they_were_sent_and_may_name_new_ones() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let seen = "Object{metadata: Object.metadata{annotations: {'seen': string(has(object.metadata.uid)) + ' ' + \
+                string(has(object.metadata.name)) + ' ' + string(has(request.name))}}}";
+    let mut shown = policy("seen", "", "configmaps", &[apply(seen)]);
+    shown["spec"]["matchConstraints"]["resourceRules"][0]["operations"] = json!(["CREATE", "UPDATE"]);
+    install(&admin, &shown).await;
+    let unnamed = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"generateName": "g-", "uid": "mine"}});
+    let made = admin.create(MAPS, &unnamed).await.ok();
+    assert_eq!(made["metadata"]["annotations"]["seen"], "false false false");
+    assert!(made["metadata"]["name"].as_str().unwrap().starts_with("g-"), "{made}");
+    let named = admin.create(MAPS, &config_map("m", json!({}))).await.ok();
+    assert_eq!(named["metadata"]["annotations"]["seen"], "false true true");
+    let put = admin.put(&format!("{MAPS}/m"), &config_map("m", json!({"a": "b"}))).await.ok();
+    assert_eq!(put["metadata"]["annotations"]["seen"], "false true true");
+    assert_eq!(put["metadata"]["uid"], named["metadata"]["uid"]);
+    let rename = |field: &str| patch(&format!("[JSONPatch{{op: 'add', path: '/metadata/{field}', value: 'other'}}]"));
+    install(&admin, &policy("t-name", "", "configmaps", &[rename("name")])).await;
+    let made = admin.create(MAPS, &config_map("n", json!({}))).await.ok();
+    assert_eq!(made["metadata"]["name"], "other");
+    install(&admin, &policy("t-space", "", "configmaps", &[rename("namespace")])).await;
+    let (code, message) = admin.create(MAPS, &config_map("o", json!({}))).await.failure();
+    let want = "the namespace of the provided object does not match the namespace sent on the request";
+    assert_eq!((code, message.as_str()), (400, want));
+}
