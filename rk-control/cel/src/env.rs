@@ -22,7 +22,7 @@ pub enum CompileError {
     #[error("compilation failed: {0}")]
     Failed(String),
     /// Its value is of another type than is asked for here.
-    #[error("must evaluate to {wanted}")]
+    #[error("must evaluate to {wanted} but got {found}")]
     Output {
         /// The type that is asked for.
         wanted: String,
@@ -83,7 +83,7 @@ impl Env {
     /// [`CompileError`].
     pub fn compile_as(&self, text: &str, wanted: &Type) -> Result<Program, CompileError> {
         let program = self.compile(text)?;
-        if program.output().settles_to(wanted) {
+        if program.output().same(wanted) {
             return Ok(program);
         }
         Err(CompileError::Output { wanted: wanted.to_string(), found: program.output().to_string() })

@@ -80,17 +80,6 @@ impl Type {
     /// What elements of an empty literal are: whatever is asked for.
     pub(crate) const OPEN: Type = Type::Var('_');
 
-    /// Whether this is `wanted`, once what is open is settled.
-    pub(crate) fn settles_to(&self, wanted: &Type) -> bool {
-        match (self, wanted) {
-            (Type::Var(_), _) => true,
-            (Type::List(own), Type::List(wanted)) | (Type::Optional(own), Type::Optional(wanted)) => {
-                own.settles_to(wanted)
-            }
-            (own, wanted) => own.same(wanted),
-        }
-    }
-
     /// Whether two types are one.
     #[must_use]
     pub fn same(&self, other: &Type) -> bool {

@@ -131,7 +131,7 @@ fn what_fits_has_a_type() {
 #[test]
 fn the_result_must_be_of_the_type_that_is_asked_for() {
     let error = env().compile_as("self.replicas", &Type::Bool).unwrap_err();
-    assert_eq!(error.to_string(), "must evaluate to bool");
+    assert_eq!(error.to_string(), "must evaluate to bool but got int");
     assert!(matches!(error, CompileError::Output { .. }));
     assert!(env().compile_as("object.x", &Type::Bool).is_err(), "what may be anything is not a bool");
     assert!(env().compile_as("object.x == 1", &Type::Bool).is_ok());

@@ -119,6 +119,7 @@ fn objects_lists_and_maps_are_looked_into() {
         object.metadata.name == 'web'
         object.metadata.labels['a.b/c-d'] == 'y'
         object.metadata.labels.`a.b/c-d` == 'y'
+        !has(object.metadata.name.first)
         has(object.spec.replicas) && !has(object.spec.none) && has(object.spec.nothing)
         object.spec.nothing == null
         object.spec.containers.size() == 2 && size(object.spec.containers) == 2
@@ -155,7 +156,7 @@ fn objects_lists_and_maps_are_looked_into() {
         object.metadata.labels['zz'] ## no such key: zz
         object.spec.list[3] ## index out of bounds: 3
         object.spec.list[-1] ## index out of bounds: -1
-        object.metadata.name.first ## no such overload
+        object.metadata.name.first ## no such key: first
         {'a': 1, 'a': 2} ## repeated key
         object.spec.replicas.all(x, true) ## no such overload
         ",

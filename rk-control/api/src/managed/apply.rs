@@ -90,10 +90,16 @@ fn stored_managers(live: &Value, request: &Request<'_>) -> Result<Managers, Stat
 /// The answer to an applied configuration with fields that its kind does not have; `paths` name them (`spec.foo`).
 #[must_use]
 pub fn undeclared(config: &Value, paths: &[String]) -> Status {
+    malformed(config, &not_declared(paths))
+}
+
+/// That a schema does not declare what `paths` name (`spec.foo`).
+#[must_use]
+pub fn not_declared(paths: &[String]) -> String {
     let lines: Vec<String> = paths.iter().map(|path| format!(".{path}: field not declared in schema")).collect();
     match lines.as_slice() {
-        [one] => malformed(config, one),
-        several => malformed(config, &format!("errors:\n  {}", several.join("\n  "))),
+        [one] => one.clone(),
+        several => format!("errors:\n  {}", several.join("\n  ")),
     }
 }
 

@@ -25,7 +25,7 @@ mod walk;
 
 use jiff::Timestamp;
 
-pub use apply::{apply, undeclared};
+pub use apply::{apply, not_declared, undeclared};
 pub use merged::merged;
 pub use path::PathElement;
 pub use set::FieldSet;

@@ -31,9 +31,18 @@ pub fn generate_name(base: &str) -> String {
     name
 }
 
+/// Takes out of a client's new object what only the server says: uid, times, selfLink.
+pub fn wipe_system_fields(object: &mut Value) {
+    let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else { return };
+    for key in ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
+        metadata.remove(key);
+    }
+}
+
 /// Gives a new object its name (from `generateName` when it has none), uid and creationTimestamp, and removes what clients may
-/// not set on creation: resourceVersion, deletionTimestamp, deletionGracePeriodSeconds, selfLink.
+/// not set on creation: resourceVersion and what [`wipe_system_fields`] does.
 pub fn fill_system_fields(object: &mut Value, now: Timestamp) {
+    wipe_system_fields(object);
     let Some(root) = object.as_object_mut() else {
         return;
     };
@@ -41,9 +50,7 @@ pub fn fill_system_fields(object: &mut Value, now: Timestamp) {
     let Some(metadata) = metadata.as_object_mut() else {
         return;
     };
-    for key in ["resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
-        metadata.remove(key);
-    }
+    metadata.remove("resourceVersion");
     let unnamed = metadata.get("name").and_then(Value::as_str).unwrap_or_default().is_empty();
     if let Some(base) = metadata.get("generateName").and_then(Value::as_str).filter(|b| unnamed && !b.is_empty()) {
         let name = generate_name(base);
@@ -62,6 +69,13 @@ mod tests {
         let name = generate_name("web-");
         assert!(name.starts_with("web-") && name.len() == 9, "{name}");
         assert_eq!(generate_name(&"a".repeat(200)).len(), 63);
+    }
+
+    #[test]
+    fn what_only_the_server_says_is_not_taken_from_clients() {
+        let mut object = json!({"metadata": {"name": "x", "uid": "u", "creationTimestamp": "2024-01-01T00:00:00Z", "generation": 7}});
+        wipe_system_fields(&mut object);
+        assert_eq!(object, json!({"metadata": {"name": "x", "generation": 7}}));
     }
 
     #[test]

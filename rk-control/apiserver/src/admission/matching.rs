@@ -117,7 +117,13 @@ pub(super) async fn row(
     object: Option<&Value>,
 ) -> Result<Option<Arc<Resource>>, Status> {
     let Some(row) = by_rules(scope, request) else { return Ok(None) };
-    if !by_labels(&scope.objects, object, request.old) {
+    // A scale has no labels, whatever it is of.
+    let bare = json!({});
+    let (new, old) = match request.subresource {
+        "scale" => (object.and(Some(&bare)), request.old.and(Some(&bare))),
+        _ => (object, request.old),
+    };
+    if !by_labels(&scope.objects, new, old) {
         return Ok(None);
     }
     let wanted = scope.namespaces.is_empty() || in_namespace(&scope.namespaces, request, object).await?;

@@ -74,8 +74,10 @@ pub struct Request<'a> {
     pub subresource: &'a str,
     /// Namespace, empty for cluster-scoped objects.
     pub namespace: &'a str,
-    /// Name.
+    /// Name; empty where there is none yet, and for each object of a collection that is deleted.
     pub name: &'a str,
+    /// What the name of a new object will begin with, as far as it has none yet.
+    pub base: &'a str,
     /// What is done.
     pub operation: Operation,
     /// The object as it is, for updates and deletions.
@@ -116,7 +118,8 @@ impl Request<'_> {
     /// 403 with a reason.
     #[must_use]
     pub fn forbid(&self, why: &str) -> Status {
-        Status::forbidden(self.resource, self.name, why)
+        let named = [self.name, self.base].into_iter().find(|name| !name.is_empty());
+        Status::forbidden(self.resource, named.unwrap_or("Unknown"), why)
     }
 }
 
@@ -221,17 +224,24 @@ const SPOILED: &str = ".metadata.managedFields was in an invalid state after adm
 
 const _: () = assert!(CHAIN.len() <= STEPS, "each link has a place among the figures");
 
-/// Lets every plugin, policy and webhook change a new object. Tells whether one of the latter did: what it wrote is to be prepared as what a client
-/// sent is.
+/// Whether the cluster has policies or webhooks that may change what is asked for: they are to see it as it was sent.
+///
+/// # Errors
+/// They cannot be read.
+pub async fn is_heard(request: &Request<'_>) -> Result<bool, Status> {
+    Ok(!policy::Round::of(request).await?.is_empty() || !webhook::Round::of(request).await?.is_empty())
+}
+
+/// Lets every plugin, policy and webhook change an object as it was sent: it is prepared for the store afterwards.
 ///
 /// # Errors
 /// The first refusal.
-pub async fn mutate(request: &Request<'_>, object: &mut Value, warnings: &mut Vec<String>) -> Result<bool, Status> {
+pub async fn mutate(request: &Request<'_>, object: &mut Value, warnings: &mut Vec<String>) -> Result<(), Status> {
     plugins(request, object, warnings).await?;
     let mut policies = policy::Round::of(request).await?;
     let mut round = webhook::Round::of(request).await?;
     if policies.is_empty() && round.is_empty() {
-        return Ok(false);
+        return Ok(());
     }
     let owners = meta::at(object, &["metadata", "managedFields"]).clone();
     let mut changed = policies.first(request, object).await?;
@@ -243,7 +253,7 @@ pub async fn mutate(request: &Request<'_>, object: &mut Value, warnings: &mut Ve
         round.again(request, object, warnings).await?;
         warnings.extend(managed::mend(object, owners).map(|why| format!("{SPOILED}{why}")));
     }
-    Ok(changed)
+    Ok(())
 }
 
 async fn plugins(request: &Request<'_>, object: &mut Value, warnings: &mut Vec<String>) -> Result<(), Status> {

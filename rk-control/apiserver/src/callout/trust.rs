@@ -104,7 +104,10 @@ fn unknown_authority() -> CalloutError {
 pub(super) fn explain(error: &std::io::Error) -> CalloutError {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match inner {
-        Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => unknown_authority(),
+        // What this library has no word for is, too, a chain that leads to nobody who is trusted.
+        Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::Other(_))) => {
+            unknown_authority()
+        }
         Some(rustls::Error::InvalidCertificate(why)) => {
             CalloutError(format!("tls: failed to verify certificate: x509: {why}"))
         }

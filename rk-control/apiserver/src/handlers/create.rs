@@ -12,7 +12,7 @@ use super::options::WriteOptions;
 use super::ownership::own;
 use super::render;
 use super::write::{AFTER_ADMISSION, Intent, change, fix_namespace, name_owners_once, refuse_invalid};
-use crate::admission::{self, Operation};
+use crate::admission::{self, Held, Operation};
 use crate::conversion;
 use crate::http::{Body, read_body};
 use crate::storage::Stored;
@@ -69,6 +69,7 @@ async fn create_stored(
     owned: bool,
 ) -> Result<Stored, Status> {
     fix_namespace(call, &mut object)?;
+    meta::wipe_system_fields(&mut object);
     // Upstream's store refuses this and has no answer of its own for it; what is no version goes unsaid.
     if meta::resource_version(&object).parse::<u64>().is_ok_and(|version| version != 0) {
         return Err(Status::new(Reason::Unknown, "resourceVersion should not be set on objects to be created"));
@@ -80,7 +81,9 @@ async fn create_stored(
         own(call, None, &mut object, "").await?;
     }
     let mut object = conversion::to_stored(&call.core, object, &call.hub).await?;
-    record_requester(call, &mut object);
+    // What gets its name later is asked about without one.
+    let asked = meta::name(&object).to_owned();
+    admit(call, &asked, &mut object, options).await?;
     call.warnings.extend(strategy::early_warnings(&call.hub, &object));
     let has_base = !meta::text(&object, &["metadata", "generateName"]).is_empty();
     let generated = has_base && meta::name(&object).is_empty();
@@ -92,7 +95,8 @@ async fn create_stored(
         // After the name and uid are known: a Job's selector is made of them.
         strategy::prepare_for_create(&call.hub, &mut candidate);
         strategy::fill_times(&call.hub, &mut candidate, jiff::Timestamp::now());
-        match store(call, candidate, options).await {
+        record_requester(call, &mut candidate);
+        match store(call, &asked, candidate, options).await {
             Err(StoreOutcome::Taken(_)) if generated && attempt < NAME_ATTEMPTS => call.warnings.truncate(told),
             Err(StoreOutcome::Taken(name)) => return Err(taken(call, &name, has_base).await),
             Err(StoreOutcome::Failed(status)) => return Err(status),
@@ -151,40 +155,73 @@ impl From<Status> for StoreOutcome {
     }
 }
 
-async fn store(call: &mut Call, mut object: Value, options: &WriteOptions) -> Result<Stored, StoreOutcome> {
-    let name = meta::name(&object).to_owned();
-    let request = admission::Request {
+/// Lets admission change a new object as its author sent it: what the server alone writes comes later.
+async fn admit(call: &mut Call, name: &str, object: &mut Value, options: &WriteOptions) -> Result<(), Status> {
+    let base = meta::text(object, &["metadata", "generateName"]).to_owned();
+    let mut told = Vec::new();
+    let admitted = admission::mutate(&question(call, (name, &base), options), object, &mut told).await;
+    call.warnings.append(&mut told);
+    admitted?;
+    name_owners_once(object, AFTER_ADMISSION, &mut call.warnings);
+    fix_namespace(call, object)
+}
+
+/// What admission is asked about a new object; `base` is what its name will begin with.
+fn question<'a>(call: &'a Call, (name, base): (&'a str, &'a str), options: &WriteOptions) -> admission::Request<'a> {
+    admission::Request {
         core: &call.core,
         user: &call.user,
         resource: &call.hub,
         requested: &call.resource,
         subresource: "",
         namespace: &call.path.namespace,
-        name: &name,
+        name,
+        base,
         operation: Operation::Create,
         old: None,
         dry_run: options.dry_run,
         options: call.told_options(),
-    };
-    if admission::mutate(&request, &mut object, &mut call.warnings).await? {
-        strategy::prepare_for_create(&call.hub, &mut object);
-        strategy::fill_times(&call.hub, &mut object, jiff::Timestamp::now());
     }
-    name_owners_once(&mut object, AFTER_ADMISSION, &mut call.warnings);
-    let reservation = call.core.services.reserve(&call.core, &call.hub, &mut object, None, options.dry_run).await?;
-    let mut errors = admission::device_access::check(&request, &call.verb, &object).await?;
-    errors.extend(strategy::validate_create(&call.hub, &object));
-    strategy::validate_requested(&call.resource, &object, None, &mut errors);
-    admission::expression::check(&call.hub, &object, &mut errors);
-    admission::signing_request::check(&call.hub, &object, &mut errors);
-    admission::expression::judge(&call.hub, &object, None, &mut errors);
+}
+
+/// Judges a new object that is otherwise ready to be stored. What is returned must be held until it is.
+async fn judge(
+    call: &Call,
+    name: &str,
+    object: &Value,
+    options: &WriteOptions,
+    warnings: &mut Vec<String>,
+) -> Result<Held, Status> {
+    let request = question(call, (name, ""), options);
+    let mut errors = admission::device_access::check(&request, &call.verb, object).await?;
+    errors.extend(strategy::validate_create(&call.hub, object));
+    strategy::validate_requested(&call.resource, object, None, &mut errors);
+    admission::expression::check(&call.hub, object, &mut errors);
+    admission::signing_request::check(&call.hub, object, &mut errors);
+    admission::expression::judge(&call.hub, object, None, &mut errors);
     if errors.is_empty() {
-        errors.extend(admission::param_access::check(&request, &object).await?);
+        errors.extend(admission::param_access::check(&request, object).await?);
     }
-    refuse_invalid(call, &object, &errors)?;
+    refuse_invalid(call, object, &errors)?;
     // Who is refused by admission is warned as well, and who breaks a rule is not.
-    call.warnings.extend(strategy::warnings(&call.hub, None, &object, None));
-    let _held = admission::validate(&request, Some(&object), &mut call.warnings).await?;
+    warnings.extend(strategy::warnings(&call.hub, None, object, None));
+    admission::validate(&request, Some(object), warnings).await
+}
+
+/// Stores a new object that was `asked` about by this name, empty when it had none yet.
+async fn store(
+    call: &mut Call,
+    asked: &str,
+    mut object: Value,
+    options: &WriteOptions,
+) -> Result<Stored, StoreOutcome> {
+    let name = meta::name(&object).to_owned();
+    let asked = if asked.is_empty() { name.as_str() } else { asked };
+    let reservation = call.core.services.reserve(&call.core, &call.hub, &mut object, None, options.dry_run).await?;
+    let mut told = Vec::new();
+    let judged = judge(call, asked, &object, options, &mut told).await;
+    call.warnings.append(&mut told);
+    let _held = judged?;
     if options.dry_run {
         if call.core.storage.read(&call.hub, &call.path.namespace, &name).await?.is_some() {
             return Err(StoreOutcome::Taken(name));

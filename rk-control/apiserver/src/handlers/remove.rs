@@ -44,7 +44,9 @@ pub(super) async fn remove(call: &mut Call, name: &str, options: &DeleteOptions)
             requested: &call.resource,
             subresource: "",
             namespace: &call.path.namespace,
-            name,
+            // What is asked for is the collection.
+            name: if call.verb == "deletecollection" { "" } else { name },
+            base: "",
             operation: Operation::Delete,
             old: Some(&object),
             dry_run: options.dry_run,

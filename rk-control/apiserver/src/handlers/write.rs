@@ -137,7 +137,6 @@ async fn attempt(
     }
     // What was written before the storage version changed is brought along by the next change.
     let old = conversion::to(&call.core, stored.clone(), &call.hub).await?;
-    let (mut new, pinned) = propose(call, intent, stored, &old).await?;
     let part = intent.part();
     let request = admission::Request {
         core: &call.core,
@@ -147,16 +146,20 @@ async fn attempt(
         subresource: intent.subresource.unwrap_or_default(),
         namespace: &call.path.namespace,
         name: &call.path.name,
+        base: "",
         operation: Operation::Update,
         old: Some(&old),
         dry_run: options.dry_run,
         options: call.told_options(),
     };
-    if admission::mutate(&request, &mut new, &mut call.warnings).await? {
-        strategy::prepare_for_update(&call.hub, part, &mut new, &old);
-        strategy::fill_times(&call.hub, &mut new, jiff::Timestamp::now());
-    }
+    let heard = admission::is_heard(&request).await?;
+    let (mut new, pinned) = propose(call, intent, stored, (&old, heard)).await?;
+    admission::mutate(&request, &mut new, &mut call.warnings).await?;
     name_owners_once(&mut new, AFTER_ADMISSION, &mut call.warnings);
+    if heard {
+        fix_namespace(call, &mut new)?;
+        prepare(call, part, &mut new, &old);
+    }
     // A status says nothing of addresses and ports.
     let reservation = match part {
         None => call.core.services.reserve(&call.core, &call.hub, &mut new, Some(&old), options.dry_run).await?,
@@ -187,25 +190,38 @@ async fn attempt(
 }
 
 /// What is to become of the present object, in its storage version and with its owners, as admission is to see it; and whether the
-/// client pinned a resource version. `old` is what is `stored`, in the storage version.
-async fn propose(call: &Call, intent: &Intent<'_>, stored: Value, old: &Value) -> Result<(Value, bool), Status> {
+/// client pinned a resource version. `old` is what is `stored`, in the storage version. What is `heard` of is yet to be prepared.
+async fn propose(
+    call: &Call,
+    intent: &Intent<'_>,
+    stored: Value,
+    (old, heard): (&Value, bool),
+) -> Result<(Value, bool), Status> {
     let present = conversion::to(&call.core, stored, &call.resource).await?;
     let mut new = compute(call, intent, &present).await?;
     call.complete(&mut new);
     fix_namespace(call, &mut new)?;
     let pinned = check_identity(call, &new, &present, intent)?;
     let mut new = conversion::to_stored(&call.core, new, &call.hub).await?;
-    let part = intent.part();
-    strategy::prepare_for_update(&call.hub, part, &mut new, old);
-    if part.is_some() {
-        strategy::stamp(&call.hub, &mut new, old, jiff::Timestamp::now());
-    } else {
-        strategy::fill_times(&call.hub, &mut new, jiff::Timestamp::now());
-    }
+    let sent = heard.then(|| new.clone());
+    prepare(call, intent.part(), &mut new, old);
     if !intent.owned {
         count(call, &present, &mut new, intent.subresource.unwrap_or_default()).await?;
     }
-    Ok((new, pinned))
+    let Some(mut sent) = sent else { return Ok((new, pinned)) };
+    // Nobody owns what is not let in.
+    managed::hand_over(&mut new, &mut sent);
+    Ok((sent, pinned))
+}
+
+/// Makes of what was sent for `part` of an object what is to stand in the place of `old`.
+fn prepare(call: &Call, part: Option<&str>, new: &mut Value, old: &Value) {
+    strategy::prepare_for_update(&call.hub, part, new, old);
+    if part.is_some() {
+        strategy::stamp(&call.hub, new, old, jiff::Timestamp::now());
+    } else {
+        strategy::fill_times(&call.hub, new, jiff::Timestamp::now());
+    }
 }
 
 /// Puts what was let in in the place of the object that the store had at a revision, if it still has that one; or takes it out, if that was

@@ -17,6 +17,7 @@ pub(super) async fn admit(call: &mut Call) -> Result<(), Status> {
         subresource: &call.path.subresource,
         namespace: &call.path.namespace,
         name: &call.path.name,
+        base: "",
         operation: Operation::Connect,
         old: None,
         dry_run: false,

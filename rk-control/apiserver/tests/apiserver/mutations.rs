@@ -108,10 +108,12 @@ async fn mutations_that_fail_do_what_the_policy_of_failure_says() {
         "{message}"
     );
     assert!(refused(apply("{'a': 1}")).await.contains("must evaluate to Object"));
+    assert!(refused(patch("[]")).await.contains("must evaluate to list(JSONPatch) but got list(dyn)"));
     assert!(refused(patch("[1]")).await.contains("must evaluate to list(JSONPatch)"));
     install(&admin, &policy("p", "", "configmaps", &[apply("Object{spec: Object.spec{nope: 1}}")])).await;
     let (code, message) = admin.create(MAPS, &config_map("m", json!({}))).await.failure();
-    assert!(code == 403 && message.starts_with("policy 'p' with binding 'p' denied request: "), "{code} {message}");
+    let want = "policy 'p' with binding 'p' denied request: error applying patch: failed to convert patch object to typed object: .spec: field not declared in schema";
+    assert!(code == 403 && message == want, "{code} {message}");
     admin.delete(&format!("{ROOT}/mutatingadmissionpolicies/p")).await.ok();
     let mut open = policy(
         "q",
@@ -122,7 +124,7 @@ async fn mutations_that_fail_do_what_the_policy_of_failure_says() {
     open["spec"]["failurePolicy"] = json!("Ignore");
     install(&admin, &open).await;
     let made = admin.create(MAPS, &config_map("m", json!({"own": "1"}))).await.ok();
-    assert_eq!(made["data"], json!({"own": "1"}), "a policy that fails half way leaves nothing behind");
+    assert_eq!(made["data"], json!({"own": "1", "a": "b"}), "a mutation that fails leaves alone what others did");
     // Lists that are owned as a whole cannot be merged into.
     admin.delete(&format!("{ROOT}/mutatingadmissionpolicies/q")).await.ok();
     let args = "Object{spec: Object.spec{template: Object.spec.template{spec: Object.spec.template.spec{containers: [Object.spec.template.spec.containers{name: 'c', args: ['x']}]}}}}";
@@ -132,4 +134,32 @@ async fn mutations_that_fail_do_what_the_policy_of_failure_says() {
         message.contains("may not mutate atomic arrays, maps or structs: .spec.template.spec.containers[0].args"),
         "{message}"
     );
+}
+
+#[tokio::test]
+async fn policies_see_objects_as_they_were_sent_and_may_name_new_ones() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let seen = "Object{metadata: Object.metadata{annotations: {'seen': string(has(object.metadata.uid)) + ' ' + \
+                string(has(object.metadata.name)) + ' ' + string(has(request.name))}}}";
+    let mut shown = policy("seen", "", "configmaps", &[apply(seen)]);
+    shown["spec"]["matchConstraints"]["resourceRules"][0]["operations"] = json!(["CREATE", "UPDATE"]);
+    install(&admin, &shown).await;
+    let unnamed = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"generateName": "g-", "uid": "mine"}});
+    let made = admin.create(MAPS, &unnamed).await.ok();
+    assert_eq!(made["metadata"]["annotations"]["seen"], "false false false");
+    assert!(made["metadata"]["name"].as_str().unwrap().starts_with("g-"), "{made}");
+    let named = admin.create(MAPS, &config_map("m", json!({}))).await.ok();
+    assert_eq!(named["metadata"]["annotations"]["seen"], "false true true");
+    let put = admin.put(&format!("{MAPS}/m"), &config_map("m", json!({"a": "b"}))).await.ok();
+    assert_eq!(put["metadata"]["annotations"]["seen"], "false true true");
+    assert_eq!(put["metadata"]["uid"], named["metadata"]["uid"]);
+    let rename = |field: &str| patch(&format!("[JSONPatch{{op: 'add', path: '/metadata/{field}', value: 'other'}}]"));
+    install(&admin, &policy("t-name", "", "configmaps", &[rename("name")])).await;
+    let made = admin.create(MAPS, &config_map("n", json!({}))).await.ok();
+    assert_eq!(made["metadata"]["name"], "other");
+    install(&admin, &policy("t-space", "", "configmaps", &[rename("namespace")])).await;
+    let (code, message) = admin.create(MAPS, &config_map("o", json!({}))).await.failure();
+    let want = "the namespace of the provided object does not match the namespace sent on the request";
+    assert_eq!((code, message.as_str()), (400, want));
 }

@@ -17,11 +17,29 @@ impl<'a> Context<'a> {
                 && overload.params.iter().zip(&values).all(|(ty, value)| fits(ty, value))
         });
         let Some(overload) = fitting else {
-            let types: Vec<&str> = values.iter().map(Value::type_name).collect();
-            return Err(Failure::new(format!("no such overload: {name}({})", types.join(", "))));
+            return Err(Failure::new(misfit(name, &values)));
         };
         (overload.call)(self, &values)
     }
+}
+
+/// What is said of arguments that no overload takes. An operator is asked of the first of them: one that knows it says no more.
+fn misfit(name: &str, values: &[Value<'_>]) -> String {
+    let types: Vec<&str> = values.iter().map(Value::type_name).collect();
+    let (first, times) =
+        (types.first().copied().unwrap_or_default(), ["google.protobuf.Timestamp", "google.protobuf.Duration"]);
+    let number = matches!(first, "int" | "uint" | "double");
+    let knows = match name {
+        "_+_" => number || matches!(first, "string" | "bytes" | "list") || times.contains(&first),
+        "_-_" => number || times.contains(&first),
+        "_*_" | "_/_" => number,
+        "_%_" => matches!(first, "int" | "uint"),
+        "_<_" | "_<=_" | "_>_" | "_>=_" => {
+            number || matches!(first, "bool" | "string" | "bytes") || times.contains(&first)
+        }
+        _ => return format!("no such overload: {name}({})", types.join(", ")),
+    };
+    if knows { "no such overload".to_owned() } else { format!("no such overload: {name}") }
 }
 
 /// A step for the call, and what its arguments weigh; sizes, indexes and lookups of keys cost a step.
@@ -131,5 +149,22 @@ fn fits(ty: &Type, value: &Value<'_>) -> bool {
         (Type::Map(..), Value::Json(Json::Object(_), schema)) => is_open(*schema),
         (Type::Opaque(name), value) => *name == value.type_name(),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operator_that_knows_its_first_argument_says_no_more() {
+        for (name, values, want) in [
+            ("_+_", [Value::Int(1), Value::Bool(true)], "no such overload"),
+            ("_%_", [Value::Double(1.0), Value::Int(1)], "no such overload: _%_"),
+            ("_<_", [Value::Null, Value::Int(1)], "no such overload: _<_"),
+            ("f", [Value::Null, Value::Int(1)], "no such overload: f(null_type, int)"),
+        ] {
+            assert_eq!(misfit(name, &values), want);
+        }
     }
 }

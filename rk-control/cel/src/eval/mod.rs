@@ -237,24 +237,12 @@ impl<'a> Context<'a> {
             Value::Optional(Some(inner)) => ((*inner).clone(), true),
             value => (value, optional),
         };
-        let found = self.member(&value, field)?;
+        let found = member(&value, field);
         match (test, optional, found) {
             (true, _, found) => Ok(Value::Bool(found.is_some())),
             (_, true, found) => Ok(Value::Optional(found.map(std::sync::Arc::new))),
             (_, _, Some(found)) => Ok(found),
             (_, _, None) => Err(Failure::new(format!("no such key: {field}"))),
-        }
-    }
-
-    fn member(&mut self, value: &Value<'a>, field: &str) -> Result<Option<Value<'a>>, Failure> {
-        match value {
-            Value::Json(serde_json::Value::Object(_), schema) => {
-                let name = if schema.is_some() { without_escapes(field) } else { field.into() };
-                Ok(value.member(&name).or_else(|| value.member(field)))
-            }
-            Value::Map(_) | Value::Domains(_) | Value::Made(..) => Ok(value.member(field)),
-            Value::Authz(question) => Ok(question.member(field)),
-            other => Err(Failure::new(format!("no such overload: {}.{field}", other.type_name()))),
         }
     }
 
@@ -301,6 +289,19 @@ impl<'a> Context<'a> {
             }
             _ => Err(Failure::new("no such overload")),
         }
+    }
+}
+
+/// A member of a value; what has no members lacks this one, too.
+fn member<'a>(value: &Value<'a>, field: &str) -> Option<Value<'a>> {
+    match value {
+        Value::Json(serde_json::Value::Object(_), schema) => {
+            let name = if schema.is_some() { without_escapes(field) } else { field.into() };
+            value.member(&name).or_else(|| value.member(field))
+        }
+        Value::Map(_) | Value::Domains(_) | Value::Made(..) => value.member(field),
+        Value::Authz(question) => question.member(field),
+        _ => None,
     }
 }
 

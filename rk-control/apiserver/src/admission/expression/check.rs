@@ -100,7 +100,8 @@ fn validations(spec: &Value, env: &Env, path: &Path<'_>, errors: &mut FieldError
         let written = at(annotation, &["valueExpression"]);
         let Some(program) = compile(written, env, None, &path, errors) else { continue };
         if !matches!(program.output(), Type::String | Type::Null) {
-            errors.invalid(&path, written.clone(), "must evaluate to one of [string null_type]");
+            let why = format!("must evaluate to one of [string null_type] but got {}", program.output());
+            errors.invalid(&path, written.clone(), why);
         }
     }
 }

@@ -8,7 +8,7 @@ use rk_cel::{
 use serde_json::Value;
 
 use super::super::expression::{Met, Scene};
-use super::read::{Annotation, Mutation, Policy, Validation};
+use super::read::{Annotation, Policy, Validation};
 use crate::metrics::CheckError;
 
 /// Longest message of an expression, in bytes; upstream's figure.
@@ -44,6 +44,8 @@ pub(super) struct Denial {
     pub(super) index: usize,
     /// Whether it denies whatever the binding's actions are.
     pub(super) always: bool,
+    /// Whether the policy is told of without its binding: what binds it makes no difference.
+    pub(super) unbound: bool,
     pub(super) check: Check,
 }
 
@@ -51,7 +53,7 @@ impl Denial {
     /// The policy or its binding cannot be used.
     pub(super) fn misconfigured(message: String) -> Self {
         let check = Check { error: CheckError::Invalid, took: Duration::ZERO };
-        Self { message, reason: String::new(), index: 0, always: true, check }
+        Self { message, reason: String::new(), index: 0, always: true, unbound: false, check }
     }
 }
 
@@ -137,7 +139,8 @@ pub(super) fn validate(
             }
         };
         let check = Check { error, took: started.elapsed() };
-        findings.denials.push(Denial { message, reason: validation.reason.clone(), index, always: false, check });
+        let reason = validation.reason.clone();
+        findings.denials.push(Denial { message, reason, index, always: false, unbound: false, check });
     }
     for annotation in &policy.annotations {
         annotate(annotation, &mut context, policy.fail_closed, &mut findings)?;
@@ -203,27 +206,44 @@ fn text<'a>(program: &'a Program, context: &mut Context<'a>) -> Result<Option<St
     }
 }
 
-/// What a mutation makes of a change: an object to apply or a JSON patch; `None` when the conditions do not hold.
+/// What a mutation makes of a change.
+pub(super) enum Made {
+    /// An object to apply or a JSON patch.
+    Change(Value),
+    /// Nothing: the conditions of the policy do not hold.
+    Unmet,
+    /// Nothing: the policy or its conditions failed, so that none of its mutations is made.
+    Unusable(String),
+}
+
+/// What the mutation at a place of a policy makes of a change.
 ///
 /// # Errors
-/// The authorizer is to be asked, or an expression failed.
+/// The authorizer is to be asked, or the expression failed.
 pub(super) fn mutation(
     policy: &Policy,
     index: usize,
     scene: &Scene,
     params: &Value,
     answers: &[(Question, Answer)],
-) -> Result<Option<Value>, Failure> {
+) -> Result<Made, Failure> {
+    if let Some(broken) = &policy.broken {
+        return Ok(Made::Unusable(broken.clone()));
+    }
     // Conditions are asked of the object as it came to the policy, before its first mutation.
     let met = if index == 0 { conditions(policy, scene, params, answers)? } else { Some(Ok(())) };
     match met {
-        None => return Ok(None),
-        Some(Err(why)) => return Err(Failure::Error(why)),
+        None => return Ok(Made::Unmet),
+        Some(Err(why)) => return Ok(Made::Unusable(why)),
         Some(Ok(())) => {}
     }
-    let Some(Mutation::Apply(program) | Mutation::Json(program)) = policy.mutations.get(index) else { return Ok(None) };
+    let Some(mutation) = policy.mutations.get(index) else { return Ok(Made::Unmet) };
     let mut context = context(policy, scene, params, answers, REQUEST_BUDGET);
     context.set_lazy(&policy.variables);
-    let made = context.run(program, EXPRESSION_LIMIT)?;
-    context.to_json(&made).map(Some)
+    let told = |failure| match failure {
+        ask @ Failure::Ask(_) => ask,
+        why => Failure::Error(format!("expression '{}' resulted in error: {why}", mutation.expression)),
+    };
+    let made = context.run(&mutation.program, EXPRESSION_LIMIT).map_err(told)?;
+    context.to_json(&made).map(Made::Change)
 }

@@ -72,7 +72,8 @@ impl Outcome {
         denial: &Denial,
         warnings: &mut Vec<String>,
     ) {
-        let by = format!("ValidatingAdmissionPolicy '{}' with binding '{}'", policy.name, binding.name);
+        let bound = if denial.unbound { String::new() } else { format!(" with binding '{}'", binding.name) };
+        let by = format!("ValidatingAdmissionPolicy '{}'{bound}", policy.name);
         let text = &denial.message;
         let count = |action| observe(request, (policy, binding), denial.check, action);
         if binding.acts("Audit") {
@@ -106,8 +107,9 @@ async fn judge(
     let Some(row) = concerned(policy, binding, request, object).await? else { return Ok(findings) };
     let params = match params::of(policy, binding, request).await? {
         Ok(params) => params,
-        Err(why) => {
-            findings.denials.extend(policy.fail_closed.then(|| Denial::misconfigured(why)));
+        Err(params::Wrong { policy: unbound, why }) => {
+            let denial = Denial { unbound, ..Denial::misconfigured(why) };
+            findings.denials.extend(policy.fail_closed.then_some(denial));
             return Ok(findings);
         }
     };

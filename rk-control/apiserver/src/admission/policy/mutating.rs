@@ -5,13 +5,14 @@ use std::sync::Arc;
 use rk_api::decode;
 use rk_api::patch::{PatchError, json_patch};
 use rk_api::resources::Resource;
-use rk_api::status::{Reason, Status};
-use rk_api::{managed, meta};
+use rk_api::status::{Cause, Reason, Status};
+use rk_api::managed;
 use serde_json::Value;
 
 use super::super::expression::with_answers;
 use super::super::{Operation, Request, webhook};
-use super::read::{Kind, Mutation, Policy, policies};
+use super::read::{Kind, Policy, policies};
+use super::evaluate::Made;
 use super::{concerned, evaluate, params, refusal, scene};
 
 /// One change on its way through the mutating policies.
@@ -38,93 +39,102 @@ impl Round {
 
     /// Applies every policy that the change concerns; tells whether one of them changed the object.
     pub(crate) async fn first(&mut self, request: &Request<'_>, object: &mut Value) -> Result<bool, Status> {
-        let mut changed = false;
+        let (mut changed, mut refusals) = (false, Vec::new());
         for policy in &*Arc::clone(&self.policies) {
-            changed |= apply(policy, request, object).await?;
+            changed |= apply(policy, request, object, &mut refusals).await?;
             self.left.push(policy.again.then(|| object.clone()));
         }
-        Ok(changed)
+        refused(request, refusals).map(|()| changed)
     }
 
     /// Applies those again whose work others changed since.
     pub(crate) async fn again(&mut self, request: &Request<'_>, object: &mut Value) -> Result<(), Status> {
+        let mut refusals = Vec::new();
         for (policy, left) in self.policies.iter().zip(&self.left) {
             if left.as_ref().is_some_and(|left| *left != *object) {
-                apply(policy, request, object).await?;
+                apply(policy, request, object, &mut refusals).await?;
             }
         }
-        Ok(())
+        refused(request, refusals)
     }
 }
 
-/// Applies one policy through all of its bindings; tells whether it changed the object.
-async fn apply(policy: &Policy, request: &Request<'_>, object: &mut Value) -> Result<bool, Status> {
+/// A reason and a message.
+type Refusal = (Reason, String);
+
+/// Applies one policy through all of its bindings; tells whether it changed the object. What fails and may not is added to `refusals`.
+async fn apply(
+    policy: &Policy,
+    request: &Request<'_>,
+    object: &mut Value,
+    refusals: &mut Vec<Refusal>,
+) -> Result<bool, Status> {
     let before = object.clone();
     for binding in &policy.bindings {
         let Some(row) = concerned(policy, binding, request, Some(object)).await? else { continue };
-        let denied = |reason: Reason, why: &str| {
-            let by = format!("policy '{}' with binding '{}'", policy.name, binding.name);
+        let by = format!("policy '{}' with binding '{}' denied request", policy.name, binding.name);
+        let mut failures = Vec::new();
+        match params::of(policy, binding, request).await? {
+            Ok(all) => {
+                for params in &all {
+                    let failed = mutate(policy, request, &row, params, object).await?;
+                    failures.extend(failed.into_iter().map(|why| (Reason::Invalid, format!("{by}: {why}"))));
+                }
+            }
+            Err(params::Wrong { policy: false, why }) => failures.push((Reason::Forbidden, format!("{by}: {why}"))),
+            Err(params::Wrong { why, .. }) => {
+                failures.push((Reason::Forbidden, format!("policy {:?} denied request: {why}", policy.name)));
+            }
+        }
+        for (_, why) in &failures {
             tracing::debug!(policy = policy.name, binding = binding.name, why, "mutating admission policy failed");
-            if policy.fail_closed {
-                Err(refused(request, reason, format!("{by} denied request: {why}")))
-            } else {
-                Ok(())
-            }
-        };
-        let params = match params::of(policy, binding, request).await? {
-            Ok(params) => params,
-            Err(why) => {
-                denied(Reason::Forbidden, &why)?;
-                continue;
-            }
-        };
-        for params in &params {
-            // A policy that fails half way leaves nothing behind.
-            let start = object.clone();
-            if let Err(why) = mutate(policy, request, &row, params, object).await? {
-                *object = start;
-                denied(Reason::Invalid, &why)?;
-            }
+        }
+        if policy.fail_closed {
+            refusals.append(&mut failures);
         }
     }
     Ok(*object != before)
 }
 
-/// The refusal of a mutating policy: 403 whatever the reason, and the words of the policy alone.
-fn refused(request: &Request<'_>, reason: Reason, message: String) -> Status {
-    Status { code: 403, message: message.clone(), ..refusal(request, reason.as_str(), message) }
+/// The refusal of mutating policies: 403 whatever the reason, and the words of the policies alone.
+fn refused(request: &Request<'_>, refusals: Vec<Refusal>) -> Result<(), Status> {
+    let Some((reason, message)) = refusals.first().cloned() else { return Ok(()) };
+    let mut status = Status { code: 403, message: message.clone(), ..refusal(request, reason.as_str(), message) };
+    if let Some(details) = &mut status.details {
+        details.causes = refusals.into_iter().map(|(_, message)| Cause { message, ..Cause::default() }).collect();
+    }
+    Err(status)
 }
 
-/// The mutations of a policy in their order, each on what the one before left. Inside: why one failed.
+/// The mutations of a policy in their order, each on what the one before left; answers why some failed, which left the object alone.
 async fn mutate(
     policy: &Policy,
     request: &Request<'_>,
     row: &Resource,
     params: &Value,
     object: &mut Value,
-) -> Result<Result<(), String>, Status> {
+) -> Result<Vec<String>, Status> {
+    let mut failures = Vec::new();
     for index in 0..policy.mutations.len().max(usize::from(policy.broken.is_some())) {
         let scene = scene(request, row, Some(object)).await?;
         let run = |answers: &[_]| evaluate::mutation(policy, index, &scene, params, answers);
         let made = match with_answers(request, run).await {
-            Ok(Some(made)) => made,
-            Ok(None) => return Ok(Ok(())),
-            Err(failure) => return Ok(Err(failure.to_string())),
-        };
-        let json = matches!(policy.mutations.get(index), Some(Mutation::Json(_)));
-        let change = |shown: &mut Value| if json { patch(shown, &made) } else { merge(shown, &made, row) };
-        let patched = match webhook::changed_by(request, row, object, change).await {
-            Ok(patched) => patched,
-            Err(status) => return Ok(Err(status.message)),
-        };
-        for field in ["name", "namespace", "uid"] {
-            if meta::text(&patched, &["metadata", field]) != meta::text(object, &["metadata", field]) {
-                return Ok(Err(format!("metadata.{field} must not be changed")));
+            Ok(Made::Change(made)) => made,
+            Ok(Made::Unmet) => return Ok(failures),
+            Ok(Made::Unusable(why)) => return Ok(vec![why]),
+            Err(failure) => {
+                failures.push(failure.to_string());
+                continue;
             }
+        };
+        let json = policy.mutations.get(index).is_some_and(|mutation| mutation.json);
+        let change = |shown: &mut Value| if json { patch(shown, &made) } else { merge(shown, &made, row) };
+        match webhook::changed_by(request, row, object, change).await {
+            Ok(patched) => *object = patched,
+            Err(status) => failures.push(status.message),
         }
-        *object = patched;
     }
-    Ok(Ok(()))
+    Ok(failures)
 }
 
 /// Carries a JSON patch out; one with a `test` that does not hold changes nothing.
@@ -139,17 +149,16 @@ fn patch(shown: &mut Value, patch: &Value) -> Result<(), Status> {
 fn merge(shown: &mut Value, config: &Value, row: &Resource) -> Result<(), Status> {
     let mut config = config.clone();
     let Some(members) = config.as_object_mut() else { return Err(Status::internal("no object to apply")) };
+    // What it says of itself counts for nothing.
     for (field, own) in [("apiVersion", row.api_version()), ("kind", row.gvk.kind.to_string())] {
-        if members.get(field).and_then(Value::as_str).is_some_and(|given| given != own) {
-            return Err(Status::bad_request(format!("error applying patch: {field} must not be changed")));
-        }
         members.insert(field.to_owned(), Value::from(own));
     }
-    let (fitted, undeclared) = decode::applied(config, &row.schema)
-        .map_err(|error| error.into_status(&row.gvk.kind, &row.gvk.version, &[]))?;
+    let untyped = |why: &dyn std::fmt::Display| {
+        Status::bad_request(format!("error applying patch: failed to convert patch object to typed object: {why}"))
+    };
+    let (fitted, undeclared) = decode::applied(config, &row.schema).map_err(|error| untyped(&error))?;
     if !undeclared.is_empty() {
-        let why = managed::undeclared(&fitted, &undeclared).message;
-        return Err(Status::bad_request(format!("error applying patch: {why}")));
+        return Err(untyped(&managed::not_declared(&undeclared)));
     }
     *shown = managed::merged(shown, &fitted, &row.schema)
         .map_err(|why| Status::bad_request(format!("error applying patch: invalid ApplyConfiguration: {why}")))?;

@@ -12,15 +12,30 @@ use super::super::Request;
 use super::read::{Binding, Policy};
 use crate::conversion;
 
+/// Why there are no parameters.
+#[derive(Debug, PartialEq)]
+pub(super) struct Wrong {
+    /// Whether the policy cannot be used, whatever binds it.
+    pub(super) policy: bool,
+    /// In upstream's words.
+    pub(super) why: String,
+}
+
+impl Wrong {
+    fn binding(why: &str) -> Self {
+        Self { policy: false, why: format!("failed to configure binding: {why}") }
+    }
+}
+
 /// The parameters with which a policy is evaluated: one after the other, null for one that has none.
 ///
 /// # Errors
-/// Outside: the store cannot be read. Inside: why policy or binding cannot be used, in upstream's words.
+/// Outside: the store cannot be read. Inside: why policy or binding cannot be used.
 pub(super) async fn of(
     policy: &Policy,
     binding: &Binding,
     request: &Request<'_>,
-) -> Result<Result<Vec<Value>, String>, Status> {
+) -> Result<Result<Vec<Value>, Wrong>, Status> {
     let (Some((version, kind)), Some(reference)) = (&policy.param_kind, &binding.param) else {
         return Ok(Ok(vec![Value::Null]));
     };
@@ -30,18 +45,17 @@ pub(super) async fn of(
         let why = format!(
             "failed to configure policy: failed to find resource referenced by paramKind: '{version}, Kind={kind}'"
         );
-        return Ok(Err(why));
+        return Ok(Err(Wrong { policy: true, why }));
     };
     let namespace = match (row.namespaced(), meta::text(reference, &["namespace"]), request.namespace) {
         (false, "", _) => "",
         (false, ..) => {
-            let why =
-                "failed to configure binding: paramRef.namespace must not be provided for a cluster-scoped `paramKind`";
-            return Ok(Err(why.to_owned()));
+            let why = "paramRef.namespace must not be provided for a cluster-scoped `paramKind`";
+            return Ok(Err(Wrong::binding(why)));
         }
         (true, "", "") => {
-            let why = "failed to configure binding: cannot use namespaced paramRef in policy binding that matches cluster-scoped resources";
-            return Ok(Err(why.to_owned()));
+            let why = "cannot use namespaced paramRef in policy binding that matches cluster-scoped resources";
+            return Ok(Err(Wrong::binding(why)));
         }
         (true, "", own) => own,
         (true, given, _) => given,
@@ -50,10 +64,7 @@ pub(super) async fn of(
     if found.is_empty() {
         return Ok(match meta::text(reference, &["parameterNotFoundAction"]) {
             "Allow" => Ok(Vec::new()),
-            _ => Err(
-                "failed to configure binding: no params found for policy binding with `Deny` parameterNotFoundAction"
-                    .to_owned(),
-            ),
+            _ => Err(Wrong::binding("no params found for policy binding with `Deny` parameterNotFoundAction")),
         });
     }
     Ok(Ok(found))

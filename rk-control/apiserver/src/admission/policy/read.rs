@@ -70,11 +70,11 @@ pub(super) struct Annotation {
 
 /// A change that a policy makes.
 #[derive(Debug)]
-pub(super) enum Mutation {
-    /// An object that is merged in, as server-side apply does.
-    Apply(Program),
-    /// A JSON patch.
-    Json(Program),
+pub(super) struct Mutation {
+    pub(super) expression: String,
+    pub(super) program: Program,
+    /// Whether it makes a JSON patch rather than an object that is merged in, as server-side apply does.
+    pub(super) json: bool,
 }
 
 #[derive(Debug)]
@@ -195,11 +195,12 @@ fn programs(policy: &mut Policy, spec: &Value, env: Env) -> Result<(), rk_cel::C
     }
     let env = env.with_structures();
     for mutation in list(spec, "mutations") {
-        let expression = |field: &str| meta::text(mutation, &[field, "expression"]);
-        policy.mutations.push(match meta::text(mutation, &["patchType"]) {
-            "JSONPatch" => Mutation::Json(env.compile_as(expression("jsonPatch"), &Type::list(json_patch()))?),
-            _ => Mutation::Apply(env.compile_as(expression("applyConfiguration"), &object("Object"))?),
-        });
+        let json = meta::text(mutation, &["patchType"]) == "JSONPatch";
+        let (field, wanted) =
+            if json { ("jsonPatch", Type::list(json_patch())) } else { ("applyConfiguration", object("Object")) };
+        let expression = meta::text(mutation, &[field, "expression"]).to_owned();
+        let program = env.compile_as(&expression, &wanted)?;
+        policy.mutations.push(Mutation { expression, program, json });
     }
     Ok(())
 }

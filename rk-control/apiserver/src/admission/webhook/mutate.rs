@@ -6,7 +6,7 @@ use rk_api::decode::{self, FieldValidation};
 use rk_api::meta;
 use rk_api::patch::json_patch;
 use rk_api::resources::Resource;
-use rk_api::status::Status;
+use rk_api::status::{FieldErrors, Path, Status};
 use serde_json::Value;
 
 use super::super::{Request, matching};
@@ -80,12 +80,6 @@ async fn one(
     let Some(object) = object else { return Err(unchangeable(&hook.name)) };
     let patched =
         changed_by(request, &row, object, |shown| json_patch(shown, &patch).map_err(Status::internal)).await?;
-    for field in ["name", "namespace", "uid"] {
-        if meta::text(&patched, &["metadata", field]) != meta::text(object, &["metadata", field]) {
-            let why = format!("admission webhook {:?} attempted to change metadata.{field}", hook.name);
-            return Err(Status::internal(why));
-        }
-    }
     let changed = patched != *object;
     *object = patched;
     Ok(Some(changed))
@@ -119,6 +113,7 @@ pub(in super::super) async fn changed_by(
     if own_kind {
         return Ok(shown);
     }
+    refuse_kind(&shown, row)?;
     let (kind, version) = (&row.gvk.kind, &row.gvk.version);
     let fitted = decode::finish(shown, Vec::new(), &row.schema, FieldValidation::Ignore);
     let mut shown = fitted.map_err(|error| error.into_status(kind, version, &[]))?.object;
@@ -129,9 +124,44 @@ pub(in super::super) async fn changed_by(
     conversion::to_stored(request.core, shown, request.resource).await
 }
 
+/// A change must leave the kind as it is. Of custom kinds the rules say so, of the others the decoder.
+fn refuse_kind(changed: &Value, row: &Resource) -> Result<(), Status> {
+    let (version, kind) = (meta::text(changed, &["apiVersion"]), meta::text(changed, &["kind"]));
+    if kind == row.gvk.kind {
+        return Ok(());
+    }
+    if kind.is_empty() {
+        return Err(Status::internal(format!("Object 'Kind' is missing in '{changed}'")));
+    }
+    if row.custom.is_none() {
+        let scheme = "pkg/api/legacyscheme/scheme.go:30";
+        return Err(Status::internal(format!(
+            "no kind {kind:?} is registered for version {version:?} in scheme {scheme:?}"
+        )));
+    }
+    let mut errors = FieldErrors::new();
+    errors.invalid(&Path::new("kind"), kind, format!("must be {}", row.gvk.kind));
+    Err(Status::invalid(&row.gvk.group, kind, meta::name(changed), &errors.0))
+}
+
 #[cfg(test)]
 mod tests {
+    use rk_api::resources::Registry;
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn a_kind_is_not_changed() {
+        let registry = Registry::builtin();
+        let maps = registry.get("", "v1", "configmaps").unwrap();
+        let changed = |kind: &str| json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": "x"}});
+        assert!(refuse_kind(&changed("ConfigMap"), maps).is_ok());
+        let why = refuse_kind(&changed("ZZ"), maps).unwrap_err().message;
+        assert!(why.starts_with("Internal error occurred: no kind \"ZZ\" is registered for version \"v1\""), "{why}");
+        let why = refuse_kind(&json!({}), maps).unwrap_err().message;
+        assert_eq!(why, "Internal error occurred: Object 'Kind' is missing in '{}'");
+    }
 
     #[test]
     fn what_is_deleted_is_not_changed() {

@@ -1,8 +1,9 @@
 //! AdmissionReview: the question to a webhook, and its answer. Pure.
 
-use base64::Engine;
+use base64::{DecodeError, Engine};
 use base64::engine::general_purpose::STANDARD;
 use rk_api::meta;
+use rk_api::patch::{unfit, unfit_field};
 use rk_api::resources::{GroupVersionKind, Resource};
 use rk_api::status::{Cause, Details, Reason, Status};
 use serde_json::{Map, Value, json};
@@ -123,6 +124,9 @@ fn options(operation: Operation, dry_run: bool, given: &Map<String, Value>) -> V
 pub(super) fn answer(review: &Value, version: &str, uid: &str, mutating: bool) -> Result<Answer, String> {
     let got = (meta::text(review, &["apiVersion"]), meta::text(review, &["kind"]));
     let api_version = format!("admission.k8s.io/{version}");
+    if let Some(why) = unknown(got, &api_version).or_else(|| misfit(review)) {
+        return Err(format!("failed to call webhook: {why}"));
+    }
     let response = meta::at(review, &["response"]);
     if !response.is_object() {
         return Err(invalid("webhook response was absent"));
@@ -158,6 +162,57 @@ pub(super) fn answer(review: &Value, version: &str, uid: &str, mutating: bool) -
     })
 }
 
+/// Why an answer of this version and kind cannot be decoded where a review of the version `wanted` is. What is left out is made up.
+fn unknown((api_version, kind): (&str, &str), wanted: &str) -> Option<String> {
+    let api_version = if api_version.is_empty() { wanted } else { api_version };
+    let version = api_version.strip_prefix("admission.k8s.io/").filter(|version| matches!(*version, "v1" | "v1beta1"));
+    match version {
+        _ if api_version.matches('/').count() > 1 => Some(format!("unexpected GroupVersion string: {api_version}")),
+        Some(_) if kind.is_empty() || kind == "AdmissionReview" => (api_version != wanted).then(|| {
+            let (from, to) = (api_version.replace("admission.k8s.io/", ""), wanted.replace("admission.k8s.io/", ""));
+            format!("converting ({from}.AdmissionReview) to ({to}.AdmissionReview): unknown conversion")
+        }),
+        _ => {
+            let kind = if kind.is_empty() { "AdmissionReview" } else { kind };
+            Some(format!(
+                "no kind {kind:?} is registered for version {api_version:?} in scheme \"k8s.io/apiserver/pkg/util/webhook/client.go:71\""
+            ))
+        }
+    }
+}
+
+/// What the fields of an answer may be: where they are (`*` for all that is in one), the test, and their names and types to upstream's decoder.
+const FIELDS: [(&str, fn(&Value) -> bool, &str, &str); 10] = [
+    ("/response", Value::is_object, "AdmissionReview.response", "v1.AdmissionResponse"),
+    ("/response/uid", Value::is_string, "AdmissionResponse.response.uid", "types.UID"),
+    ("/response/allowed", Value::is_boolean, "AdmissionResponse.response.allowed", "bool"),
+    ("/response/status", Value::is_object, "AdmissionResponse.response.status", "v1.Status"),
+    ("/response/status/code", Value::is_i64, "Status.response.status.code", "int32"),
+    ("/response/status/message", Value::is_string, "Status.response.status.message", "string"),
+    ("/response/warnings", Value::is_array, "AdmissionResponse.response.warnings", "[]string"),
+    ("/response/warnings/*", Value::is_string, "AdmissionResponse.response.warnings", "string"),
+    ("/response/auditAnnotations", Value::is_object, "AdmissionResponse.response.auditAnnotations", "map[string]string"),
+    ("/response/auditAnnotations/*", Value::is_string, "AdmissionResponse.response.auditAnnotations", "string"),
+];
+
+/// What is said of the first field of an answer that is of another type than it may be; null is none.
+fn misfit(review: &Value) -> Option<String> {
+    FIELDS.iter().find_map(|(path, fits, field, wanted)| {
+        let wrong = values(review, path).into_iter().find(|&value| !value.is_null() && !fits(value))?;
+        Some(unfit_field(wrong, field, wanted))
+    })
+}
+
+/// What is at a place of [`FIELDS`].
+fn values<'a>(review: &'a Value, path: &str) -> Vec<&'a Value> {
+    let Some(outer) = path.strip_suffix("/*") else { return review.pointer(path).into_iter().collect() };
+    match review.pointer(outer) {
+        Some(Value::Array(items)) => items.iter().collect(),
+        Some(Value::Object(members)) => members.values().collect(),
+        _ => Vec::new(),
+    }
+}
+
 fn invalid(why: impl std::fmt::Display) -> String {
     format!("received invalid webhook response: {why}")
 }
@@ -177,7 +232,13 @@ fn patch_and_type(response: &Value, mutating: bool) -> Result<(), &'static str> 
 }
 
 fn patch(text: &str, kind: &str, version: &str) -> Result<Value, String> {
-    let bytes = STANDARD.decode(text).map_err(|error| format!("failed to call webhook: {error}"))?;
+    let bytes = STANDARD.decode(text).map_err(|error| {
+        let place = match error {
+            DecodeError::InvalidByte(place, _) | DecodeError::InvalidLastSymbol(place, ..) => place,
+            _ => text.len(),
+        };
+        format!("failed to call webhook: illegal base64 data at input byte {place}")
+    })?;
     let undecodable = |why: &dyn std::fmt::Display| format!("received undecodable patch in webhook response: {why}");
     let patch: Value = serde_json::from_slice(&bytes).map_err(|error| undecodable(&error))?;
     match &patch {
@@ -186,22 +247,7 @@ fn patch(text: &str, kind: &str, version: &str) -> Result<Value, String> {
         // Other types than the one that there is are looked at once there is something to do.
         Value::Array(_) if version == "v1" && kind != "JSONPatch" => Err(format!("unsupported patch type {kind:?}")),
         Value::Array(_) => Ok(patch),
-        other => Err(undecodable(&format!(
-            "json: cannot unmarshal {} into Go value of type jsonpatch.Patch",
-            go_kind(other)
-        ))),
-    }
-}
-
-/// What sort of JSON a value is, as upstream's decoder calls it.
-fn go_kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
+        other => Err(undecodable(&unfit(other, "jsonpatch.Patch"))),
     }
 }
 
@@ -278,6 +324,29 @@ mod tests {
             "unsupported patch type",
         );
         wrong(&review(Value::Null), "absent");
+        for (response, why) in [
+            (json!("x"), "string into Go struct field AdmissionReview.response of type v1.AdmissionResponse"),
+            (json!({"allowed": "yes"}), "string into Go struct field AdmissionResponse.response.allowed of type bool"),
+            (json!({"status": {"code": "403"}}), "Go struct field Status.response.status.code of type int32"),
+            (json!({"warnings": [1]}), "number into Go struct field AdmissionResponse.response.warnings of type string"),
+            (
+                json!({"uid": "u", "allowed": true, "patch": "!!!", "patchType": "JSONPatch"}),
+                "failed to call webhook: illegal base64 data at input byte 0",
+            ),
+        ] {
+            wrong(&review(response), why);
+        }
+        for (version, kind, why) in [
+            ("a/b/c", "AdmissionReview", "failed to call webhook: unexpected GroupVersion string: a/b/c"),
+            ("admission.k8s.io/v1", "Review", "no kind \"Review\" is registered for version \"admission.k8s.io/v1\""),
+            (
+                "admission.k8s.io/v1beta1",
+                "AdmissionReview",
+                "converting (v1beta1.AdmissionReview) to (v1.AdmissionReview): unknown conversion",
+            ),
+        ] {
+            wrong(&json!({"apiVersion": version, "kind": kind, "response": {"uid": "u"}}), why);
+        }
         wrong(&review(json!({"uid": "other"})), "expected response.uid");
         wrong(&review(json!({"uid": "u", "patch": "W10="})), "patchType");
         let good =

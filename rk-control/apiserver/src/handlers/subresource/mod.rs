@@ -94,6 +94,7 @@ async fn admit(
         subresource,
         namespace: &call.path.namespace,
         name,
+        base: "",
         operation: Operation::Create,
         old,
         dry_run,

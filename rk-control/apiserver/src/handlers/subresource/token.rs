@@ -35,6 +35,7 @@ pub(super) async fn request(call: &mut Call, body: Body) -> Result<Response<Body
         subresource: "token",
         namespace: &namespace,
         name: &name,
+        base: "",
         operation: Operation::Create,
         old: None,
         dry_run: write.dry_run,
