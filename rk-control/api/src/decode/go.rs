@@ -24,17 +24,10 @@ impl Place<'_> {
 
 /// `json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32`.
 pub(super) fn type_error(value: &Value, schema: &Schema, at: &Place<'_>) -> String {
-    let found = match value {
-        Value::Null => "null".to_owned(),
-        Value::Bool(_) => "bool".into(),
+    let found = match (value, schema.shape()) {
         // Numbers that merely do not fit are named, numbers in the place of something else are not.
-        Value::Number(n) => match schema.shape() {
-            Shape::Int32 | Shape::Int64 | Shape::IntOrString => format!("number {n}"),
-            _ => "number".into(),
-        },
-        Value::String(_) => "string".into(),
-        Value::Array(_) => "array".into(),
-        Value::Object(_) => "object".into(),
+        (Value::Number(n), Shape::Int32 | Shape::Int64 | Shape::IntOrString) => format!("number {n}"),
+        _ => found(value).to_owned(),
     };
     let wanted = type_name(schema);
     if at.field.is_empty() || schema.shape() == Shape::IntOrString {
@@ -42,6 +35,18 @@ pub(super) fn type_error(value: &Value, schema: &Schema, at: &Place<'_>) -> Stri
     }
     let owner = at.owner.rsplit('.').next().unwrap_or_default();
     format!("json: cannot unmarshal {found} into Go struct field {owner}.{} of type {wanted}", at.path())
+}
+
+/// What Go calls a JSON value.
+pub(super) fn found(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
 }
 
 fn type_name(schema: &Schema) -> String {

@@ -14,7 +14,7 @@ use crate::schema::Schema;
 pub use error::DecodeError;
 pub use fit::{Form, fit};
 pub(crate) use identity::SCHEME;
-pub use identity::identify;
+pub use identity::{identify, still};
 
 /// Bounds on outside data.
 #[derive(Debug, Clone, Copy)]
@@ -71,6 +71,7 @@ pub struct Decoded {
 /// Malformed or too deep JSON, values that do not fit the schema, and with [`FieldValidation::Strict`] unknown or duplicate fields.
 pub fn json(body: &[u8], schema: &Schema, mode: FieldValidation, limits: Limits) -> Result<Decoded, DecodeError> {
     let (mut object, duplicates) = json::parse(body, limits)?;
+    identity::readable(&object)?;
     let unknown = fit(&mut object, schema, Form::Canonical)?;
     null::drop_nulls(&mut object, schema);
     if mode == FieldValidation::Ignore || (duplicates.is_empty() && unknown.is_empty()) {
@@ -85,6 +86,7 @@ pub fn json(body: &[u8], schema: &Schema, mode: FieldValidation, limits: Limits)
 /// As [`json`].
 pub fn yaml(body: &[u8], schema: &Schema, mode: FieldValidation, limits: Limits) -> Result<Decoded, DecodeError> {
     let (value, notices) = yaml::parse(body, limits)?;
+    identity::readable(&value)?;
     finish(value, notices, schema, mode)
 }
 

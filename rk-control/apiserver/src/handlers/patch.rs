@@ -129,6 +129,8 @@ impl Patch {
         let mut patched = self.apply_to(object, schema)?;
         if let Self::Strategic(..) = self {
             named_as(&mut patched, gvk);
+        } else {
+            decode::still(&patched, gvk)?;
         }
         decode::finish(patched, self.notices().to_vec(), schema, validation)
             .map_err(|error| self.misfit(object, schema, gvk, error))

@@ -349,7 +349,7 @@ async fn parts_of_custom_objects_answer_as_upstream_s_handler_does() {
     };
     let mut other = foo("a", json!({"color": "red"}));
     other["kind"] = json!("Bar");
-    let why = "Foo.example.com \"a\" is invalid: kind: Invalid value: \"Bar\": must be Foo".to_owned();
+    let why = "Bar.example.com \"a\" is invalid: kind: Invalid value: \"Bar\": must be Foo".to_owned();
     assert_eq!(failed(Method::PUT, "a", &other).await, (422, why));
     let why = "Internal error occurred: the spec replicas field \".spec.replicas\" does not exist".to_owned();
     assert_eq!(failed(Method::GET, "without/scale", &Value::Null).await, (500, why));
