@@ -351,6 +351,16 @@ async fn parts_of_custom_objects_answer_as_upstream_s_handler_does() {
     other["kind"] = json!("Bar");
     let why = "Bar.example.com \"a\" is invalid: kind: Invalid value: \"Bar\": must be Foo".to_owned();
     assert_eq!(failed(Method::PUT, "a", &other).await, (422, why));
+    let unversioned = "foos.example.com \"a\" is invalid: metadata.resourceVersion: Invalid value: 0: must be specified for an update";
+    for (version, code, why) in [
+        (json!("0"), 422, unversioned),
+        (Value::Null, 422, unversioned),
+        (json!("abc"), 500, "strconv.ParseUint: parsing \"abc\": invalid syntax"),
+    ] {
+        let patch = json!({"metadata": {"resourceVersion": version}});
+        let told = admin.patch(&format!("{FOOS}/a"), "application/merge-patch+json", &patch).await.failure();
+        assert_eq!(told, (code, why.to_owned()));
+    }
     let why = "Internal error occurred: the spec replicas field \".spec.replicas\" does not exist".to_owned();
     assert_eq!(failed(Method::GET, "without/scale", &Value::Null).await, (500, why));
     let why = "delete is not supported on resources of kind \"foos.example.com\"".to_owned();
