@@ -37,6 +37,17 @@ pub(super) fn readable(body: &Value) -> Result<(), DecodeError> {
     Ok(())
 }
 
+/// Checks that a value can be read as a map without types: an object, or null.
+///
+/// # Errors
+/// What it is instead, in Go's words.
+pub fn as_map(value: &Value) -> Result<(), String> {
+    if value.is_object() || value.is_null() {
+        return Ok(());
+    }
+    Err(format!("json: cannot unmarshal {} into Go value of type map[string]interface {{}}", go::found(value)))
+}
+
 /// Checks that a decoded `body` is what the request's path says, and fills in `apiVersion` and `kind` when it left them out. Custom
 /// ones must say what they are.
 ///

@@ -14,7 +14,7 @@ use crate::schema::Schema;
 pub use error::DecodeError;
 pub use fit::{Form, fit};
 pub(crate) use identity::SCHEME;
-pub use identity::{identify, still};
+pub use identity::{as_map, identify, still};
 
 /// Bounds on outside data.
 #[derive(Debug, Clone, Copy)]

@@ -243,6 +243,13 @@ fn bodies_of_another_kind_or_version_are_named() {
 }
 
 #[test]
+fn only_an_object_is_a_map() {
+    assert_eq!((as_map(&json!({})), as_map(&Value::Null)), (Ok(()), Ok(())));
+    let why = "json: cannot unmarshal array into Go value of type map[string]interface {}";
+    assert_eq!(as_map(&json!([])), Err(why.to_owned()));
+}
+
+#[test]
 fn a_patch_leaves_an_object_what_it_is() {
     let custom = GroupVersionKind::new("example.com", "v1", "Foo");
     let pod = GroupVersionKind::new("", "v1", "Pod");

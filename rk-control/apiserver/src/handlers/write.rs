@@ -279,6 +279,12 @@ fn lost(call: &Call, error: StoreError, pinned: bool) -> Outcome {
     }
 }
 
+/// 400: the object has no name, and the path has one.
+pub(super) fn undeterminable(wanted: &str) -> Status {
+    let why = "was undeterminable: name must be provided";
+    Status::bad_request(format!("the name of the object ({wanted} based on URL) {why}"))
+}
+
 /// 400 unless the object has the name that the path has.
 pub(super) fn check_name(call: &Call, object: &Value) -> Result<(), Status> {
     let (name, wanted) = (meta::name(object), &call.path.name);
@@ -286,9 +292,7 @@ pub(super) fn check_name(call: &Call, object: &Value) -> Result<(), Status> {
         return Ok(());
     }
     if name.is_empty() {
-        return Err(Status::bad_request(format!(
-            "the name of the object ({wanted} based on URL) was undeterminable: name must be provided"
-        )));
+        return Err(undeterminable(wanted));
     }
     Err(Status::bad_request(format!("the name of the object ({name}) does not match the name on the URL ({wanted})")))
 }
