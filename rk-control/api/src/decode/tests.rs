@@ -243,6 +243,15 @@ fn bodies_of_another_kind_or_version_are_named() {
 }
 
 #[test]
+fn each_line_about_yaml_is_a_warning() {
+    let body = b"a: 1\na: 2\na: 3\n";
+    let (_, notices) = untyped_yaml(body, Limits::default()).unwrap();
+    assert_eq!(notices.len(), 1);
+    let warnings = remarks(notices, FieldValidation::Warn).unwrap();
+    assert_eq!(warnings, [r#"line 2: key "a" already set in map"#, r#"line 3: key "a" already set in map"#]);
+}
+
+#[test]
 fn only_an_object_is_a_map() {
     assert_eq!((as_map(&json!({})), as_map(&Value::Null)), (Ok(()), Ok(())));
     let why = "json: cannot unmarshal array into Go value of type map[string]interface {}";

@@ -330,6 +330,9 @@ async fn scales_of_custom_objects_go_both_ways_in_protobuf_and_name_the_version_
     assert_eq!(admin.put(&path, &scale).await.failure(), (422, why.to_owned()));
     scale["metadata"]["resourceVersion"] = json!("");
     assert_eq!(admin.put(&path, &scale).await.ok()["spec"]["replicas"], 4, "what is left out is any version");
+    scale["spec"]["replicas"] = json!(-1);
+    let why = "Foo.example.com \"a\" is invalid: .spec.replicas: Invalid value: -1: should be a non-negative integer";
+    assert_eq!(admin.put(&path, &scale).await.failure(), (422, why.to_owned()));
     let status = json!({"metadata": {"uid": "other"}, "status": {"note": "n"}});
     let told = admin.patch(&format!("{FOOS}/a/status"), "application/merge-patch+json", &status).await.ok();
     assert_eq!((&told["metadata"]["uid"], &told["status"]["note"]), (&scale["metadata"]["uid"], &json!("n")));
