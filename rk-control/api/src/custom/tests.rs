@@ -110,6 +110,13 @@ fn what_comes_twice_is_told_before_what_nobody_knows() {
 }
 
 #[test]
+fn metadata_is_read_by_itself() {
+    let body = br#"{"metadata":{"name":1}}"#;
+    let error = decode::json(body, &resource().schema, FieldValidation::Warn, Limits::default()).unwrap_err();
+    assert!(error.to_string().ends_with("Go struct field ObjectMeta.name of type string"), "{error}");
+}
+
+#[test]
 fn unknown_fields_go_unless_they_are_to_be_kept() {
     let resource = resource();
     let body = json!({"apiVersion": "example.com/v1", "kind": "Foo", "metadata": {"name": "a", "nonsense": 1}, "more": 1,

@@ -13,10 +13,16 @@ pub(super) struct Place<'a> {
 }
 
 impl Place<'_> {
+    /// Whether a UID of metadata stands here, which has a type of its own.
+    fn is_uid(&self) -> bool {
+        self.field == "uid" && matches!(self.owner.rsplit('.').next(), Some("ObjectMeta" | "OwnerReference"))
+    }
+
     /// `spec.template.spec.containers`: fields only, without indices.
     fn path(&self) -> String {
         match self.parent {
-            Some(parent) if !parent.field.is_empty() => format!("{}.{}", parent.path(), self.field),
+            // What a custom object has of fixed types, its metadata, is read by itself.
+            Some(parent) if !parent.field.is_empty() && !parent.owner.is_empty() => format!("{}.{}", parent.path(), self.field),
             _ => self.field.to_owned(),
         }
     }
@@ -29,8 +35,8 @@ pub(super) fn type_error(value: &Value, schema: &Schema, at: &Place<'_>) -> Stri
         (Value::Number(n), Shape::Int32 | Shape::Int64 | Shape::IntOrString) => format!("number {n}"),
         _ => found(value).to_owned(),
     };
-    let wanted = type_name(schema);
-    if at.field.is_empty() || schema.shape() == Shape::IntOrString {
+    let wanted = if at.is_uid() { "types.UID".to_owned() } else { type_name(schema) };
+    if at.field.is_empty() || at.owner.is_empty() || schema.shape() == Shape::IntOrString {
         return format!("json: cannot unmarshal {found} into Go value of type {wanted}");
     }
     let owner = at.owner.rsplit('.').next().unwrap_or_default();

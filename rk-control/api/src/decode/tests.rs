@@ -80,6 +80,11 @@ fn values_of_the_wrong_type_are_refused_in_known_words() {
         ),
         (
             pod,
+            r#"{"metadata":{"uid":1}}"#,
+            "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.uid of type types.UID",
+        ),
+        (
+            pod,
             r#"[]"#,
             r#"json: cannot unmarshal array into Go value of type struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#,
         ),

@@ -347,6 +347,9 @@ async fn parts_of_custom_objects_answer_as_upstream_s_handler_does() {
     admin.create(FOOS, &foo("without", json!({"color": "red"}))).await.ok();
     let messages = cluster.admin().with("accept", "application/vnd.kubernetes.protobuf");
     assert_eq!(messages.get(&format!("{FOOS}/a")).await.code, 406, "a custom object is no message");
+    let yaml = cluster.admin().with("accept", "application/yaml");
+    assert_eq!(yaml.get(&format!("{FOOS}?watch=1&timeoutSeconds=1")).await.code, 406, "YAML has no events");
+    assert_eq!(admin.get(&format!("{FOOS}/a?watch=1")).await.ok()["kind"], "Foo", "who names an object gets it");
     let failed = async |method: Method, path: &str, body: &Value| {
         admin.send(method, &format!("{FOOS}/{path}"), body).await.failure()
     };
