@@ -106,9 +106,7 @@ pub fn apply(resource: &Resource, object: &Value, scale: &Value) -> Result<Value
     }
     let replicas = at(scale, &["spec", "replicas"]).as_i64().unwrap_or(0);
     if replicas < 0 {
-        let mut errors = FieldErrors::new();
-        errors.invalid(&Path::new("spec").child("replicas"), replicas, "must be greater than or equal to 0");
-        return Err(Status::invalid("autoscaling", "Scale", name, &errors.0));
+        return Err(negative(resource, name, replicas));
     }
     let (given, own) = (meta::uid(scale), meta::uid(object));
     if !given.is_empty() && given != own {
@@ -134,6 +132,22 @@ pub fn apply(resource: &Resource, object: &Value, scale: &Value) -> Result<Value
         spec.insert("replicas".into(), json!(replicas));
     }
     Ok(changed)
+}
+
+/// 422: no workload has less than nothing. Of a custom one its own field is named.
+fn negative(resource: &Resource, name: &str, replicas: i64) -> Status {
+    let mut errors = FieldErrors::new();
+    match resource.custom.as_ref().and_then(|custom| custom.scale.as_ref()) {
+        Some(paths) => {
+            let place = format!(".{}", paths.spec.join("."));
+            errors.invalid(&Path::new(&place), replicas, "should be a non-negative integer");
+            Status::invalid(&resource.gvk.group, &resource.gvk.kind, name, &errors.0)
+        }
+        None => {
+            errors.invalid(&Path::new("spec").child("replicas"), replicas, "must be greater than or equal to 0");
+            Status::invalid("autoscaling", "Scale", name, &errors.0)
+        }
+    }
 }
 
 /// The path of the replicas in a workload; `None` for a resource without scale.

@@ -96,6 +96,27 @@ fn nulls_go_where_they_are_no_values() {
 }
 
 #[test]
+fn what_comes_twice_is_told_before_what_nobody_knows() {
+    let body = br#"{"apiVersion":"example.com/v1","kind":"Foo","more":1,"spec":{"stray":1,"replicas":1,"replicas":2},"metadata":{"odd":1}}"#;
+    let schema = resource().schema;
+    let decoded = decode::json(body, &schema, FieldValidation::Warn, Limits::default()).unwrap();
+    let want = [
+        r#"duplicate field "spec.replicas""#,
+        r#"unknown field "metadata.odd""#,
+        r#"unknown field "more""#,
+        r#"unknown field "spec.stray""#,
+    ];
+    assert_eq!(decoded.warnings, want);
+}
+
+#[test]
+fn metadata_is_read_by_itself() {
+    let body = br#"{"metadata":{"name":1}}"#;
+    let error = decode::json(body, &resource().schema, FieldValidation::Warn, Limits::default()).unwrap_err();
+    assert!(error.to_string().ends_with("Go struct field ObjectMeta.name of type string"), "{error}");
+}
+
+#[test]
 fn unknown_fields_go_unless_they_are_to_be_kept() {
     let resource = resource();
     let body = json!({"apiVersion": "example.com/v1", "kind": "Foo", "metadata": {"name": "a", "nonsense": 1}, "more": 1,

@@ -11,6 +11,9 @@ pub enum DecodeError {
     /// Not YAML.
     #[error("error converting YAML to JSON: {0}")]
     Yaml(String),
+    /// It does not say what it is.
+    #[error("{0}")]
+    Unnamed(String),
     /// Longer than [`super::Limits::bytes`].
     #[error("limit is {0}")]
     TooLarge(usize),
@@ -37,7 +40,7 @@ impl DecodeError {
                 "the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; json parse error: {self} ({})",
                 summary(body)
             )),
-            DecodeError::Yaml(_) => Status::bad_request(format!(
+            DecodeError::Yaml(_) | DecodeError::Unnamed(_) => Status::bad_request(format!(
                 "the object provided is unrecognized (must be of type {kind}): {self} ({})",
                 summary(body)
             )),

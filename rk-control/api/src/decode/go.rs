@@ -13,10 +13,16 @@ pub(super) struct Place<'a> {
 }
 
 impl Place<'_> {
+    /// Whether a UID of metadata stands here, which has a type of its own.
+    fn is_uid(&self) -> bool {
+        self.field == "uid" && matches!(self.owner.rsplit('.').next(), Some("ObjectMeta" | "OwnerReference"))
+    }
+
     /// `spec.template.spec.containers`: fields only, without indices.
     fn path(&self) -> String {
         match self.parent {
-            Some(parent) if !parent.field.is_empty() => format!("{}.{}", parent.path(), self.field),
+            // What a custom object has of fixed types, its metadata, is read by itself.
+            Some(parent) if !parent.field.is_empty() && !parent.owner.is_empty() => format!("{}.{}", parent.path(), self.field),
             _ => self.field.to_owned(),
         }
     }
@@ -24,24 +30,29 @@ impl Place<'_> {
 
 /// `json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32`.
 pub(super) fn type_error(value: &Value, schema: &Schema, at: &Place<'_>) -> String {
-    let found = match value {
-        Value::Null => "null".to_owned(),
-        Value::Bool(_) => "bool".into(),
+    let found = match (value, schema.shape()) {
         // Numbers that merely do not fit are named, numbers in the place of something else are not.
-        Value::Number(n) => match schema.shape() {
-            Shape::Int32 | Shape::Int64 | Shape::IntOrString => format!("number {n}"),
-            _ => "number".into(),
-        },
-        Value::String(_) => "string".into(),
-        Value::Array(_) => "array".into(),
-        Value::Object(_) => "object".into(),
+        (Value::Number(n), Shape::Int32 | Shape::Int64 | Shape::IntOrString) => format!("number {n}"),
+        _ => found(value).to_owned(),
     };
-    let wanted = type_name(schema);
-    if at.field.is_empty() || schema.shape() == Shape::IntOrString {
+    let wanted = if at.is_uid() { "types.UID".to_owned() } else { type_name(schema) };
+    if at.field.is_empty() || at.owner.is_empty() || schema.shape() == Shape::IntOrString {
         return format!("json: cannot unmarshal {found} into Go value of type {wanted}");
     }
     let owner = at.owner.rsplit('.').next().unwrap_or_default();
     format!("json: cannot unmarshal {found} into Go struct field {owner}.{} of type {wanted}", at.path())
+}
+
+/// What Go calls a JSON value.
+pub(super) fn found(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
 }
 
 fn type_name(schema: &Schema) -> String {

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::{DecodeError, go};
 use crate::meta;
 use crate::resources::GroupVersionKind;
 use crate::schema::Schema;
@@ -9,20 +10,67 @@ use crate::status::{FieldErrors, Path, Status};
 
 /// Where upstream registers its kinds, as its messages name it.
 pub(crate) const SCHEME: &str = "pkg/api/legacyscheme/scheme.go:30";
+/// What upstream reads of a body first, in Go's words.
+const NAMES: &str =
+    r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
 
-/// Checks that a decoded body is what the request's path says, and fills in `apiVersion` and `kind` when it left them out.
+/// Whether a body can say what it is; whether it does so is for [`identify`].
+///
+/// # Errors
+/// Neither object nor null, or names that are none.
+pub(super) fn readable(body: &Value) -> Result<(), DecodeError> {
+    let misfit = |value: &Value, place: String| {
+        DecodeError::Syntax(format!("json: cannot unmarshal {} into Go {place}", go::found(value)))
+    };
+    if !body.is_object() && !body.is_null() {
+        return Err(misfit(body, format!("value of type {NAMES}")));
+    }
+    for field in ["apiVersion", "kind"] {
+        if let Some(value) = body.get(field).filter(|value| !value.is_string() && !value.is_null()) {
+            return Err(misfit(value, format!("struct field .{field} of type string")));
+        }
+    }
+    let api_version = meta::text(body, &["apiVersion"]);
+    if api_version.matches('/').count() > 1 {
+        return Err(DecodeError::Unnamed(format!("unexpected GroupVersion string: {api_version}")));
+    }
+    Ok(())
+}
+
+/// Checks that a value can be read as a map without types: an object, or null.
+///
+/// # Errors
+/// What it is instead, in Go's words.
+pub fn as_map(value: &Value) -> Result<(), String> {
+    if value.is_object() || value.is_null() {
+        return Ok(());
+    }
+    Err(format!("json: cannot unmarshal {} into Go value of type map[string]interface {{}}", go::found(value)))
+}
+
+/// Checks that a decoded `body` is what the request's path says, and fills in `apiVersion` and `kind` when it left them out. Custom
+/// ones must say what they are.
 ///
 /// # Errors
 /// 400 for another version or kind; 422 for another kind in the place of a custom one.
-pub fn identify(object: &mut Value, want: &GroupVersionKind) -> Result<(), Status> {
+pub fn identify(object: &mut Value, want: &GroupVersionKind, body: &[u8]) -> Result<(), Status> {
+    let (kind, api_version) = (meta::text(object, &["kind"]), meta::text(object, &["apiVersion"]));
+    let expected = want.api_version();
+    if !is_built_in(want) {
+        if kind.is_empty() {
+            return Err(kindless(&String::from_utf8_lossy(body)).into_status(&want.kind, &want.version, body));
+        }
+        if api_version != expected {
+            return Err(other_version(api_version, want));
+        }
+        return misplaced_custom(object, want);
+    }
     if !object.is_object() {
         return Err(Status::bad_request(format!(
             "the object provided is unrecognized (must be of type {})",
             want.kind
         )));
     }
-    let (kind, api_version) = (meta::text(object, &["kind"]), meta::text(object, &["apiVersion"]));
-    let expected = want.api_version();
     let kind = if kind.is_empty() { &*want.kind } else { kind };
     let api_version = match api_version {
         "" => expected.as_str(),
@@ -31,16 +79,58 @@ pub fn identify(object: &mut Value, want: &GroupVersionKind) -> Result<(), Statu
         other => other,
     };
     if kind != want.kind || api_version != expected {
-        let is_built_in = want.group.is_empty() || Schema::of_kind(want).is_some();
-        return Err(if is_built_in {
-            misplaced(kind, api_version, want)
-        } else {
-            misplaced_custom(kind, api_version, meta::name(object), want)
-        });
+        return Err(misplaced(kind, api_version, want));
     }
     object["apiVersion"] = json!(expected);
     object["kind"] = json!(&*want.kind);
     Ok(())
+}
+
+/// Checks that what a patch made of an object is of its kind still.
+///
+/// # Errors
+/// 422, or 500 for a custom one without a version, as kube-apiserver v1.36 answers.
+pub fn still(patched: &Value, want: &GroupVersionKind) -> Result<(), Status> {
+    readable(patched).map_err(|error| {
+        let why = match error {
+            DecodeError::Syntax(why) => format!("couldn't get version/kind; json parse error: {why}"),
+            other => other.to_string(),
+        };
+        unfit(patched, why)
+    })?;
+    let (kind, api_version) = (meta::text(patched, &["kind"]), meta::text(patched, &["apiVersion"]));
+    if !is_built_in(want) {
+        if kind.is_empty() {
+            return Err(unfit(patched, kindless(&patched.to_string()).to_string()));
+        }
+        if api_version.is_empty() {
+            return Err(Status::internal("Object 'apiVersion' is missing in 'object has no apiVersion field'"));
+        }
+        return misplaced_custom(patched, want);
+    }
+    let expected = want.api_version();
+    let kind = if kind.is_empty() { &*want.kind } else { kind };
+    let api_version = if api_version.is_empty() { expected.as_str() } else { api_version };
+    // Another version of the kind is converted.
+    match unconverted(kind, api_version, want) {
+        Some(why) => Err(unfit(patched, why)),
+        None => Ok(()),
+    }
+}
+
+/// 422: a patch could be applied, but what it makes is of no use.
+fn unfit(patched: &Value, why: String) -> Status {
+    let mut errors = FieldErrors::new();
+    errors.invalid(&Path::new("patch"), patched.to_string(), why);
+    Status::invalid("", "", "", &errors.0)
+}
+
+fn kindless(body: &str) -> DecodeError {
+    DecodeError::Unnamed(format!("Object 'Kind' is missing in '{body}'"))
+}
+
+fn is_built_in(want: &GroupVersionKind) -> bool {
+    want.group.is_empty() || Schema::of_kind(want).is_some()
 }
 
 fn other_version(api_version: &str, want: &GroupVersionKind) -> Status {
@@ -52,29 +142,47 @@ fn other_version(api_version: &str, want: &GroupVersionKind) -> Status {
 
 /// A typed decoder knows the kinds of every version, and what can be read as what.
 fn misplaced(kind: &str, api_version: &str, want: &GroupVersionKind) -> Status {
+    let (_, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    match unconverted(kind, api_version, want) {
+        Some(why) => {
+            Status::bad_request(format!("{kind} in version {version:?} cannot be handled as a {}: {why}", want.kind))
+        }
+        None => other_version(api_version, want),
+    }
+}
+
+/// Why a kind cannot be read as the one that is wanted; nothing for another version of that.
+fn unconverted(kind: &str, api_version: &str, want: &GroupVersionKind) -> Option<String> {
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
     let given = GroupVersionKind {
         group: group.to_owned().into(),
         version: version.to_owned().into(),
         kind: kind.to_owned().into(),
     };
-    let why = if Schema::of_kind(&given).is_none() {
-        format!("no kind {kind:?} is registered for version {api_version:?} in scheme {SCHEME:?}")
-    } else if kind == want.kind && group == want.group {
-        return other_version(api_version, want);
-    } else {
-        let package = if want.group.is_empty() { "core" } else { want.group.split('.').next().unwrap_or_default() };
-        format!("converting ({version}.{kind}) to ({package}.{}): unknown conversion", want.kind)
-    };
-    Status::bad_request(format!("{kind} in version {version:?} cannot be handled as a {}: {why}", want.kind))
+    if Schema::of_kind(&given).is_none() {
+        return Some(format!("no kind {kind:?} is registered for version {api_version:?} in scheme {SCHEME:?}"));
+    }
+    if kind == want.kind && group == want.group {
+        return None;
+    }
+    let package = if want.group.is_empty() { "core" } else { want.group.split('.').next().unwrap_or_default() };
+    Some(format!("converting ({version}.{kind}) to ({package}.{}): unknown conversion", want.kind))
 }
 
-/// An untyped one takes any kind; validation does not.
-fn misplaced_custom(kind: &str, api_version: &str, name: &str, want: &GroupVersionKind) -> Status {
-    if api_version != want.api_version() {
-        return other_version(api_version, want);
-    }
+/// An untyped decoder takes any kind; validation does not, and names the object as it names itself.
+fn misplaced_custom(object: &Value, want: &GroupVersionKind) -> Result<(), Status> {
+    let (kind, api_version) = (meta::text(object, &["kind"]), meta::text(object, &["apiVersion"]));
+    let expected = want.api_version();
     let mut errors = FieldErrors::new();
-    errors.invalid(&Path::new("kind"), kind, format!("must be {}", want.kind));
-    Status::invalid(&want.group, &want.kind, name, &errors.0)
+    if kind != want.kind {
+        errors.invalid(&Path::new("kind"), kind, format!("must be {}", want.kind));
+    }
+    if api_version != expected {
+        errors.invalid(&Path::new("apiVersion"), api_version, format!("must be {expected}"));
+    }
+    if errors.is_empty() {
+        return Ok(());
+    }
+    let group = api_version.split_once('/').map_or("", |(group, _)| group);
+    Err(Status::invalid(group, kind, meta::name(object), &errors.0))
 }

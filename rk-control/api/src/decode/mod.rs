@@ -14,7 +14,7 @@ use crate::schema::Schema;
 pub use error::DecodeError;
 pub use fit::{Form, fit};
 pub(crate) use identity::SCHEME;
-pub use identity::identify;
+pub use identity::{as_map, identify, still};
 
 /// Bounds on outside data.
 #[derive(Debug, Clone, Copy)]
@@ -71,12 +71,17 @@ pub struct Decoded {
 /// Malformed or too deep JSON, values that do not fit the schema, and with [`FieldValidation::Strict`] unknown or duplicate fields.
 pub fn json(body: &[u8], schema: &Schema, mode: FieldValidation, limits: Limits) -> Result<Decoded, DecodeError> {
     let (mut object, duplicates) = json::parse(body, limits)?;
+    identity::readable(&object)?;
     let unknown = fit(&mut object, schema, Form::Canonical)?;
     null::drop_nulls(&mut object, schema);
     if mode == FieldValidation::Ignore || (duplicates.is_empty() && unknown.is_empty()) {
         return Ok(Decoded { object, warnings: Vec::new() });
     }
-    judge(object, json::in_order(body, &unknown, &duplicates), mode)
+    if schema.is_fixed() {
+        return judge(object, json::in_order(body, &unknown, &duplicates), mode);
+    }
+    // Of custom objects all is read before the schema is held against it: what comes twice is told first.
+    judge(object, with_unknown(json::in_order(body, &[], &duplicates), in_turn(unknown)), mode)
 }
 
 /// Decodes a YAML body (one document) by the rules of YAML's JSON-compatible subset.
@@ -85,6 +90,7 @@ pub fn json(body: &[u8], schema: &Schema, mode: FieldValidation, limits: Limits)
 /// As [`json`].
 pub fn yaml(body: &[u8], schema: &Schema, mode: FieldValidation, limits: Limits) -> Result<Decoded, DecodeError> {
     let (value, notices) = yaml::parse(body, limits)?;
+    identity::readable(&value)?;
     finish(value, notices, schema, mode)
 }
 
@@ -154,7 +160,14 @@ pub fn finish(
 ) -> Result<Decoded, DecodeError> {
     let unknown = fit(&mut object, schema, Form::Canonical)?;
     null::drop_nulls(&mut object, schema);
+    let unknown = if schema.is_fixed() { unknown } else { in_turn(unknown) };
     judge(object, with_unknown(notices, unknown), mode)
+}
+
+/// Unknown fields of a custom object: those of its metadata come first, and all in the order of their paths.
+fn in_turn(mut unknown: Vec<String>) -> Vec<String> {
+    unknown.sort_by_cached_key(|path| (!path.starts_with("metadata."), path.clone()));
+    unknown
 }
 
 fn with_unknown(mut notices: Vec<String>, unknown: Vec<String>) -> Vec<String> {
@@ -165,8 +178,16 @@ fn with_unknown(mut notices: Vec<String>, unknown: Vec<String>) -> Vec<String> {
 fn judge(object: Value, notices: Vec<String>, mode: FieldValidation) -> Result<Decoded, DecodeError> {
     match mode {
         FieldValidation::Strict if !notices.is_empty() => Err(DecodeError::Strict(notices)),
-        FieldValidation::Warn => Ok(Decoded { object, warnings: notices }),
+        FieldValidation::Warn => Ok(Decoded { object, warnings: notices.into_iter().flat_map(lines).collect() }),
         _ => Ok(Decoded { object, warnings: Vec::new() }),
+    }
+}
+
+/// What the reader of YAML says in one is a warning for each line.
+fn lines(notice: String) -> Vec<String> {
+    match notice.strip_prefix("yaml: unmarshal errors:") {
+        Some(lines) => lines.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect(),
+        None => vec![notice],
     }
 }
 

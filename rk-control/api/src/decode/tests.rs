@@ -78,7 +78,18 @@ fn values_of_the_wrong_type_are_refused_in_known_words() {
             r#"{"metadata":{"labels":{"a":1}}}"#,
             "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.labels of type string",
         ),
-        (pod, r#"[]"#, "json: cannot unmarshal array into Go value of type v1.Pod"),
+        (
+            pod,
+            r#"{"metadata":{"uid":1}}"#,
+            "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.uid of type types.UID",
+        ),
+        (
+            pod,
+            r#"[]"#,
+            r#"json: cannot unmarshal array into Go value of type struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#,
+        ),
+        (pod, r#"{"kind":1}"#, "json: cannot unmarshal number into Go struct field .kind of type string"),
+        (pod, r#"{"apiVersion":"a/b/c"}"#, "unexpected GroupVersion string: a/b/c"),
         (
             pod,
             r#"{"spec":{"containers":[{"resources":{"limits":{"cpu":"x"}}}]}}"#,
@@ -170,12 +181,12 @@ fn schemas_inside_custom_resource_definitions_are_checked_too() {
 fn bodies_of_another_kind_or_version_are_named() {
     let want = GroupVersionKind::new("apps", "v1", "Deployment");
     let mut bare = json!({"metadata": {}});
-    identify(&mut bare, &want).unwrap();
+    identify(&mut bare, &want, b"{}").unwrap();
     assert_eq!(bare["apiVersion"], "apps/v1");
     assert_eq!(bare["kind"], "Deployment");
     let eviction = GroupVersionKind::new("policy", "v1", "Eviction");
     let mut old = json!({"apiVersion": "policy/v1beta1", "kind": "Eviction"});
-    identify(&mut old, &eviction).unwrap();
+    identify(&mut old, &eviction, b"").unwrap();
     assert_eq!(old["apiVersion"], "policy/v1");
     let scaler = GroupVersionKind::new("autoscaling", "v2", "HorizontalPodAutoscaler");
     let custom = GroupVersionKind::new("example.com", "v1", "Foo");
@@ -215,13 +226,70 @@ fn bodies_of_another_kind_or_version_are_named() {
             &custom,
             json!({"apiVersion": "example.com/v1", "kind": "Bar", "metadata": {"name": "a"}}),
             422,
-            "Foo.example.com \"a\" is invalid: kind: Invalid value: \"Bar\": must be Foo".to_owned(),
+            "Bar.example.com \"a\" is invalid: kind: Invalid value: \"Bar\": must be Foo".to_owned(),
+        ),
+        (
+            &custom,
+            json!({"kind": ""}),
+            400,
+            "the object provided is unrecognized (must be of type Foo): Object 'Kind' is missing in '{\"kind\":\"\"}' ({\"kind\":\"\"})".to_owned(),
+        ),
+        (
+            &custom,
+            json!({"kind": "Foo"}),
+            400,
+            "the API version in the data () does not match the expected API version (example.com/v1)".to_owned(),
         ),
     ] {
-        let mut body = body;
-        let error = identify(&mut body, want).unwrap_err();
+        let (text, mut body) = (body.to_string(), body);
+        let error = identify(&mut body, want, text.as_bytes()).unwrap_err();
         assert_eq!((error.code, error.message), (code, message));
     }
+}
+
+#[test]
+fn each_line_about_yaml_is_a_warning() {
+    let body = b"a: 1\na: 2\na: 3\n";
+    let (_, notices) = untyped_yaml(body, Limits::default()).unwrap();
+    assert_eq!(notices.len(), 1);
+    let warnings = remarks(notices, FieldValidation::Warn).unwrap();
+    assert_eq!(warnings, [r#"line 2: key "a" already set in map"#, r#"line 3: key "a" already set in map"#]);
+}
+
+#[test]
+fn only_an_object_is_a_map() {
+    assert_eq!((as_map(&json!({})), as_map(&Value::Null)), (Ok(()), Ok(())));
+    let why = "json: cannot unmarshal array into Go value of type map[string]interface {}";
+    assert_eq!(as_map(&json!([])), Err(why.to_owned()));
+}
+
+#[test]
+fn a_patch_leaves_an_object_what_it_is() {
+    let custom = GroupVersionKind::new("example.com", "v1", "Foo");
+    let pod = GroupVersionKind::new("", "v1", "Pod");
+    let told = |patched: Value, want| still(&patched, want).map_err(|status| (status.code, status.message));
+    assert_eq!(told(json!({"apiVersion": "example.com/v1", "kind": "Foo"}), &custom), Ok(()));
+    assert_eq!(told(json!({"apiVersion": "v1"}), &pod), Ok(()));
+    let both = "Bar \"a\" is invalid: [kind: Invalid value: \"Bar\": must be Foo, apiVersion: Invalid value: \"v2\": must be example.com/v1]";
+    let other = json!({"apiVersion": "v2", "kind": "Bar", "metadata": {"name": "a"}});
+    assert_eq!(told(other, &custom), Err((422, both.to_owned())));
+    let patch = " \"\" is invalid: patch: Invalid value: ";
+    for (patched, want, why) in [
+        (json!({}), &custom, "\"{}\": Object 'Kind' is missing in '{}'"),
+        (
+            json!({"kind": 1}),
+            &custom,
+            "\"{\\\"kind\\\":1}\": couldn't get version/kind; json parse error: json: cannot unmarshal number into Go struct field .kind of type string",
+        ),
+        (
+            json!({"kind": "Foo"}),
+            &pod,
+            "\"{\\\"kind\\\":\\\"Foo\\\"}\": no kind \"Foo\" is registered for version \"v1\" in scheme \"pkg/api/legacyscheme/scheme.go:30\"",
+        ),
+    ] {
+        assert_eq!(told(patched, want), Err((422, format!("{patch}{why}"))));
+    }
+    assert_eq!(told(json!({"kind": "Foo"}), &custom).map_err(|(code, _)| code), Err(500));
 }
 
 #[test]

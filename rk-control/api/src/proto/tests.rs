@@ -64,7 +64,7 @@ fn an_eviction_of_the_version_of_old_is_read() {
         "deleteOptions": {"gracePeriodSeconds": 5},
     });
     let mut decoded = decode(&encode(&old).unwrap(), None, Limits::default()).unwrap();
-    crate::decode::identify(&mut decoded, &GroupVersionKind::new("policy", "v1", "Eviction")).unwrap();
+    crate::decode::identify(&mut decoded, &GroupVersionKind::new("policy", "v1", "Eviction"), &[]).unwrap();
     assert_eq!((&decoded["apiVersion"], &decoded["metadata"]["name"]), (&json!("policy/v1"), &json!("p")));
     assert_eq!(decoded["deleteOptions"]["gracePeriodSeconds"], 5);
     let unknown = json!({"apiVersion": "policy/v9", "kind": "Eviction", "metadata": {"name": "p"}});

@@ -41,32 +41,38 @@ impl Requirement {
     /// # Errors
     /// A malformed key or value, or a number of values that the operator does not take.
     pub fn new(key: &str, operator: Operator, mut values: Vec<String>) -> Result<Self, SelectorError> {
-        let refuse = |text: String| Err(SelectorError(text));
-        if let Some(first) = meta::qualified_name(key).first() {
-            return refuse(format!("key: Invalid value: {key:?}: {first}"));
+        let mut wrong = Vec::new();
+        if let Err(SelectorError(why)) = check_key("key", key) {
+            wrong.push(why);
         }
+        let of_all = |why: &str| format!("values: Invalid value: {values:?}: {why}");
         match operator {
             Operator::In | Operator::NotIn if values.is_empty() => {
-                return refuse(
-                    "values: Invalid value: []: for 'in', 'notin' operators, values set can't be empty".into(),
-                );
+                wrong.push(of_all("for 'in', 'notin' operators, values set can't be empty"));
             }
             Operator::Exists | Operator::DoesNotExist if !values.is_empty() => {
-                return refuse(format!(
-                    "values: Invalid value: {values:?}: values set must be empty for exists and does not exist"
-                ));
+                wrong.push(of_all("values set must be empty for exists and does not exist"));
             }
-            Operator::Gt | Operator::Lt if values.len() != 1 || values.iter().any(|v| v.parse::<i64>().is_err()) => {
-                return refuse(format!(
-                    "values: Invalid value: {values:?}: for 'Gt', 'Lt' operators, the value must be an integer"
-                ));
+            Operator::Gt | Operator::Lt => {
+                if values.len() != 1 {
+                    wrong.push(of_all("for 'Gt', 'Lt' operators, exactly one value is required"));
+                }
+                let odd = values.iter().enumerate().filter(|(_, value)| value.parse::<i64>().is_err());
+                let why = "for 'Gt', 'Lt' operators, the value must be an integer";
+                wrong.extend(odd.map(|(index, value)| format!("values[{index}]: Invalid value: {value:?}: {why}")));
             }
             _ => {}
         }
         for (index, value) in values.iter().enumerate() {
-            if let Some(first) = meta::label_value(value).first() {
-                return refuse(format!("values[{index}][{key}]: Invalid value: {value:?}: {first}"));
+            let why = meta::label_value(value).join("; ");
+            if !why.is_empty() {
+                wrong.push(format!("values[{index}][{key}]: Invalid value: {value:?}: {why}"));
             }
+        }
+        match wrong.as_slice() {
+            [] => {}
+            [one] => return Err(SelectorError(one.clone())),
+            several => return Err(SelectorError(format!("[{}]", several.join(", ")))),
         }
         values.sort_unstable();
         values.dedup();
@@ -86,6 +92,15 @@ impl Requirement {
             Operator::Lt => value.and_then(integer).is_some_and(|(have, bound)| have < bound),
         }
     }
+}
+
+/// Judges the key of a requirement, which stands at a path.
+///
+/// # Errors
+/// A malformed key.
+pub(super) fn check_key(path: &str, key: &str) -> Result<(), SelectorError> {
+    let why = meta::qualified_name(key).join("; ");
+    if why.is_empty() { Ok(()) } else { Err(SelectorError(format!("{path}: Invalid value: {key:?}: {why}"))) }
 }
 
 /// All conditions must hold; an empty selector matches everything.
@@ -272,6 +287,15 @@ mod tests {
             assert_eq!(text.starts_with("unable to parse requirement: "), within, "{given}: {text}");
         }
         assert!(LabelSelector::parse("a=b_").is_err());
-        assert!(LabelSelector::parse("n>x").is_err());
+        for (given, want) in [
+            ("5 <", "values[0]: Invalid value: \"\": for 'Gt', 'Lt' operators, the value must be an integer"),
+            ("-a foo", "<nil>: Invalid value: \"-a\": name part must consist of "),
+            ("/=b", "<nil>: Invalid value: \"/\": prefix part must be non-empty; name part must be non-empty; name part must consist of "),
+            ("a notin (b,-c)", "values[0][a]: Invalid value: \"-c\": a valid label must be "),
+            ("a>-x", "[values[0]: Invalid value: \"-x\": for 'Gt', 'Lt' operators, the value must be an integer, values[0][a]: Invalid value: "),
+        ] {
+            let text = LabelSelector::parse(given).unwrap_err().to_string();
+            assert!(text.starts_with(&format!("unable to parse requirement: {want}")), "{given}: {text}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The text form of label selectors.
 
 use super::SelectorError;
-use super::labels::{Operator, Requirement};
+use super::labels::{Operator, Requirement, check_key};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Token<'a> {
@@ -91,6 +91,8 @@ impl<'a> Parser<'a> {
             Token::Word(key) => key,
             other => return refuse(format!("found '{}', expected: identifier", other.text())),
         };
+        // Upstream tells no place here.
+        check_key("<nil>", key)?;
         if absent {
             return Requirement::new(key, Operator::DoesNotExist, Vec::new());
         }
@@ -106,10 +108,13 @@ impl<'a> Parser<'a> {
                 return refuse(format!("found '{}', expected: in, notin, =, ==, !=, gt, lt", other.text()));
             }
         };
-        let values = match self.next() {
+        let mut values = match self.next() {
             Token::Word(_) => self.set()?,
             _ => vec![self.value()?],
         };
+        // They are a set before they are judged.
+        values.sort_unstable();
+        values.dedup();
         Requirement::new(key, operator, values)
     }
 

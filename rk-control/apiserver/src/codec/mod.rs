@@ -51,7 +51,7 @@ pub fn decode_object(
     let decoded = read(headers, body, gvk, schema, mode)?;
     warnings.extend(decoded.warnings);
     let mut object = decoded.object;
-    decode::identify(&mut object, gvk)?;
+    decode::identify(&mut object, gvk, body)?;
     Ok(object)
 }
 
@@ -66,7 +66,7 @@ pub fn decode_delete_options(headers: &HeaderMap, body: &Bytes) -> Result<Value,
     if let Some(members) = object.as_object_mut() {
         members.remove("apiVersion");
     }
-    decode::identify(&mut object, &gvk)?;
+    decode::identify(&mut object, &gvk, body)?;
     Ok(object)
 }
 

@@ -1,6 +1,7 @@
 //! GET of a collection.
 
 use std::cell::Cell;
+use std::num::IntErrorKind;
 use std::sync::Arc;
 
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -252,12 +253,22 @@ fn not_base64(token: &str, error: &DecodeError) -> String {
     format!("illegal base64 data at input byte {at}")
 }
 
+/// Reads a number without a sign, or says in Go's words why it is none.
+pub(super) fn parse_unsigned(text: &str) -> Result<u64, String> {
+    let told = |why: &str| format!("strconv.ParseUint: parsing {text:?}: {why}");
+    if text.starts_with('+') {
+        return Err(told("invalid syntax"));
+    }
+    text.parse::<u64>().map_err(|error| match error.kind() {
+        IntErrorKind::PosOverflow => told("value out of range"),
+        _ => told("invalid syntax"),
+    })
+}
+
 /// Reads a resource version. Upstream takes what is none for a fault of its own, but in a list.
 pub(super) fn parse_version(text: &str) -> Result<Revision, Status> {
-    text.parse().map_err(|_| {
-        let why = format!("strconv.ParseUint: parsing {text:?}: invalid syntax");
-        Status::new(Reason::Unknown, format!("resourceVersion: Invalid value: {text:?}: {why}"))
-    })
+    parse_unsigned(text)
+        .map_err(|why| Status::new(Reason::Unknown, format!("resourceVersion: Invalid value: {text:?}: {why}")))
 }
 
 /// Reads the resource version of a list.
@@ -297,5 +308,8 @@ mod tests {
         let told = listed_version("x").unwrap_err();
         assert_eq!((told.code, told.message), (400, format!("invalid resource version: {why}")));
         assert_eq!(listed_version("7").unwrap(), 7);
+        for (text, why) in [("+7", "invalid syntax"), ("-1", "invalid syntax"), ("99999999999999999999", "value out of range")] {
+            assert_eq!(parse_unsigned(text), Err(format!("strconv.ParseUint: parsing \"{text}\": {why}")));
+        }
     }
 }

@@ -7,6 +7,7 @@ use rk_api::status::{FieldErrors, Path, Status};
 use serde_json::{Map, Value, json};
 
 use super::call::Call;
+use super::patch::is_apply;
 use crate::audit;
 use crate::codec;
 use crate::http::Query;
@@ -25,6 +26,10 @@ const TOLD: usize = 4;
 
 /// Refuses a field manager that is too long or unprintable; `options` is the kind of the options that it came with.
 pub(super) fn check_manager(options: &str, manager: &str) -> Result<(), Status> {
+    judged(options, &manager_errors(manager))
+}
+
+fn manager_errors(manager: &str) -> FieldErrors {
     let (mut errors, path) = (FieldErrors::new(), Path::new("fieldManager"));
     if manager.len() > MANAGER_LIMIT {
         errors.too_long(&path, MANAGER_LIMIT);
@@ -32,7 +37,7 @@ pub(super) fn check_manager(options: &str, manager: &str) -> Result<(), Status> 
     for (at, letter) in manager.char_indices().filter(|(_, letter)| !is_printable(*letter)).take(TOLD) {
         errors.invalid(&path, manager, format!("invalid character U+{:04X} (at position {at})", u32::from(letter)));
     }
-    judged(options, &errors)
+    errors
 }
 
 /// Refuses options of a kind that break rules.
@@ -47,23 +52,39 @@ fn is_printable(letter: char) -> bool {
 
 impl WriteOptions {
     pub(super) fn parse(call: &Call) -> Result<Self, Status> {
-        Self::read(call.write_options(), &call.query)
+        Self::read(call.write_options(), &call.query, is_apply(call))
     }
 
-    /// Reads options of a kind.
-    fn read(options: &str, query: &Query) -> Result<Self, Status> {
-        let dry_run = query.dry_run().map_err(|value| not_dry(options, &value))?;
+    /// Reads options of a kind; `is_apply` tells whether a patch is one of server-side apply.
+    fn read(options: &str, query: &Query, is_apply: bool) -> Result<Self, Status> {
+        let (mut errors, manager) = (FieldErrors::new(), query.text("fieldManager"));
+        let is_patch = options == "PatchOptions";
+        if is_patch && is_apply && manager.is_empty() {
+            errors.required(&Path::new("fieldManager"), "is required for apply patch");
+        }
+        // Only server-side apply takes fields over.
+        if is_patch && !is_apply && query.get("force").is_some() {
+            errors.forbidden(&Path::new("force"), "may not be specified for non-apply patch");
+        }
+        errors.extend(manager_errors(manager));
+        let dry_run = query.dry_run();
+        if let Err(given) = &dry_run {
+            errors.unsupported_as_listed(&Path::new("dryRun"), json!(given), &["All"]);
+        }
         let text = query.text("fieldValidation");
-        let known = ["", "Ignore", "Strict", "Warn"];
-        let validation = FieldValidation::parse(text)
-            .ok_or_else(|| unsupported(options, ("fieldValidation", json!(text)), &known))?;
-        Ok(Self { dry_run, validation })
+        let validation = FieldValidation::parse(text);
+        if validation.is_none() {
+            let known = ["", "Ignore", "Strict", "Warn"];
+            errors.unsupported_as_listed(&Path::new("fieldValidation"), json!(text), &known);
+        }
+        judged(options, &errors)?;
+        Ok(Self { dry_run: dry_run.unwrap_or_default(), validation: validation.unwrap_or_default() })
     }
 }
 
 /// Refuses a dry run of another kind than the one that there is.
-fn not_dry(options: &str, value: &str) -> Status {
-    unsupported(options, ("dryRun", json!([value])), &["All"])
+fn not_dry(given: &[String]) -> Status {
+    unsupported("DeleteOptions", ("dryRun", json!(given)), &["All"])
 }
 
 fn unsupported(options: &str, (field, value): (&str, Value), supported: &[&str]) -> Status {
@@ -130,7 +151,7 @@ pub(super) struct DeleteOptions {
 impl DeleteOptions {
     pub(super) fn parse(headers: &HeaderMap, query: &Query, body: &Bytes) -> Result<Self, Status> {
         let mut options = Self {
-            dry_run: query.dry_run().map_err(|value| not_dry("DeleteOptions", &value))?,
+            dry_run: query.dry_run().map_err(|given| not_dry(&given))?,
             grace: query.number("gracePeriodSeconds").map_err(Status::bad_request)?,
             propagation: Propagation::parse(query.text("propagationPolicy"))?,
             ..Self::default()
@@ -184,7 +205,7 @@ impl DeleteOptions {
         for value in body.get("dryRun").and_then(Value::as_array).into_iter().flatten() {
             match value.as_str() {
                 Some("All") => self.dry_run = true,
-                other => return Err(not_dry("DeleteOptions", other.unwrap_or_default())),
+                other => return Err(not_dry(&[other.unwrap_or_default().to_owned()])),
             }
         }
         let precondition = |name: &str| {
@@ -209,7 +230,7 @@ mod tests {
 
     #[test]
     fn options_are_refused_by_their_kind_and_field() {
-        let read = |query: &str| WriteOptions::read("PatchOptions", &Query::parse(query)).unwrap_err();
+        let read = |query: &str| WriteOptions::read("PatchOptions", &Query::parse(query), false).unwrap_err();
         let status = read("fieldValidation=Loose");
         assert_eq!(
             status.message,
@@ -219,6 +240,14 @@ mod tests {
         assert!(
             read("dryRun=Some").message.starts_with("PatchOptions.meta.k8s.io \"\" is invalid: dryRun: Unsupported")
         );
+        let all = read("dryRun=All&dryRun=X&force=true&fieldValidation=z").message;
+        assert_eq!(
+            all,
+            "PatchOptions.meta.k8s.io \"\" is invalid: [force: Forbidden: may not be specified for non-apply patch, dryRun: Unsupported value: \
+             [\"All\",\"X\"]: supported values: \"All\", fieldValidation: Unsupported value: \"z\": supported values: \"\", \"Ignore\", \"Strict\", \"Warn\"]"
+        );
+        let apply = WriteOptions::read("PatchOptions", &Query::parse("force=true"), true).unwrap_err();
+        assert_eq!(apply.details.unwrap().causes[0].message, "Required value: is required for apply patch");
         let delete = |query: &str| DeleteOptions::parse(&HeaderMap::new(), &Query::parse(query), &Bytes::new());
         for (query, why) in [
             (

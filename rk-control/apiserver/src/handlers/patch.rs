@@ -15,22 +15,25 @@ use serde_json::Value;
 
 use super::call::Call;
 use super::create::change_or_create;
-use super::options::{WriteOptions, judged};
+use super::options::WriteOptions;
 use super::render;
-use super::write::{Intent, change};
+use super::write::{Intent, change, undeterminable};
 use crate::audit;
 use crate::http::{Body, read_body};
+
+/// The media type of server-side apply.
+const APPLY: &str = "application/apply-patch+yaml";
 
 const ACCEPTED: &[&str] = &[
     "application/json-patch+json",
     "application/merge-patch+json",
     "application/strategic-merge-patch+json",
-    "application/apply-patch+yaml",
+    APPLY,
 ];
 
 /// Custom kinds have no merge keys.
 const ACCEPTED_CUSTOM: &[&str] =
-    &["application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml"];
+    &["application/json-patch+json", "application/merge-patch+json", APPLY];
 
 /// A patch, decoded but not yet applied, and what strict decoding says of it.
 #[derive(Debug, Clone)]
@@ -68,8 +71,7 @@ impl Patch {
     }
 
     fn read(call: &Call, body: &Bytes, validation: FieldValidation) -> Result<Self, Status> {
-        let header = call.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let media_type = header.split(';').next().unwrap_or_default().trim();
+        let media_type = media_type(call);
         let limits = Limits::default();
         let json = |unknown: fn(&Value) -> Vec<String>| decode::patch_json(body, limits, unknown);
         // Who does not want to hear of odd fields is answered by another decoder.
@@ -90,9 +92,13 @@ impl Patch {
                 let read = json(|_| Vec::new()).map_err(|error| Status::bad_request(error.to_string()));
                 read.map(|(patch, notices)| Self::Strategic(patch, notices))
             }
-            "application/apply-patch+yaml" => {
+            APPLY => {
                 let (config, notices) = decode::untyped_yaml(body, limits)
                     .map_err(|error| Status::bad_request(format!("error decoding YAML: {error}")))?;
+                decode::as_map(&config).map_err(|why| {
+                    let why = format!("error unmarshaling JSON: while decoding JSON: {why}");
+                    Status::bad_request(format!("error decoding YAML: {why}"))
+                })?;
                 Ok(Self::Apply(config, notices))
             }
             _ if call.resource.custom.is_some() => Err(Status::unsupported_media_type(ACCEPTED_CUSTOM)),
@@ -126,6 +132,8 @@ impl Patch {
         let mut patched = self.apply_to(object, schema)?;
         if let Self::Strategic(..) = self {
             named_as(&mut patched, gvk);
+        } else {
+            decode::still(&patched, gvk)?;
         }
         decode::finish(patched, self.notices().to_vec(), schema, validation)
             .map_err(|error| self.misfit(object, schema, gvk, error))
@@ -179,24 +187,29 @@ pub(super) async fn patch_object(
 ) -> Result<(StatusCode, Value), Status> {
     let options = WriteOptions::parse(call)?;
     let body = read_body(body).await?;
-    let patch = Patch::parse(call, &body, options.validation)?;
+    let patch = match Patch::parse(call, &body, options.validation) {
+        // What is not there is told before what is wrong with a patch of it; an applied configuration would make it.
+        Err(status) if status.reason == Reason::BadRequest && !is_apply(call) => {
+            call.present().await?;
+            return Err(status);
+        }
+        patch => patch?,
+    };
     match patch {
         Patch::Apply(config, notices) => apply(call, &options, config, notices, subresource).await,
-        patch => {
-            refuse_force(call)?;
-            plain(call, &options, &patch, subresource).await
-        }
+        patch => plain(call, &options, &patch, subresource).await,
     }
 }
 
-/// Only server-side apply takes fields over.
-pub(super) fn refuse_force(call: &Call) -> Result<(), Status> {
-    if call.query.get("force").is_none() {
-        return Ok(());
-    }
-    let mut errors = FieldErrors::new();
-    errors.forbidden(&Path::new("force"), "may not be specified for non-apply patch");
-    judged("PatchOptions", &errors)
+/// Of which kind the client says that its body is.
+fn media_type(call: &Call) -> &str {
+    let header = call.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    header.split(';').next().unwrap_or_default().trim()
+}
+
+/// Whether the body is a configuration for server-side apply.
+pub(super) fn is_apply(call: &Call) -> bool {
+    media_type(call) == APPLY
 }
 
 async fn plain(
@@ -227,6 +240,7 @@ async fn apply(
     subresource: Option<&str>,
 ) -> Result<(StatusCode, Value), Status> {
     let (schema, gvk) = (call.resource.schema.clone(), call.resource.gvk.clone());
+    let is_named = !rk_api::meta::name(&config).is_empty();
     let config = configuration(call, options, (config, notices), &schema, &gvk)?;
     let manager = call.field_manager()?;
     let api_version = gvk.api_version();
@@ -252,6 +266,9 @@ async fn apply(
         return Ok((StatusCode::OK, change(call, options, &intent).await?));
     }
     let make = |call: &Call| {
+        if !is_named {
+            return Err(undeterminable(&call.path.name));
+        }
         let uid = rk_api::meta::uid(&config);
         if uid.is_empty() {
             return managed::apply(None, &config, &request);
@@ -270,41 +287,37 @@ pub(super) fn configuration(
     schema: &Schema,
     gvk: &GroupVersionKind,
 ) -> Result<Value, Status> {
-    if call.query.text("fieldManager").is_empty() {
-        let mut errors = FieldErrors::new();
-        errors.required(&Path::new("fieldManager"), "is required for apply patch");
-        judged("PatchOptions", &errors)?;
-    }
+    check_kind(gvk, &config)?;
     let refused = |error: decode::DecodeError| error.into_status(&gvk.kind, &gvk.version, &[]);
+    let twice = |error: decode::DecodeError| {
+        let why = error.to_string();
+        let why = why.trim_start_matches("strict decoding error: ");
+        Status::bad_request(format!("error strict decoding YAML: error converting YAML to JSON: {why}"))
+    };
     let (mut config, undeclared) = decode::applied(config, schema).map_err(refused)?;
-    identify(call, gvk, &mut config)?;
     // Nobody can own a field that does not exist, however lenient the client is.
     if !undeclared.is_empty() {
         return Err(managed::undeclared(&config, &undeclared));
     }
-    call.warnings.extend(decode::remarks(notices, options.validation).map_err(refused)?);
+    identify(call, &mut config)?;
+    call.warnings.extend(decode::remarks(notices, options.validation).map_err(twice)?);
     Ok(config)
 }
 
-/// The applied configuration must say what it is, and be what the path names.
-fn identify(call: &Call, gvk: &GroupVersionKind, config: &mut Value) -> Result<(), Status> {
+/// An applied configuration must say what it is.
+fn check_kind(gvk: &GroupVersionKind, config: &Value) -> Result<(), Status> {
     let (version, kind) = (rk_api::meta::text(config, &["apiVersion"]), rk_api::meta::text(config, &["kind"]));
-    if version != gvk.api_version() {
-        return Err(Status::bad_request(format!(
-            "Incorrect version specified in apply patch. Specified patch version: {version}, expected: {}",
-            gvk.api_version()
-        )));
+    if version == gvk.api_version() && kind == gvk.kind {
+        return Ok(());
     }
-    if kind.is_empty() {
-        return Err(Status::bad_request("kind must be set in the applied configuration"));
-    }
-    if kind != gvk.kind {
-        return Err(Status::bad_request(format!(
-            "incorrect object kind: expected {}, {}, got {version}, {kind}",
-            gvk.api_version(),
-            gvk.kind
-        )));
-    }
+    // A group and version that cannot be read leave nothing of the kind either.
+    let (version, kind) = if version.matches('/').count() > 1 { ("", "") } else { (version, kind) };
+    let slash = if version.contains('/') { "" } else { "/" };
+    Err(Status::bad_request(format!("invalid object type: {slash}{version}, Kind={kind}")))
+}
+
+/// The applied configuration must be of what the path names.
+fn identify(call: &Call, config: &mut Value) -> Result<(), Status> {
     super::write::fix_namespace(call, config)?;
     let name = rk_api::meta::name(config);
     if !name.is_empty() && name != call.path.name {

@@ -87,10 +87,16 @@ async fn begin(
     start: &Start,
 ) -> Result<(Arc<ResourceCache>, Phase, Revision), Status> {
     let storage = &call.core.storage;
+    if let Start::State(Some(revision)) = start
+        && let Err(status) = storage.wait_for(*revision).await
+    {
+        // The watch has begun, and is told as one.
+        let failed = Phase::Failed(Box::new(status));
+        return Ok((storage.cache(&call.hub).await?, failed, *revision));
+    }
     let floor = match start {
         Start::State(None) => storage.fresh().await?,
-        Start::State(Some(0)) | Start::After(_) => storage.progress(),
-        Start::State(Some(revision)) => storage.wait_for(*revision).await?,
+        Start::State(Some(_)) | Start::After(_) => storage.progress(),
     };
     let cache = storage.cache(&call.hub).await?;
     let until = cache.floor();
@@ -126,6 +132,8 @@ enum Phase {
     Live,
     /// The beginning is forgotten.
     TooOld(Revision),
+    /// The beginning did not come.
+    Failed(Box<Status>),
 }
 
 struct Watcher {
@@ -166,6 +174,10 @@ impl Watcher {
                 Phase::TooOld(oldest) => {
                     self.ended = true;
                     self.queue.extend(self.encoder.error(&Status::too_old_resource_version(self.position, *oldest)));
+                }
+                Phase::Failed(status) => {
+                    self.ended = true;
+                    self.queue.extend(self.encoder.error(status));
                 }
                 Phase::Replay { .. } => self.replay().await,
                 Phase::Live => self.live().await,

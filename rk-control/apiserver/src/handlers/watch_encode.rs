@@ -17,6 +17,9 @@ use crate::http::{Accept, Format, MetaVersion, Shape, Subject};
 use crate::server::{Core, UNMANAGED};
 use crate::storage::{Cached, Event, EventKind, json_frame, unmanaged_frame};
 
+/// How events can be had, as upstream names it.
+const STREAMED: &[&str] = &["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"];
+
 /// Turns events into frames of one watch.
 pub(super) struct Encoder {
     core: Arc<Core>,
@@ -32,10 +35,10 @@ pub(super) struct Encoder {
 
 impl Encoder {
     pub(super) fn new(call: &Call) -> Result<Self, Status> {
-        let mut accept = call.accept(Subject::Events)?;
+        let accept = call.accept(Subject::Events)?;
         if accept.format == Format::Yaml {
-            // YAML has no stream framing; upstream streams JSON only beside protobuf.
-            accept.format = Format::Json;
+            // YAML has no stream framing.
+            return Err(Status::not_acceptable(STREAMED));
         }
         Ok(Self {
             core: Arc::clone(&call.core),

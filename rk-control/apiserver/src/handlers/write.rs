@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use rk_api::managed;
 use rk_api::meta;
-use rk_api::status::{FieldErrors, Status, precondition_missed};
+use rk_api::status::{FieldErrors, Reason, Status, precondition_missed};
 use rk_api::strategy;
 use rk_store::{Expect, Revision, StoreError};
 use serde_json::Value;
 use tokio::time::Instant;
 
 use super::call::Call;
+use super::list::parse_unsigned;
 use super::options::WriteOptions;
 use super::ownership::count;
 use super::remove;
@@ -31,7 +32,7 @@ pub struct Intent<'a> {
     pub subresource: Option<&'a str>,
     /// Whether the computed object already carries its field ownership (server-side apply).
     pub owned: bool,
-    /// Whether the new object must carry a resource version unless its kind allows otherwise (PUT).
+    /// Whether a resource version is one that the client named (PUT), and not one that the present object had.
     pub conditional: bool,
     /// The UID that the present object must have, empty for any: what a PUT names. Of what a patch makes of it, rules of metadata judge.
     pub uid: &'a str,
@@ -294,6 +295,12 @@ fn lost(call: &Call, error: StoreError, pinned: bool) -> Outcome {
     }
 }
 
+/// 400: the object has no name, and the path has one.
+pub(super) fn undeterminable(wanted: &str) -> Status {
+    let why = "was undeterminable: name must be provided";
+    Status::bad_request(format!("the name of the object ({wanted} based on URL) {why}"))
+}
+
 /// 400 unless the object has the name that the path has.
 pub(super) fn check_name(call: &Call, object: &Value) -> Result<(), Status> {
     let (name, wanted) = (meta::name(object), &call.path.name);
@@ -301,9 +308,7 @@ pub(super) fn check_name(call: &Call, object: &Value) -> Result<(), Status> {
         return Ok(());
     }
     if name.is_empty() {
-        return Err(Status::bad_request(format!(
-            "the name of the object ({wanted} based on URL) was undeterminable: name must be provided"
-        )));
+        return Err(undeterminable(wanted));
     }
     Err(Status::bad_request(format!("the name of the object ({name}) does not match the name on the URL ({wanted})")))
 }
@@ -323,15 +328,13 @@ fn check_identity(call: &Call, new: &Value, present: &Value, intent: &Intent<'_>
     check_name(call, new)?;
     let name = meta::name(new);
     let (version, current) = (meta::resource_version(new), meta::resource_version(present));
-    // Zero means any version, as nothing does.
-    if version.is_empty() || version == "0" {
-        if intent.conditional && !strategy::allow_unconditional_update(&call.hub) {
-            return Err(Status::unversioned(&call.resource, name));
-        }
-        return Ok(false);
-    }
-    if version != current {
-        return Err(Status::modified(&call.resource, name));
+    // Nothing is zero; of what is no number upstream's store has no answer of its own.
+    let wanted = if version.is_empty() { Ok(0) } else { parse_unsigned(version) };
+    match wanted.map_err(|why| Status::new(Reason::Unknown, why))? {
+        0 if strategy::allow_unconditional_update(&call.hub) => return Ok(false),
+        0 => return Err(Status::unversioned(&call.resource, name)),
+        wanted if current.parse::<u64>() != Ok(wanted) => return Err(Status::modified(&call.resource, name)),
+        _ => {}
     }
     // A patch carries the present version along without meaning it.
     Ok(intent.conditional)

@@ -76,16 +76,10 @@ impl Query {
     /// Whether `dryRun=All` was asked; any other value is refused.
     ///
     /// # Errors
-    /// The wrong value.
-    pub fn dry_run(&self) -> Result<bool, String> {
-        let mut dry = false;
-        for value in self.all("dryRun") {
-            match value {
-                "All" => dry = true,
-                other => return Err(other.to_owned()),
-            }
-        }
-        Ok(dry)
+    /// Every value, where one is wrong.
+    pub fn dry_run(&self) -> Result<bool, Vec<String>> {
+        let given: Vec<String> = self.all("dryRun").map(str::to_owned).collect();
+        if given.iter().any(|value| value != "All") { Err(given) } else { Ok(!given.is_empty()) }
     }
 }
 

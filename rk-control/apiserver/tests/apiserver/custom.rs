@@ -335,6 +335,9 @@ async fn scales_of_custom_objects_go_both_ways_in_protobuf_and_name_the_version_
     assert_eq!(admin.put(&path, &scale).await.failure(), (422, why.to_owned()));
     scale["metadata"]["resourceVersion"] = json!("");
     assert_eq!(admin.put(&path, &scale).await.ok()["spec"]["replicas"], 4, "what is left out is any version");
+    scale["spec"]["replicas"] = json!(-1);
+    let why = "Foo.example.com \"a\" is invalid: .spec.replicas: Invalid value: -1: should be a non-negative integer";
+    assert_eq!(admin.put(&path, &scale).await.failure(), (422, why.to_owned()));
     let status = json!({"metadata": {"uid": "other"}, "status": {"note": "n"}});
     let told = admin.patch(&format!("{FOOS}/a/status"), "application/merge-patch+json", &status).await.ok();
     assert_eq!((&told["metadata"]["uid"], &told["status"]["note"]), (&scale["metadata"]["uid"], &json!("n")));
@@ -349,13 +352,26 @@ async fn parts_of_custom_objects_answer_as_upstream_s_handler_does() {
     admin.create(FOOS, &foo("without", json!({"color": "red"}))).await.ok();
     let messages = cluster.admin().with("accept", "application/vnd.kubernetes.protobuf");
     assert_eq!(messages.get(&format!("{FOOS}/a")).await.code, 406, "a custom object is no message");
+    let yaml = cluster.admin().with("accept", "application/yaml");
+    assert_eq!(yaml.get(&format!("{FOOS}?watch=1&timeoutSeconds=1")).await.code, 406, "YAML has no events");
+    assert_eq!(admin.get(&format!("{FOOS}/a?watch=1")).await.ok()["kind"], "Foo", "who names an object gets it");
     let failed = async |method: Method, path: &str, body: &Value| {
         admin.send(method, &format!("{FOOS}/{path}"), body).await.failure()
     };
     let mut other = foo("a", json!({"color": "red"}));
     other["kind"] = json!("Bar");
-    let why = "Foo.example.com \"a\" is invalid: kind: Invalid value: \"Bar\": must be Foo".to_owned();
+    let why = "Bar.example.com \"a\" is invalid: kind: Invalid value: \"Bar\": must be Foo".to_owned();
     assert_eq!(failed(Method::PUT, "a", &other).await, (422, why));
+    let unversioned = "foos.example.com \"a\" is invalid: metadata.resourceVersion: Invalid value: 0: must be specified for an update";
+    for (version, code, why) in [
+        (json!("0"), 422, unversioned),
+        (Value::Null, 422, unversioned),
+        (json!("abc"), 500, "strconv.ParseUint: parsing \"abc\": invalid syntax"),
+    ] {
+        let patch = json!({"metadata": {"resourceVersion": version}});
+        let told = admin.patch(&format!("{FOOS}/a"), "application/merge-patch+json", &patch).await.failure();
+        assert_eq!(told, (code, why.to_owned()));
+    }
     let why = "Internal error occurred: the spec replicas field \".spec.replicas\" does not exist".to_owned();
     assert_eq!(failed(Method::GET, "without/scale", &Value::Null).await, (500, why));
     let why = "delete is not supported on resources of kind \"foos.example.com\"".to_owned();

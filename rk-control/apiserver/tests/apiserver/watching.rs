@@ -303,6 +303,14 @@ async fn tables_and_metadata_are_other_shapes_of_the_same_list() {
 }
 
 #[tokio::test]
+async fn a_watch_from_a_state_that_does_not_come_is_told_so() {
+    let cluster = Cluster::start().await;
+    let future = "sendInitialEvents=true&resourceVersionMatch=NotOlderThan&resourceVersion=999999999";
+    let event = cluster.admin().watch(&format!("{MAPS}?watch=1&{future}")).await.next().await.unwrap();
+    assert_eq!((&event["type"], &event["object"]["code"]), (&json!("ERROR"), &json!(504)));
+}
+
+#[tokio::test]
 async fn watchers_of_other_shapes_see_the_same_frames() {
     let cluster = Cluster::start().await;
     let admin = cluster.admin();

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::super::call::Call;
 use super::super::options::WriteOptions;
-use super::super::patch::{Patch, configuration, refuse_force};
+use super::super::patch::{Patch, configuration};
 use super::super::render;
 use super::super::write::{self, Intent};
 use crate::conversion;
@@ -62,10 +62,7 @@ pub(super) async fn serve(call: &mut Call, verb: Verb, body: Body) -> Result<Res
                 let config = configuration(call, &options, (config, notices), &schema, &gvk)?;
                 applied(call, config, schema)?
             }
-            patch => {
-                refuse_force(call)?;
-                patched(call, patch, (schema, gvk), options.validation)
-            }
+            patch => patched(call, patch, (schema, gvk), options.validation),
         }
     };
     let intent = Intent {

@@ -178,13 +178,11 @@ async fn updates_and_configurations_say_of_which_version_they_are() {
     let why = "leases.coordination.k8s.io \"l\" is invalid: metadata.resourceVersion: Invalid value: 0: must be specified for an update";
     assert_eq!(admin.put(&format!("{leases}/l"), &lease).await.failure(), (422, why.to_owned()));
     let apply = format!("{leases}/l?fieldManager=m");
-    for (version, shown) in [(json!("apps/v1"), "apps/v1"), (Value::Null, "")] {
+    for (version, shown) in [(json!("apps/v1"), "apps/v1"), (json!("v1"), "/v1"), (Value::Null, "/")] {
         let mut config = lease.clone();
         config["apiVersion"] = version;
         let refused = admin.patch(&apply, "application/apply-patch+yaml", &config).await.failure();
-        let why = format!(
-            "Incorrect version specified in apply patch. Specified patch version: {shown}, expected: coordination.k8s.io/v1"
-        );
+        let why = format!("invalid object type: {shown}, Kind=Lease");
         assert_eq!(refused, (400, why));
     }
 }
