@@ -177,7 +177,7 @@ async fn store(call: &mut Call, mut object: Value, options: &WriteOptions) -> Re
     strategy::validate_requested(&call.resource, &object, None, &mut errors);
     admission::expression::check(&call.hub, &object, &mut errors);
     admission::signing_request::check(&call.hub, &object, &mut errors);
-    admission::expression::judge(&call.hub, &object, None, &mut errors);
+    admission::expression::judge(&call.hub, &object, None, &mut errors, &mut call.warnings);
     if errors.is_empty() {
         errors.extend(admission::param_access::check(&request, &object).await?);
     }

@@ -34,6 +34,7 @@ pub(super) struct Rule {
     pub(super) optional_old: bool,
     pub(super) message: String,
     pub(super) message_program: Option<Program>,
+    pub(super) message_text: String,
     pub(super) kind: ErrorKind,
     /// Where the error is told, below the place of the rule: `.a.b`.
     pub(super) field: String,
@@ -183,6 +184,7 @@ fn compile(rule: &Value, schema: &Value, place: &Place, path: &Path<'_>, errors:
         optional_old,
         message: word("message").trim().to_owned(),
         message_program,
+        message_text: word("messageExpression"),
         kind: match text(rule, &["reason"]) {
             "FieldValueForbidden" => ErrorKind::Forbidden,
             "FieldValueRequired" => ErrorKind::Required,
