@@ -8,5 +8,5 @@ mod reason;
 
 pub use build::{Cause, Details, Status, precondition_missed};
 pub(crate) use field::quote;
-pub use field::{ErrorKind, FieldError, FieldErrors, Path};
+pub use field::{ErrorKind, FieldError, FieldErrors, Path, go_json};
 pub use reason::Reason;
