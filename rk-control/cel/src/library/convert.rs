@@ -56,14 +56,6 @@ pub(super) const TABLE: &[Row] = &[
     Row("string", "C>S", |_, a| to_text(a)),
     Row("bytes", "Y>Y", |_, a| same(a)),
     Row("bytes", "S>Y", |_, a| Ok(Value::Bytes(text(a, 0).as_bytes().into()))),
-    Row("base64.encode", "Y>S", |_, a| match a {
-        [Value::Bytes(bytes)] => Ok(Value::text(STANDARD.encode(bytes))),
-        _ => no_overload(),
-    }),
-    Row("base64.decode", "S>Y", |_, a| match decode_base64(text(a, 0)) {
-        Some(bytes) => Ok(Value::Bytes(bytes.into())),
-        None => failed("illegal base64 data"),
-    }),
 ];
 
 /// Bytes of standard base64.

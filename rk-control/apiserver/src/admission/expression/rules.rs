@@ -206,6 +206,7 @@ fn compile(rule: &Value, schema: &Value, path: &Path<'_>, errors: &mut FieldErro
     } else {
         let compiled = env.compile_as(&message, &Type::String).map_err(|error| match error {
             CompileError::Output { .. } => "messageExpression must evaluate to a string".to_owned(),
+            CompileError::Instantiation(why) => format!("messageExpression instantiation failed: {why}"),
             failed => format!("messageExpression {failed}"),
         });
         compiled.map_err(|why| refuse("messageExpression", why, errors)).ok()
