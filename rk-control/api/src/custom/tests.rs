@@ -384,6 +384,9 @@ fn all_that_is_wrong_with_a_value_is_told_in_order() {
             "spec.a[0]: Invalid value: 1: must be an object for an array of list-type map"
         ]
     );
+    let own = json!({"type": "object", "x-kubernetes-embedded-resource": true});
+    let why = "spec.a.apiVersion: Invalid value: \"a/b/c\": unexpected GroupVersion string: a/b/c";
+    assert_eq!(told(own, json!({"apiVersion": "a/b/c", "kind": "Pod"})), [why]);
     let set = json!({"type": "array", "items": {"type": "string"}, "x-kubernetes-list-type": "set"});
     assert_eq!(told(set, json!(["a", "a", "a"])), ["spec.a[1]: Duplicate value: \"a\""]);
     assert_eq!(
