@@ -6,6 +6,7 @@ use rk_cel::{Context, Env, Type, Value};
 pub fn expression(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let env = Env::new().with("object", Type::Dyn).with("authorizer", rk_cel::authorizer()).with_structures();
+    let env = env.with_bindings();
     let program = match env.compile(text) {
         Ok(program) => program,
         Err(error) => {

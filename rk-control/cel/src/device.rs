@@ -53,7 +53,7 @@ fn env() -> &'static Env {
                 ("allowMultipleAllocations", Type::Bool),
             ],
         );
-        Env::new().with("device", device)
+        Env::new().with("device", device).with_bindings()
     })
 }
 

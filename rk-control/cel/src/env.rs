@@ -13,6 +13,7 @@ use crate::{check, parse};
 pub struct Env {
     variables: HashMap<String, Type>,
     structures: bool,
+    bindings: bool,
 }
 
 /// Why an expression cannot be used, worded as clients know it.
@@ -21,6 +22,9 @@ pub enum CompileError {
     /// It cannot be read, or refers to what is not there. One paragraph for each place.
     #[error("compilation failed: {0}")]
     Failed(String),
+    /// What is constant in it fails.
+    #[error("program instantiation failed: {0}")]
+    Instantiation(String),
     /// Its value is of another type than is asked for here.
     #[error("must evaluate to {wanted} but got {found}")]
     Output {
@@ -52,6 +56,13 @@ impl Env {
         self
     }
 
+    /// In which `cel.bind()` may be called.
+    #[must_use]
+    pub fn with_bindings(mut self) -> Self {
+        self.bindings = true;
+        self
+    }
+
     pub(crate) fn variable(&self, name: &str) -> Option<&Type> {
         self.variables.get(name)
     }
@@ -71,10 +82,9 @@ impl Env {
     /// Reads and checks an expression.
     ///
     /// # Errors
-    /// [`CompileError::Failed`].
+    /// [`CompileError::Failed`] and [`CompileError::Instantiation`].
     pub fn compile(&self, text: &str) -> Result<Program, CompileError> {
-        let (expr, ty, issues) = self.read(text).map_err(|issue| CompileError::Failed(render(text, &[issue])))?;
-        if issues.is_empty() { Ok(Program::new(expr, ty)) } else { Err(CompileError::Failed(render(text, &issues))) }
+        self.checked(text).and_then(made)
     }
 
     /// Reads and checks an expression that must be of one type.
@@ -82,17 +92,30 @@ impl Env {
     /// # Errors
     /// [`CompileError`].
     pub fn compile_as(&self, text: &str, wanted: &Type) -> Result<Program, CompileError> {
-        let program = self.compile(text)?;
+        let program = self.checked(text)?;
         if program.output().same(wanted) {
-            return Ok(program);
+            return made(program);
         }
         Err(CompileError::Output { wanted: wanted.to_string(), found: program.output().to_string() })
     }
 
+    fn checked(&self, text: &str) -> Result<Program, CompileError> {
+        let (expr, ty, issues) = self.read(text).map_err(|issue| CompileError::Failed(render(text, &[issue])))?;
+        if issues.is_empty() { Ok(Program::new(expr, ty)) } else { Err(CompileError::Failed(render(text, &issues))) }
+    }
+
     fn read(&self, text: &str) -> Result<(Expr, Type, Vec<Issue>), Issue> {
-        let expr = parse::parse(text)?;
+        let expr = parse::parse(text, self.bindings)?;
         let (ty, issues) = check::check(&expr, self);
         Ok((expr, ty, issues))
+    }
+}
+
+/// A program that nothing constant makes fail.
+fn made(program: Program) -> Result<Program, CompileError> {
+    match check::failure(program.expr()) {
+        Some(why) => Err(CompileError::Instantiation(why)),
+        None => Ok(program),
     }
 }
 

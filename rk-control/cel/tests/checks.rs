@@ -76,7 +76,8 @@ fn what_does_not_fit_is_refused() {
         ("self.at == 'x'", "applied to '(timestamp, string)'"),
         ("1 in 2", "found no matching overload for '@in' applied to '(int, int)'"),
         ("has(self)", "invalid argument to has() macro"),
-        ("[1].map(1, 2)", "argument must be a simple name"),
+        ("[1].map(1, 2)", "argument is not an identifier"),
+        ("[1].all(1, true)", "argument must be a simple name"),
         ("for == 1", "reserved identifier: for"),
         ("a b", "Syntax error: mismatched input 'b' expecting <EOF>"),
         ("'abc", "Syntax error: token recognition error"),
@@ -89,6 +90,13 @@ fn what_does_not_fit_is_refused() {
         ("timestamp('now') > self.at", "invalid timestamp argument"),
         ("{[1]: 2}", "unsupported key type: list(int)"),
         ("Object{}", "undeclared reference to 'Object'"),
+        // What other hosts of the language have.
+        ("cel.bind(x, 1, x) == 1", "1:1: undeclared reference to 'cel'"),
+        ("math.abs(1) == 1", "undeclared reference to 'math'"),
+        ("base64.encode(b'a') == ''", "undeclared reference to 'base64'"),
+        ("'a'.reverse() == ''", "found no matching overload for 'reverse' applied to 'string.()'"),
+        ("quantity('1').sign() == 1", "found no matching overload for 'sign' applied to 'kubernetes.Quantity.()'"),
+        ("startsWith('a', 'b')", "found no matching overload for 'startsWith' applied to '(string, string)'"),
     ] {
         let said = error(text);
         assert!(said.contains(why), "{text}: {said}");
@@ -135,6 +143,21 @@ fn the_result_must_be_of_the_type_that_is_asked_for() {
     assert!(matches!(error, CompileError::Output { .. }));
     assert!(env().compile_as("object.x", &Type::Bool).is_err(), "what may be anything is not a bool");
     assert!(env().compile_as("object.x == 1", &Type::Bool).is_ok());
+}
+
+#[test]
+fn what_is_constant_and_fails_is_no_program() {
+    for (text, why) in [
+        ("self.name.find('[') == ''", "program instantiation failed: error parsing regexp: "),
+        ("self.name.findAll('[', 1) == []", "program instantiation failed: error parsing regexp: "),
+        ("true || int('x') == 1", "program instantiation failed: type conversion error from 'string' to 'int'"),
+        ("uint(-1) == 1u", "program instantiation failed: unsigned integer overflow"),
+        ("bool(string('x'))", "program instantiation failed: type conversion error from 'string' to 'bool'"),
+    ] {
+        let said = env().compile_as(text, &Type::Bool).unwrap_err().to_string();
+        assert!(said.starts_with(why), "{text}: {said}");
+    }
+    assert!(env().compile("int(self.name) / 0").is_ok(), "it may never be come to");
 }
 
 #[test]

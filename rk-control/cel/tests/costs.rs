@@ -40,6 +40,14 @@ fn costs_follow_from_the_bounds_of_a_schema() {
         (&object, "self.b.map(x, 'aaaaaaaaaaa').all(y, y.matches('abcd'))", 184),
         (&text, "string(self) == 'abc'", 3),
         (&text, "self.matches('ääää')", 314_574),
+        (&short, "isSemver(self)", 3),
+        // Numbers are short, whatever they are made of.
+        (&number, "string(self + 1) == '2'", 4),
+        (&list, "string(self.max()) == '2'", 13),
+        (&number, "string({'a': 1}.a) == '1'", 33),
+        (&list, "self.distinct().size() == 3", 214),
+        (&list, "self.reverse().size() == 3", 24),
+        (&number, "lists.range(10).all(i, i > 1)", 72),
     ] {
         assert_eq!(cost(schema, rule), want, "{rule}");
     }

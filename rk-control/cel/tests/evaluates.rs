@@ -4,7 +4,7 @@ use rk_cel::{Authz, Context, EXPRESSION_LIMIT, Env, Failure, Question, Type, Val
 use serde_json::{Value as Json, json};
 
 fn env() -> Env {
-    Env::new().with("object", Type::Dyn).with("authorizer", rk_cel::authorizer()).with_structures()
+    Env::new().with("object", Type::Dyn).with("authorizer", rk_cel::authorizer()).with_structures().with_bindings()
 }
 
 fn object() -> Json {
@@ -179,7 +179,7 @@ fn strings_have_their_functions() {
         'hello hello'.replace('he', 'we') == 'wello wello' && 'hello hello'.replace('he', 'we', 1) == 'wello hello'
         'a,b,c'.split(',') == ['a', 'b', 'c'] && 'a,b,c'.split(',', 2) == ['a', 'b,c'] && 'ab'.split('') == ['a', 'b']
         'tacocat'.substring(4) == 'cat' && 'tacocat'.substring(0, 4) == 'taco'
-        '  trim  '.trim() == 'trim' && 'gums'.reverse() == 'smug'
+        '  trim  '.trim() == 'trim'
         'abc 123'.find('[0-9]+') == '123' && 'abc'.find('[0-9]') == ''
         '123 abc 456'.findAll('[0-9]+') == ['123', '456'] && '123 abc 456'.findAll('[0-9]+', 1) == ['123']
         '%s is %d of %.2f%%, %s'.format(['x', 3, 1.5, [1, 'a']]) == 'x is 3 of 1.50%, [1, a]'
@@ -189,7 +189,6 @@ fn strings_have_their_functions() {
         """a"b""" == 'a"b'
         b'abc' + b'd' == b'abcd' && size(b'abc') == 3 && string(b'abc') == 'abc' && bytes('a') == b'a'
         b'\xff'.size() == 1
-        base64.encode(b'hi') == 'aGk=' && base64.decode('aGk=') == b'hi'
         strings.quote('a"b') == '"a\\"b"'
         'a-b.c@d.org'.matches('^[\\w-.]+@[\\w-]+[.]org$') && '{{x}}'.find('{{.+}}') == '{{x}}'
         jsonpatch.escapeKey('a/b~c') == 'a~1b~0c'
@@ -218,11 +217,13 @@ fn lists_sets_and_numbers_have_their_functions() {
         [1, 2].reverse() == [2, 1] && [1, 1, 2].distinct() == [1, 2] && [3, 1].sort() == [1, 3]
         [1, 2, 3].slice(1, 3) == [2, 3] && [[1], [2]].flatten() == [1, 2] && lists.range(3) == [0, 1, 2]
         sets.contains([1, 2], [2]) && sets.equivalent([1, 1, 2], [2, 1]) && sets.intersects([1], [1, 2])
-        math.greatest(1, 2, 3) == 3 && math.least([4, 2]) == 2 && math.abs(-2) == 2 && math.ceil(1.2) == 2.0
-        math.sign(-3) == -1 && math.bitAnd(6, 3) == 2 && math.isNaN(0.0 / 0.0)
+        [[[1]], [[2]]].flatten(2) == [1, 2] && [3, 4].first().value() == 3 && [3, 4].last() == optional.of(4)
+        [].first() == optional.none() && optional.unwrap([optional.of(1), optional.none()]) == [1] && [optional.of(2)].unwrapOpt() == [2]
         ",
     );
-    all_fail("[].min() ## min called on empty list\n[1].slice(0, 2) ## cannot slice");
+    all_fail(
+        "[].min() ## min called on empty list\n[1].slice(0, 2) ## cannot slice(0, 2), list is length 1\n[1].slice(1, 0) ## start index must be less\n[[1]].flatten(-1) ## level must be non-negative",
+    );
 }
 
 #[test]
@@ -273,7 +274,7 @@ fn kubernetes_has_types_of_its_own() {
         "
         quantity('1Gi').isGreaterThan(quantity('1G')) && quantity('500m') == quantity('0.5')
         quantity('1').compareTo(quantity('2')) == -1 && quantity('2').add(quantity('1')).asInteger() == 3
-        quantity('10').sub(3) == quantity('7') && isQuantity('1Ki') && !isQuantity('x') && quantity('-1').sign() == -1
+        quantity('10').sub(3) == quantity('7') && isQuantity('1Ki') && !isQuantity('x') && sign(quantity('-1')) == -1
         quantity('1.5').isInteger() == false && quantity('50k').asApproximateFloat() == 50000.0
         url('https://u@example.com:80/a/b?k=v&k=w').getHost() == 'example.com:80'
         url('https://example.com:80/a/b?k=v').getHostname() == 'example.com' && url('https://[::1]:80/').getHostname() == '::1'
@@ -316,7 +317,7 @@ fn work_is_bounded() {
     let text = "cel.bind(x, '0123456789'.replace('', '0123456789'), cel.bind(y, lists.range(1000).map(i, x + x + x), lists.range(1000).map(i, y).map(z, z.join()).size()))";
     assert_eq!(run(text).unwrap_err(), "operation cancelled: actual cost limit exceeded");
     // The whole budget outlasts what one expression may cost.
-    let program = Env::new().compile(text).unwrap();
+    let program = Env::new().with_bindings().compile(text).unwrap();
     let mut context = Context::new(10 * EXPRESSION_LIMIT);
     assert_eq!(context.run(&program, EXPRESSION_LIMIT).unwrap_err(), Failure::Cost);
     assert_eq!(context.left(), 9 * EXPRESSION_LIMIT);

@@ -56,7 +56,8 @@ fn depth_and_length_are_bounded() {
         ("-(", ")"),
     ] {
         let text = format!("{}1{}", open.repeat(60), close.repeat(60));
-        let program = rk_cel::Env::new().compile(&text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        let program =
+            rk_cel::Env::new().with_bindings().compile(&text).unwrap_or_else(|error| panic!("{text}: {error}"));
         assert!(rk_cel::Context::new(1_000_000).run(&program, 1_000_000).is_ok(), "{text}");
     }
     let wrong = rk_cel::Env::new().compile(&vec!["x"; 20_000].join("&&")).unwrap_err().to_string();
@@ -65,7 +66,7 @@ fn depth_and_length_are_bounded() {
     for (open, ty) in [("[x, x]", "list"), ("Object{a: x, b: x}", "object"), ("{'a': x, 'b': x}", "map")] {
         let text = format!("{}x == x{}", format!("cel.bind(x, {open}, ").repeat(60), ")".repeat(60));
         let text = format!("cel.bind(x, dyn(1), {text})");
-        let env = rk_cel::Env::new().with_structures();
+        let env = rk_cel::Env::new().with_structures().with_bindings();
         let program = env.compile(&text).unwrap_or_else(|error| panic!("{ty}: {error}"));
         assert!(rk_cel::Context::new(1_000_000).run(&program, 1_000_000).is_err(), "{ty}");
     }

@@ -40,6 +40,12 @@ fn identity(item: &Value, keys: &[&str]) -> String {
     values.to_string()
 }
 
+/// Whether a value is as it was (`old`); keyed lists of its schema are so in any order.
+#[must_use]
+pub fn is_unchanged(schema: &Value, old: &Value, now: &Value) -> bool {
+    Before { value: old, schema }.is(now)
+}
+
 /// A value as it was, with the schema of its place.
 #[derive(Clone, Copy)]
 pub(super) struct Before<'a> {

@@ -56,6 +56,20 @@ pub fn is_known(format: &str) -> bool {
     }
 }
 
+/// A number without the noughts before it.
+fn plain(number: &str) -> &str {
+    match number.trim_start_matches('0') {
+        "" if !number.is_empty() => "0",
+        rest => rest,
+    }
+}
+
+/// Noughts before a number say nothing.
+fn ipv4(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('.').map(plain).collect();
+    parts.len() > 1 && (text.parse::<IpAddr>().is_ok() || parts.join(".").parse::<IpAddr>().is_ok())
+}
+
 /// What a format asks of a text that is more than a pattern, by its name without hyphens.
 fn check(name: &str) -> Option<fn(&str) -> bool> {
     Some(match name {
@@ -63,7 +77,7 @@ fn check(name: &str) -> Option<fn(&str) -> bool> {
         "datetime" => date_time,
         "byte" => base64,
         // One that maps the other kind is of both.
-        "ipv4" => |text| text.contains('.') && text.parse::<IpAddr>().is_ok(),
+        "ipv4" => ipv4,
         "ipv6" => |text| text.contains(':') && text.parse::<IpAddr>().is_ok(),
         "cidr" => |text| text.parse::<IpNet>().is_ok(),
         "email" => email,
@@ -338,7 +352,7 @@ mod tests {
             ),
             ("password", &[""], &[]),
             ("int-or-string", &["x"], &[]),
-            ("ipv-4", &["1.2.3.4", "::ffff:1.2.3.4"], &["::1", "01.2.3.4", "a.b"]),
+            ("ipv-4", &["1.2.3.4", "::ffff:1.2.3.4", "01.002.0.4"], &["::1", "1..2.3", "a.b"]),
             ("ipv6", &["::1", "::ffff:1.2.3.4"], &["1.2.3.4", "fe80::1%eth0"]),
             ("k8s-short-name", &["a-b"], &["a.b"]),
             ("nonsense", &["anything"], &[]),

@@ -19,7 +19,7 @@ mod rules;
 mod tests;
 mod trial;
 
-pub use before::Elements;
+pub use before::{Elements, is_unchanged};
 pub use columns::Columns;
 pub use format::{holds as has_format, is_known as is_known_format};
 pub use kind::{ConversionWebhook, CustomKind, ScalePaths};

@@ -9,6 +9,7 @@ use super::before::Before;
 use super::format;
 use super::kind::place;
 use super::node::{EMBEDDED, INT_OR_STRING, flag};
+use crate::meta::dns1035_label;
 use crate::status::{ErrorKind, FieldErrors, Path, quote};
 
 /// Validates values; holds the compiled patterns of the whole schema.
@@ -27,6 +28,9 @@ fn limit(schema: &Value, name: &str) -> Option<usize> {
 
 /// The greatest number with a point that may stand for an integer.
 const MAX_INTEGER: f64 = 9_007_199_254_740_991.0;
+
+/// How far from an integer a number may be that stands for one, as part of itself.
+const EPSILON: f64 = 1e-9;
 
 /// The name of a value's type in messages.
 fn type_of(value: &Value) -> &'static str {
@@ -227,7 +231,7 @@ impl Judge<'_> {
                 match object.get(name).map(|value| value.as_str().unwrap_or_default()) {
                     None => errors.required(&path.child(name), ""),
                     Some("") => errors.invalid(&path.child(name), "", "must not be empty"),
-                    Some(_) => {}
+                    Some(text) => identity(name, text, &path.child(name), errors),
                 }
             }
         }
@@ -255,15 +259,52 @@ impl Judge<'_> {
     }
 }
 
+/// The version or the kind of an object within an object.
+fn identity(name: &str, text: &str, path: &Path<'_>, errors: &mut FieldErrors) {
+    if name == "apiVersion" {
+        if text.matches('/').count() > 1 {
+            errors.invalid(path, text, format!("unexpected GroupVersion string: {text}"));
+        }
+        return;
+    }
+    let broken = dns1035_label(&text.to_lowercase());
+    if !broken.is_empty() {
+        let why = format!("may have mixed case, but should otherwise match: {}", broken.join(","));
+        errors.invalid(path, text, why);
+    }
+}
+
 /// One of the values that may be.
 fn enumerated(value: &Value, schema: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     let Some(choices) = schema.get("enum").and_then(Value::as_array) else { return };
-    if choices.contains(value) {
+    if choices.iter().any(|choice| is_choice(value, choice)) {
         return;
     }
     let shown = |choice: &Value| choice.as_str().map_or_else(|| quote(&choice.to_string()), quote);
     let list: Vec<String> = choices.iter().map(shown).collect();
     errors.push(ErrorKind::NotSupported, path, value.clone(), format!("supported values: {}", list.join(", ")));
+}
+
+/// Whether a value is one that may be. Numbers are held against each other in the form of the one that may be: an integer knows nothing
+/// behind the point.
+fn is_choice(value: &Value, choice: &Value) -> bool {
+    let (Some(own), Some(other)) = (value.as_f64(), choice.as_f64()) else { return value == choice };
+    match (value.is_f64(), choice.is_f64()) {
+        (true, false) => own.trunc() == other,
+        (false, true) => own == other,
+        _ => value == choice,
+    }
+}
+
+/// Whether a number is another one some times over, as exactly as numbers with a point can tell.
+fn is_multiple(value: &Value, step: &Value) -> bool {
+    if let (Some(value), Some(step)) = (value.as_i64(), step.as_i64()) {
+        return value.checked_rem(step) == Some(0);
+    }
+    let (Some(value), Some(step)) = (value.as_f64(), step.as_f64()) else { return false };
+    let times = if step < 1.0 { 1.0 / step * value } else { value / step };
+    let (off, size) = (times.fract().abs(), times.abs() + times.trunc().abs());
+    times.abs() <= MAX_INTEGER && (off == 0.0 || off / size < EPSILON)
 }
 
 /// Sets have no equal elements, keyed lists no equal keys.
@@ -280,6 +321,10 @@ fn unique(items: &[Value], schema: &Value, path: &Path<'_>, errors: &mut FieldEr
     // Each is told once, where it comes for the second time.
     let mut seen: HashMap<String, usize> = HashMap::new();
     for (index, item) in items.iter().enumerate() {
+        if !keys.is_empty() && !item.is_object() {
+            errors.invalid(&path.index(index), item.clone(), "must be an object for an array of list-type map");
+            continue;
+        }
         let identity: Value = match keys.as_slice() {
             [] => item.clone(),
             keys => keys.iter().filter_map(|key| Some(((*key).to_owned(), item.get(*key)?.clone()))).collect(),
@@ -322,7 +367,7 @@ fn number(value: &Value, schema: &Value, path: &Path<'_>, errors: &mut FieldErro
         if step <= 0.0 {
             let why = format!("factor MultipleOf declared for {} must be positive: {shown}", place(path));
             errors.invalid(path, shown, why);
-        } else if (number / step).fract() != 0.0 {
+        } else if !is_multiple(value, &shown) {
             refuse(format!("should be a multiple of {shown}"), errors);
         }
     }

@@ -391,6 +391,23 @@ fn all_that_is_wrong_with_a_value_is_told_in_order() {
             "<nil>: Invalid value: \"\": \"spec.a\" must validate all the schemas (allOf). None validated"
         ]
     );
+    assert_eq!(told(json!({"type": "number", "enum": [1, 2.5]}), json!(1.0)), [""; 0]);
+    let of = |step: Value, value: Value| told(json!({"type": "number", "multipleOf": step}), value).len();
+    assert_eq!([of(json!(0.1), json!(0.3)), of(json!(3), json!(6.0)), of(json!(2), json!(4))], [0; 3]);
+    let largest = i64::MAX;
+    assert_eq!([of(json!(0.1), json!(1e20)), of(json!(3), json!(7)), of(json!(3), json!(largest))], [1; 3]);
+    let map = json!({"type": "array", "items": {"type": "object", "properties": {"k": {"type": "string"}}},
+        "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["k"]});
+    assert_eq!(
+        told(map, json!([1])),
+        [
+            "spec.a[0]: Invalid value: \"integer\": spec.a[0] in body must be of type object: \"integer\"",
+            "spec.a[0]: Invalid value: 1: must be an object for an array of list-type map"
+        ]
+    );
+    let own = json!({"type": "object", "x-kubernetes-embedded-resource": true});
+    let why = "spec.a.apiVersion: Invalid value: \"a/b/c\": unexpected GroupVersion string: a/b/c";
+    assert_eq!(told(own, json!({"apiVersion": "a/b/c", "kind": "Pod"})), [why]);
     let set = json!({"type": "array", "items": {"type": "string"}, "x-kubernetes-list-type": "set"});
     assert_eq!(told(set, json!(["a", "a", "a"])), ["spec.a[1]: Duplicate value: \"a\""]);
     assert_eq!(

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde_json::Value;
 
+use super::float::go_float;
+
 /// Where in an object: `spec.containers[0].ports[name]`. Cheap to extend: a path borrows its parent.
 #[derive(Debug, Clone, Copy)]
 pub struct Path<'a> {
@@ -162,8 +164,15 @@ impl FieldError {
 fn go_value(value: &Value) -> String {
     match value {
         Value::String(text) => quote(text),
-        other => other.to_string(),
+        Value::Number(number) if number.is_f64() => number.as_f64().map(go_float).unwrap_or_default(),
+        other => go_json(&other.to_string()),
     }
+}
+
+/// JSON as Go writes it: fit for a page of HTML.
+#[must_use]
+pub fn go_json(json: &str) -> String {
+    json.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
 }
 
 /// A text in quotes, escaped as Go's `%q` escapes it.
@@ -300,6 +309,9 @@ mod tests {
             (Value::Null, "null"),
             (Value::from(5), "5"),
             (Value::from(true), "true"),
+            (Value::from(5.0), "5"),
+            (Value::from(1e20), "1e+20"),
+            (serde_json::json!({"a": "<&>"}), r#"{"a":"\u003c\u0026\u003e"}"#),
             (Value::from("a'\"\\\t\u{7}\u{0}\u{7f}"), r#""a'\"\\\t\a\x00\x7f""#),
             (Value::from("é e\u{301} 日本 😀"), "\"é e\u{301} 日本 😀\""),
             (Value::from("\u{a0}\u{200b}\u{2028}\u{e0001}"), r#""\u00a0\u200b\u2028\U000e0001""#),

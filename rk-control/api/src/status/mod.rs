@@ -2,11 +2,13 @@
 
 mod build;
 mod field;
+mod float;
 mod foreign;
 mod named;
 mod reason;
 
 pub use build::{Cause, Details, Status, precondition_missed};
 pub(crate) use field::quote;
-pub use field::{ErrorKind, FieldError, FieldErrors, Path};
+pub use field::{ErrorKind, FieldError, FieldErrors, Path, go_json};
+pub use float::go_float;
 pub use reason::Reason;

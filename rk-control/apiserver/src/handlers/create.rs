@@ -198,7 +198,7 @@ async fn judge(
     strategy::validate_requested(&call.resource, object, None, &mut errors);
     admission::expression::check(&call.hub, object, &mut errors);
     admission::signing_request::check(&call.hub, object, &mut errors);
-    admission::expression::judge(&call.hub, object, None, &mut errors);
+    admission::expression::judge(&call.hub, object, None, &mut errors, warnings);
     if errors.is_empty() {
         errors.extend(admission::param_access::check(&request, object).await?);
     }

@@ -167,7 +167,9 @@ async fn attempt(
         Some(_) => Reservation::default(),
     };
     let mut errors = admission::device_access::check(&request, &call.verb, &new).await?;
-    errors.extend(errors_of(call, part, &new, &old));
+    let mut noticed = Vec::new();
+    errors.extend(errors_of(call, part, &new, &old, &mut noticed));
+    call.warnings.extend(noticed);
     if errors.is_empty() {
         errors.extend(admission::param_access::check(&request, &new).await?);
     }
@@ -257,8 +259,8 @@ async fn compute(call: &Call, intent: &Intent<'_>, present: &Value) -> Result<Va
     }
 }
 
-/// Every rule that a change breaks; `part` is the subresource, if any.
-fn errors_of(call: &Call, part: Option<&str>, new: &Value, old: &Value) -> FieldErrors {
+/// Every rule that a change breaks; `part` is the subresource, if any. Rules of what did not change only warn.
+fn errors_of(call: &Call, part: Option<&str>, new: &Value, old: &Value, warnings: &mut Vec<String>) -> FieldErrors {
     let mut errors = strategy::validate_update(&call.hub, part, new, old);
     if part.is_none() {
         strategy::validate_requested(&call.resource, new, Some(old), &mut errors);
@@ -269,7 +271,7 @@ fn errors_of(call: &Call, part: Option<&str>, new: &Value, old: &Value) -> Field
         };
         errors.extend(strategy::news(compiled(new), || compiled(old)));
     }
-    admission::expression::judge(&call.hub, new, Some(old), &mut errors);
+    admission::expression::judge(&call.hub, new, Some(old), &mut errors, warnings);
     errors
 }
 

@@ -49,7 +49,7 @@ fn filled(ty: &Type, bound: &Bound) -> Type {
 /// What a function makes of a constant before anything runs; a constant that it cannot read is an error at once.
 fn reads(name: &str, text: &str) -> bool {
     match name {
-        "matches" | "find" | "findAll" => lib::pattern(text).is_ok(),
+        "matches" => lib::pattern(text).is_ok(),
         "timestamp" => lib::parse_time(text).is_some(),
         "duration" => lib::parse_duration(text).is_some(),
         _ => true,
@@ -74,12 +74,11 @@ impl<'e> Checker<'e> {
         args: &'e [Expr],
     ) -> Type {
         let operator = name.contains('_') && !name.starts_with(char::is_alphabetic) || name.starts_with('@');
-        let known = overloads.iter().any(|overload| operator || overload.member == member);
         let before = self.mixed;
         self.mixed |= member && name == "format";
         let types: Vec<Type> = args.iter().map(|arg| self.of(arg)).collect();
         self.mixed = before;
-        if !known {
+        if overloads.is_empty() {
             return self.undeclared(at, name);
         }
         self.constants(name, args);

@@ -1,6 +1,7 @@
 //! The type check: undeclared names, unknown fields, functions that do not fit. What is `dyn` is left to evaluation.
 
 mod calls;
+mod constants;
 mod literals;
 
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use crate::env::Env;
 use crate::issue::Issue;
 use crate::lib;
 use crate::types::Type;
+pub(crate) use constants::failure;
 
 /// The name of a type that is written as an identifier.
 pub(crate) fn type_value(name: &str) -> Option<&'static str> {

@@ -9,6 +9,8 @@ use crate::types::Type;
 
 /// What a question to the authorizer costs.
 const QUESTION: u64 = 350_000;
+/// What it costs to make a list by a call.
+const ALLOCATES: u64 = 11;
 /// Longest text of a number, a time or a truth.
 const PLAIN: u64 = 40;
 
@@ -38,8 +40,14 @@ pub(super) fn of(name: &str, overloads: &[Overload], member: bool, args: &[(&Exp
     let cost = match name {
         "check" => QUESTION,
         "isSorted" | "sum" | "min" | "max" | "indexOf" | "lastIndexOf" if member => elements(shapes.first().copied()),
-        "sort" | "distinct" | "reverse" | "flatten" if member => at(0),
-        "url" | "jsonpatch.escapeKey" | "cidr" | "isIP" | "isCIDR" | "ip" | "quantity" | "isQuantity" => {
+        // Every element is held against every other; a tenth more where they are texts.
+        "sort" if member && matches!(at_inner(&shapes).form, Form::Text) => {
+            squared(at(0)).saturating_mul(21).div_ceil(10).saturating_add(ALLOCATES)
+        }
+        "sort" | "distinct" if member => squared(at(0)).saturating_mul(2).saturating_add(ALLOCATES),
+        "reverse" | "flatten" if member => at(0).saturating_add(ALLOCATES),
+        "slice" | "lists.range" => counted(name, args).unwrap_or(at(0)).saturating_add(ALLOCATES),
+        "url" | "jsonpatch.escapeKey" | "cidr" | "isIP" | "isCIDR" | "ip" | "quantity" | "isQuantity" | "semver" | "isSemver" => {
             traverse(at(0))
         }
         "lowerAscii" | "upperAscii" | "substring" | "trim" => traverse(at(0)),
@@ -63,6 +71,27 @@ pub(super) fn of(name: &str, overloads: &[Overload], member: bool, args: &[(&Exp
         _ => 1,
     };
     guess(before.saturating_add(cost), made(name, overloads, member, args, &shapes, root))
+}
+
+fn squared(size: u64) -> u64 {
+    size.saturating_mul(size)
+}
+
+/// What the elements of the first argument are.
+fn at_inner(shapes: &[&Arc<Shape>]) -> Arc<Shape> {
+    shapes.first().map_or_else(Shape::open, |list| list.inner())
+}
+
+/// How many elements are asked for, where that is written out.
+fn counted(name: &str, args: &[(&Expr, Guess)]) -> Option<u64> {
+    let number = |index: usize| match args.get(index).map(|(expr, _)| &expr.kind) {
+        Some(Kind::Literal(Literal::Int(number))) => u64::try_from(*number).ok(),
+        _ => None,
+    };
+    match name {
+        "slice" => number(2)?.checked_sub(number(1)?),
+        _ => Some(number(0).unwrap_or(u64::MAX)),
+    }
 }
 
 /// One step for each element, more where they are texts; a text is gone through.
@@ -123,11 +152,17 @@ fn made(
             };
             Shape::new(Form::List(super::element(Shape::text(at(0).size), root)), at(0).size.min(limit))
         }
-        "sort" | "distinct" | "reverse" | "slice" if member => at(0),
+        "sort" | "distinct" if member => Shape::new(at(0).form.clone(), squared(at(0).size)),
+        "slice" if member => Shape::new(at(0).form.clone(), counted(name, args).unwrap_or(at(0).size)),
+        "reverse" if member => at(0),
+        "flatten" if member => Shape::new(Form::List(at(0).inner().inner()), at(0).size),
+        "lists.range" => Shape::new(Form::List(Shape::scalar()), counted(name, args).unwrap_or(u64::MAX)),
         "dyn" | "value" | "or" | "orValue" | "optional.of" | "optional.ofNonZeroValue" => at(0),
         "_[_]" | "_[?_]" => at(0).inner(),
         "_+_" if at(0).is_list() => Shape::new(at(0).form.clone(), at(0).size.saturating_add(at(1).size)),
-        "_+_" if !at(0).is_scalar() && !at(1).is_scalar() => Shape::text(at(0).size.saturating_add(at(1).size)),
+        "_+_" | "_-_" | "_*_" | "_/_" | "_%_" if at(0).is_scalar() || at(1).is_scalar() => Shape::scalar(),
+        "min" | "max" | "sum" if member && at(0).inner().is_scalar() => Shape::scalar(),
+        "_+_" => Shape::text(at(0).size.saturating_add(at(1).size)),
         _ => {
             let operator = name.starts_with(['_', '@', '!', '-']);
             let fits = |own: &&Overload| (operator || own.member == member) && own.params.len() == args.len();

@@ -81,9 +81,15 @@ impl<'e> Estimator<'e> {
             }
             Kind::List(items) => self.list(items),
             Kind::Map(entries) => {
-                let cost = self.all(entries.iter().flat_map(|entry| [&entry.key, &entry.value]));
-                let shape = Shape::new(Form::Map(Shape::open()), size(entries.len()));
-                guess(cost.saturating_add(MAKE_MAP), shape)
+                let mut cost = self.all(entries.iter().map(|entry| &entry.key)).saturating_add(MAKE_MAP);
+                let mut scalar = true;
+                for entry in entries {
+                    let value = self.of(&entry.value);
+                    cost = cost.saturating_add(value.cost);
+                    scalar &= value.shape.is_scalar();
+                }
+                let inner = if scalar { Shape::scalar() } else { Shape::open() };
+                guess(cost, Shape::new(Form::Map(inner), size(entries.len())))
             }
             Kind::Struct { fields, .. } => {
                 let cost = self.all(fields.iter().map(|field| &field.value));

@@ -119,6 +119,11 @@ impl<'a> Context<'a> {
         outcome
     }
 
+    /// Evaluates a part of a program.
+    pub(crate) fn part(&mut self, expr: &'a Expr) -> Outcome<'a> {
+        self.eval(expr)
+    }
+
     /// A compiled pattern; those in use are compiled once.
     pub(crate) fn pattern(&mut self, text: &str) -> Result<Regex, Failure> {
         if let Some((_, pattern)) = self.patterns.iter().find(|(own, _)| own == text) {

@@ -14,7 +14,7 @@ pub(super) const TABLE: &[Row] = &[
         Err(_) => failed("quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"),
     }),
     Row("isQuantity", "S>B", |_, a| Ok(Value::Bool(text(a, 0).parse::<Quantity>().is_ok()))),
-    Row("sign", ".Q>I", |_, a| one(a, |q| Some(Value::Int(i64::from(q.sign()))))),
+    Row("sign", "Q>I", |_, a| one(a, |q| Some(Value::Int(i64::from(q.sign()))))),
     Row("isInteger", ".Q>B", |_, a| one(a, |q| Some(Value::Bool(q.is_integer())))),
     Row("asInteger", ".Q>I", |_, a| one(a, |q| q.is_integer().then(|| Value::Int(q.units())))),
     Row("asApproximateFloat", ".Q>D", |_, a| one(a, |q| Some(Value::Double(q.as_f64())))),

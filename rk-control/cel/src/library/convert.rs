@@ -2,6 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use rk_api::status::go_float;
 
 use super::{Made, count, failed, no_overload, text};
 use crate::registry::Row;
@@ -56,14 +57,6 @@ pub(super) const TABLE: &[Row] = &[
     Row("string", "C>S", |_, a| to_text(a)),
     Row("bytes", "Y>Y", |_, a| same(a)),
     Row("bytes", "S>Y", |_, a| Ok(Value::Bytes(text(a, 0).as_bytes().into()))),
-    Row("base64.encode", "Y>S", |_, a| match a {
-        [Value::Bytes(bytes)] => Ok(Value::text(STANDARD.encode(bytes))),
-        _ => no_overload(),
-    }),
-    Row("base64.decode", "S>Y", |_, a| match decode_base64(text(a, 0)) {
-        Some(bytes) => Ok(Value::Bytes(bytes.into())),
-        None => failed("illegal base64 data"),
-    }),
 ];
 
 /// Bytes of standard base64.
@@ -108,7 +101,7 @@ fn to_text<'a>(args: &[Value<'a>]) -> Made<'a> {
     Ok(Value::text(match args {
         [Value::Int(int)] => int.to_string(),
         [Value::Uint(uint)] => uint.to_string(),
-        [Value::Double(double)] => shown(*double),
+        [Value::Double(double)] => go_float(*double),
         [Value::Bool(value)] => value.to_string(),
         [Value::Bytes(bytes)] => match std::str::from_utf8(bytes) {
             Ok(text) => text.to_owned(),
@@ -120,47 +113,4 @@ fn to_text<'a>(args: &[Value<'a>]) -> Made<'a> {
         [Value::Cidr(net)] => net.to_string(),
         _ => return no_overload(),
     }))
-}
-
-/// The shortest text of a number, with an exponent where it is large or tiny: Go's `%g`.
-fn shown(double: f64) -> String {
-    if double.is_nan() {
-        return "NaN".to_owned();
-    }
-    if double.is_infinite() {
-        return if double > 0.0 { "+Inf" } else { "-Inf" }.to_owned();
-    }
-    let scientific = format!("{double:e}");
-    let Some((digits, exponent)) = scientific.split_once('e') else { return scientific };
-    let exponent: i32 = exponent.parse().unwrap_or(0);
-    match exponent {
-        -4..=5 => double.to_string(),
-        ..-4 => format!("{digits}e-{:02}", -exponent),
-        6.. => format!("{digits}e+{exponent:02}"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::shown;
-
-    #[test]
-    fn numbers_are_shown_as_go_shows_them() {
-        for (double, expected) in [
-            (2.5, "2.5"),
-            (100_000.0, "100000"),
-            (1e6, "1e+06"),
-            (123_456_789.0, "1.23456789e+08"),
-            (1e100, "1e+100"),
-            (-1e21, "-1e+21"),
-            (0.0001, "0.0001"),
-            (0.000_01, "1e-05"),
-            (0.0, "0"),
-            (f64::INFINITY, "+Inf"),
-            (f64::NEG_INFINITY, "-Inf"),
-            (f64::NAN, "NaN"),
-        ] {
-            assert_eq!(shown(double), expected);
-        }
-    }
 }

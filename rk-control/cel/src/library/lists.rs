@@ -1,6 +1,7 @@
 //! Functions of lists.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use super::{Made, count, double, failed, int, items, no_overload};
 use crate::eval::{Context, Failure, equal, order};
@@ -43,6 +44,9 @@ pub(super) const TABLE: &[Row] = &[
     Row("slice", ".LaII>La", |_, a| {
         let items = items(a, 0);
         match (usize::try_from(int(a, 1)), usize::try_from(int(a, 2))) {
+            (Ok(start), Ok(end)) if start > end => {
+                failed(format!("cannot slice({start}, {end}), start index must be less than or equal to end index"))
+            }
             (Ok(start), Ok(end)) => match items.get(start..end) {
                 Some(part) => Ok(Value::list(part.to_vec())),
                 None => failed(format!("cannot slice({start}, {end}), list is length {}", items.len())),
@@ -50,16 +54,28 @@ pub(super) const TABLE: &[Row] = &[
             _ => failed(format!("cannot slice({}, {}), negative indexes not supported", int(a, 1), int(a, 2))),
         }
     }),
-    Row("flatten", ".L*>L*", |_, a| {
-        let flat = items(a, 0).into_iter().flat_map(|item| item.items().unwrap_or_else(|| vec![item]));
-        Ok(Value::list(flat.collect()))
+    Row("flatten", ".LLa>La", |_, a| Ok(Value::list(flat(items(a, 0), 1)))),
+    Row("flatten", ".L*I>L*", |_, a| match usize::try_from(int(a, 1)) {
+        Ok(levels) => Ok(Value::list(flat(items(a, 0), levels))),
+        Err(_) => failed("level must be non-negative"),
     }),
+    Row("first", ".La>Oa", |_, a| Ok(Value::Optional(items(a, 0).into_iter().next().map(Arc::new)))),
+    Row("last", ".La>Oa", |_, a| Ok(Value::Optional(items(a, 0).into_iter().next_back().map(Arc::new)))),
     Row("lists.range", "I>LI", |c, a| {
         let length = int(a, 0).clamp(0, MAX_RANGE);
         c.charge(u64::try_from(length).unwrap_or(0))?;
         Ok(Value::list((0..length).map(Value::Int).collect()))
     }),
 ];
+
+/// What lies in lists, down to so many levels.
+fn flat<'a>(items: Vec<Value<'a>>, levels: usize) -> Vec<Value<'a>> {
+    let inner = |item: Value<'a>| match item.items() {
+        Some(inner) if levels > 0 => flat(inner, levels - 1),
+        _ => vec![item],
+    };
+    items.into_iter().flat_map(inner).collect()
+}
 
 fn sum<'a>(args: &[Value<'a>]) -> Made<'a> {
     let items = items(args, 0);
@@ -86,7 +102,7 @@ fn sum<'a>(args: &[Value<'a>]) -> Made<'a> {
 }
 
 /// The first element that no other comes before (or after).
-pub(super) fn extreme<'a>(items: &[Value<'a>], name: &str, wanted: Ordering) -> Made<'a> {
+fn extreme<'a>(items: &[Value<'a>], name: &str, wanted: Ordering) -> Made<'a> {
     let mut items = items.iter();
     let Some(mut best) = items.next() else { return failed(format!("{name} called on empty list")) };
     for item in items {

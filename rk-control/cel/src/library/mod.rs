@@ -4,7 +4,6 @@ mod amounts;
 mod authz;
 mod convert;
 mod lists;
-mod math;
 mod named;
 mod net;
 mod operators;
@@ -51,7 +50,6 @@ pub(crate) static TABLES: &[&[Row]] = &[
     template::TABLE,
     regexes::TABLE,
     lists::TABLE,
-    math::TABLE,
     sets::TABLE,
     time::TABLE,
     time::PARTS,

@@ -1,6 +1,6 @@
 //! Values that may not be there.
 
-use super::{Made, failed, no_overload};
+use super::{Made, failed, items, no_overload};
 use crate::registry::Row;
 use crate::value::Value;
 
@@ -15,6 +15,8 @@ pub(super) const TABLE: &[Row] = &[
         _ => no_overload(),
     }),
     Row("optional.none", ">Oa", |_, _| Ok(Value::Optional(None))),
+    Row("optional.unwrap", "LOa>La", |_, a| unwrapped(a)),
+    Row("unwrapOpt", ".LOa>La", |_, a| unwrapped(a)),
     Row("hasValue", ".Oa>B", |_, a| Ok(Value::Bool(matches!(a, [Value::Optional(Some(_))])))),
     Row("value", ".Oa>a", |_, a| match a {
         [Value::Optional(Some(inner))] => Ok((**inner).clone()),
@@ -27,6 +29,15 @@ pub(super) const TABLE: &[Row] = &[
     }),
     Row("orValue", ".Oaa>a", |_, a| or_value(a)),
 ];
+
+/// The values that are there.
+fn unwrapped<'a>(args: &[Value<'a>]) -> Made<'a> {
+    let there = |item: Value<'a>| match item {
+        Value::Optional(inner) => inner.map(|inner| (*inner).clone()),
+        other => Some(other),
+    };
+    Ok(Value::list(items(args, 0).into_iter().filter_map(there).collect()))
+}
 
 fn or_value<'a>(args: &[Value<'a>]) -> Made<'a> {
     match args {

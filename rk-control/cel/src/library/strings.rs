@@ -35,7 +35,6 @@ pub(super) const TABLE: &[Row] = &[
     Row("substring", ".SI>S", |_, a| substring(a, i64::MAX)),
     Row("substring", ".SII>S", |_, a| substring(a, int(a, 2))),
     Row("trim", ".S>S", |_, a| Ok(Value::text(text(a, 0).trim()))),
-    Row("reverse", ".S>S", |_, a| Ok(Value::text(text(a, 0).chars().rev().collect::<String>()))),
     Row("join", ".LS>S", |_, a| join(a, "")),
     Row("join", ".LSS>S", |_, a| join(a, text(a, 1))),
     Row("strings.quote", "S>S", |_, a| Ok(Value::text(format!("{:?}", text(a, 0))))),

@@ -51,11 +51,15 @@ pub(super) fn member(parser: &Parser, at: u32, on: Expr, name: String, args: Vec
             return parser.call(at, &name, true, all);
         }
     };
+    let why = match name.as_str() {
+        "map" | "filter" => "argument is not an identifier",
+        _ => "argument must be a simple name",
+    };
     let mut args = args.into_iter();
     let names = args
         .by_ref()
         .take(names)
-        .map(|name| variable(name, "argument must be a simple name"))
+        .map(|name| variable(name, why))
         .collect::<Result<Vec<String>, Issue>>()?;
     let (first, second) = (args.next(), args.next());
     let (filter, body) = match (op, second) {

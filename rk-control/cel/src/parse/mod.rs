@@ -16,15 +16,15 @@ pub(crate) const MAX_LENGTH: usize = 100_000;
 /// Deepest tree; deeper ones would need a deeper stack.
 const MAX_DEPTH: u16 = 128;
 
-/// Parses an expression.
-pub(crate) fn parse(text: &str) -> Result<Expr, Issue> {
+/// Parses an expression, in which `cel.bind()` may be called if there are `bindings`.
+pub(crate) fn parse(text: &str, bindings: bool) -> Result<Expr, Issue> {
     let length = text.chars().count();
     if length > MAX_LENGTH {
         let why = format!("expression code point size exceeds limit: size: {length}, limit {MAX_LENGTH}");
         return Err(Issue::new(0, why));
     }
     let tokens = token::tokens(text)?;
-    let mut parser = Parser { tokens, next: 0, level: 0 };
+    let mut parser = Parser { tokens, next: 0, level: 0, bindings };
     let expr = parser.expression()?;
     if *parser.peek() != Token::End {
         return Err(parser.unexpected("<EOF>"));
@@ -36,6 +36,7 @@ struct Parser {
     tokens: Vec<(u32, Token)>,
     next: usize,
     level: u16,
+    bindings: bool,
 }
 
 /// Binary operators by how tightly they bind.

@@ -104,9 +104,9 @@ impl Parser {
             return self.node(at, Kind::Select { on: Box::new(on), field: name, test: false, optional });
         }
         let args = self.arguments()?;
-        // Functions that have a dot in their name: `math.greatest`.
+        // Functions that have a dot in their name: `lists.range`.
         if let Some(long) = qualified(&on).map(|space| format!("{space}.{name}")) {
-            if long == "cel.bind" {
+            if self.bindings && long == "cel.bind" {
                 return macros::bind(self, open, args);
             }
             if registry::overloads(&long).iter().any(|overload| !overload.member) {

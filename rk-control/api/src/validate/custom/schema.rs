@@ -324,9 +324,9 @@ fn rules(schema: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
         if rule.is_empty() {
             // Told by those who compile it.
         } else if is_blank(message) {
-            errors.invalid(&here, message, "message must be non-empty if specified");
+            errors.invalid(&here, message, "must be non-empty if specified");
         } else if message.trim().contains(['\n', '\r']) {
-            errors.invalid(&here, message, "message must not contain line breaks");
+            errors.invalid(&here, message, "must not contain line breaks");
         } else if rule.contains(['\n', '\r']) && message.is_empty() {
             errors.required(&here, "message must be specified if rule contains line breaks");
         }
@@ -337,7 +337,7 @@ fn rules(schema: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
         let place = text(own, "fieldPath");
         let here = path.child("fieldPath");
         if is_blank(place) {
-            errors.invalid(&here, place, "fieldPath must be non-empty if specified");
+            errors.invalid(&here, place, "must be non-empty if specified");
         }
         if place.contains(['\n', '\r']) {
             errors.invalid(&here, place, "must not contain line breaks");

@@ -2,8 +2,8 @@
 
 use rk_api::meta::{at, text};
 use rk_api::resources::Resource;
-use rk_api::status::{FieldErrors, Path};
-use rk_cel::{Env, Program, Type, json_patch, object};
+use rk_api::status::{ErrorKind, FieldErrors, Path};
+use rk_cel::{CompileError, Env, Program, Type, json_patch, object};
 use serde_json::Value;
 
 use super::{devices, of_policies, of_webhooks, rules, variables};
@@ -41,7 +41,11 @@ fn compile(
         Some(wanted) => env.compile_as(written, wanted),
         None => env.compile(written),
     };
-    compiled.map_err(|error| errors.invalid(path, written, error.to_string())).ok()
+    let refuse = |error: CompileError| match error {
+        CompileError::Instantiation(_) => errors.push(ErrorKind::Internal, path, Value::Null, error.to_string()),
+        _ => errors.invalid(path, written, error.to_string()),
+    };
+    compiled.map_err(refuse).ok()
 }
 
 fn conditions(holder: &Value, env: &Env, path: &Path<'_>, errors: &mut FieldErrors) {

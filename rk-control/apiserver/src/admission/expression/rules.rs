@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use rk_api::meta::{at, list, text};
-use rk_api::status::{ErrorKind, FieldErrors, Path};
+use rk_api::status::{ErrorKind, FieldErrors, Path, go_json};
 use rk_cel::{CompileError, Env, Program, Type, of_openapi, with_identity};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::rule_costs::{Costs, Extent};
 
@@ -34,6 +34,7 @@ pub(super) struct Rule {
     pub(super) optional_old: bool,
     pub(super) message: String,
     pub(super) message_program: Option<Program>,
+    pub(super) message_text: String,
     pub(super) kind: ErrorKind,
     /// Where the error is told, below the place of the rule: `.a.b`.
     pub(super) field: String,
@@ -88,23 +89,20 @@ fn judge(schema: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
 
 /// Where in a schema.
 struct Place {
-    /// The name of the type, for records.
-    name: String,
     depth: usize,
-    /// Whether what was can be found for what is: not within lists that have no keys.
-    correlates: bool,
+    /// The list without keys within which what was cannot be found for what is.
+    uncorrelated: Option<String>,
     /// How often it may occur; `None` when nobody asks for costs.
     extent: Option<Extent>,
 }
 
 impl Place {
     fn root(extent: Option<Extent>) -> Self {
-        Self { name: "selfType".to_owned(), depth: 0, correlates: true, extent }
+        Self { depth: 0, uncorrelated: None, extent }
     }
 
-    fn below(&self, step: &str, correlates: bool, extent: Option<Extent>) -> Self {
-        let correlates = self.correlates && correlates;
-        Self { name: format!("{}.{step}", self.name), depth: self.depth + 1, correlates, extent }
+    fn below(&self, extent: Option<Extent>) -> Self {
+        Self { depth: self.depth + 1, uncorrelated: self.uncorrelated.clone(), extent }
     }
 }
 
@@ -113,39 +111,79 @@ fn walk(schema: &Value, place: &Place, path: &Path<'_>, costs: &mut Costs, error
         return None;
     }
     let mut node = Node::default();
-    let all = path.child(RULES);
-    for (index, rule) in at(schema, &[RULES]).as_array().into_iter().flatten().enumerate() {
-        let path = all.index(index);
-        let Some(rule) = compile(rule, schema, place, &path, errors) else { continue };
-        if let Some(extent) = &place.extent {
-            costs.rule(&rule.program, rule.message_program.as_ref(), extent, &path, errors);
-        }
-        node.rules.push(rule);
+    let within = || place.extent.as_ref().map(|extent| extent.inner(schema));
+    let inner = |key: &str| schema.get(key).filter(|inner| inner.is_object());
+    if let Some(values) = inner("additionalProperties") {
+        let path = path.child("additionalProperties");
+        node.values = walk(values, &place.below(within()), &path, costs, errors).map(Box::new);
     }
     let properties = path.child("properties");
     for (name, field) in at(schema, &["properties"]).as_object().into_iter().flatten() {
         let extent = place.extent.as_ref().map(|extent| extent.field(name, schema));
-        if let Some(below) = walk(field, &place.below(name, true, extent), &properties.key(name), costs, errors) {
+        if let Some(below) = walk(field, &place.below(extent), &properties.key(name), costs, errors) {
             node.fields.insert(name.clone(), below);
         }
     }
-    let mut below = |key: &str, step: &str, correlates: bool, errors: &mut FieldErrors| {
-        let inner = schema.get(key).filter(|inner| inner.is_object())?;
-        let extent = place.extent.as_ref().map(|extent| extent.inner(schema));
-        walk(inner, &place.below(step, correlates, extent), &path.child(key), costs, errors).map(Box::new)
-    };
-    let keyed = text(schema, &["x-kubernetes-list-type"]) == "map";
-    node.items = below("items", "@idx", keyed, errors);
-    node.values = below("additionalProperties", "@elem", true, errors);
+    if let Some(items) = inner("items") {
+        let mut below = place.below(within());
+        if text(schema, &["x-kubernetes-list-type"]) != "map" {
+            below.uncorrelated.get_or_insert_with(|| path.to_string());
+        }
+        node.items = walk(items, &below, &path.child("items"), costs, errors).map(Box::new);
+    }
+    let all = path.child(RULES);
+    for (index, rule) in at(schema, &[RULES]).as_array().into_iter().flatten().enumerate() {
+        let path = all.index(index);
+        let compiled = compile(rule, schema, &path, errors);
+        if let (Some(extent), Some(rule)) = (&place.extent, &compiled) {
+            costs.rule(&rule.program, rule.message_program.as_ref(), extent, &path, errors);
+        }
+        let transition = compiled.as_ref().is_some_and(|rule| rule.transition);
+        correlated(rule, transition, place, &path, errors);
+        node.rules.extend(compiled);
+    }
     let empty = node.rules.is_empty() && node.fields.is_empty() && node.items.is_none() && node.values.is_none();
     (!empty).then_some(node)
 }
 
-fn compile(rule: &Value, schema: &Value, place: &Place, path: &Path<'_>, errors: &mut FieldErrors) -> Option<Rule> {
+/// What was can be compared with only where it is found, and only who compares says how.
+fn correlated(rule: &Value, transition: bool, place: &Place, path: &Path<'_>, errors: &mut FieldErrors) {
+    if transition {
+        if let Some(list) = &place.uncorrelated {
+            let why = format!("oldSelf cannot be used on the uncorrelatable portion of the schema within {list}");
+            errors.invalid(&path.child("rule"), text(rule, &["rule"]), why);
+        }
+    } else if let Some(set @ Value::Bool(_)) = rule.get("optionalOldSelf") {
+        let why = "may not be set if oldSelf is not used in rule";
+        errors.invalid(&path.child("optionalOldSelf"), set.clone(), why);
+    }
+}
+
+/// A rule as messages show it: all of its fields in upstream's order, as Go writes JSON.
+fn shown(rule: &Value) -> String {
+    let word = |name: &str| Value::from(text(rule, &[name]));
+    let own = |name: &str| rule.get(name).cloned().unwrap_or_default();
+    let fields = [
+        ("Rule", word("rule")),
+        ("Message", word("message")),
+        ("MessageExpression", word("messageExpression")),
+        ("Reason", own("reason")),
+        ("FieldPath", word("fieldPath")),
+        ("OptionalOldSelf", own("optionalOldSelf")),
+    ];
+    let fields: Vec<String> = fields.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+    go_json(&format!("{{{}}}", fields.join(",")))
+}
+
+/// The name of the type of `self`, another one each time: upstream lets nobody count on it.
+fn type_name() -> String {
+    format!("selfType{}", jiff::Timestamp::now().subsec_nanosecond())
+}
+
+fn compile(rule: &Value, schema: &Value, path: &Path<'_>, errors: &mut FieldErrors) -> Option<Rule> {
     let word = |name: &str| text(rule, &[name]).to_owned();
-    let shown = || {
-        json!({"Rule": word("rule"), "Message": word("message"), "MessageExpression": word("messageExpression"),
-            "Reason": rule.get("reason"), "FieldPath": word("fieldPath"), "OptionalOldSelf": rule.get("optionalOldSelf")})
+    let refuse = |field: &str, why: String, errors: &mut FieldErrors| {
+        errors.invalid_unshown(&path.child(field), format!("{}: {why}", shown(rule)));
     };
     let written = word("rule");
     if written.trim().is_empty() {
@@ -153,28 +191,25 @@ fn compile(rule: &Value, schema: &Value, place: &Place, path: &Path<'_>, errors:
         return None;
     }
     let optional_old = rule.get("optionalOldSelf") == Some(&Value::Bool(true));
-    let own = of_openapi(schema, &place.name);
+    let own = of_openapi(schema, &type_name());
     let old = if optional_old { Type::optional(own.clone()) } else { own.clone() };
     let env = Env::new().with("self", own).with("oldSelf", old);
     let program = env.compile_as(&written, &Type::Bool).map_err(|error| match error {
         CompileError::Output { .. } => "cel expression must evaluate to a bool".to_owned(),
         failed => failed.to_string(),
     });
-    let program = program.map_err(|why| errors.invalid(&path.child("rule"), shown(), why)).ok()?;
+    let program = program.map_err(|why| refuse("rule", why, errors)).ok()?;
     let transition = program.mentions("oldSelf");
-    if transition && !place.correlates {
-        let why = format!("oldSelf cannot be used on the uncorrelatable portion of the schema within {path}");
-        errors.invalid(&path.child("rule"), shown(), why);
-    }
-    let message_program = match word("messageExpression").trim() {
-        "" => None,
-        message => {
-            let compiled = env.compile_as(message, &Type::String).map_err(|error| match error {
-                CompileError::Output { .. } => "messageExpression must evaluate to a string".to_owned(),
-                failed => format!("messageExpression {failed}"),
-            });
-            compiled.map_err(|why| errors.invalid(&path.child("messageExpression"), shown(), why)).ok()
-        }
+    let message = word("messageExpression");
+    let message_program = if message.trim().is_empty() {
+        None
+    } else {
+        let compiled = env.compile_as(&message, &Type::String).map_err(|error| match error {
+            CompileError::Output { .. } => "messageExpression must evaluate to a string".to_owned(),
+            CompileError::Instantiation(why) => format!("messageExpression instantiation failed: {why}"),
+            failed => format!("messageExpression {failed}"),
+        });
+        compiled.map_err(|why| refuse("messageExpression", why, errors)).ok()
     };
     Some(Rule {
         text: written.trim().to_owned(),
@@ -183,6 +218,7 @@ fn compile(rule: &Value, schema: &Value, place: &Place, path: &Path<'_>, errors:
         optional_old,
         message: word("message").trim().to_owned(),
         message_program,
+        message_text: message,
         kind: match text(rule, &["reason"]) {
             "FieldValueForbidden" => ErrorKind::Forbidden,
             "FieldValueRequired" => ErrorKind::Required,
@@ -191,4 +227,46 @@ fn compile(rule: &Value, schema: &Value, place: &Place, path: &Path<'_>, errors:
         },
         field: word("fieldPath"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// What is wrong with a schema whose field `o` is this.
+    fn wrong(field: &Value) -> Vec<String> {
+        let mut errors = FieldErrors::new();
+        let schema = json!({"type": "object", "properties": {"o": field}});
+        judge(&schema, &Path::new("s"), &mut errors);
+        errors.0.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_rule_is_shown_whole() {
+        let rule = json!({"rule": "self.a > 1 && self.o", "message": "<m>", "reason": "FieldValueForbidden"});
+        let own = json!({"type": "object", "properties": {"x": {"type": "integer"}}});
+        let all = wrong(&json!({"type": "object", "properties": {"o": own}, "x-kubernetes-validations": [rule]}));
+        let want = "s.properties[o].x-kubernetes-validations[0].rule: Invalid value: {\"Rule\":\"self.a \\u003e 1 \\u0026\\u0026 \
+                    self.o\",\"Message\":\"\\u003cm\\u003e\",\"MessageExpression\":\"\",\"Reason\":\"FieldValueForbidden\",\
+                    \"FieldPath\":\"\",\"OptionalOldSelf\":null}: compilation failed: ERROR: <input>:1:5: undefined field 'a'";
+        assert!(all[0].starts_with(want), "{all:?}");
+        assert!(all[0].contains("applied to '(bool, selfType"), "{all:?}");
+        assert!(all[0].contains(".o)'"), "the type of a field is named by its own place: {all:?}");
+    }
+
+    #[test]
+    fn what_was_is_asked_for_only_where_it_is_known() {
+        let rule = json!({"rule": "self != oldSelf"});
+        let within = json!({"type": "array", "items": {"type": "integer", "x-kubernetes-validations": [rule]}});
+        let list = json!({"type": "array", "items": {"type": "object", "properties": {"l": within}}});
+        let why = "s.properties[o].items.properties[l].items.x-kubernetes-validations[0].rule: Invalid value: \"self != oldSelf\": oldSelf \
+                   cannot be used on the uncorrelatable portion of the schema within s.properties[o]";
+        assert_eq!(wrong(&list), [why]);
+        let rule = json!({"rule": "self > 0", "optionalOldSelf": false});
+        let why = "s.properties[o].x-kubernetes-validations[0].optionalOldSelf: Invalid value: false: may not be set if oldSelf is not \
+                   used in rule";
+        assert_eq!(wrong(&json!({"type": "integer", "x-kubernetes-validations": [rule]})), [why]);
+    }
 }
