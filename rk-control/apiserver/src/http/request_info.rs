@@ -69,8 +69,9 @@ fn verb_of(method: &Method, resource: &ResourcePath, query: &Query) -> &'static 
         Method::PATCH => "patch",
         Method::DELETE if one => "delete",
         Method::DELETE => "deletecollection",
-        _ if query.flag("watch") && (!one || resource.subresource.is_empty()) => "watch",
+        // One object is watched through its collection; a query beside its name says nothing.
         _ if one => "get",
+        _ if query.flag("watch") => "watch",
         _ => "list",
     }
 }
@@ -192,6 +193,7 @@ mod tests {
             (Method::GET, "/api/v1/pods", "list", "", "", "pods", "", ""),
             (Method::GET, "/api/v1/namespaces/a/pods/p", "get", "", "a", "pods", "p", ""),
             (Method::GET, "/api/v1/namespaces/a/pods?watch=true", "watch", "", "a", "pods", "", ""),
+            (Method::GET, "/api/v1/namespaces/a/pods/p?watch=true", "get", "", "a", "pods", "p", ""),
             (Method::GET, "/api/v1/watch/namespaces/a/pods", "watch", "", "a", "pods", "", ""),
             (Method::POST, "/api/v1/namespaces/a/pods/p/exec", "create", "", "a", "pods", "p", "exec"),
             (Method::GET, "/api/v1/namespaces", "list", "", "", "namespaces", "", ""),
