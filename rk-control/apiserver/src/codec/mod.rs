@@ -62,6 +62,9 @@ pub fn decode_object(
 pub fn decode_delete_options(headers: &HeaderMap, body: &Bytes) -> Result<Value, Status> {
     let gvk = GroupVersionKind::new("", "v1", "DeleteOptions");
     let schema = Schema::of_kind(&gvk).unwrap_or(Schema::ANY);
+    // Nothing in so many words is no wish.
+    let nothing = Bytes::from_static(b"{}");
+    let body = if body.trim_ascii() == b"null" { &nothing } else { body };
     let mut object = read(headers, body, &gvk, &schema, FieldValidation::Ignore)?.object;
     if let Some(members) = object.as_object_mut() {
         members.remove("apiVersion");

@@ -185,8 +185,11 @@ async fn from_store(
 
 /// A page from history that is gone: upstream's words, which clients look for.
 fn expired(status: Status, continued: bool) -> Status {
-    if status.reason != Reason::Expired || !continued {
+    if status.reason != Reason::Expired {
         return status;
+    }
+    if !continued {
+        return Status::expired("The resourceVersion for the provided list is too old.");
     }
     Status::expired(
         "The provided continue parameter is too old to display a consistent list result. You can start a new list without the \
@@ -298,6 +301,14 @@ mod tests {
         }
         assert_eq!(decode_continue(&token(7, "a/b")).unwrap(), (Some(7), "a/b".to_owned()));
         assert_eq!(decode_continue(&token(-1, "a/b")).unwrap(), (None, "a/b".to_owned()));
+    }
+
+    #[test]
+    fn a_page_that_is_gone_is_told_as_a_list_s() {
+        let gone = || Status::too_old_resource_version(1, 338);
+        assert_eq!(expired(gone(), false).message, "The resourceVersion for the provided list is too old.");
+        assert!(expired(gone(), true).message.starts_with("The provided continue parameter is too old"));
+        assert_eq!(expired(Status::bad_request("other"), false).message, "other");
     }
 
     #[test]

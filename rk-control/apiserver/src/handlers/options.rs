@@ -67,30 +67,17 @@ impl WriteOptions {
             errors.forbidden(&Path::new("force"), "may not be specified for non-apply patch");
         }
         errors.extend(manager_errors(manager));
-        let dry_run = query.dry_run();
-        if let Err(given) = &dry_run {
-            errors.unsupported_as_listed(&Path::new("dryRun"), json!(given), &["All"]);
-        }
+        let dry: Vec<&str> = query.all("dryRun").collect();
+        judge_dry(&mut errors, &dry);
         let text = query.text("fieldValidation");
         let validation = FieldValidation::parse(text);
         if validation.is_none() {
             let known = ["", "Ignore", "Strict", "Warn"];
-            errors.unsupported_as_listed(&Path::new("fieldValidation"), json!(text), &known);
+            errors.unsupported_as_listed(&Path::new("fieldValidation"), text, &known);
         }
         judged(options, &errors)?;
-        Ok(Self { dry_run: dry_run.unwrap_or_default(), validation: validation.unwrap_or_default() })
+        Ok(Self { dry_run: !dry.is_empty(), validation: validation.unwrap_or_default() })
     }
-}
-
-/// Refuses a dry run of another kind than the one that there is.
-fn not_dry(given: &[String]) -> Status {
-    unsupported("DeleteOptions", ("dryRun", json!(given)), &["All"])
-}
-
-fn unsupported(options: &str, (field, value): (&str, Value), supported: &[&str]) -> Status {
-    let mut errors = FieldErrors::new();
-    errors.unsupported_as_listed(&Path::new(field), value, supported);
-    Status::invalid("meta.k8s.io", options, "", &errors.0)
 }
 
 /// What happens to the dependents of a deleted object.
@@ -110,28 +97,47 @@ impl Propagation {
         }
     }
 
-    fn parse(text: &str) -> Result<Option<Self>, Status> {
-        match text {
-            "" => Ok(None),
-            "Orphan" => Ok(Some(Self::Orphan)),
-            "Background" => Ok(Some(Self::Background)),
-            "Foreground" => Ok(Some(Self::Foreground)),
-            other => {
-                let known = ["Foreground", "Background", "Orphan", "nil"];
-                Err(unsupported("DeleteOptions", ("propagationPolicy", json!(other)), &known))
-            }
-        }
+    fn parse(text: &str) -> Option<Self> {
+        [Self::Foreground, Self::Background, Self::Orphan].into_iter().find(|own| own.name() == text)
     }
 }
 
-/// Refuses a policy beside `orphanDependents`, which says the same in older words.
-fn only_one(policy: &str) -> Result<(), Status> {
-    let mut errors = FieldErrors::new();
-    if !policy.is_empty() {
-        let why = "orphanDependents and deletionPropagation cannot be both set";
-        errors.invalid(&Path::new("propagationPolicy"), policy, why);
+/// Refuses an unknown policy, and any beside `orphanDependents`, which says the same in older words.
+fn judge_policy(errors: &mut FieldErrors, policy: Option<&str>, orphan: Option<bool>) {
+    let (Some(policy), path) = (policy, Path::new("propagationPolicy")) else { return };
+    if orphan.is_some() {
+        errors.invalid(&path, policy, "orphanDependents and deletionPropagation cannot be both set");
     }
-    judged("DeleteOptions", &errors)
+    if Propagation::parse(policy).is_none() {
+        errors.unsupported_as_listed(&path, policy, &["Foreground", "Background", "Orphan", "nil"]);
+    }
+}
+
+/// Refuses dry runs of other kinds than the one that there is.
+fn judge_dry(errors: &mut FieldErrors, given: &[&str]) {
+    if given.iter().any(|value| *value != "All") {
+        errors.unsupported_as_listed(&Path::new("dryRun"), json!(given), &["All"]);
+    }
+}
+
+/// The options of a deletion that a query tells, as a body would.
+fn asked_in(query: &Query) -> Result<Value, Status> {
+    let precondition = |name: &str| {
+        let text = query.text(name);
+        (!text.is_empty()).then(|| (name.to_owned(), json!(text)))
+    };
+    let preconditions: Map<String, Value> = ["uid", "resourceVersion"].into_iter().filter_map(precondition).collect();
+    let told = [
+        (
+            "gracePeriodSeconds",
+            query.number("gracePeriodSeconds").map_err(Status::bad_request)?.map(|grace| json!(grace)),
+        ),
+        ("orphanDependents", query.get("orphanDependents").map(|_| json!(query.flag("orphanDependents")))),
+        ("propagationPolicy", query.get("propagationPolicy").map(|policy| json!(policy))),
+        ("dryRun", Some(json!(query.all("dryRun").collect::<Vec<_>>()))),
+        ("preconditions", Some(Value::Object(preconditions))),
+    ];
+    Ok(told.into_iter().filter_map(|(field, value)| Some((field.to_owned(), value?))).collect())
 }
 
 /// `DeleteOptions`, from the body or the query.
@@ -149,25 +155,43 @@ pub(super) struct DeleteOptions {
 }
 
 impl DeleteOptions {
+    /// Reads them from the body, or from the query where there is no body: who sends one is not heard in the query.
     pub(super) fn parse(headers: &HeaderMap, query: &Query, body: &Bytes) -> Result<Self, Status> {
+        if body.is_empty() {
+            return Self::read(&asked_in(query)?);
+        }
+        let asked = codec::decode_delete_options(headers, body)?;
+        audit::request_object(&asked);
+        Self::read(&asked)
+    }
+
+    fn read(asked: &Value) -> Result<Self, Status> {
+        let policy = asked.get("propagationPolicy").and_then(Value::as_str);
+        let orphan = asked.get("orphanDependents").and_then(Value::as_bool);
+        let dry: Vec<&str> =
+            asked.get("dryRun").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+        let mut errors = FieldErrors::new();
+        judge_policy(&mut errors, policy, orphan);
+        judge_dry(&mut errors, &dry);
+        judged("DeleteOptions", &errors)?;
+        let precondition = |name: &str| {
+            let text = rk_api::meta::text(asked, &["preconditions", name]);
+            (!text.is_empty()).then(|| text.to_owned())
+        };
         let mut options = Self {
-            dry_run: query.dry_run().map_err(|given| not_dry(&given))?,
-            grace: query.number("gracePeriodSeconds").map_err(Status::bad_request)?,
-            propagation: Propagation::parse(query.text("propagationPolicy"))?,
+            dry_run: !dry.is_empty(),
+            // Upstream treats a negative period as one second.
+            grace: asked
+                .get("gracePeriodSeconds")
+                .and_then(Value::as_i64)
+                .map(|grace| if grace < 0 { 1 } else { grace }),
+            propagation: policy.and_then(Propagation::parse),
+            uid: precondition("uid"),
+            resource_version: precondition("resourceVersion"),
             ..Self::default()
         };
-        if query.get("orphanDependents").is_some() {
-            only_one(query.text("propagationPolicy"))?;
-            options.set_orphan(query.flag("orphanDependents"));
-        }
-        if !body.is_empty() {
-            let value = codec::decode_delete_options(headers, body)?;
-            audit::request_object(&value);
-            options.merge(&value)?;
-        }
-        if options.grace.is_some_and(|grace| grace < 0) {
-            // Upstream treats a negative period as one second.
-            options.grace = Some(1);
+        if let Some(orphan) = orphan {
+            options.set_orphan(orphan);
         }
         Ok(options)
     }
@@ -189,32 +213,6 @@ impl DeleteOptions {
             (!preconditions.is_empty()).then_some(("preconditions", Value::Object(preconditions))),
         ];
         fields.into_iter().flatten().map(|(field, value)| (field.to_owned(), value)).collect()
-    }
-
-    fn merge(&mut self, body: &Value) -> Result<(), Status> {
-        if let Some(grace) = body.get("gracePeriodSeconds").and_then(Value::as_i64) {
-            self.grace = Some(grace);
-        }
-        let orphan = body.get("orphanDependents").and_then(Value::as_bool);
-        let policy = Propagation::parse(rk_api::meta::text(body, &["propagationPolicy"]))?;
-        if let Some(orphan) = orphan {
-            only_one(rk_api::meta::text(body, &["propagationPolicy"]))?;
-            self.set_orphan(orphan);
-        }
-        self.propagation = policy.or(self.propagation);
-        for value in body.get("dryRun").and_then(Value::as_array).into_iter().flatten() {
-            match value.as_str() {
-                Some("All") => self.dry_run = true,
-                other => return Err(not_dry(&[other.unwrap_or_default().to_owned()])),
-            }
-        }
-        let precondition = |name: &str| {
-            let text = rk_api::meta::text(body, &["preconditions", name]);
-            (!text.is_empty()).then(|| text.to_owned())
-        };
-        self.uid = precondition("uid");
-        self.resource_version = precondition("resourceVersion");
-        Ok(())
     }
 
     fn set_orphan(&mut self, orphan: bool) {
@@ -263,6 +261,27 @@ mod tests {
             assert_eq!(told, format!("DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: {why}"));
         }
         assert!(delete("propagationPolicy=Orphan").is_ok());
+        let told = delete("propagationPolicy=&dryRun=All&dryRun=x").unwrap_err().message;
+        assert_eq!(
+            told,
+            "DeleteOptions.meta.k8s.io \"\" is invalid: [propagationPolicy: Unsupported value: \"\": supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\", dryRun: Unsupported value: [\"All\",\"x\"]: supported values: \"All\"]"
+        );
+        assert!(delete("gracePeriodSeconds=").unwrap_err().message.starts_with("strconv.ParseInt: parsing \"\""));
+    }
+
+    #[test]
+    fn the_query_speaks_of_a_deletion_only_without_a_body() {
+        let query = Query::parse("dryRun=All&gracePeriodSeconds=-3&resourceVersion=7&uid=u&orphanDependents=FALSE");
+        let read =
+            |body: &'static str| DeleteOptions::parse(&HeaderMap::new(), &query, &Bytes::from_static(body.as_bytes()));
+        let options = read("").unwrap();
+        assert_eq!((options.dry_run, options.grace, options.cascading), (true, Some(1), true));
+        assert_eq!((options.uid.as_deref(), options.resource_version.as_deref()), (Some("u"), Some("7")));
+        for body in ["{}", "null", "{\"preconditions\":{\"uid\":\"\"}}"] {
+            let options = read(body).unwrap();
+            assert_eq!((options.dry_run, options.grace, options.propagation), (false, None, None), "{body}");
+            assert_eq!((options.uid, options.resource_version), (None, None), "{body}");
+        }
     }
 
     #[test]

@@ -39,21 +39,19 @@ impl Query {
         self.0.iter().filter(move |(own, _)| own == name).map(|(_, value)| value.as_str())
     }
 
-    /// A boolean parameter, read as upstream reads it: present and neither `false` nor `0`.
+    /// A boolean parameter, read as upstream reads it: present and neither `false` (in any case) nor `0`.
     #[must_use]
     pub fn flag(&self, name: &str) -> bool {
-        self.get(name).is_some_and(|value| !matches!(value, "false" | "0"))
+        self.get(name).is_some_and(|value| value != "0" && !value.eq_ignore_ascii_case("false"))
     }
 
-    /// An integer parameter; absent or empty is `None`.
+    /// An integer parameter; absent is `None`.
     ///
     /// # Errors
     /// The value of a parameter that is no integer, in upstream's words.
     pub fn number(&self, name: &str) -> Result<Option<i64>, String> {
-        match self.text(name) {
-            "" => Ok(None),
-            text => text.parse::<i64>().map(Some).map_err(|error| no_integer(text, &error)),
-        }
+        let read = |text: &str| text.parse::<i64>().map_err(|error| no_integer(text, &error));
+        self.get(name).map(read).transpose()
     }
 
     /// The time that the client lets the request take; `None` where it sets no bound, by a time that is not above zero either.
@@ -71,15 +69,6 @@ impl Query {
                 Err(format!("invalid timeout specified in the request URL - time: {} duration {text:?}", fault(text)))
             }
         }
-    }
-
-    /// Whether `dryRun=All` was asked; any other value is refused.
-    ///
-    /// # Errors
-    /// Every value, where one is wrong.
-    pub fn dry_run(&self) -> Result<bool, Vec<String>> {
-        let given: Vec<String> = self.all("dryRun").map(str::to_owned).collect();
-        if given.iter().any(|value| value != "All") { Err(given) } else { Ok(!given.is_empty()) }
     }
 }
 
@@ -162,11 +151,12 @@ mod tests {
 
     #[test]
     fn what_is_no_integer_is_told_from_what_is_too_large() {
-        let query = Query::parse("limit=x&large=99999999999999999999&fine=-1&none=");
+        let query = Query::parse("limit=x&large=99999999999999999999&fine=-1&empty=");
         assert_eq!(query.number("limit"), Err("strconv.ParseInt: parsing \"x\": invalid syntax".to_owned()));
         let large = "strconv.ParseInt: parsing \"99999999999999999999\": value out of range";
         assert_eq!(query.number("large"), Err(large.to_owned()));
         assert_eq!((query.number("fine"), query.number("none")), (Ok(Some(-1)), Ok(None)));
+        assert_eq!(query.number("empty"), Err("strconv.ParseInt: parsing \"\": invalid syntax".to_owned()));
     }
 
     #[test]
@@ -198,7 +188,7 @@ mod tests {
     #[test]
     fn what_is_no_number_is_told_in_go_s_words() {
         let of = |text: &str| Query(vec![("limit".to_owned(), text.to_owned())]).number("limit");
-        assert_eq!((of(""), of("-5")), (Ok(None), Ok(Some(-5))));
+        assert_eq!(of("-5"), Ok(Some(-5)));
         assert_eq!(of("x"), Err("strconv.ParseInt: parsing \"x\": invalid syntax".to_owned()));
         let long = "99999999999999999999";
         assert_eq!(of(long), Err(format!("strconv.ParseInt: parsing {long:?}: value out of range")));
@@ -208,6 +198,7 @@ mod tests {
     fn an_empty_flag_is_set_and_a_false_one_is_not() {
         assert!(Query::parse("watch").flag("watch"));
         assert!(!Query::parse("watch=false").flag("watch"));
+        assert!(!Query::parse("watch=False").flag("watch"));
         assert!(!Query::parse("").flag("watch"));
     }
 }
