@@ -153,6 +153,10 @@ impl From<Status> for StoreOutcome {
 
 async fn store(call: &mut Call, mut object: Value, options: &WriteOptions) -> Result<Stored, StoreOutcome> {
     let name = meta::name(&object).to_owned();
+    if call.resource.is_closing() {
+        let why = "create not allowed while custom resource definition is terminating";
+        return Err(Status::forbidden(&call.resource, &name, why).into());
+    }
     let request = admission::Request {
         core: &call.core,
         user: &call.user,
