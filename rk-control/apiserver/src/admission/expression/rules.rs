@@ -166,6 +166,10 @@ fn compile(rule: &Value, schema: &Value, place: &Place, path: &Path<'_>, errors:
         let why = format!("oldSelf cannot be used on the uncorrelatable portion of the schema within {path}");
         errors.invalid(&path.child("rule"), shown(), why);
     }
+    let said = at(rule, &["optionalOldSelf"]);
+    if !transition && said.is_boolean() {
+        errors.invalid(&path.child("optionalOldSelf"), said.clone(), "may not be set if oldSelf is not used in rule");
+    }
     let message_program = match word("messageExpression").trim() {
         "" => None,
         message => {
