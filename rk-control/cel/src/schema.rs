@@ -83,12 +83,9 @@ pub fn of_openapi(schema: &Json, name: &str) -> Type {
         return Type::Dyn;
     }
     match word("type") {
-        "object" => match (schema.get("properties"), schema.get("additionalProperties")) {
-            (_, Some(values @ Json::Object(_))) => {
-                Type::map(Type::String, of_openapi(values, &format!("{name}.@elem")))
-            }
-            // What is kept without being described may be anything.
-            (None, _) if is_open(schema) && !flag(schema, "x-kubernetes-embedded-resource") => Type::Dyn,
+        "object" => match schema.get("additionalProperties") {
+            Some(values @ Json::Object(_)) => Type::map(Type::String, of_openapi(values, &format!("{name}.@elem"))),
+            // What is kept without being described has no names that could be referred to.
             _ => Type::Record(Arc::new(Described { name: name.to_owned(), schema: embedded(schema) })),
         },
         "array" => {

@@ -1,6 +1,6 @@
 //! Paths and operations of resources.
 
-use rk_api::resources::{GroupVersionKind, Resource, Subresource, Verb};
+use rk_api::resources::{GroupVersionKind, Resource, Subresource, Verb, Verbs};
 use serde_json::{Map, Value, json};
 
 use crate::names::{DELETE_OPTIONS, PATCH, STATUS};
@@ -55,7 +55,9 @@ impl<'a, K: Kinds> Paths<'a, K> {
         let scope = if resource.namespaced() { "/namespaces/{namespace}" } else { "" };
         let collection = format!("{root}{scope}/{}", resource.plural);
         let object = format!("{collection}/{{name}}");
-        for verb in resource.verbs.iter() {
+        // Kinds that are closing have more verbs than they list.
+        let verbs = if resource.is_closing() { Verbs::ALL } else { resource.verbs };
+        for verb in verbs.iter() {
             self.verb(resource, verb, &collection, &object);
         }
         if resource.namespaced() && resource.verbs.contains(Verb::List) {

@@ -128,13 +128,13 @@ impl CustomKind {
 
     /// Holds an object against the rules of its schema.
     pub fn validate(&self, object: &Value, errors: &mut FieldErrors) {
-        rules::Judge { patterns: &self.patterns }.root(object, &self.schema, errors);
+        rules::Judge { patterns: &self.patterns, strict_either: true }.root(object, &self.schema, errors);
     }
 
     /// Holds a changed object against the rules. What is as it was is let pass (KEP-4008), and so are equal elements where there were some.
     pub fn validate_update(&self, new: &Value, old: &Value, errors: &mut FieldErrors) {
         let mut found = FieldErrors::new();
-        rules::Judge { patterns: &self.patterns }.changed(new, old, &self.schema, &mut found);
+        rules::Judge { patterns: &self.patterns, strict_either: true }.changed(new, old, &self.schema, &mut found);
         let is_double = |error: &FieldError| error.kind == ErrorKind::Duplicate;
         if found.0.iter().any(is_double) {
             let mut before = FieldErrors::new();

@@ -61,8 +61,11 @@ fn row(definition: &Value, version: &Value, storage: &str, served: bool) -> Reso
         scope: if text(&["scope"]) == "Namespaced" { Scope::Namespaced } else { Scope::Cluster },
         verbs: match (served, crate::meta::is_deleting(definition)) {
             (false, _) => Verbs::NONE,
-            // Nothing new comes while the old ones go.
-            (true, true) => Verb::ALL.into_iter().filter(|verb| *verb != Verb::Create).fold(Verbs::NONE, Verbs::with),
+            // Nothing new comes while the old ones go; what kube-apiserver v1.36 lists then.
+            (true, true) => {
+                let listed = [Verb::Delete, Verb::DeleteCollection, Verb::Get, Verb::List, Verb::Watch];
+                listed.into_iter().fold(Verbs::NONE, Verbs::with)
+            }
             (true, false) => Verbs::ALL,
         },
         short_names: texts(&["names", "shortNames"]),

@@ -15,6 +15,8 @@ use crate::status::{ErrorKind, FieldErrors, Path, quote};
 /// Validates values; holds the compiled patterns of the whole schema.
 pub(super) struct Judge<'a> {
     pub patterns: &'a HashMap<String, Regex>,
+    /// Whether what may be a number or a text is held to be one of them; of defaults that is not asked.
+    pub strict_either: bool,
 }
 
 /// A text of a schema, empty where there is none.
@@ -82,7 +84,7 @@ impl Judge<'_> {
         let wanted = text(schema, "type");
         let either = flag(schema, INT_OR_STRING);
         let fits = if either {
-            has_type(value, "integer") || value.is_string()
+            !self.strict_either || has_type(value, "integer") || value.is_string()
         } else {
             wanted.is_empty() || has_type(value, wanted)
         };

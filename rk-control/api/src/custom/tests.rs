@@ -78,6 +78,17 @@ fn what_is_kept_in_a_version_that_is_not_served_has_its_parts() {
 }
 
 #[test]
+fn a_kind_that_goes_lists_what_reads_and_deletes() {
+    let mut definition = definition(schema());
+    let listed = |definition: &Value| rows(definition).into_iter().find(Resource::is_hub).unwrap();
+    assert!(!listed(&definition).is_closing());
+    definition["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    let closing = listed(&definition);
+    assert_eq!(closing.listed_verbs(), ["delete", "deletecollection", "get", "list", "watch"]);
+    assert!(closing.is_closing() && closing.is_stored(), "what is there may still be changed");
+}
+
+#[test]
 fn nulls_go_where_they_are_no_values() {
     let resource = resource();
     let sent = json!({"apiVersion": "example.com/v1", "kind": "Foo", "metadata": {"name": "a"}, "status": null,

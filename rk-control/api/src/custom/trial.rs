@@ -27,7 +27,7 @@ impl Trial {
     /// Holds a value against a part of the schema; errors are told below `path`.
     pub fn judge(&self, value: &Value, part: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
         let mut found = FieldErrors::new();
-        Judge { patterns: &self.patterns }.value(value, part, None, path, &mut found);
+        Judge { patterns: &self.patterns, strict_either: false }.value(value, part, None, path, &mut found);
         // What names no place is told of the whole value.
         found.0.iter_mut().filter(|error| error.path == "<nil>").for_each(|error| error.path = path.to_string());
         errors.extend(found);

@@ -224,7 +224,12 @@ impl Resource {
 
     /// Whether objects are kept at all; reviews and bindings are only answered.
     pub fn is_stored(&self) -> bool {
-        self.verbs.contains(Verb::Update)
+        self.custom.is_some() || self.verbs.contains(Verb::Update)
+    }
+
+    /// Whether the definition of the kind is on its way out, so that nothing new may come.
+    pub fn is_closing(&self) -> bool {
+        self.custom.is_some() && self.is_served() && !self.verbs.contains(Verb::Create)
     }
 
     /// The verbs as discovery lists them; kube-apiserver v1.36 tells `create` of custom kinds after `patch`.

@@ -155,10 +155,10 @@ pub(super) fn port(port: i64, path: &Path<'_>, errors: &mut FieldErrors) {
 /// A reference to a service that answers for the server.
 pub(super) fn service(service: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     if text(service, "name").is_empty() {
-        errors.required(&path.child("name"), "service name is required");
+        errors.required(&path.child("name"), "");
     }
     if text(service, "namespace").is_empty() {
-        errors.required(&path.child("namespace"), "service namespace is required");
+        errors.required(&path.child("namespace"), "");
     }
     if let Some(port) = int(service, "port") {
         self::port(port, &path.child("port"), errors);

@@ -155,8 +155,9 @@ pub(super) fn with_status(
     let storage = versions.filter(|version| meta::at(version, &["storage"]) == &Value::Bool(true));
     let missing: Vec<Value> =
         storage.filter_map(|version| version.get("name").cloned()).filter(|name| !stored.contains(name)).collect();
-    if !missing.is_empty() {
-        changed["status"]["storedVersions"] = stored.into_iter().chain(missing).collect();
+    // Whoever takes a version out after a migration may do so; only none at all cannot be.
+    if stored.is_empty() && !missing.is_empty() {
+        changed["status"]["storedVersions"] = missing.into();
     }
     (changed != *definition).then_some(changed)
 }
@@ -225,6 +226,14 @@ mod tests {
         );
         second["spec"]["names"] = json!({"plural": "bars", "kind": "Bar", "singular": "bar", "shortNames": ["foos"]});
         assert_eq!(told(&second).2, "\"foos\" is already in use", "a plural is no short name of another");
+    }
+
+    #[test]
+    fn who_migrated_takes_a_version_out_of_those_that_are_stored() {
+        let (now, builtin) = (jiff::Timestamp::UNIX_EPOCH, Registry::builtin());
+        let mut own = with_status(&definition("foos", "Foo"), &[], &builtin, now).unwrap();
+        own["status"]["storedVersions"] = json!(["v0"]);
+        assert_eq!(with_status(&own, std::slice::from_ref(&own), &builtin, now), None);
     }
 
     #[test]

@@ -55,14 +55,15 @@ pub async fn sync(core: &Arc<Core>) -> Result<bool, Status> {
     publish::publish(core, &served);
     api_services::sync(core, &builtin).await?;
     let mut waiting = false;
-    for definition in &all {
-        let outcome = step(core, &resource, definition, &all, &builtin).await;
+    for index in 0..all.len() {
+        let Some(definition) = all.get(index).cloned() else { continue };
+        let outcome = step(core, &resource, &definition, &mut all, &builtin).await;
         match outcome {
             // Somebody else wrote it: the next turn sees that.
             Err(status) if matches!(status.reason, Reason::Conflict | Reason::NotFound) => waiting = true,
             // One that cannot be written must not keep the others from being served.
             Err(status) => {
-                let name = meta::name(definition);
+                let name = meta::name(&definition);
                 tracing::warn!(definition = name, "its state is not written: {}", status.message);
                 waiting = true;
             }
@@ -72,15 +73,19 @@ pub async fn sync(core: &Arc<Core>) -> Result<bool, Status> {
     Ok(waiting)
 }
 
+/// Takes a definition one step further. What it is told is in `all` for those who come after it: two may not get one name in one turn.
 async fn step(
     core: &Arc<Core>,
     resource: &rk_api::resources::Resource,
     definition: &Value,
-    all: &[Value],
+    all: &mut [Value],
     builtin: &Registry,
 ) -> Result<bool, Status> {
     if let Some(changed) = with_status(definition, all, builtin, jiff::Timestamp::now()) {
         write(core, Method::PUT, resource, "status", &changed).await?;
+        if let Some(own) = all.iter_mut().find(|own| meta::name(own) == meta::name(definition)) {
+            *own = changed;
+        }
         return Ok(true);
     }
     let finalizers = meta::at(definition, &["metadata", "finalizers"]).as_array().cloned().unwrap_or_default();

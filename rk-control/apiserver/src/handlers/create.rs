@@ -68,6 +68,10 @@ async fn create_stored(
     options: &WriteOptions,
     owned: bool,
 ) -> Result<Stored, Status> {
+    if call.resource.is_closing() {
+        let why = "create not allowed while custom resource definition is terminating";
+        return Err(Status::forbidden(&call.resource, meta::name(&object), why));
+    }
     fix_namespace(call, &mut object)?;
     meta::wipe_system_fields(&mut object);
     // Upstream's store refuses this and has no answer of its own for it; what is no version goes unsaid.

@@ -224,7 +224,7 @@ async fn a_deleted_definition_takes_its_objects_with_it() {
     let path = format!("{DEFINITIONS}/foos.example.com");
     admin.delete(&path).await.ok();
     until("the deletion of what is free", || async { admin.get(&format!("{FOOS}/free")).await.code == 404 }).await;
-    assert_eq!(admin.create(FOOS, &foo("late", json!({}))).await.code, 405);
+    assert_eq!(admin.create(FOOS, &foo("late", json!({}))).await.code, 403, "nothing new comes while it goes");
     assert_eq!(admin.get(&path).await.code, 200, "it waits for what is held");
     let free = json!({"metadata": {"finalizers": null}});
     admin.patch(&format!("{FOOS}/held"), "application/merge-patch+json", &free).await.ok();

@@ -122,6 +122,8 @@ mod tests {
         assert!(wrong.starts_with("s.properties[a].default.b: Invalid value: \"string\""), "{wrong}");
         let long = told(json!({"a": {"type": "string", "maxLength": 2, "pattern": "^b", "default": "aaa"}}));
         assert!(long.contains("Too long") && long.contains("should match '^b'"), "{long}");
+        let either = json!({"a": {"x-kubernetes-int-or-string": true, "default": true}});
+        assert_eq!(told(either), "", "kube-apiserver v1.36 takes any default there");
         let open = json!({"a": {"type": "object", OPEN: true, "default": {"c": 1}}});
         assert_eq!(told(open), "");
     }

@@ -28,7 +28,6 @@ const COLUMN_FORMATS: [&str; 8] = ["byte", "date", "date-time", "double", "float
 
 /// CustomResourceDefinition.
 pub(super) fn definition(object: &Value, errors: &mut FieldErrors) {
-    named(object, errors);
     let spec = at(object, &["spec"]);
     let path = Path::new("spec");
     let (group, names) = (text(spec, "group"), at(spec, &["names"]));
@@ -53,6 +52,15 @@ pub(super) fn definition(object: &Value, errors: &mut FieldErrors) {
 
 /// A new CustomResourceDefinition.
 pub(super) fn definition_create(object: &Value, errors: &mut FieldErrors) {
+    // Told before all else; who changes a definition is told what may not change.
+    let mut all = FieldErrors::new();
+    named(object, &mut all);
+    all.extend(std::mem::take(errors));
+    *errors = all;
+    if !list(at(object, &["spec"]), "versions").iter().any(|version| flag(version, "storage")) {
+        let status = Path::new("status");
+        errors.invalid(&status.child("storedVersions"), Value::Null, "must have at least one stored version");
+    }
     approval::check(object, None, errors);
     preserved(object, None, errors);
 }
@@ -154,6 +162,11 @@ fn versions(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     }
     if list.iter().filter(|v| flag(v, "storage")).count() != 1 {
         errors.invalid(&all, spec["versions"].clone(), "must have exactly one version marked as storage version");
+    }
+    // Definitions of old named one version.
+    let first = list.first().map(|version| text(version, "name")).unwrap_or_default();
+    if !first.is_empty() {
+        label(first, &path.child("version"), errors);
     }
     if let Some(first) = list.first() {
         part(first, path, shared, "validation", errors);

@@ -78,11 +78,32 @@ pub(super) fn root(schema: &Value, status: bool, path: &Path<'_>, errors: &mut F
         errors.forbidden(&path.child("nullable"), "nullable cannot be true at the root");
     }
     let before = errors.0.len();
-    structural(schema, Level::Root, path, 0, errors);
-    if errors.0.len() == before {
-        defaults::check(schema, path, errors);
+    let dialect = has_dialect(schema, 0);
+    if !dialect {
+        structural(schema, Level::Root, path, 0, errors);
+        if errors.0.len() == before {
+            defaults::check(schema, path, errors);
+        }
     }
     openapi(schema, path, 0, errors);
+    if dialect && errors.0.len() == before {
+        errors.invalid(path, "", "OpenAPIV3Schema 'schema' is not supported");
+    }
+}
+
+/// Whether `$schema` is said somewhere in a schema.
+fn has_dialect(schema: &Value, depth: usize) -> bool {
+    let below = |inner: &Value| depth <= 2 * MAX_DEPTH && has_dialect(inner, depth + 1);
+    match schema {
+        Value::Object(fields) => fields.iter().any(|(key, inner)| match key.as_str() {
+            // These hold values.
+            "default" | "enum" | "example" => false,
+            "$schema" if inner.is_string() => inner != "",
+            _ => below(inner),
+        }),
+        Value::Array(parts) => parts.iter().any(below),
+        _ => false,
+    }
 }
 
 /// Whether a field says what its absence says.

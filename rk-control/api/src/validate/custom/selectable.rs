@@ -21,7 +21,7 @@ pub(super) fn check(version: &Value, path: &Path<'_>, errors: &mut FieldErrors) 
     }
     let Some(schema) = field(at(version, &["schema"]), "openAPIV3Schema") else {
         // Upstream's words say the opposite of what it asks for.
-        let why = "selectableFields may only be set when version.schema.openAPIV3Schema is not included";
+        let why = "may only be set when `version.schema.openAPIV3Schema` is not included";
         return errors.invalid(&path, "", why);
     };
     let mut seen: BTreeSet<String> = BTreeSet::new();

@@ -15,14 +15,15 @@ pub(super) const MAP_TYPE: &str = "x-kubernetes-map-type";
 /// What is said of a list or map fits what it is.
 pub(super) fn check(schema: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     let (list_type, map_type) = (text(schema, LIST_TYPE), text(schema, MAP_TYPE));
-    if !map_type.is_empty() {
+    // An empty text is said, too.
+    if field(schema, MAP_TYPE).is_some() {
         only_for(schema, "object", MAP_TYPE, path, errors);
         if !matches!(map_type, "atomic" | "granular") {
             errors.unsupported(&path.child(MAP_TYPE), map_type, &["atomic", "granular"]);
         }
     }
     let items = at(schema, &["items"]);
-    if !list_type.is_empty() {
+    if field(schema, LIST_TYPE).is_some() {
         if text(schema, "type") != "array" {
             only_for(schema, "array", LIST_TYPE, path, errors);
         } else if list_type == "set" {
@@ -36,7 +37,7 @@ pub(super) fn check(schema: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     }
     if !empty(schema, LIST_KEYS) && list_type != "map" {
         let why = "must be map if x-kubernetes-list-map-keys is non-empty";
-        if list_type.is_empty() {
+        if field(schema, LIST_TYPE).is_none() {
             errors.required(&path.child(LIST_TYPE), why);
         } else {
             errors.invalid(&path.child(LIST_TYPE), list_type, why);
@@ -69,7 +70,8 @@ fn whole(items: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     match text(items, "type") {
         "array" if !matches!(list_type, "" | "atomic") => errors.invalid(&path.child(LIST_TYPE), list_type, why),
         "object" if map_type != "atomic" => {
-            errors.invalid(&path.child(MAP_TYPE), at(items, &[MAP_TYPE]).clone(), why);
+            // kube-apiserver v1.36 shows the other keyword there.
+            errors.invalid(&path.child(MAP_TYPE), at(items, &[LIST_TYPE]).clone(), why);
         }
         _ => {}
     }

@@ -195,6 +195,22 @@ fn definitions_have_structural_schemas() {
             format!("{at}.x-kubernetes-list-map-keys: Invalid value: [\"z\"]: entries must all be names of item properties"),
         ),
         (
+            spec(json!({"type": "array", "items": {"type": "string"}, "x-kubernetes-list-type": ""})),
+            format!("{at}.x-kubernetes-list-type: Unsupported value: \"\": supported values: \"atomic\", \"set\", \"map\""),
+        ),
+        (
+            spec(json!({"type": "string", "$schema": "x"})),
+            "spec.validation.openAPIV3Schema: Invalid value: \"\": OpenAPIV3Schema 'schema' is not supported".to_owned(),
+        ),
+        (
+            json!({"spec": {"versions": [{"name": "V1", "served": true, "storage": false, "schema": {"openAPIV3Schema": {"type": "object"}}}]}}),
+            "spec.version: Invalid value: \"V1\": a DNS-1035 label".to_owned(),
+        ),
+        (
+            json!({"spec": {"versions": [{"name": "v1", "served": true, "storage": false, "schema": {"openAPIV3Schema": {"type": "object"}}}]}}),
+            "status.storedVersions: Invalid value: null: must have at least one stored version".to_owned(),
+        ),
+        (
             json!({"spec": {"names": {"kind": "F_o"}}}),
             "spec.names.kind: Invalid value: \"F_o\": may have mixed case, but should otherwise match: a DNS-1035 label".to_owned(),
         ),

@@ -132,6 +132,12 @@ fn walk(schema: &Value, place: &Place, path: &Path<'_>, costs: &mut Costs, error
         node.items = walk(items, &below, &path.child("items"), costs, errors).map(Box::new);
     }
     let all = path.child(RULES);
+    let open = at(schema, &["x-kubernetes-preserve-unknown-fields"]) == &Value::Bool(true);
+    if open && text(schema, &["type"]).is_empty() && !list(schema, &[RULES]).is_empty() {
+        let why = "internal error: failed to construct type information for x-kubernetes-validations rules: \
+                   unable to convert structural schema to CEL declarations";
+        errors.push(ErrorKind::Internal, &all, Value::Null, why);
+    }
     for (index, rule) in at(schema, &[RULES]).as_array().into_iter().flatten().enumerate() {
         let path = all.index(index);
         let compiled = compile(rule, schema, &path, errors);
