@@ -76,7 +76,8 @@ impl<'a> Schemas<'a> {
         if !required.is_empty() {
             object.insert("required".into(), required.into());
         }
-        if schema.is_atomic() {
+        // A field may be owned part by part although its type is owned as a whole: the type says what is its own.
+        if Schema::named(schema.type_name()).is_some_and(|own| own.is_atomic()) {
             object.insert("x-kubernetes-map-type".into(), json!("atomic"));
         }
         if let Some(gvks) = self.kinds.get(&name) {

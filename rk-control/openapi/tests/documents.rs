@@ -259,3 +259,12 @@ fn collect(value: &Value, references: &mut Vec<String>) {
         _ => {}
     }
 }
+
+#[test]
+fn a_type_is_owned_as_a_whole_in_every_document_though_a_field_of_it_is_not() {
+    const REFERENCE: &str = "io.k8s.api.core.v1.ObjectReference";
+    for path in ["api/v1", "apis/storage.k8s.io/v1"] {
+        let document = read(rk_openapi::v3_at(path).unwrap());
+        assert_eq!(document["components"]["schemas"][REFERENCE]["x-kubernetes-map-type"], "atomic", "{path}");
+    }
+}

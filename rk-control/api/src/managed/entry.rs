@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Request;
 use super::set::FieldSet;
@@ -52,6 +52,19 @@ impl Id {
         if !self.applies {
             out.push_str(&format!(" using {}", self.api_version));
         }
+        out
+    }
+
+    /// What messages sort managers by: the entry as JSON, without what is owned and since when.
+    pub(super) fn sort_key(&self) -> String {
+        let operation = if self.applies { "Apply" } else { "Update" };
+        let mut out = format!("{{\"manager\":{},\"operation\":\"{operation}\"", json!(self.manager));
+        for (key, value) in [("apiVersion", &self.api_version), ("subresource", &self.subresource)] {
+            if !value.is_empty() {
+                out.push_str(&format!(",\"{key}\":{}", json!(value)));
+            }
+        }
+        out.push('}');
         out
     }
 }
