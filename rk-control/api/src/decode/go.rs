@@ -22,7 +22,9 @@ impl Place<'_> {
     fn path(&self) -> String {
         match self.parent {
             // What a custom object has of fixed types, its metadata, is read by itself.
-            Some(parent) if !parent.field.is_empty() && !parent.owner.is_empty() => format!("{}.{}", parent.path(), self.field),
+            Some(parent) if !parent.field.is_empty() && !parent.owner.is_empty() => {
+                format!("{}.{}", parent.path(), self.field)
+            }
             _ => self.field.to_owned(),
         }
     }

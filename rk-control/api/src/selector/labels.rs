@@ -290,9 +290,15 @@ mod tests {
         for (given, want) in [
             ("5 <", "values[0]: Invalid value: \"\": for 'Gt', 'Lt' operators, the value must be an integer"),
             ("-a foo", "<nil>: Invalid value: \"-a\": name part must consist of "),
-            ("/=b", "<nil>: Invalid value: \"/\": prefix part must be non-empty; name part must be non-empty; name part must consist of "),
+            (
+                "/=b",
+                "<nil>: Invalid value: \"/\": prefix part must be non-empty; name part must be non-empty; name part must consist of ",
+            ),
             ("a notin (b,-c)", "values[0][a]: Invalid value: \"-c\": a valid label must be "),
-            ("a>-x", "[values[0]: Invalid value: \"-x\": for 'Gt', 'Lt' operators, the value must be an integer, values[0][a]: Invalid value: "),
+            (
+                "a>-x",
+                "[values[0]: Invalid value: \"-x\": for 'Gt', 'Lt' operators, the value must be an integer, values[0][a]: Invalid value: ",
+            ),
         ] {
             let text = LabelSelector::parse(given).unwrap_err().to_string();
             assert!(text.starts_with(&format!("unable to parse requirement: {want}")), "{given}: {text}");

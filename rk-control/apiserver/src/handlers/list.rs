@@ -319,7 +319,9 @@ mod tests {
         let told = listed_version("x").unwrap_err();
         assert_eq!((told.code, told.message), (400, format!("invalid resource version: {why}")));
         assert_eq!(listed_version("7").unwrap(), 7);
-        for (text, why) in [("+7", "invalid syntax"), ("-1", "invalid syntax"), ("99999999999999999999", "value out of range")] {
+        for (text, why) in
+            [("+7", "invalid syntax"), ("-1", "invalid syntax"), ("99999999999999999999", "value out of range")]
+        {
             assert_eq!(parse_unsigned(text), Err(format!("strconv.ParseUint: parsing \"{text}\": {why}")));
         }
     }

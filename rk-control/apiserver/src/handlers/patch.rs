@@ -24,16 +24,11 @@ use crate::http::{Body, read_body};
 /// The media type of server-side apply.
 const APPLY: &str = "application/apply-patch+yaml";
 
-const ACCEPTED: &[&str] = &[
-    "application/json-patch+json",
-    "application/merge-patch+json",
-    "application/strategic-merge-patch+json",
-    APPLY,
-];
+const ACCEPTED: &[&str] =
+    &["application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json", APPLY];
 
 /// Custom kinds have no merge keys.
-const ACCEPTED_CUSTOM: &[&str] =
-    &["application/json-patch+json", "application/merge-patch+json", APPLY];
+const ACCEPTED_CUSTOM: &[&str] = &["application/json-patch+json", "application/merge-patch+json", APPLY];
 
 /// A patch, decoded but not yet applied, and what strict decoding says of it.
 #[derive(Debug, Clone)]

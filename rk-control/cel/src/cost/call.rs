@@ -47,9 +47,16 @@ pub(super) fn of(name: &str, overloads: &[Overload], member: bool, args: &[(&Exp
         "sort" | "distinct" if member => squared(at(0)).saturating_mul(2).saturating_add(ALLOCATES),
         "reverse" | "flatten" if member => at(0).saturating_add(ALLOCATES),
         "slice" | "lists.range" => counted(name, args).unwrap_or(at(0)).saturating_add(ALLOCATES),
-        "url" | "jsonpatch.escapeKey" | "cidr" | "isIP" | "isCIDR" | "ip" | "quantity" | "isQuantity" | "semver" | "isSemver" => {
-            traverse(at(0))
-        }
+        "url"
+        | "jsonpatch.escapeKey"
+        | "cidr"
+        | "isIP"
+        | "isCIDR"
+        | "ip"
+        | "quantity"
+        | "isQuantity"
+        | "semver"
+        | "isSemver" => traverse(at(0)),
         "lowerAscii" | "upperAscii" | "substring" | "trim" => traverse(at(0)),
         // A text is its own text already; what may be anything may be bytes.
         "string" if shapes.first().is_some_and(|shape| matches!(shape.form, Form::Open)) => traverse(at(0)),

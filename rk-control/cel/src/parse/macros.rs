@@ -56,11 +56,7 @@ pub(super) fn member(parser: &Parser, at: u32, on: Expr, name: String, args: Vec
         _ => "argument must be a simple name",
     };
     let mut args = args.into_iter();
-    let names = args
-        .by_ref()
-        .take(names)
-        .map(|name| variable(name, why))
-        .collect::<Result<Vec<String>, Issue>>()?;
+    let names = args.by_ref().take(names).map(|name| variable(name, why)).collect::<Result<Vec<String>, Issue>>()?;
     let (first, second) = (args.next(), args.next());
     let (filter, body) = match (op, second) {
         (FoldOp::Map | FoldOp::TransformMap | FoldOp::TransformMapEntry, None) => (None, first),

@@ -213,7 +213,8 @@ mod tests {
     #[test]
     fn what_stood_there_already_is_warned_of() {
         let small = json!({"type": "integer", "x-kubernetes-validations": [{"rule": "self < 5", "message": "small"}]});
-        let grows = json!({"type": "integer", "x-kubernetes-validations": [{"rule": "self > oldSelf", "message": "grows"}]});
+        let grows =
+            json!({"type": "integer", "x-kubernetes-validations": [{"rule": "self > oldSelf", "message": "grows"}]});
         let schema = json!({"type": "object", "properties": {
             "one": small, "grows": grows, "list": {"type": "array", "items": small},
             "keyed": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["k"],

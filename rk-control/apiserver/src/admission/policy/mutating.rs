@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use rk_api::decode;
+use rk_api::managed;
 use rk_api::patch::{PatchError, json_patch};
 use rk_api::resources::Resource;
 use rk_api::status::{Cause, Reason, Status};
-use rk_api::managed;
 use serde_json::Value;
 
 use super::super::expression::with_answers;
 use super::super::{Operation, Request, webhook};
-use super::read::{Kind, Policy, policies};
 use super::evaluate::Made;
+use super::read::{Kind, Policy, policies};
 use super::{concerned, evaluate, params, refusal, scene};
 
 /// One change on its way through the mutating policies.

@@ -1,7 +1,7 @@
 //! AdmissionReview: the question to a webhook, and its answer. Pure.
 
-use base64::{DecodeError, Engine};
 use base64::engine::general_purpose::STANDARD;
+use base64::{DecodeError, Engine};
 use rk_api::meta;
 use rk_api::patch::{unfit, unfit_field};
 use rk_api::resources::{GroupVersionKind, Resource};
@@ -191,7 +191,12 @@ const FIELDS: [(&str, fn(&Value) -> bool, &str, &str); 10] = [
     ("/response/status/message", Value::is_string, "Status.response.status.message", "string"),
     ("/response/warnings", Value::is_array, "AdmissionResponse.response.warnings", "[]string"),
     ("/response/warnings/*", Value::is_string, "AdmissionResponse.response.warnings", "string"),
-    ("/response/auditAnnotations", Value::is_object, "AdmissionResponse.response.auditAnnotations", "map[string]string"),
+    (
+        "/response/auditAnnotations",
+        Value::is_object,
+        "AdmissionResponse.response.auditAnnotations",
+        "map[string]string",
+    ),
     ("/response/auditAnnotations/*", Value::is_string, "AdmissionResponse.response.auditAnnotations", "string"),
 ];
 
@@ -328,7 +333,10 @@ mod tests {
             (json!("x"), "string into Go struct field AdmissionReview.response of type v1.AdmissionResponse"),
             (json!({"allowed": "yes"}), "string into Go struct field AdmissionResponse.response.allowed of type bool"),
             (json!({"status": {"code": "403"}}), "Go struct field Status.response.status.code of type int32"),
-            (json!({"warnings": [1]}), "number into Go struct field AdmissionResponse.response.warnings of type string"),
+            (
+                json!({"warnings": [1]}),
+                "number into Go struct field AdmissionResponse.response.warnings of type string",
+            ),
             (
                 json!({"uid": "u", "allowed": true, "patch": "!!!", "patchType": "JSONPatch"}),
                 "failed to call webhook: illegal base64 data at input byte 0",
