@@ -10,6 +10,8 @@ mod before;
 mod columns;
 mod default;
 mod format;
+#[cfg(test)]
+mod judged_tests;
 mod kind;
 mod node;
 mod path;

@@ -10,7 +10,7 @@ use rk_api::managed;
 use rk_api::patch::{json_patch, merge_patch, misconverted, shown, spent, strategic_merge_patch, undeclared_members};
 use rk_api::resources::GroupVersionKind;
 use rk_api::schema::Schema;
-use rk_api::status::{Details, FieldErrors, Path, Status};
+use rk_api::status::{Details, FieldErrors, Path, Reason, Status};
 use serde_json::Value;
 
 use super::call::Call;
