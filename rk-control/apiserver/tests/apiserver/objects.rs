@@ -364,7 +364,7 @@ async fn nobody_can_own_what_a_kind_does_not_have() {
         assert_eq!(code, 500);
         assert_eq!(
             message,
-            "failed to create typed patch object (default/u; v1, Kind=ConfigMap): .metadata.unknownMeta: field not declared in schema"
+            "failed to create typed patch object (/u; v1, Kind=ConfigMap): .metadata.unknownMeta: field not declared in schema"
         );
         let two = format!("{one}stray: 1\n");
         let (_, message) = admin.answer(Method::PATCH, &path, kind, two.into()).await.failure();

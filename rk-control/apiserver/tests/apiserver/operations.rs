@@ -102,7 +102,7 @@ fn body(plural: &str, number: usize) -> Value {
         }
         "mutatingadmissionpolicies" => json!({"spec": {"matchConstraints": {"resourceRules": rules},
             "reinvocationPolicy": "Never",
-            "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": "[]"}}]}}),
+            "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": "[JSONPatch{op: \"remove\", path: \"/x\"}]"}}]}}),
         "validatingadmissionpolicybindings" => json!({"spec": {"policyName": "p", "validationActions": ["Deny"]}}),
         "mutatingadmissionpolicybindings" => json!({"spec": {"policyName": "p"}}),
         "flowschemas" => json!({"spec": {"priorityLevelConfiguration": {"name": "p"}, "rules": []}}),

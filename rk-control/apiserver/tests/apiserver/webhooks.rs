@@ -367,7 +367,7 @@ async fn webhooks_see_custom_objects_in_the_version_that_they_name() {
     let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
     let webhook = Webhook::start(|path, question| match path {
         "/crds" => deny(question, "no definitions"),
-        "/change" => patch(
+        "/change" if question["request"]["operation"] != "DELETE" => patch(
             question,
             json!([{"op": "add", "path": "/data/added", "value": "yes"}, {"op": "add", "path": "/junk", "value": 1}]),
         ),
