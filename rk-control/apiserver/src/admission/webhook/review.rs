@@ -181,8 +181,10 @@ fn unknown((api_version, kind): (&str, &str), wanted: &str) -> Option<String> {
     }
 }
 
-/// What the fields of an answer may be: where they are (`*` for all that is in one), the test, and their names and types to upstream's decoder.
-const FIELDS: [(&str, fn(&Value) -> bool, &str, &str); 10] = [
+/// What a field of an answer may be: where it is (`*` for all that is in one), the test, and its name and type to upstream's decoder.
+type Field = (&'static str, fn(&Value) -> bool, &'static str, &'static str);
+
+const FIELDS: [Field; 10] = [
     ("/response", Value::is_object, "AdmissionReview.response", "v1.AdmissionResponse"),
     ("/response/uid", Value::is_string, "AdmissionResponse.response.uid", "types.UID"),
     ("/response/allowed", Value::is_boolean, "AdmissionResponse.response.allowed", "bool"),
