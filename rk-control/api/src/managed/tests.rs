@@ -102,12 +102,15 @@ fn an_update_that_changes_nothing_leaves_ownership_alone() {
     assert!(reset["metadata"].get("managedFields").is_none());
 }
 
+/// A change, and whether it counts as none.
+type Change = (fn(&mut Value), bool);
+
 #[test]
 fn a_change_of_nothing_but_times_of_owners_is_none() {
     let schema = schema();
     let mut old = canonical(deployment(json!({"replicas": 1})));
     update(None, &mut old, &request(&schema, "a"));
-    let changes: [(fn(&mut Value), bool); 6] = [
+    let changes: [Change; 6] = [
         (|_| {}, true),
         (|new| new["metadata"]["managedFields"][0]["time"] = json!("2025-01-02T03:04:05Z"), true),
         (|new| new["metadata"]["resourceVersion"] = json!("7"), true),

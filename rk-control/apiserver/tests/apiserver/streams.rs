@@ -373,7 +373,7 @@ async fn a_watch_comes_by_web_socket_to_who_asks_for_one() {
         tokio_tungstenite::client_async(request, stream).await
     };
     let goes_well = async {
-        let refused = asked("null").await.err().expect("a browser tells from where it comes");
+        let Err(refused) = asked("null").await else { panic!("a browser tells from where it comes") };
         assert!(matches!(&refused, Error::Http(answer) if answer.status() == 403), "{refused}");
         let (mut socket, _) = asked("https://a.example").await.expect("a handshake");
         for name in ["first", "next", "second"] {
