@@ -46,6 +46,9 @@ mod tests {
     use crate::filter::STEPS_AT_ONCE;
     use crate::sync::Shared;
 
+    /// What happens while a search runs.
+    type Change = fn(&Shared);
+
     const DRIVER: &str = "d.example.com";
 
     fn slice(generation: i64) -> Arc<ResourceSlice> {
@@ -113,7 +116,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_a_long_search_finds_holds_unless_what_it_went_by_changes_meanwhile() {
-        let changes: [(&str, fn(&Shared), bool); 7] = [
+        let changes: [(&str, Change, bool); 7] = [
             ("nothing", |_| {}, true),
             ("a device of another pool", |shared| shared.cluster().set_device_claim(&other("b")), true),
             ("a device of the pool", |shared| shared.cluster().set_device_claim(&other("a")), false),
@@ -138,7 +141,7 @@ mod tests {
     #[tokio::test]
     async fn nobody_leaves_by_a_long_search_once_another_has_left() {
         let gone = |shared: &Shared| assert!(shared.cluster().remove_pod(&rk_client::ObjectKey::new("n", "old")));
-        let changes: [(fn(&Shared), bool); 2] = [(|_| {}, true), (gone, false)];
+        let changes: [(Change, bool); 2] = [(|_| {}, true), (gone, false)];
         for (change, leaves) in changes {
             let (shared, new) = hard("4");
             shared.cluster().place(pod("old", 0, "4", &json!([])), "a");

@@ -71,7 +71,7 @@ mod tests {
         meters.operated("PrepareResources", true, Duration::from_secs(2));
         meters.operated("PrepareResources", false, Duration::from_secs(1));
         let told = meters.operations.read();
-        let of = |error: &str| told.get(&["PrepareResources", error].map(str::to_owned).to_vec()).map(|s| s.count);
+        let of = |error: &str| told.get(["PrepareResources", error].map(str::to_owned).as_slice()).map(|s| s.count);
         assert_eq!((of("false"), of("true")), (Some(1), Some(1)));
         assert!(CLAIMS.is_sorted());
     }
