@@ -151,9 +151,9 @@ mod tests {
         }
         assert_eq!(of(half, &[a.clone(), gone], &["a"], Err("no request")), error("no request"));
         let matched = error("no metrics returned matched known pods");
-        assert_eq!(of(half, &[a.clone()], &["a"], Ok(0)), matched);
-        assert_eq!(of(half, &[a.clone()], &["stranger"], Ok(100)), matched);
-        assert_eq!(of(each, &[a.clone()], &["stranger"], Ok(0)), Ok(Group::default()));
+        assert_eq!(of(half, std::slice::from_ref(&a), &["a"], Ok(0)), matched);
+        assert_eq!(of(half, std::slice::from_ref(&a), &["stranger"], Ok(100)), matched);
+        assert_eq!(of(each, std::slice::from_ref(&a), &["stranger"], Ok(0)), Ok(Group::default()));
         let counted = Group { pods: 1, used: 100, requested: 0 };
         assert_eq!(of(each, &[a], &["a"], Err("nobody asks")), Ok(counted), "who is not ready counts, too");
     }

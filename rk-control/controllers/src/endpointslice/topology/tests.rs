@@ -71,14 +71,17 @@ fn zones_have_shares_by_the_processors_of_their_nodes_that_are_ready() {
     assert_eq!(shares(&[Arc::clone(&a), a]), None, "one zone");
 }
 
+/// What is given out, to whom and in which shares, and what comes of it.
+type Row = (&'static str, &'static str, &'static [(&'static str, f64)], &'static str);
+
 #[test]
 fn endpoints_are_for_their_own_zone_and_for_others_where_those_lack_some() {
-    let thirds = [("a", 0.5), ("b", 0.25), ("c", 0.25)];
-    let table: [(&str, &str, &[(&str, f64)], &str); 6] = [
+    const THIRDS: [(&str, f64); 3] = [("a", 0.5), ("b", 0.25), ("c", 0.25)];
+    let table: [Row; 6] = [
         ("ab", "", &HALVES, "ab"),
         ("aaab", "", &HALVES, "baab"),
         ("aaaa", "", &HALVES, "bbaa"),
-        ("aaaabbbb", "", &thirds, "aaaaccbb"),
+        ("aaaabbbb", "", &THIRDS, "aaaaccbb"),
         // The one that is for another zone already stays for it.
         ("aaab", "--b-", &HALVES, "aabb"),
         ("aabb", "--a-", &HALVES, "aabb"),
