@@ -154,10 +154,12 @@ impl Judge<'_> {
                 ),
             }
         }
-        let all = parts("allOf").count();
-        let met = parts("allOf").filter(fits).count();
+        let (mut all, mut met) = (0, 0);
         for part in parts("allOf") {
+            let before = errors.0.len();
             self.value(value, part, None, path, errors);
+            all += 1;
+            met += usize::from(errors.0.len() == before);
         }
         match met {
             _ if met == all => {}

@@ -70,7 +70,7 @@ impl Fitter {
             (Shape::Bytes, Value::String(text)) => {
                 let clean: &str = text;
                 if let Err(error) = STANDARD.decode(clean) {
-                    return Err(DecodeError::Type(go::base64_error(&error)));
+                    return Err(DecodeError::Type(go::base64_error(clean, &error)));
                 }
                 true
             }

@@ -46,7 +46,7 @@ pub(super) fn type_error(value: &Value, schema: &Schema, at: &Place<'_>) -> Stri
 }
 
 /// What Go calls a JSON value.
-pub(super) fn found(value: &Value) -> &'static str {
+pub(crate) fn found(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "bool",
@@ -106,12 +106,13 @@ pub(super) fn time_error(text: &str) -> String {
     format!("parsing time {text:?} as {layout:?}: cannot parse {rest:?} as {wanted:?}")
 }
 
-/// `illegal base64 data at input byte 4`.
-pub(super) fn base64_error(error: &base64::DecodeError) -> String {
+/// `illegal base64 data at input byte 4`: where a text stops to be base64. One that merely ends too early does so with its last
+/// group of four.
+#[must_use]
+pub fn base64_error(text: &str, error: &base64::DecodeError) -> String {
     let offset = match error {
         base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _) => *at,
-        base64::DecodeError::InvalidLength(length) => *length,
-        base64::DecodeError::InvalidPadding => 0,
+        base64::DecodeError::InvalidLength(_) | base64::DecodeError::InvalidPadding => text.len() - text.len() % 4,
     };
     format!("illegal base64 data at input byte {offset}")
 }

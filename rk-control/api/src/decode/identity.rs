@@ -2,14 +2,15 @@
 
 use serde_json::{Value, json};
 
-use super::{DecodeError, go};
+use super::DecodeError;
 use crate::meta;
+use crate::patch::{MAP, unfit, unfit_field};
 use crate::resources::GroupVersionKind;
 use crate::schema::Schema;
 use crate::status::{FieldErrors, Path, Status};
 
 /// Where upstream registers its kinds, as its messages name it.
-pub(crate) const SCHEME: &str = "pkg/api/legacyscheme/scheme.go:30";
+const SCHEME: &str = "pkg/api/legacyscheme/scheme.go:30";
 /// What upstream reads of a body first, in Go's words.
 const NAMES: &str =
     r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
@@ -19,15 +20,12 @@ const NAMES: &str =
 /// # Errors
 /// Neither object nor null, or names that are none.
 pub(super) fn readable(body: &Value) -> Result<(), DecodeError> {
-    let misfit = |value: &Value, place: String| {
-        DecodeError::Syntax(format!("json: cannot unmarshal {} into Go {place}", go::found(value)))
-    };
     if !body.is_object() && !body.is_null() {
-        return Err(misfit(body, format!("value of type {NAMES}")));
+        return Err(DecodeError::Syntax(unfit(body, NAMES)));
     }
     for field in ["apiVersion", "kind"] {
         if let Some(value) = body.get(field).filter(|value| !value.is_string() && !value.is_null()) {
-            return Err(misfit(value, format!("struct field .{field} of type string")));
+            return Err(DecodeError::Syntax(unfit_field(value, &format!(".{field}"), "string")));
         }
     }
     let api_version = meta::text(body, &["apiVersion"]);
@@ -45,7 +43,7 @@ pub fn as_map(value: &Value) -> Result<(), String> {
     if value.is_object() || value.is_null() {
         return Ok(());
     }
-    Err(format!("json: cannot unmarshal {} into Go value of type map[string]interface {{}}", go::found(value)))
+    Err(unfit(value, MAP))
 }
 
 /// Checks that a decoded `body` is what the request's path says, and fills in `apiVersion` and `kind` when it left them out. Custom
@@ -96,12 +94,12 @@ pub fn still(patched: &Value, want: &GroupVersionKind) -> Result<(), Status> {
             DecodeError::Syntax(why) => format!("couldn't get version/kind; json parse error: {why}"),
             other => other.to_string(),
         };
-        unfit(patched, why)
+        useless(patched, why)
     })?;
     let (kind, api_version) = (meta::text(patched, &["kind"]), meta::text(patched, &["apiVersion"]));
     if !is_built_in(want) {
         if kind.is_empty() {
-            return Err(unfit(patched, kindless(&patched.to_string()).to_string()));
+            return Err(useless(patched, kindless(&patched.to_string()).to_string()));
         }
         if api_version.is_empty() {
             return Err(Status::internal("Object 'apiVersion' is missing in 'object has no apiVersion field'"));
@@ -113,13 +111,13 @@ pub fn still(patched: &Value, want: &GroupVersionKind) -> Result<(), Status> {
     let api_version = if api_version.is_empty() { expected.as_str() } else { api_version };
     // Another version of the kind is converted.
     match unconverted(kind, api_version, want) {
-        Some(why) => Err(unfit(patched, why)),
+        Some(why) => Err(useless(patched, why)),
         None => Ok(()),
     }
 }
 
 /// 422: a patch could be applied, but what it makes is of no use.
-fn unfit(patched: &Value, why: String) -> Status {
+fn useless(patched: &Value, why: String) -> Status {
     let mut errors = FieldErrors::new();
     errors.invalid(&Path::new("patch"), patched.to_string(), why);
     Status::invalid("", "", "", &errors.0)
@@ -160,13 +158,19 @@ fn unconverted(kind: &str, api_version: &str, want: &GroupVersionKind) -> Option
         kind: kind.to_owned().into(),
     };
     if Schema::of_kind(&given).is_none() {
-        return Some(format!("no kind {kind:?} is registered for version {api_version:?} in scheme {SCHEME:?}"));
+        return Some(unregistered(kind, api_version));
     }
     if kind == want.kind && group == want.group {
         return None;
     }
     let package = if want.group.is_empty() { "core" } else { want.group.split('.').next().unwrap_or_default() };
     Some(format!("converting ({version}.{kind}) to ({package}.{}): unknown conversion", want.kind))
+}
+
+/// What upstream says of a kind that it has no type for.
+#[must_use]
+pub fn unregistered(kind: &str, api_version: &str) -> String {
+    format!("no kind {kind:?} is registered for version {api_version:?} in scheme {SCHEME:?}")
 }
 
 /// An untyped decoder takes any kind; validation does not, and names the object as it names itself.

@@ -13,8 +13,9 @@ use serde_json::Value;
 use crate::schema::Schema;
 pub use error::DecodeError;
 pub use fit::{Form, fit};
-pub(crate) use identity::SCHEME;
-pub use identity::{as_map, identify, still};
+pub use go::base64_error;
+pub(crate) use go::found;
+pub use identity::{as_map, identify, still, unregistered};
 
 /// Bounds on outside data.
 #[derive(Debug, Clone, Copy)]

@@ -3,6 +3,7 @@
 use serde_json::{Number, Value};
 
 use crate::Object;
+use crate::decode::found;
 
 /// A value: `map[a:1 b:[x <nil>]]`, members in the order of their names.
 pub fn shown(value: &Value) -> String {
@@ -35,30 +36,18 @@ pub(super) fn shown_list(list: &[Value]) -> String {
 }
 
 /// The Go type of objects.
-pub(super) const MAP: &str = "map[string]interface {}";
+pub(crate) const MAP: &str = "map[string]interface {}";
 
 /// What upstream's decoder says of a value in the place of a `wanted` one.
 #[must_use]
 pub fn unfit(value: &Value, wanted: &str) -> String {
-    format!("json: cannot unmarshal {} into Go value of type {wanted}", sort_of(value))
+    format!("json: cannot unmarshal {} into Go value of type {wanted}", found(value))
 }
 
 /// The same of a value in a field (`Status.response.status.code`).
 #[must_use]
 pub fn unfit_field(value: &Value, field: &str, wanted: &str) -> String {
-    format!("json: cannot unmarshal {} into Go struct field {field} of type {wanted}", sort_of(value))
-}
-
-/// What sort of JSON a value is, as upstream's decoder calls it.
-fn sort_of(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    }
+    format!("json: cannot unmarshal {} into Go struct field {field} of type {wanted}", found(value))
 }
 
 /// The Go type that a decoded value has; of null, what `%s` makes of there being none.

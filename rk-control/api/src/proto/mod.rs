@@ -13,7 +13,7 @@ mod tests;
 use bytes::Bytes;
 use serde_json::Value;
 
-use crate::decode::{DecodeError, Form, Limits, SCHEME, fit};
+use crate::decode::{DecodeError, Form, Limits, fit, unregistered};
 use crate::meta;
 use crate::resources::GroupVersionKind;
 use crate::schema::Schema;
@@ -65,9 +65,7 @@ pub fn decode(body: &[u8], fallback: Option<&GroupVersionKind>, limits: Limits) 
         return Err(DecodeError::Proto("Object 'Kind' is missing in protobuf message".into()));
     };
     let Some(schema) = schema_of(&gvk) else {
-        let (kind, version) = (&gvk.kind, gvk.api_version());
-        let text = format!("no kind {kind:?} is registered for version {version:?} in scheme {SCHEME:?}");
-        return Err(DecodeError::Proto(text));
+        return Err(DecodeError::Proto(unregistered(&gvk.kind, &gvk.api_version())));
     };
     let mut value = Value::Object(read::message(&schema, raw, limits.depth.min(DEPTH))?);
     value["apiVersion"] = gvk.api_version().into();

@@ -224,33 +224,50 @@ const SPOILED: &str = ".metadata.managedFields was in an invalid state after adm
 
 const _: () = assert!(CHAIN.len() <= STEPS, "each link has a place among the figures");
 
-/// Whether the cluster has policies or webhooks that may change what is asked for: they are to see it as it was sent.
-///
-/// # Errors
-/// They cannot be read.
-pub async fn is_heard(request: &Request<'_>) -> Result<bool, Status> {
-    Ok(!policy::Round::of(request).await?.is_empty() || !webhook::Round::of(request).await?.is_empty())
+/// The policies and webhooks of the cluster that may change what is asked for, on behalf of one change.
+pub struct Mutators {
+    policies: policy::Round,
+    hooks: webhook::Round,
 }
 
-/// Lets every plugin, policy and webhook change an object as it was sent: it is prepared for the store afterwards.
+impl Mutators {
+    /// Those of now.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub async fn of(request: &Request<'_>) -> Result<Self, Status> {
+        Ok(Self { policies: policy::Round::of(request).await?, hooks: webhook::Round::of(request).await? })
+    }
+
+    /// Whether there are none. Where there are, they are to see an object as it was sent.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.policies.is_empty() && self.hooks.is_empty()
+    }
+}
+
+/// Lets every plugin, and policies and webhooks, change an object as it was sent: it is prepared for the store afterwards.
 ///
 /// # Errors
 /// The first refusal.
-pub async fn mutate(request: &Request<'_>, object: &mut Value, warnings: &mut Vec<String>) -> Result<(), Status> {
+pub async fn mutate(
+    request: &Request<'_>,
+    mut mutators: Mutators,
+    object: &mut Value,
+    warnings: &mut Vec<String>,
+) -> Result<(), Status> {
     plugins(request, object, warnings).await?;
-    let mut policies = policy::Round::of(request).await?;
-    let mut round = webhook::Round::of(request).await?;
-    if policies.is_empty() && round.is_empty() {
+    if mutators.is_empty() {
         return Ok(());
     }
     let owners = meta::at(object, &["metadata", "managedFields"]).clone();
-    let mut changed = policies.first(request, object).await?;
-    changed |= round.first(request, Some(object), warnings).await?;
+    let mut changed = mutators.policies.first(request, object).await?;
+    changed |= mutators.hooks.first(request, Some(object), warnings).await?;
     if changed {
         // What was added is not exempt from what every object gets. Remarks were made the first time.
         plugins(request, object, &mut Vec::new()).await?;
-        policies.again(request, object).await?;
-        round.again(request, object, warnings).await?;
+        mutators.policies.again(request, object).await?;
+        mutators.hooks.again(request, object, warnings).await?;
         warnings.extend(managed::mend(object, owners).map(|why| format!("{SPOILED}{why}")));
     }
     Ok(())

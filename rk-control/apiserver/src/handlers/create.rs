@@ -163,7 +163,9 @@ impl From<Status> for StoreOutcome {
 async fn admit(call: &mut Call, name: &str, object: &mut Value, options: &WriteOptions) -> Result<(), Status> {
     let base = meta::text(object, &["metadata", "generateName"]).to_owned();
     let mut told = Vec::new();
-    let admitted = admission::mutate(&question(call, (name, &base), options), object, &mut told).await;
+    let request = question(call, (name, &base), options);
+    let mutators = admission::Mutators::of(&request).await?;
+    let admitted = admission::mutate(&request, mutators, object, &mut told).await;
     call.warnings.append(&mut told);
     admitted?;
     name_owners_once(object, AFTER_ADMISSION, &mut call.warnings);

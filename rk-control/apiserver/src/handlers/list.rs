@@ -4,9 +4,10 @@ use std::cell::Cell;
 use std::num::IntErrorKind;
 use std::sync::Arc;
 
+use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use base64::{DecodeError, Engine};
 use http::{Response, StatusCode};
+use rk_api::decode::base64_error;
 use rk_api::status::{FieldErrors, Path, Reason, Status};
 use rk_store::Revision;
 use serde_json::{Value, json};
@@ -226,7 +227,8 @@ fn token(revision: i64, start: &str) -> String {
 /// Reads a continue token: a revision (none: as of now) and the key after which to go on, relative to the collection.
 fn decode_continue(token: &str) -> Result<(Option<Revision>, String), Status> {
     let bad = |why: &str| Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"));
-    let bytes = URL_SAFE_NO_PAD.decode(token.trim_end_matches('=')).map_err(|error| bad(&not_base64(token, &error)))?;
+    let bytes =
+        URL_SAFE_NO_PAD.decode(token.trim_end_matches('=')).map_err(|error| bad(&base64_error(token, &error)))?;
     let token: Value = serde_json::from_slice(&bytes).map_err(|_| bad("incorrectly formatted token"))?;
     let version = token.get("v").and_then(Value::as_str).unwrap_or_default();
     if version != "meta.k8s.io/v1" {
@@ -245,15 +247,6 @@ fn decode_continue(token: &str) -> Result<(Option<Revision>, String), Status> {
         return Err(bad(key));
     }
     Ok((u64::try_from(revision).ok().filter(|revision| *revision > 0), start.to_owned()))
-}
-
-/// Where a token stops to be base64, in Go's words.
-fn not_base64(token: &str, error: &DecodeError) -> String {
-    let at = match error {
-        DecodeError::InvalidByte(at, _) | DecodeError::InvalidLastSymbol(at, _) => *at,
-        _ => token.len() - token.len() % 4,
-    };
-    format!("illegal base64 data at input byte {at}")
 }
 
 /// Reads a number without a sign, or says in Go's words why it is none.

@@ -153,9 +153,10 @@ async fn attempt(
         dry_run: options.dry_run,
         options: call.told_options(),
     };
-    let heard = admission::is_heard(&request).await?;
+    let mutators = admission::Mutators::of(&request).await?;
+    let heard = !mutators.is_empty();
     let (mut new, pinned) = propose(call, intent, stored, (&old, heard)).await?;
-    admission::mutate(&request, &mut new, &mut call.warnings).await?;
+    admission::mutate(&request, mutators, &mut new, &mut call.warnings).await?;
     name_owners_once(&mut new, AFTER_ADMISSION, &mut call.warnings);
     if heard {
         fix_namespace(call, &mut new)?;

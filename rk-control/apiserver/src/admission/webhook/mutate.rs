@@ -134,10 +134,7 @@ fn refuse_kind(changed: &Value, row: &Resource) -> Result<(), Status> {
         return Err(Status::internal(format!("Object 'Kind' is missing in '{changed}'")));
     }
     if row.custom.is_none() {
-        let scheme = "pkg/api/legacyscheme/scheme.go:30";
-        return Err(Status::internal(format!(
-            "no kind {kind:?} is registered for version {version:?} in scheme {scheme:?}"
-        )));
+        return Err(Status::internal(decode::unregistered(kind, version)));
     }
     let mut errors = FieldErrors::new();
     errors.invalid(&Path::new("kind"), kind, format!("must be {}", row.gvk.kind));

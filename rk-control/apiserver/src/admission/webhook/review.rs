@@ -1,7 +1,8 @@
 //! AdmissionReview: the question to a webhook, and its answer. Pure.
 
+use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use base64::{DecodeError, Engine};
+use rk_api::decode::base64_error;
 use rk_api::meta;
 use rk_api::patch::{unfit, unfit_field};
 use rk_api::resources::{GroupVersionKind, Resource};
@@ -239,13 +240,8 @@ fn patch_and_type(response: &Value, mutating: bool) -> Result<(), &'static str> 
 }
 
 fn patch(text: &str, kind: &str, version: &str) -> Result<Value, String> {
-    let bytes = STANDARD.decode(text).map_err(|error| {
-        let place = match error {
-            DecodeError::InvalidByte(place, _) | DecodeError::InvalidLastSymbol(place, ..) => place,
-            _ => text.len(),
-        };
-        format!("failed to call webhook: illegal base64 data at input byte {place}")
-    })?;
+    let illegal = |error| format!("failed to call webhook: {}", base64_error(text, &error));
+    let bytes = STANDARD.decode(text).map_err(illegal)?;
     let undecodable = |why: &dyn std::fmt::Display| format!("received undecodable patch in webhook response: {why}");
     let patch: Value = serde_json::from_slice(&bytes).map_err(|error| undecodable(&error))?;
     match &patch {
