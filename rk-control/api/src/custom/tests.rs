@@ -247,3 +247,19 @@ fn columns_scale_and_paths_follow_the_definition() {
         assert!(JsonPath::parse(path).is_none(), "{path}");
     }
 }
+
+#[test]
+fn a_change_of_metadata_is_refused_once_for_each_time_that_it_is_judged() {
+    let rows = rows(&definition(schema()));
+    let resource = rows.iter().find(|row| row.gvk.version == "v1").unwrap();
+    let object = |uid: &str, labels: Value| {
+        json!({"metadata": {"name": "a", "namespace": "n", "uid": uid, "labels": labels}, "spec": {"color": "red"}})
+    };
+    let told = |new: Value| -> Vec<String> {
+        let errors = crate::validate::metadata_update(resource, &new, &object("u", json!({})));
+        errors.0.into_iter().map(|error| error.path).collect()
+    };
+    assert_eq!(told(object("v", json!({}))), ["metadata.uid"; 2]);
+    assert_eq!(told(object("u", json!({"a b": "c"}))), ["metadata.labels"; 3]);
+    assert_eq!(told(object("u", json!({"a": "b"}))), [""; 0]);
+}

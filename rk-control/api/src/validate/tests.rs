@@ -90,6 +90,7 @@ fn breaks(plural: &str, cases: &[(Value, &str)]) {
 fn broken_rules_are_told_in_known_words() {
     for (plural, change, want) in [
         ("pods", json!({"metadata": {"name": ""}}), "metadata.name: Required value: name or generateName is required"),
+        ("pods", json!({"metadata": {"generateName": "-"}}), "metadata.generateName: Invalid value: \"-\": "),
         (
             "pods",
             json!({"metadata": {"labels": {"a": "b c"}}}),
