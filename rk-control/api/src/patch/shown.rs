@@ -62,7 +62,7 @@ fn sort_of(value: &Value) -> &'static str {
 }
 
 /// The Go type that a decoded value has; of null, what `%s` makes of there being none.
-pub(super) fn type_name(value: &Value) -> &'static str {
+pub(crate) fn type_name(value: &Value) -> &'static str {
     match value {
         Value::Null => "%!s(<nil>)",
         Value::Bool(_) => "bool",

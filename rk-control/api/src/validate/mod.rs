@@ -153,6 +153,7 @@ fn of(resource: &Resource) -> Option<&'static Rules> {
 pub fn object(resource: &Resource, object: &Value, errors: &mut FieldErrors) {
     if let Some(custom) = &resource.custom {
         custom.validate(object, errors);
+        custom.validate_scale(object, true, errors);
     } else if let Some(rules) = of(resource) {
         (rules.object)(object, errors);
     }
@@ -194,7 +195,8 @@ pub fn update(resource: &Resource, new: &Value, old: &Value, errors: &mut FieldE
 /// What a subresource may write.
 pub fn subresource_update(resource: &Resource, subresource: &str, new: &Value, old: &Value, errors: &mut FieldErrors) {
     if let Some(custom) = &resource.custom {
-        return custom.validate_update(new, old, errors);
+        custom.validate_update(new, old, errors);
+        return custom.validate_scale(new, subresource != "status", errors);
     }
     match (&*resource.gvk.kind, subresource) {
         ("CertificateSigningRequest", "approval") => certificates::approval_update(new, old, errors),
