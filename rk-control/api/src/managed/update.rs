@@ -12,7 +12,7 @@ use super::set::FieldSet;
 use super::versions::Changes;
 use crate::Object;
 use crate::decode::{Form, fit};
-use crate::meta::at;
+use crate::meta::{at, uid};
 use crate::schema::Schema;
 
 /// Metadata that nobody owns: the server writes it, or it names the object.
@@ -47,7 +47,8 @@ static NOTHING: LazyLock<FieldSet> = LazyLock::new(FieldSet::default);
 /// `new.metadata.managedFields` in place. Call it after defaulting and before admission: what that adds nobody owns, so that an author
 /// who applies anew what a former request said does not take it away. Both objects are in canonical form.
 ///
-/// Nobody owns anything afterwards when an object cannot be had in the version of an owner.
+/// Nobody owns anything afterwards when an object cannot be had in the version of an owner, nor when nobody did of one that was there: its
+/// owners are counted from the first time on that it is applied (kube-apiserver v1.36).
 pub fn update(old: Option<&Value>, new: &mut Value, request: &Request<'_>) {
     // Ownership itself is a matter of the main resource.
     let sent = Some(take_list(new)).filter(|_| request.subresource.is_empty()).unwrap_or_default();
@@ -58,6 +59,9 @@ pub fn update(old: Option<&Value>, new: &mut Value, request: &Request<'_>) {
         return;
     }
     let mut managers = starting_managers(&sent, stored);
+    if managers.is_empty() && old.is_some_and(|old| !uid(old).is_empty()) {
+        return;
+    }
     let blank = old.is_none().then(|| blank(new, request.schema));
     if let (Some(blank), true) = (&blank, managers.is_empty()) {
         let fields = created::fields(blank, new, request.schema, untracked(request));
@@ -226,4 +230,41 @@ pub(super) fn take_over(managers: &mut Managers, changes: &Changes, applier: Opt
     }
     managers.retain(|_, owned| !owned.fields.is_empty());
     Conflicts::default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::managed::OneVersion;
+
+    #[test]
+    fn an_object_without_owners_stays_without_until_it_is_applied() {
+        let schema = Schema::named("core/v1.ConfigMap").unwrap();
+        let request = Request {
+            schema: &schema,
+            manager: "m",
+            api_version: "v1",
+            subresource: "",
+            force: false,
+            now: jiff::Timestamp::UNIX_EPOCH,
+            has_status: false,
+            versions: &OneVersion,
+        };
+        let map = |data: &str| {
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "uid": "u"}, "data": {"k": data}})
+        };
+        let mut changed = map("2");
+        update(Some(&map("1")), &mut changed, &request);
+        assert_eq!(changed, map("2"));
+        let mut made = map("1");
+        update(None, &mut made, &request);
+        let mut reset = map("2");
+        reset["metadata"]["managedFields"] = json!([{}]);
+        update(Some(&made), &mut reset, &request);
+        assert_eq!(reset, map("2"));
+        let applied = crate::managed::apply(Some(&reset), &map("2"), &request).unwrap();
+        let managers: Vec<&Value> =
+            list(&applied).as_array().unwrap().iter().map(|entry| at(entry, &["manager"])).collect();
+        assert!(managers.len() == 2 && managers.contains(&&json!("before-first-apply")), "{applied}");
+    }
 }
