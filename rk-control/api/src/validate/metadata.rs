@@ -6,7 +6,7 @@ use super::get::{field, flag, immutable, list, named, text};
 use super::names;
 use crate::meta::{ANNOTATIONS_MAX, at, dns1123_label, label_value, qualified_name};
 use crate::resources::Resource;
-use crate::status::{FieldErrors, Path};
+use crate::status::{FieldErrors, Path, go_json};
 
 /// Finalizers without a domain that may be used.
 pub(super) const STANDARD_FINALIZERS: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
@@ -92,12 +92,22 @@ fn owners(metadata: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
                     let why = format!(
                         "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {current}"
                     );
-                    errors.invalid(path, json!(list(metadata, "ownerReferences")), why);
+                    errors.invalid_unshown(path, format!("{}: {why}", shown(list(metadata, "ownerReferences"))));
                 }
                 None => controller = Some(current),
             }
         }
     }
+}
+
+/// References with their fields in upstream's order.
+fn shown(owners: &[Value]) -> String {
+    let one = |owner: &Value| {
+        let fields = ["apiVersion", "kind", "name", "uid", "controller", "blockOwnerDeletion"].iter();
+        let told: Vec<String> = fields.filter_map(|key| Some(format!("{key:?}:{}", owner.get(key)?))).collect();
+        format!("{{{}}}", told.join(","))
+    };
+    go_json(&format!("[{}]", owners.iter().map(one).collect::<Vec<_>>().join(",")))
 }
 
 fn finalizers(metadata: &Value, domains: bool, path: &Path<'_>, errors: &mut FieldErrors) {

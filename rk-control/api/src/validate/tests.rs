@@ -248,6 +248,12 @@ fn broken_rules_are_told_in_known_words() {
             "/v1, Kind=Event is disallowed from being an owner",
         ),
         (
+            "pods",
+            json!({"metadata": {"ownerReferences": [{"apiVersion": "v1", "kind": "A", "name": "a", "uid": "1", "controller": true},
+                {"apiVersion": "v1", "kind": "B", "name": "b", "uid": "2", "controller": true}]}}),
+            "[{\"apiVersion\":\"v1\",\"kind\":\"A\",\"name\":\"a\",\"uid\":\"1\",\"controller\":true},{",
+        ),
+        (
             "nodes",
             json!({"spec": {"taints": [{"key": "a", "effect": "NoSchedule"}, {"key": "a", "effect": "NoSchedule"}]}}),
             "taints must be unique by key and effect pair",

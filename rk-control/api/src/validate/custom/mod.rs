@@ -52,11 +52,11 @@ pub(super) fn definition(object: &Value, errors: &mut FieldErrors) {
 
 /// A new CustomResourceDefinition.
 pub(super) fn definition_create(object: &Value, errors: &mut FieldErrors) {
-    // Told before all else; who changes a definition is told what may not change.
-    let mut all = FieldErrors::new();
-    named(object, &mut all);
-    all.extend(std::mem::take(errors));
-    *errors = all;
+    // Told before all else but what is wrong with the name itself; who changes a definition is told what may not change.
+    let mut unlike = FieldErrors::new();
+    named(object, &mut unlike);
+    let place = errors.0.iter().take_while(|error| error.path == "metadata.name").count();
+    drop(errors.0.splice(place..place, unlike.0));
     if !list(at(object, &["spec"]), "versions").iter().any(|version| flag(version, "storage")) {
         let status = Path::new("status");
         errors.invalid(&status.child("storedVersions"), Value::Null, "must have at least one stored version");
