@@ -52,8 +52,8 @@ impl DecodeError {
                 "the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; json parse error: {self} ({})",
                 summary(body)
             )),
-            DecodeError::Yaml(_) | DecodeError::Unnamed(_) => Status::bad_request(format!(
-                "the object provided is unrecognized (must be of type {kind}): {self} ({})",
+            DecodeError::Yaml(why) | DecodeError::Unnamed(why) => Status::bad_request(format!(
+                "the object provided is unrecognized (must be of type {kind}): {why} ({})",
                 summary(body)
             )),
             other => {
