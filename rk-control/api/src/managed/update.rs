@@ -75,15 +75,23 @@ pub fn update(old: Option<&Value>, new: &mut Value, request: &Request<'_>) {
     take_over(&mut managers, &changes, None, true);
     let mut gained = changes.into_own(request);
     disown(&mut gained);
-    if !gained.is_empty() {
+    // A Scale does not say that it wants nothing, so that nobody owns it, and when it was written is not kept.
+    let scaled = request.subresource == "scale";
+    if !gained.is_empty() && !(scaled && is_nought(&gained, new)) {
         let id = Id::new(false, request.manager, request.api_version, request.subresource);
         let owned = managers.entry(id).or_insert_with(|| nothing(request.api_version));
         owned.fields.absorb(gained);
-        owned.time = Some(request.now);
+        owned.time = (!scaled).then_some(request.now);
     }
     managers.retain(|_, owned| !owned.fields.is_empty());
     entry::cap(&mut managers);
     entry::store(new, managers);
+}
+
+/// Whether all that these fields say is zero.
+fn is_nought(fields: &FieldSet, object: &Value) -> bool {
+    let value = |path: &str| at(object, &path.split('.').skip(1).collect::<Vec<_>>()).as_i64();
+    fields.paths().iter().all(|path| value(path) == Some(0))
 }
 
 /// Gives an object the owners of another, which loses them.
@@ -236,6 +244,37 @@ pub(super) fn take_over(managers: &mut Managers, changes: &Changes, applier: Opt
 mod tests {
     use super::*;
     use crate::managed::OneVersion;
+
+    #[test]
+    fn who_scales_owns_replicas_without_a_time_and_none_when_there_are_none() {
+        let schema = Schema::named("apps/v1.Deployment").unwrap();
+        let request = Request {
+            schema: &schema,
+            manager: "m",
+            api_version: "apps/v1",
+            subresource: "",
+            force: false,
+            now: jiff::Timestamp::UNIX_EPOCH,
+            has_status: true,
+            versions: &OneVersion,
+        };
+        let of = |replicas: i32| {
+            json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d", "uid": "u"}, "spec": {"replicas": replicas}})
+        };
+        let mut made = of(1);
+        made["spec"]["paused"] = json!(true);
+        update(None, &mut made, &request);
+        for (replicas, entries) in [(3, 2), (0, 1)] {
+            let mut scaled = made.clone();
+            scaled["spec"]["replicas"] = json!(replicas);
+            update(Some(&made), &mut scaled, &Request { manager: "s", subresource: "scale", ..request });
+            let list = list(&scaled).as_array().unwrap();
+            assert_eq!(list.len(), entries, "{scaled}");
+            let own: Vec<&Value> = list.iter().filter(|entry| entry["manager"] == "s").collect();
+            assert!(own.iter().all(|entry| entry.get("time").is_none()), "{scaled}");
+            assert!(list.iter().all(|entry| entry["manager"] != "m" || entry["fieldsV1"]["f:spec"]["f:replicas"].is_null()));
+        }
+    }
 
     #[test]
     fn an_object_without_owners_stays_without_until_it_is_applied() {
