@@ -263,3 +263,28 @@ fn a_change_of_metadata_is_refused_once_for_each_time_that_it_is_judged() {
     assert_eq!(told(object("u", json!({"a b": "c"}))), ["metadata.labels"; 3]);
     assert_eq!(told(object("u", json!({"a": "b"}))), [""; 0]);
 }
+
+#[test]
+fn a_status_is_judged_by_itself() {
+    let phase = json!({"type": "object", "properties": {"phase": {"type": "string"}}});
+    let rows = rows(&definition(json!({"type": "object", "properties": {"status": phase}})));
+    let resource = rows.iter().find(|row| row.gvk.version == "v1").unwrap();
+    let told = |status: Value| -> Vec<String> {
+        let mut errors = crate::status::FieldErrors::new();
+        let new = json!({"status": status});
+        crate::validate::subresource_update(resource, "status", &new, &json!({}), &mut errors);
+        errors.0.iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(
+        told(json!({"phase": 1})),
+        [r#"status.phase: Invalid value: "integer": phase in body must be of type string: "integer""#]
+    );
+    assert_eq!(
+        told(json!([])),
+        [
+            r#"status: Invalid value: "array":  in body must be of type object: "array""#,
+            ".status.replicas: Invalid value: 0: .status.replicas accessor error: [] is of the type []interface {}, \
+             expected map[string]interface{}",
+        ]
+    );
+}
