@@ -211,6 +211,13 @@ fn definitions_have_structural_schemas() {
             "status.storedVersions: Invalid value: null: must have at least one stored version".to_owned(),
         ),
         (
+            json!({"spec": {"versions": [{"name": "v1", "served": true, "storage": false, "schema": {"openAPIV3Schema": {"type": "object"}}}]}}),
+            "spec.versions: Invalid value: [{\"Name\":\"v1\",\"Served\":true,\"Storage\":false,\"Deprecated\":false,\
+             \"DeprecationWarning\":null,\"Schema\":null,\"Subresources\":null,\"AdditionalPrinterColumns\":null,\
+             \"SelectableFields\":null}]: must have exactly one version marked as storage version"
+                .to_owned(),
+        ),
+        (
             json!({"spec": {"names": {"kind": "F_o"}}}),
             "spec.names.kind: Invalid value: \"F_o\": may have mixed case, but should otherwise match: a DNS-1035 label".to_owned(),
         ),
