@@ -72,12 +72,14 @@ pub fn update(old: Option<&Value>, new: &mut Value, request: &Request<'_>) {
     }
     let before = old.or(blank.as_ref()).unwrap_or(&Value::Null);
     let Ok(changes) = Changes::between(before, new, &managers, request) else { return };
+    // A Scale has the owners of its workload's replicas, and gets none if it had none; that it wants nothing it does not say, so that nobody
+    // owns it; and when it was written is not kept.
+    let scaled = request.subresource == "scale";
+    let held = managers.values().any(|owned| changes.of(&owned.api_version).is_some_and(|seen| meets(owned, &seen.changed)));
     take_over(&mut managers, &changes, None, true);
     let mut gained = changes.into_own(request);
     disown(&mut gained);
-    // A Scale does not say that it wants nothing, so that nobody owns it, and when it was written is not kept.
-    let scaled = request.subresource == "scale";
-    if !gained.is_empty() && !(scaled && is_nought(&gained, new)) {
+    if !gained.is_empty() && (!scaled || held && !is_nought(&gained, new)) {
         let id = Id::new(false, request.manager, request.api_version, request.subresource);
         let owned = managers.entry(id).or_insert_with(|| nothing(request.api_version));
         owned.fields.absorb(gained);
@@ -86,6 +88,11 @@ pub fn update(old: Option<&Value>, new: &mut Value, request: &Request<'_>) {
     managers.retain(|_, owned| !owned.fields.is_empty());
     entry::cap(&mut managers);
     entry::store(new, managers);
+}
+
+/// Whether somebody owns any of these fields.
+fn meets(owned: &Owned, fields: &FieldSet) -> bool {
+    !owned.fields.intersection(fields).is_empty()
 }
 
 /// Whether all that these fields say is zero.
@@ -246,7 +253,7 @@ mod tests {
     use crate::managed::OneVersion;
 
     #[test]
-    fn who_scales_owns_replicas_without_a_time_and_none_when_there_are_none() {
+    fn who_scales_owns_replicas_without_a_time_if_somebody_did_and_there_are_some() {
         let schema = Schema::named("apps/v1.Deployment").unwrap();
         let request = Request {
             schema: &schema,
@@ -272,8 +279,16 @@ mod tests {
             assert_eq!(list.len(), entries, "{scaled}");
             let own: Vec<&Value> = list.iter().filter(|entry| entry["manager"] == "s").collect();
             assert!(own.iter().all(|entry| entry.get("time").is_none()), "{scaled}");
-            assert!(list.iter().all(|entry| entry["manager"] != "m" || entry["fieldsV1"]["f:spec"]["f:replicas"].is_null()));
+            assert!(
+                list.iter().all(|entry| entry["manager"] == "s" || entry["fieldsV1"]["f:spec"]["f:replicas"].is_null())
+            );
         }
+        let mut made = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d", "uid": "u"}, "spec": {"paused": true}});
+        update(None, &mut made, &request);
+        let mut scaled = made.clone();
+        scaled["spec"]["replicas"] = json!(3);
+        update(Some(&made), &mut scaled, &Request { manager: "s", subresource: "scale", ..request });
+        assert_eq!(list(&scaled), list(&made));
     }
 
     #[test]
