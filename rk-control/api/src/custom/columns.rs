@@ -5,6 +5,8 @@ use serde_json::{Value, json};
 
 use super::path::JsonPath;
 use crate::meta::at;
+use crate::patch::shown;
+use crate::status::go_json;
 use crate::table::human_age;
 
 /// The columns of one version, after the name.
@@ -63,11 +65,13 @@ impl Column {
         let Some(first) = first else { return Value::Null };
         match (self.kind.as_str(), first) {
             ("integer", Value::Number(number)) => {
-                number.as_i64().or_else(|| number.as_f64().map(|n| n as i64)).map_or(Value::Null, Value::from)
+                number.as_i64().or_else(|| number.as_f64().map(whole)).map_or(Value::Null, Value::from)
             }
             ("number", Value::Number(_)) | ("boolean", Value::Bool(_)) => first.clone(),
-            ("string", Value::String(_) | Value::Null) => first.clone(),
-            ("string", other) => Value::String(other.to_string()),
+            ("string", Value::String(_)) => first.clone(),
+            ("string", Value::Null) => Value::String("<no value>".to_owned()),
+            ("string", Value::Array(_) | Value::Object(_)) => Value::String(go_json(&first.to_string())),
+            ("string", other) => Value::String(shown(other)),
             ("date", Value::String(text)) => match text.parse::<Timestamp>() {
                 Ok(at) => Value::String(human_age(at, now)),
                 Err(_) => Value::String("<invalid>".to_owned()),
@@ -75,6 +79,11 @@ impl Column {
             _ => Value::Null,
         }
     }
+}
+
+/// The integer part of a number; the least of all for what no integer can tell, as upstream's processors have it.
+fn whole(number: f64) -> i64 {
+    if number.abs() < 9_223_372_036_854_775_808.0 { number as i64 } else { i64::MIN }
 }
 
 /// What clients are told of the first column.
@@ -103,6 +112,24 @@ mod tests {
         );
         assert_eq!(told(Value::Null), CREATED);
         assert_eq!(told(json!([{"name": "A", "type": "string", "jsonPath": ".a", "description": "an a"}])), "an a");
+    }
+
+    #[test]
+    fn values_of_other_types_are_told_as_upstream_tells_them() {
+        let object = json!({"map": {"b": "<&>", "a": 1}, "no": null, "tiny": 1e-7, "large": 12_345_678.5, "huge": 1e21, "yes": true});
+        for (path, kind, want) in [
+            (".map", "string", json!("{\"a\":1,\"b\":\"\\u003c\\u0026\\u003e\"}")),
+            (".no", "string", json!("<no value>")),
+            (".no", "integer", Value::Null),
+            (".tiny", "string", json!("1e-07")),
+            (".large", "string", json!("1.23456785e+07")),
+            (".large", "integer", json!(12_345_678)),
+            (".huge", "integer", json!(i64::MIN)),
+            (".yes", "string", json!("true")),
+        ] {
+            let column = Column::of(&json!({"name": "Column", "type": kind, "jsonPath": path}));
+            assert_eq!(column.cell(&object, Timestamp::UNIX_EPOCH), want, "{path} as {kind}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::node::flag;
+use crate::decode::settle;
 
 /// Adds what is absent and has a default, at every depth.
 pub(super) fn apply(value: &mut Value, schema: &Value) {
@@ -16,7 +17,7 @@ pub(super) fn apply(value: &mut Value, schema: &Value) {
                     Some(_) => false,
                 };
                 if let Some(default) = property.get("default").filter(|_| missing) {
-                    object.insert(name.clone(), default.clone());
+                    object.insert(name.clone(), written(default));
                 }
                 if let Some(inner) = object.get_mut(name) {
                     apply(inner, property);
@@ -29,7 +30,7 @@ pub(super) fn apply(value: &mut Value, schema: &Value) {
                         && !flag(values, "nullable")
                         && let Some(default) = values.get("default")
                     {
-                        *inner = default.clone();
+                        *inner = written(default);
                     }
                     apply(inner, values);
                 }
@@ -41,4 +42,11 @@ pub(super) fn apply(value: &mut Value, schema: &Value) {
         }
         _ => {}
     }
+}
+
+/// A default as it is in an object: its numbers are written as those of others.
+fn written(default: &Value) -> Value {
+    let mut value = default.clone();
+    settle(&mut value);
+    value
 }

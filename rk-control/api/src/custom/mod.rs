@@ -17,6 +17,7 @@ mod node;
 mod path;
 mod rows;
 mod rules;
+mod scaled;
 #[cfg(test)]
 mod tests;
 mod trial;

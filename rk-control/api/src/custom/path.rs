@@ -64,7 +64,12 @@ impl JsonPath {
         while !rest.is_empty() {
             if let Some(after) = rest.strip_prefix('[') {
                 let end = closing(after)?;
-                steps.push(bracket(after.get(..end)?)?);
+                let inner = after.get(..end)?;
+                match inner.strip_prefix('\'').and_then(|name| name.strip_suffix('\'')) {
+                    // A name in quotes is a path as well: its dots count, unless they are escaped.
+                    Some(name) => steps.extend(Self::parse(&format!(".{name}"))?.0),
+                    None => steps.push(bracket(inner)?),
+                }
                 rest = after.get(end + 1..)?;
             } else if let Some(after) = rest.strip_prefix("..") {
                 steps.push(Step::Deep);

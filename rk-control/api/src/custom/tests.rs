@@ -230,7 +230,9 @@ fn columns_scale_and_paths_follow_the_definition() {
         (r#".a[?(@.t=="y")].v"#, json!([2])),
         (".a[?(@.t!='y')].v", json!([1])),
         (r".m.k\.l", json!([3])),
-        (".m['k.l']", json!([3])),
+        (r".m['k\.l']", json!([3])),
+        (".m['k.l']", json!([])),
+        (".a[0]['v']", json!([1])),
         (".a[?(@.t)].v", json!([1, 2])),
         (".a[?(@.v>=2)].v", json!([2, 10])),
         (".a[?(@.v<2)].t", json!(["x"])),
@@ -244,4 +246,43 @@ fn columns_scale_and_paths_follow_the_definition() {
     for path in [".a[b]", ".a[0:1:0]", ".a[1:2:3:4]", ".a[?(t)]"] {
         assert!(JsonPath::parse(path).is_none(), "{path}");
     }
+}
+
+#[test]
+fn a_change_of_metadata_is_refused_once_for_each_time_that_it_is_judged() {
+    let rows = rows(&definition(schema()));
+    let resource = rows.iter().find(|row| row.gvk.version == "v1").unwrap();
+    let object = |uid: &str, labels: Value| json!({"metadata": {"name": "a", "namespace": "n", "uid": uid, "labels": labels}, "spec": {"color": "red"}});
+    let told = |new: Value| -> Vec<String> {
+        let errors = crate::validate::metadata_update(resource, &new, &object("u", json!({})));
+        errors.0.into_iter().map(|error| error.path).collect()
+    };
+    assert_eq!(told(object("v", json!({}))), ["metadata.uid"; 2]);
+    assert_eq!(told(object("u", json!({"a b": "c"}))), ["metadata.labels"; 3]);
+    assert_eq!(told(object("u", json!({"a": "b"}))), [""; 0]);
+}
+
+#[test]
+fn a_status_is_judged_by_itself() {
+    let phase = json!({"type": "object", "properties": {"phase": {"type": "string"}}});
+    let rows = rows(&definition(json!({"type": "object", "properties": {"status": phase}})));
+    let resource = rows.iter().find(|row| row.gvk.version == "v1").unwrap();
+    let told = |status: Value| -> Vec<String> {
+        let mut errors = crate::status::FieldErrors::new();
+        let new = json!({"status": status});
+        crate::validate::subresource_update(resource, "status", &new, &json!({}), &mut errors);
+        errors.0.iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(
+        told(json!({"phase": 1})),
+        [r#"status.phase: Invalid value: "integer": phase in body must be of type string: "integer""#]
+    );
+    assert_eq!(
+        told(json!([])),
+        [
+            r#"status: Invalid value: "array":  in body must be of type object: "array""#,
+            ".status.replicas: Invalid value: 0: .status.replicas accessor error: [] is of the type []interface {}, \
+             expected map[string]interface{}",
+        ]
+    );
 }

@@ -32,6 +32,18 @@ pub enum DecodeError {
 }
 
 impl DecodeError {
+    /// The answer to a request whose options did not decode, of which kube-apiserver v1.36 tells the fault alone.
+    pub fn into_fault(self) -> Status {
+        match self {
+            DecodeError::TooLarge(_) => Status::request_entity_too_large(&self.to_string()),
+            DecodeError::Syntax(_) | DecodeError::TooDeep(_) => {
+                Status::bad_request(format!("couldn't get version/kind; json parse error: {self}"))
+            }
+            DecodeError::Yaml(why) => Status::bad_request(why),
+            other => Status::bad_request(other.to_string()),
+        }
+    }
+
     /// The answer to a request whose body should have been a `kind` of `version` and did not decode.
     pub fn into_status(self, kind: &str, version: &str, body: &[u8]) -> Status {
         match self {
@@ -40,8 +52,8 @@ impl DecodeError {
                 "the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; json parse error: {self} ({})",
                 summary(body)
             )),
-            DecodeError::Yaml(_) | DecodeError::Unnamed(_) => Status::bad_request(format!(
-                "the object provided is unrecognized (must be of type {kind}): {self} ({})",
+            DecodeError::Yaml(why) | DecodeError::Unnamed(why) => Status::bad_request(format!(
+                "the object provided is unrecognized (must be of type {kind}): {why} ({})",
                 summary(body)
             )),
             other => {

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::DecodeError;
-use super::go;
+use super::{go, number};
 use crate::meta::{Quantity, canonical_micro_time, canonical_time};
 use crate::schema::{Schema, Shape};
 use crate::status::Path;
@@ -66,7 +66,10 @@ impl Fitter {
             (Shape::String, Value::String(_)) | (Shape::Bool, Value::Bool(_)) => true,
             (Shape::Int32, Value::Number(n)) => n.as_i64().is_some_and(|n| i32::try_from(n).is_ok()),
             (Shape::Int64, Value::Number(n)) => n.is_i64(),
-            (Shape::Double, Value::Number(_)) => true,
+            (Shape::Double, Value::Number(n)) => {
+                *n = number::settled(n);
+                true
+            }
             (Shape::Bytes, Value::String(text)) => {
                 let clean: &str = text;
                 if let Err(error) = STANDARD.decode(clean) {

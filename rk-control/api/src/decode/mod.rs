@@ -6,6 +6,7 @@ mod go;
 mod identity;
 mod json;
 mod null;
+mod number;
 mod yaml;
 
 use serde_json::Value;
@@ -16,6 +17,7 @@ pub use fit::{Form, fit};
 pub use go::base64_error;
 pub(crate) use go::found;
 pub use identity::{as_map, identify, still, unregistered};
+pub(crate) use number::settle;
 
 /// Bounds on outside data.
 #[derive(Debug, Clone, Copy)]
@@ -73,7 +75,7 @@ pub struct Decoded {
 pub fn json(body: &[u8], schema: &Schema, mode: FieldValidation, limits: Limits) -> Result<Decoded, DecodeError> {
     let (mut object, duplicates) = json::parse(body, limits)?;
     identity::readable(&object)?;
-    let unknown = fit(&mut object, schema, Form::Canonical)?;
+    let unknown = taken(&mut object, schema, Form::Canonical)?;
     null::drop_nulls(&mut object, schema);
     if mode == FieldValidation::Ignore || (duplicates.is_empty() && unknown.is_empty()) {
         return Ok(Decoded { object, warnings: Vec::new() });
@@ -136,7 +138,7 @@ pub fn untyped_yaml(body: &[u8], limits: Limits) -> Result<(Value, Vec<String>),
 /// # Errors
 /// Values that do not fit the schema.
 pub fn applied(mut config: Value, schema: &Schema) -> Result<(Value, Vec<String>), DecodeError> {
-    let unknown = fit(&mut config, schema, Form::AsGiven)?;
+    let unknown = taken(&mut config, schema, Form::AsGiven)?;
     Ok((config, unknown))
 }
 
@@ -159,10 +161,19 @@ pub fn finish(
     schema: &Schema,
     mode: FieldValidation,
 ) -> Result<Decoded, DecodeError> {
-    let unknown = fit(&mut object, schema, Form::Canonical)?;
+    let unknown = taken(&mut object, schema, Form::Canonical)?;
     null::drop_nulls(&mut object, schema);
     let unknown = if schema.is_fixed() { unknown } else { in_turn(unknown) };
     judge(object, with_unknown(notices, unknown), mode)
+}
+
+/// Holds what a client sent against its schema, as [`fit`]; numbers of custom objects are as they will be written.
+fn taken(value: &mut Value, schema: &Schema, form: Form) -> Result<Vec<String>, DecodeError> {
+    let unknown = fit(value, schema, form)?;
+    if !schema.is_fixed() {
+        settle(value);
+    }
+    Ok(unknown)
 }
 
 /// Unknown fields of a custom object: those of its metadata come first, and all in the order of their paths.

@@ -13,6 +13,10 @@ const MAX_NODES: usize = 1_000_000;
 /// So many duplicate keys are reported with their line; finding each costs another pass.
 const MAX_REPORTED: usize = 16;
 
+/// What may be missing between tokens.
+const MISSING: [&str; 7] =
+    ["node content", "',' or '}'", "',' or ']'", "'-' indicator", "key", "<document start>", "<stream-start>"];
+
 /// Parses the one document of a body; the second part is what strict decoding says of duplicate keys.
 pub(super) fn parse(body: &[u8], limits: Limits) -> Result<(Value, Vec<String>), DecodeError> {
     if body.len() > limits.bytes {
@@ -33,16 +37,19 @@ fn pass(body: &[u8], limits: Limits, state: &mut State) -> Result<Value, serde_y
     }
 }
 
-/// `yaml: line 3: what is wrong`: the place first, as upstream's parser has it.
+/// `yaml: line 3: what is wrong`: the place first, as upstream's parser has it. The first line is not told, and where something is missing
+/// between tokens, lines are counted from zero.
 fn words(error: &serde_yaml_ng::Error) -> String {
     let text = error.to_string();
-    match error.location() {
-        Some(place) => {
-            let bare = text.split(" at line ").next().unwrap_or_default();
-            format!("yaml: line {}: {bare}", place.line())
-        }
-        None => format!("yaml: {text}"),
+    let ends = [" at line ", " at position ", ", while "];
+    let bare = ends.iter().fold(text.as_str(), |text, end| text.split(end).next().unwrap_or_default());
+    let line = error.location().map_or(1, |place| place.line());
+    let is_missing = bare.strip_prefix("did not find expected ").is_some_and(|what| MISSING.contains(&what));
+    if line <= 1 {
+        return format!("yaml: {bare}");
     }
+    let told = if is_missing { line - 1 } else { line };
+    format!("yaml: line {told}: {bare}")
 }
 
 /// All duplicate keys in one text, each with its line.
@@ -253,10 +260,18 @@ mod tests {
     #[test]
     fn what_json_cannot_say_is_refused() {
         assert!(parse(b"a: .nan", Limits::default()).is_err());
-        let error = parse(b"a: b: c", Limits::default()).unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "error converting YAML to JSON: yaml: line 1: mapping values are not allowed in this context"
-        );
+        for (body, why) in [
+            ("a: b: c", "mapping values are not allowed in this context"),
+            ("a: b\n c: d", "line 2: mapping values are not allowed in this context"),
+            ("a: [", "line 1: did not find expected node content"),
+            ("- a\nb: c", "line 1: did not find expected '-' indicator"),
+            ("a: \"x", "found unexpected end of stream"),
+            ("a:\n\t- b", "line 2: found character that cannot start any token"),
+        ] {
+            let error = parse(body.as_bytes(), Limits::default()).unwrap_err();
+            assert_eq!(error.to_string(), format!("error converting YAML to JSON: yaml: {why}"), "{body}");
+            let told = error.into_status("Pod", "v1", b"").message;
+            assert!(told.ends_with(&format!("(must be of type Pod): yaml: {why} (<empty>)")), "{told}");
+        }
     }
 }

@@ -55,19 +55,18 @@ pub(crate) fn take_back(
     let mut kept = BTreeSet::new();
     for (id, mut owned) in read(workload)? {
         let owner = in_scale(&id);
-        match (places(&owned.api_version).filter(|place| has(&owned.fields, place)), owners.get(&owner)) {
+        match (places(&owned.api_version).filter(|place| has(&owned.fields, place)), owners.contains_key(&owner)) {
             (None, _) => {}
-            (Some(lost), None) => owned.fields.subtract(&lost),
-            (Some(_), Some(now)) => {
-                // Updaters of several versions are one in the Scale, and an update is not what changed it.
-                owned.time = if id.applies { now.time } else { owned.time };
+            (Some(lost), false) => owned.fields.subtract(&lost),
+            (Some(_), true) => {
                 kept.insert(owner);
             }
         }
         managers.insert(id, owned);
     }
     owners.retain(|id, _| !kept.contains(id));
-    for (id, owned) in owners {
+    // When they came is not kept of those who come by the Scale (kube-apiserver v1.36).
+    for id in owners.into_keys() {
         let id = Id::new(id.applies, &id.manager, api_version, &id.subresource);
         let owner = managers.entry(id).or_insert_with(|| Owned {
             api_version: api_version.to_owned(),
@@ -75,7 +74,6 @@ pub(crate) fn take_back(
             time: None,
         });
         owner.fields.absorb(place.clone());
-        owner.time = owned.time;
     }
     managers.retain(|_, owned| !owned.fields.is_empty());
     entry::store(workload, managers);
@@ -171,13 +169,14 @@ mod tests {
         assert_eq!(
             brief(&taken),
             [
-                r#"a Apply e.com/v1 {"f:spec":{"f:color":{}}}"#,
                 r#"s Apply e.com/v2 {"f:spec":{"f:size":{"f:wanted":{}}}}"#,
+                r#"a Apply e.com/v1 {"f:spec":{"f:color":{}}}"#,
                 r#"c Update e.com/v1 {"f:spec":{"f:color":{}}}"#,
                 r#"d Update e.com/v9 {"f:spec":{"f:replicas":{}}}"#,
             ]
         );
-        assert_eq!(taken["metadata"]["managedFields"][1]["subresource"], "scale");
+        let scaler = &taken["metadata"]["managedFields"][0];
+        assert!(scaler["subresource"] == "scale" && scaler.get("time").is_none(), "{scaler}");
         assert_eq!(take_back(&mut taken, &scale, "e.com/v3", &places).unwrap_err().code, 500);
     }
 }

@@ -12,7 +12,7 @@ use super::set::FieldSet;
 use super::versions::Changes;
 use crate::Object;
 use crate::decode::{Form, fit};
-use crate::meta::at;
+use crate::meta::{at, uid};
 use crate::schema::Schema;
 
 /// Metadata that nobody owns: the server writes it, or it names the object.
@@ -47,7 +47,8 @@ static NOTHING: LazyLock<FieldSet> = LazyLock::new(FieldSet::default);
 /// `new.metadata.managedFields` in place. Call it after defaulting and before admission: what that adds nobody owns, so that an author
 /// who applies anew what a former request said does not take it away. Both objects are in canonical form.
 ///
-/// Nobody owns anything afterwards when an object cannot be had in the version of an owner.
+/// Nobody owns anything afterwards when an object cannot be had in the version of an owner, nor when nobody did of one that was there: its
+/// owners are counted from the first time on that it is applied (kube-apiserver v1.36).
 pub fn update(old: Option<&Value>, new: &mut Value, request: &Request<'_>) {
     // Ownership itself is a matter of the main resource.
     let sent = Some(take_list(new)).filter(|_| request.subresource.is_empty()).unwrap_or_default();
@@ -58,6 +59,9 @@ pub fn update(old: Option<&Value>, new: &mut Value, request: &Request<'_>) {
         return;
     }
     let mut managers = starting_managers(&sent, stored);
+    if managers.is_empty() && old.is_some_and(|old| !uid(old).is_empty()) {
+        return;
+    }
     let blank = old.is_none().then(|| blank(new, request.schema));
     if let (Some(blank), true) = (&blank, managers.is_empty()) {
         let fields = created::fields(blank, new, request.schema, untracked(request));
@@ -68,18 +72,34 @@ pub fn update(old: Option<&Value>, new: &mut Value, request: &Request<'_>) {
     }
     let before = old.or(blank.as_ref()).unwrap_or(&Value::Null);
     let Ok(changes) = Changes::between(before, new, &managers, request) else { return };
+    // A Scale has the owners of its workload's replicas, and gets none if it had none; that it wants nothing it does not say, so that nobody
+    // owns it; and when it was written is not kept.
+    let scaled = request.subresource == "scale";
+    let held =
+        managers.values().any(|owned| changes.of(&owned.api_version).is_some_and(|seen| meets(owned, &seen.changed)));
     take_over(&mut managers, &changes, None, true);
     let mut gained = changes.into_own(request);
     disown(&mut gained);
-    if !gained.is_empty() {
+    if !gained.is_empty() && (!scaled || held && !is_nought(&gained, new)) {
         let id = Id::new(false, request.manager, request.api_version, request.subresource);
         let owned = managers.entry(id).or_insert_with(|| nothing(request.api_version));
         owned.fields.absorb(gained);
-        owned.time = Some(request.now);
+        owned.time = (!scaled).then_some(request.now);
     }
     managers.retain(|_, owned| !owned.fields.is_empty());
     entry::cap(&mut managers);
     entry::store(new, managers);
+}
+
+/// Whether somebody owns any of these fields.
+fn meets(owned: &Owned, fields: &FieldSet) -> bool {
+    !owned.fields.intersection(fields).is_empty()
+}
+
+/// Whether all that these fields say is zero.
+fn is_nought(fields: &FieldSet, object: &Value) -> bool {
+    let value = |path: &str| at(object, &path.split('.').skip(1).collect::<Vec<_>>()).as_i64();
+    fields.paths().iter().all(|path| value(path) == Some(0))
 }
 
 /// Gives an object the owners of another, which loses them.
@@ -226,4 +246,76 @@ pub(super) fn take_over(managers: &mut Managers, changes: &Changes, applier: Opt
     }
     managers.retain(|_, owned| !owned.fields.is_empty());
     Conflicts::default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::managed::OneVersion;
+
+    #[test]
+    fn who_scales_owns_replicas_without_a_time_if_somebody_did_and_there_are_some() {
+        let schema = Schema::named("apps/v1.Deployment").unwrap();
+        let request = Request {
+            schema: &schema,
+            manager: "m",
+            api_version: "apps/v1",
+            subresource: "",
+            force: false,
+            now: jiff::Timestamp::UNIX_EPOCH,
+            has_status: true,
+            versions: &OneVersion,
+        };
+        let of = |replicas: i32| json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d", "uid": "u"}, "spec": {"replicas": replicas}});
+        let mut made = of(1);
+        made["spec"]["paused"] = json!(true);
+        update(None, &mut made, &request);
+        for (replicas, entries) in [(3, 2), (0, 1)] {
+            let mut scaled = made.clone();
+            scaled["spec"]["replicas"] = json!(replicas);
+            update(Some(&made), &mut scaled, &Request { manager: "s", subresource: "scale", ..request });
+            let list = list(&scaled).as_array().unwrap();
+            assert_eq!(list.len(), entries, "{scaled}");
+            let own: Vec<&Value> = list.iter().filter(|entry| entry["manager"] == "s").collect();
+            assert!(own.iter().all(|entry| entry.get("time").is_none()), "{scaled}");
+            assert!(
+                list.iter().all(|entry| entry["manager"] == "s" || entry["fieldsV1"]["f:spec"]["f:replicas"].is_null())
+            );
+        }
+        let mut made = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d", "uid": "u"}, "spec": {"paused": true}});
+        update(None, &mut made, &request);
+        let mut scaled = made.clone();
+        scaled["spec"]["replicas"] = json!(3);
+        update(Some(&made), &mut scaled, &Request { manager: "s", subresource: "scale", ..request });
+        assert_eq!(list(&scaled), list(&made));
+    }
+
+    #[test]
+    fn an_object_without_owners_stays_without_until_it_is_applied() {
+        let schema = Schema::named("core/v1.ConfigMap").unwrap();
+        let request = Request {
+            schema: &schema,
+            manager: "m",
+            api_version: "v1",
+            subresource: "",
+            force: false,
+            now: jiff::Timestamp::UNIX_EPOCH,
+            has_status: false,
+            versions: &OneVersion,
+        };
+        let map = |data: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "uid": "u"}, "data": {"k": data}});
+        let mut changed = map("2");
+        update(Some(&map("1")), &mut changed, &request);
+        assert_eq!(changed, map("2"));
+        let mut made = map("1");
+        update(None, &mut made, &request);
+        let mut reset = map("2");
+        reset["metadata"]["managedFields"] = json!([{}]);
+        update(Some(&made), &mut reset, &request);
+        assert_eq!(reset, map("2"));
+        let applied = crate::managed::apply(Some(&reset), &map("2"), &request).unwrap();
+        let managers: Vec<&Value> =
+            list(&applied).as_array().unwrap().iter().map(|entry| at(entry, &["manager"])).collect();
+        assert!(managers.len() == 2 && managers.contains(&&json!("before-first-apply")), "{applied}");
+    }
 }

@@ -51,7 +51,7 @@ pub fn unfit_field(value: &Value, field: &str, wanted: &str) -> String {
 }
 
 /// The Go type that a decoded value has; of null, what `%s` makes of there being none.
-pub(super) fn type_name(value: &Value) -> &'static str {
+pub(crate) fn type_name(value: &Value) -> &'static str {
     match value {
         Value::Null => "%!s(<nil>)",
         Value::Bool(_) => "bool",

@@ -64,6 +64,7 @@ pub fn validate_update(resource: &Resource, subresource: Option<&str>, new: &Val
         None => {
             if let Some(custom) = &resource.custom {
                 custom.validate_update(new, old, &mut errors);
+                custom.validate_scale(new, true, &mut errors);
                 return errors;
             }
             let told = |object: &Value| errors_of(|e| validate::object(resource, object, e));

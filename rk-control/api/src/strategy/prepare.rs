@@ -89,6 +89,7 @@ pub fn prepare_for_update(resource: &Resource, subresource: Option<&str>, new: &
         Some("status") => {
             status::keep_all_but_status(new, old, traits.status_metadata);
             match (&*resource.gvk.group, &*resource.gvk.kind) {
+                ("apiextensions.k8s.io", "CustomResourceDefinition") => special::crd_status(new),
                 ("certificates.k8s.io", "CertificateSigningRequest") => special::keep_approval(new, old),
                 ("resource.k8s.io", "ResourceClaim") => special::drop_deallocated(new, old),
                 ("", "Pod") => pod::keep_in_status(new, old),

@@ -54,6 +54,13 @@ pub(super) fn crd_update(new: &mut Value) {
     }
 }
 
+/// CustomResourceDefinition: who says in its status that nothing is stored is taken to mean what is stored from now on.
+pub(super) fn crd_status(new: &mut Value) {
+    if at(new, &["status", "storedVersions"]).as_array().is_none_or(Vec::is_empty) {
+        crd_update(new);
+    }
+}
+
 /// APIService: local ones are available at once.
 pub(super) fn api_service_create(object: &mut Value) {
     if at(object, &["spec", "service"]).is_null() {

@@ -118,6 +118,11 @@ fn what_a_definition_stores_counts_as_stored() {
     let mut new = json!({"metadata": {"name": "a"}, "spec": versions("v2"), "status": {"storedVersions": []}});
     prepare_for_update(&resource, None, &mut new, &old);
     assert_eq!(new["status"]["storedVersions"], json!(["v1", "v2"]));
+    for (said, stored) in [(json!([]), json!(["v1"])), (Value::Null, json!(["v1"])), (json!(["v0"]), json!(["v0"]))] {
+        let mut new = json!({"metadata": {"name": "a"}, "spec": versions("v1"), "status": {"storedVersions": said}});
+        prepare_for_update(&resource, Some("status"), &mut new, &old);
+        assert_eq!(new["status"]["storedVersions"], stored);
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::get::{field, flag, immutable, list, named, text};
 use super::names;
 use crate::meta::{ANNOTATIONS_MAX, at, dns1123_label, label_value, qualified_name};
 use crate::resources::Resource;
-use crate::status::{FieldErrors, Path};
+use crate::status::{FieldErrors, Path, go_json};
 
 /// Finalizers without a domain that may be used.
 pub(super) const STANDARD_FINALIZERS: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
@@ -18,8 +18,11 @@ pub fn metadata(resource: &Resource, object: &Value) -> FieldErrors {
     let metadata = at(object, &["metadata"]);
     let generate = text(metadata, "generateName");
     if !generate.is_empty() {
-        // The suffix follows, so a base may end in a dash.
-        let masked = generate.strip_suffix('-').map_or(generate.to_owned(), |base| format!("{base}a"));
+        // The suffix follows, so a base may end in a dash, but not be one.
+        let masked = match generate.strip_suffix('-') {
+            Some(base) if !base.is_empty() => format!("{base}a"),
+            _ => generate.to_owned(),
+        };
         named(&mut errors, &path.child("generateName"), generate, names::rules(resource, &masked));
     }
     let name = text(metadata, "name");
@@ -89,12 +92,22 @@ fn owners(metadata: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
                     let why = format!(
                         "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {current}"
                     );
-                    errors.invalid(path, json!(list(metadata, "ownerReferences")), why);
+                    errors.invalid_unshown(path, format!("{}: {why}", shown(list(metadata, "ownerReferences"))));
                 }
                 None => controller = Some(current),
             }
         }
     }
+}
+
+/// References with their fields in upstream's order.
+fn shown(owners: &[Value]) -> String {
+    let one = |owner: &Value| {
+        let fields = ["apiVersion", "kind", "name", "uid", "controller", "blockOwnerDeletion"].iter();
+        let told: Vec<String> = fields.filter_map(|key| Some(format!("{key:?}:{}", owner.get(key)?))).collect();
+        format!("{{{}}}", told.join(","))
+    };
+    go_json(&format!("[{}]", owners.iter().map(one).collect::<Vec<_>>().join(",")))
 }
 
 fn finalizers(metadata: &Value, domains: bool, path: &Path<'_>, errors: &mut FieldErrors) {
@@ -118,6 +131,23 @@ fn finalizers(metadata: &Value, domains: bool, path: &Path<'_>, errors: &mut Fie
 /// Metadata of a changed object against what it was.
 pub fn metadata_update(resource: &Resource, new: &Value, old: &Value) -> FieldErrors {
     let mut errors = metadata(resource, new);
+    if resource.custom.is_none() {
+        changes(new, old, &mut errors);
+        return errors;
+    }
+    // What all kinds have in common is asked of custom objects by their own rules again, and each time told among the causes.
+    let (path, metadata) = (Path::new("metadata"), at(new, &["metadata"]));
+    for _ in 0..2 {
+        changes(new, old, &mut errors);
+        labels(at(metadata, &["labels"]), &path.child("labels"), &mut errors);
+        annotations(at(metadata, &["annotations"]), &path.child("annotations"), &mut errors);
+        owners(metadata, &path.child("ownerReferences"), &mut errors);
+    }
+    errors
+}
+
+/// What must not change in metadata.
+fn changes(new: &Value, old: &Value, errors: &mut FieldErrors) {
     let path = Path::new("metadata");
     let (new, old) = (at(new, &["metadata"]), at(old, &["metadata"]));
     if field(old, "deletionTimestamp").is_some() {
@@ -133,11 +163,10 @@ pub fn metadata_update(resource: &Resource, new: &Value, old: &Value) -> FieldEr
         }
     }
     for key in ["name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"] {
-        immutable(&mut errors, &path.child(key), field(new, key), field(old, key));
+        immutable(errors, &path.child(key), field(new, key), field(old, key));
     }
     let generation = |m: &Value| super::get::int(m, "generation").unwrap_or(0);
     if generation(new) < generation(old) {
         errors.invalid(&path.child("generation"), generation(new), "must not be decremented");
     }
-    errors
 }

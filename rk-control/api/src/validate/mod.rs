@@ -49,7 +49,7 @@ mod workload_status;
 use serde_json::Value;
 
 use crate::resources::Resource;
-use crate::status::FieldErrors;
+use crate::status::{FieldError, FieldErrors};
 pub use custom::approval_of;
 pub use mandatory::{MANDATORY, mandatory_flow_schema, mandatory_priority_level};
 pub use metadata::{metadata, metadata_update};
@@ -153,6 +153,7 @@ fn of(resource: &Resource) -> Option<&'static Rules> {
 pub fn object(resource: &Resource, object: &Value, errors: &mut FieldErrors) {
     if let Some(custom) = &resource.custom {
         custom.validate(object, errors);
+        custom.validate_scale(object, true, errors);
     } else if let Some(rules) = of(resource) {
         (rules.object)(object, errors);
     }
@@ -191,10 +192,24 @@ pub fn update(resource: &Resource, new: &Value, old: &Value, errors: &mut FieldE
     }
 }
 
+/// Has the words about a status begin where it does: kube-apiserver v1.36 judges it without the rest of a custom object.
+fn seen_from_status(error: &mut FieldError) {
+    let within = error.detail.strip_prefix("status").filter(|rest| rest.starts_with([' ', '.']));
+    if let Some(within) = within {
+        error.detail = within.trim_start_matches('.').to_owned();
+    }
+}
+
 /// What a subresource may write.
 pub fn subresource_update(resource: &Resource, subresource: &str, new: &Value, old: &Value, errors: &mut FieldErrors) {
     if let Some(custom) = &resource.custom {
-        return custom.validate_update(new, old, errors);
+        let mut found = FieldErrors::new();
+        custom.validate_update(new, old, &mut found);
+        if subresource == "status" {
+            found.0.iter_mut().for_each(seen_from_status);
+        }
+        errors.extend(found);
+        return custom.validate_scale(new, subresource != "status", errors);
     }
     match (&*resource.gvk.kind, subresource) {
         ("CertificateSigningRequest", "approval") => certificates::approval_update(new, old, errors),

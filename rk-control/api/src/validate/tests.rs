@@ -90,6 +90,7 @@ fn breaks(plural: &str, cases: &[(Value, &str)]) {
 fn broken_rules_are_told_in_known_words() {
     for (plural, change, want) in [
         ("pods", json!({"metadata": {"name": ""}}), "metadata.name: Required value: name or generateName is required"),
+        ("pods", json!({"metadata": {"generateName": "-"}}), "metadata.generateName: Invalid value: \"-\": "),
         (
             "pods",
             json!({"metadata": {"labels": {"a": "b c"}}}),
@@ -245,6 +246,12 @@ fn broken_rules_are_told_in_known_words() {
             "pods",
             json!({"metadata": {"ownerReferences": [{"apiVersion": "v1", "kind": "Event", "name": "e", "uid": "u"}]}}),
             "/v1, Kind=Event is disallowed from being an owner",
+        ),
+        (
+            "pods",
+            json!({"metadata": {"ownerReferences": [{"apiVersion": "v1", "kind": "A", "name": "a", "uid": "1", "controller": true},
+                {"apiVersion": "v1", "kind": "B", "name": "b", "uid": "2", "controller": true}]}}),
+            "[{\"apiVersion\":\"v1\",\"kind\":\"A\",\"name\":\"a\",\"uid\":\"1\",\"controller\":true},{",
         ),
         (
             "nodes",

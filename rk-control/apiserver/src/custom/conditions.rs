@@ -93,9 +93,24 @@ fn is_true(definition: &Value, kind: &str) -> bool {
     conditions.into_iter().flatten().any(|c| meta::text(c, &["type"]) == kind && meta::text(c, &["status"]) == "True")
 }
 
-/// Whether a definition is to be served: it was before, or its names are free.
-pub(super) fn is_served(definition: &Value, all: &[Value], builtin: &Registry) -> bool {
-    is_true(definition, "Established") || claim(definition, all, builtin).conflict.is_none()
+/// The definitions that are to be served: those that were before, and those whose names are free. Of several that ask for one name the first
+/// has it.
+pub(super) fn served<'a>(all: &'a [Value], builtin: &Registry) -> Vec<&'a Value> {
+    let holder = |definition: &Value, accepted: &Value| json!({"spec": {"group": group(definition)}, "status": {"acceptedNames": accepted}});
+    let mut holders: Vec<Value> =
+        all.iter().map(|definition| holder(definition, meta::at(definition, &["status", "acceptedNames"]))).collect();
+    let mut served = Vec::new();
+    for (index, definition) in all.iter().enumerate() {
+        if !is_true(definition, "Established") {
+            let Claim { accepted, conflict } = claim(definition, &holders, builtin);
+            if conflict.is_some() {
+                continue;
+            }
+            holders.get_mut(index).into_iter().for_each(|own| *own = holder(definition, &accepted));
+        }
+        served.push(definition);
+    }
+    served
 }
 
 /// The definition as its deletion leaves it: marked, kept until its objects are gone, and saying so. kube-apiserver v1.36 sets no grace
@@ -199,10 +214,13 @@ mod tests {
         assert_eq!(with_status(&first, std::slice::from_ref(&first), &builtin, now), None);
         let second = definition("foes", "Foo");
         let all = [first.clone(), second.clone()];
-        assert!(!is_served(&second, &all, &builtin));
+        assert_eq!(served(&all, &builtin), [&first]);
+        let both = [definition("foos", "Foo"), second.clone()];
+        assert_eq!(served(&both, &builtin), [&both[0]], "of two that come at once the first alone");
         let refused = with_status(&second, &all, &builtin, now).unwrap();
         assert_eq!(refused["status"]["conditions"][0]["reason"], "KindConflict");
-        assert!(is_served(&second, std::slice::from_ref(&second), &builtin), "once the other is gone the name is free");
+        let left = [second];
+        assert_eq!(served(&left, &builtin), [&left[0]], "once the other is gone the name is free");
     }
 
     #[test]
@@ -271,6 +289,6 @@ mod tests {
     fn built_in_names_are_nobodys() {
         let mut definition = definition("deployments", "Deployment");
         definition["spec"]["group"] = json!("apps");
-        assert!(!is_served(&definition, &[], &Registry::builtin()));
+        assert!(served(&[definition], &Registry::builtin()).is_empty());
     }
 }

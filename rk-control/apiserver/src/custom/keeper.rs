@@ -9,7 +9,7 @@ use rk_api::resources::Registry;
 use rk_api::status::{Reason, Status};
 use serde_json::{Value, json};
 
-use super::conditions::{FINALIZER, is_served, with_status};
+use super::conditions::{FINALIZER, served, with_status};
 use super::{api_services, instances, publish};
 use crate::front_door::write;
 use crate::keeper::keep;
@@ -51,8 +51,7 @@ pub async fn sync(core: &Arc<Core>) -> Result<bool, Status> {
     let mut all = core.objects(GROUP, "v1", PLURAL, "").await?;
     // Who asked first has a name.
     all.sort_by_key(|definition| meta::text(definition, &["metadata", "creationTimestamp"]).to_owned());
-    let served: Vec<&Value> = all.iter().filter(|definition| is_served(definition, &all, &builtin)).collect();
-    publish::publish(core, &served);
+    publish::publish(core, &served(&all, &builtin));
     api_services::sync(core, &builtin).await?;
     let mut waiting = false;
     for index in 0..all.len() {

@@ -82,6 +82,9 @@ pub(super) async fn find(call: &Call) -> Result<Found, Status> {
     let token = call.query.text("continue");
     if !token.is_empty() {
         let (revision, start) = decode_continue(token)?;
+        if !matches!(version, "" | "0") {
+            return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
+        }
         let after = format!("{}{start}", collection_prefix(call));
         return from_store(call, &selection, limit, revision, Some(after)).await;
     }
@@ -133,11 +136,7 @@ fn check_versions(call: &Call, version: &str, matching: &str) -> Result<(), Stat
     if call.query.get("sendInitialEvents").is_some() {
         errors.forbidden(&Path::new("sendInitialEvents"), "sendInitialEvents is forbidden for list");
     }
-    judged("ListOptions", &errors)?;
-    if !call.query.text("continue").is_empty() && !version.is_empty() && version != "0" {
-        return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
-    }
-    Ok(())
+    judged("ListOptions", &errors)
 }
 
 /// A page out of the store's history. Filtered pages read on until they are full, so that a client never sees an empty page

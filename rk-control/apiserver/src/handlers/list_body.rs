@@ -52,14 +52,6 @@ pub(super) async fn respond(call: &Call, found: Found) -> Result<Response<Body>,
     Ok(maybe_gzip(StatusCode::OK, media_type, bytes, gzip))
 }
 
-/// Answers with objects of the path's version as a list.
-pub(super) fn of_values(call: &Call, values: Vec<Value>, metadata: &Value) -> Result<Response<Body>, Status> {
-    let accept = call.accept(Subject::List)?;
-    let list = accept.versioned(in_shape(call, values, metadata, accept.shape)?);
-    let (media_type, bytes) = codec::encode(&list, accept.format, accept.pretty);
-    Ok(bytes_response(StatusCode::OK, media_type, bytes))
-}
-
 /// A list as one value, for the shapes that need one.
 async fn shaped(call: &Call, found: &Found, shape: Shape) -> Result<Value, Status> {
     let values = found.objects.iter().map(|object| object.value()).collect();

@@ -314,8 +314,18 @@ async fn delete_options_come_under_the_name_of_any_group_and_in_every_format() {
         let answer = admin.answer(Method::DELETE, &format!("{MAPS}/d"), media_type, body).await;
         assert_eq!(answer.code, 409, "the precondition is read from {media_type}: {:?}", answer.body);
     }
-    let other = json!({"apiVersion": "v1", "kind": "Pod"}).to_string();
-    assert_eq!(admin.answer(Method::DELETE, &format!("{MAPS}/d"), "application/json", other.into()).await.code, 400);
+    let scheme = "in scheme \"k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27\"";
+    for (body, why) in [
+        (
+            r#"{"apiVersion": "v1", "kind": "Pod"}"#,
+            format!("no kind \"Pod\" is registered for version \"v1\" {scheme}"),
+        ),
+        (r#"{"kind": "X"}"#, format!("no kind \"X\" is registered for version \"meta.k8s.io/v1\" {scheme}")),
+        ("{", "couldn't get version/kind; json parse error: unexpected end of JSON input".to_owned()),
+    ] {
+        let answer = admin.answer(Method::DELETE, &format!("{MAPS}/d"), "application/json", body.into()).await;
+        assert_eq!(answer.failure(), (400, why));
+    }
 }
 
 #[tokio::test]

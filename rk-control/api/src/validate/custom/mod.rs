@@ -19,7 +19,7 @@ pub use approval::approval_of;
 use super::admission;
 use super::get::{empty, field, flag, immutable, list, one_of, strings, text};
 use crate::meta::{at, dns1035_label, dns1123_subdomain};
-use crate::status::{FieldErrors, Path};
+use crate::status::{FieldErrors, Path, go_json};
 
 /// Longest warning of a deprecated version.
 const WARNING_MAX: usize = 256;
@@ -52,11 +52,11 @@ pub(super) fn definition(object: &Value, errors: &mut FieldErrors) {
 
 /// A new CustomResourceDefinition.
 pub(super) fn definition_create(object: &Value, errors: &mut FieldErrors) {
-    // Told before all else; who changes a definition is told what may not change.
-    let mut all = FieldErrors::new();
-    named(object, &mut all);
-    all.extend(std::mem::take(errors));
-    *errors = all;
+    // Told before all else but what is wrong with the name itself; who changes a definition is told what may not change.
+    let mut unlike = FieldErrors::new();
+    named(object, &mut unlike);
+    let place = errors.0.iter().take_while(|error| error.path == "metadata.name").count();
+    drop(errors.0.splice(place..place, unlike.0));
     if !list(at(object, &["spec"]), "versions").iter().any(|version| flag(version, "storage")) {
         let status = Path::new("status");
         errors.invalid(&status.child("storedVersions"), Value::Null, "must have at least one stored version");
@@ -84,6 +84,27 @@ fn preserved(new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
             "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead";
         errors.invalid(&Path::new("spec").child("preserveUnknownFields"), true, why);
     }
+}
+
+/// Versions that cannot be together. What they share is shown nowhere, as upstream keeps it apart from them.
+fn wrong_versions(versions: &[Value], path: &Path<'_>, why: &str, errors: &mut FieldErrors) {
+    let parts = ["schema", "subresources", "additionalPrinterColumns", "selectableFields"];
+    let first = versions.first().unwrap_or(&Value::Null);
+    if versions.iter().any(|version| parts.iter().any(|part| version.get(*part) != first.get(*part))) {
+        errors.invalid(path, versions.to_vec(), why);
+        return;
+    }
+    let shown = |version: &Value| {
+        let (name, warning) = (Value::from(text(version, "name")), at(version, &["deprecationWarning"]));
+        let [served, storage, deprecated] = ["served", "storage", "deprecated"].map(|name| flag(version, name));
+        format!(
+            "{{\"Name\":{name},\"Served\":{served},\"Storage\":{storage},\"Deprecated\":{deprecated},\
+             \"DeprecationWarning\":{warning},\"Schema\":null,\"Subresources\":null,\"AdditionalPrinterColumns\":null,\
+             \"SelectableFields\":null}}"
+        )
+    };
+    let all: Vec<String> = versions.iter().map(shown).collect();
+    errors.invalid_unshown(path, format!("{}: {why}", go_json(&format!("[{}]", all.join(",")))));
 }
 
 /// A name that is a label.
@@ -158,10 +179,10 @@ fn versions(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
         }
     }
     if twice {
-        errors.invalid(&all, spec["versions"].clone(), "must contain unique version names");
+        wrong_versions(list, &all, "must contain unique version names", errors);
     }
     if list.iter().filter(|v| flag(v, "storage")).count() != 1 {
-        errors.invalid(&all, spec["versions"].clone(), "must have exactly one version marked as storage version");
+        wrong_versions(list, &all, "must have exactly one version marked as storage version", errors);
     }
     // Definitions of old named one version.
     let first = list.first().map(|version| text(version, "name")).unwrap_or_default();

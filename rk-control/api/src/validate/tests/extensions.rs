@@ -211,6 +211,13 @@ fn definitions_have_structural_schemas() {
             "status.storedVersions: Invalid value: null: must have at least one stored version".to_owned(),
         ),
         (
+            json!({"spec": {"versions": [{"name": "v1", "served": true, "storage": false, "schema": {"openAPIV3Schema": {"type": "object"}}}]}}),
+            "spec.versions: Invalid value: [{\"Name\":\"v1\",\"Served\":true,\"Storage\":false,\"Deprecated\":false,\
+             \"DeprecationWarning\":null,\"Schema\":null,\"Subresources\":null,\"AdditionalPrinterColumns\":null,\
+             \"SelectableFields\":null}]: must have exactly one version marked as storage version"
+                .to_owned(),
+        ),
+        (
             json!({"spec": {"names": {"kind": "F_o"}}}),
             "spec.names.kind: Invalid value: \"F_o\": may have mixed case, but should otherwise match: a DNS-1035 label".to_owned(),
         ),
@@ -231,6 +238,15 @@ fn definitions_have_structural_schemas() {
     let either = json!({"x-kubernetes-int-or-string": true, "anyOf": [{"type": "integer"}, {"type": "string"}]});
     let given = prepared(&definitions, merged(&sample("customresourcedefinitions"), &spec(either)));
     assert_eq!(strategy::validate_create(&definitions, &given).0, []);
+    // What is wrong with a name itself comes before what it should be, and both before all else.
+    let change = json!({"metadata": {"name": "Big.example.com"}, "spec": {"scope": "x"}});
+    let given = prepared(&definitions, merged(&sample("customresourcedefinitions"), &change));
+    let told = strategy::validate_create(&definitions, &given).0;
+    assert!(
+        told[0].path == "metadata.name" && told[0].detail.starts_with("a lowercase RFC 1123 subdomain"),
+        "{told:?}"
+    );
+    assert_eq!((&*told[1].path, &*told[1].detail), ("metadata.name", "must be spec.names.plural+\".\"+spec.group"));
     // A class that Go alone knows keeps no kind out.
     let letters = json!({"type": "string", "pattern": r"^[\p{L}-]+$"});
     let given = prepared(&definitions, merged(&sample("customresourcedefinitions"), &spec(letters)));

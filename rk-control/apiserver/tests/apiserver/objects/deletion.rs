@@ -116,6 +116,25 @@ async fn a_scheduled_pod_dies_gracefully_and_an_unscheduled_one_at_once() {
 }
 
 #[tokio::test]
+async fn what_a_deleted_collection_held_is_answered_as_it_was() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    for name in ["a", "b", "c"] {
+        let mut map = config_map(name, json!({}));
+        map["metadata"]["finalizers"] = json!(["example.com/hold"]);
+        map["metadata"]["labels"] = json!({"group": "held"});
+        admin.create(MAPS, &map).await.ok();
+    }
+    let list = admin.delete(&format!("{MAPS}?limit=2")).await.ok();
+    assert!(list["metadata"]["continue"].is_string() && list["metadata"]["remainingItemCount"].is_u64(), "{list}");
+    let list = admin.delete(&format!("{MAPS}?labelSelector=group%3Dheld&propagationPolicy=Orphan")).await.ok();
+    assert_eq!(list["items"].as_array().unwrap().len(), 3);
+    let last = list["items"].as_array().unwrap().iter().find(|item| item["metadata"]["name"] == "c").unwrap();
+    assert!(last["metadata"].get("deletionTimestamp").is_none(), "{last}");
+    assert!(admin.get(&format!("{MAPS}/c")).await.ok()["metadata"]["deletionTimestamp"].is_string());
+}
+
+#[tokio::test]
 async fn deletion_preconditions_are_held() {
     let cluster = Cluster::start().await;
     let admin = cluster.admin();
