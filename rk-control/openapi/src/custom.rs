@@ -68,9 +68,9 @@ impl Schemas<'_> {
             "kind".into(),
             text("Kind is a string value representing the REST resource this object represents."),
         );
-        let mut reference = self.spec.field(metadata);
+        let mut reference = self.spec.reference(metadata);
         reference["description"] = json!("Standard object's metadata.");
-        fields.insert("metadata".into(), reference);
+        fields.insert("metadata".into(), self.spec.alone(reference));
         fields
     }
 
@@ -203,8 +203,7 @@ impl Kinds for Schemas<'_> {
         let kind = self.row(gvk)?.list_kind();
         let name = name_of(gvk, &kind);
         let mut properties = self.type_meta(LIST_META);
-        let items =
-            json!({"description": format!("List of {}.", gvk.kind), "type": "array", "items": self.spec.field(&item)});
+        let items = json!({"description": format!("List of {}.", gvk.kind), "type": "array", "items": self.spec.reference(&item)});
         properties.insert("items".into(), items);
         let list = GroupVersionKind::new(gvk.group.clone(), gvk.version.clone(), kind.clone());
         let schema = json!({

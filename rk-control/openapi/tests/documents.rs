@@ -99,6 +99,35 @@ fn patches_take_the_parameters_that_kubectl_looks_for() {
 }
 
 #[test]
+fn what_absent_fields_stand_for_and_which_words_there_are_is_told() {
+    let core = read(rk_openapi::v3_at("api/v1").unwrap());
+    let field = |kind: &str, field: &str| {
+        core["components"]["schemas"][format!("io.k8s.api.core.v1.{kind}")]["properties"][field].clone()
+    };
+    assert_eq!(field("ContainerPort", "protocol")["default"], "TCP");
+    assert_eq!(field("ContainerPort", "protocol")["enum"], json!(["SCTP", "TCP", "UDP"]));
+    assert_eq!(field("ContainerPort", "containerPort")["default"], 0);
+    assert_eq!(field("ContainerPort", "hostPort")["default"], Value::Null);
+    assert_eq!(field("Pod", "status")["default"], json!({}));
+    assert_eq!(field("PodSpec", "containers")["items"]["default"], json!({}));
+    assert_eq!(field("PodSpec", "securityContext")["default"], Value::Null, "what may be absent has no zero value");
+    assert_eq!(field("PodSpec", "nodeSelector")["additionalProperties"]["default"], "");
+    assert_eq!(field("Container", "args")["items"]["default"], "");
+    assert_eq!(field("ContainerRestartRule", "action")["default"], Value::Null);
+    assert!(field("PersistentVolumeSpec", "accessModes")["items"]["enum"].is_array());
+    let unions = &core["components"]["schemas"]["io.k8s.api.core.v1.SeccompProfile"]["x-kubernetes-unions"];
+    assert_eq!(unions[0]["fields-to-discriminateBy"], json!({"localhostProfile": "LocalhostProfile"}));
+    // A reference is wrapped only where something is told beside it.
+    let limits = &field("ResourceRequirements", "limits")["additionalProperties"];
+    assert_eq!(*limits, json!({"$ref": "#/components/schemas/io.k8s.apimachinery.pkg.api.resource.Quantity"}));
+    let status = json!([{"$ref": "#/components/schemas/io.k8s.api.core.v1.PodStatus"}]);
+    assert_eq!(field("Pod", "status")["allOf"], status);
+    let former = read(rk_openapi::v2());
+    let protocol = &former["definitions"]["io.k8s.api.core.v1.ContainerPort"]["properties"]["protocol"];
+    assert!(protocol["enum"].is_array() && protocol["default"].is_null(), "{protocol}");
+}
+
+#[test]
 fn merge_semantics_are_told() {
     for (document, schemas) in
         [(read(rk_openapi::v2()), "/definitions"), (read(rk_openapi::v3_at("api/v1").unwrap()), "/components/schemas")]
