@@ -99,6 +99,7 @@ impl<'a> Schemas<'a> {
             let words = words.clone();
             match place.shape() {
                 Shape::List => value["items"]["enum"] = words,
+                Shape::Map => value["additionalProperties"]["enum"] = words,
                 _ => value["enum"] = words,
             }
         }

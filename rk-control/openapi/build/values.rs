@@ -38,7 +38,7 @@ impl Values {
         }
     }
 
-    /// The words that a field, or each element of its list, may be.
+    /// The words that a field, or each element of its list or map, may be.
     pub fn words(&self, owner: &str, field: &str) -> Option<&Value> {
         self.of(owner, field, "enum")
     }
