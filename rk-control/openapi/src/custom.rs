@@ -35,7 +35,7 @@ fn build(rows: &[&Resource], spec: Spec) -> (BTreeMap<String, Value>, Map<String
     let mut schemas = Schemas { spec, rows, done: BTreeMap::new() };
     let mut paths = Paths::new(spec, &mut schemas);
     rows.iter().for_each(|row| paths.resource(row));
-    let paths = std::mem::take(&mut paths.done);
+    let paths = paths.finish();
     (schemas.done, paths)
 }
 
@@ -241,6 +241,21 @@ mod tests {
         assert_eq!(definitions[name]["x-kubernetes-selectable-fields"], want);
         let list = &definitions["example.a.v1.ShirtList"];
         assert!(list.is_object() && list.get("x-kubernetes-selectable-fields").is_none());
+    }
+
+    #[test]
+    fn operations_of_custom_kinds_know_no_messages() {
+        let rows = rk_api::custom::rows(&json!({"spec": {"group": "a.example", "scope": "Cluster",
+            "names": {"plural": "shirts", "kind": "Shirt"},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object"}}}]}}));
+        let rows: Vec<&Resource> = rows.iter().collect();
+        let document = v3_document(&rows);
+        let (all, one) = ("/apis/a.example/v1/shirts", "/apis/a.example/v1/shirts/{name}");
+        let content = &document["paths"][all]["post"]["requestBody"]["content"];
+        assert!(content["application/yaml"].is_object() && content.as_object().is_some_and(|own| own.len() == 2));
+        assert_eq!(document["paths"][one]["get"]["parameters"][0]["name"], "resourceVersion");
+        assert!(document["paths"][all]["delete"]["requestBody"].is_null());
+        assert!(document["paths"][one]["patch"]["responses"]["201"].is_null());
     }
 
     #[test]

@@ -128,6 +128,37 @@ fn what_absent_fields_stand_for_and_which_words_there_are_is_told() {
 }
 
 #[test]
+fn operations_tell_what_they_take_and_answer_and_paths_what_is_common() {
+    let document = read(rk_openapi::v3_at("apis/apps/v1").unwrap());
+    let root = "/apis/apps/v1/namespaces/{namespace}/deployments";
+    let item = |path: &str| document["paths"][path].clone();
+    let names = |of: &Value| -> Vec<String> {
+        let all = of["parameters"].as_array().into_iter().flatten();
+        all.filter_map(|one| one["name"].as_str()).map(str::to_owned).collect()
+    };
+    let keys = |of: &Value| -> Vec<String> { of.as_object().into_iter().flatten().map(|own| own.0.clone()).collect() };
+    let (collection, one) = (item(root), item(&format!("{root}/{{name}}")));
+    assert_eq!(names(&collection), ["namespace", "pretty"]);
+    assert_eq!(names(&one), ["name", "namespace", "pretty"]);
+    assert_eq!(one["get"]["parameters"], Value::Null);
+    assert!(names(&collection["get"]).contains(&"watch".to_owned()));
+    assert!(!names(&collection["delete"]).contains(&"watch".to_owned()));
+    assert!(names(&item("/apis/apps/v1/deployments")).contains(&"shardSelector".to_owned()), "all of one operation");
+    assert_eq!(keys(&collection["post"]["responses"]), ["200", "201", "202", "401"]);
+    assert_eq!(keys(&one["patch"]["responses"]), ["200", "201", "401"]);
+    assert_eq!(keys(&one["delete"]["responses"]), ["200", "202", "401"]);
+    assert_eq!(keys(&collection["post"]["requestBody"]["content"]), ["*/*"]);
+    assert_eq!(
+        (&one["put"]["requestBody"]["required"], &one["delete"]["requestBody"]["required"]),
+        (&json!(true), &Value::Null)
+    );
+    assert!(collection["get"]["responses"]["200"]["content"]["application/json;stream=watch"].is_object());
+    let former = read(rk_openapi::v2());
+    let post = &former["paths"][root]["post"];
+    assert_eq!((&post["consumes"], names(post).last().map(String::as_str)), (&json!(["*/*"]), Some("body")));
+}
+
+#[test]
 fn merge_semantics_are_told() {
     for (document, schemas) in
         [(read(rk_openapi::v2()), "/definitions"), (read(rk_openapi::v3_at("api/v1").unwrap()), "/components/schemas")]
