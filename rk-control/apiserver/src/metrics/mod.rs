@@ -317,6 +317,10 @@ mod tests {
         assert!(!text.lines().any(|own| own.contains("LIST") && own.starts_with("apiserver_request_total")), "{text}");
         assert!(!text.lines().any(|own| own.contains("POST") && own.starts_with("apiserver_response_sizes")), "{text}");
         assert_eq!(indicator.filter(|own| own.contains("le=\"0.05\"") && own.contains("POST")).count(), 1);
-        assert!(text.contains("process_start_time_seconds ") && text.contains("process_open_fds "));
+        for name in
+            ["start_time_seconds", "open_fds", "max_fds", "virtual_memory_max_bytes", "network_receive_bytes_total"]
+        {
+            assert!(text.contains(&format!("\nprocess_{name} ")), "{name}");
+        }
     }
 }
