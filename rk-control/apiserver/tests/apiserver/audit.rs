@@ -160,6 +160,9 @@ async fn impersonation_deprecation_and_standards_are_told() {
     );
     assert_eq!(told[0]["authenticationMetadata"], json!({"impersonationConstraint": "impersonate:user-info"}));
     assert_eq!(told[0]["annotations"]["authorization.k8s.io/decision"], "forbid");
+    named(admin.clone(), "probe").get("/livez").await;
+    let told = events(&cluster, "probe").await;
+    assert_eq!(told[0]["annotations"]["authorization.k8s.io/decision"], "allow");
     named(admin.clone(), "old").get("/api/v1/namespaces/default/endpoints").await.ok();
     let told = events(&cluster, "old").await;
     assert_eq!(told[0]["annotations"]["k8s.io/deprecated"], "true");
