@@ -70,14 +70,16 @@ impl<'a> Schemas<'a> {
             self.tell(schema.type_name(), field, &place, &mut value);
             properties.insert(field.to_owned(), self.spec.alone(value));
             if place.is_required() {
-                required.push(json!(field));
+                required.push(field);
             }
         }
         if !properties.is_empty() {
             object.insert("properties".into(), properties.into());
         }
         if !required.is_empty() {
-            object.insert("required".into(), required.into());
+            let order = schema.names_by_number();
+            required.sort_by_key(|field| order.iter().position(|own| own == field).unwrap_or(usize::MAX));
+            object.insert("required".into(), json!(required));
         }
         // A field may be owned part by part although its type is owned as a whole: the type says what is its own.
         if Schema::named(schema.type_name()).is_some_and(|own| own.is_atomic()) {

@@ -63,7 +63,7 @@ fn clients_may_leave_out_what_is_written_always() {
     let required = |name: &str| document["components"]["schemas"][name]["required"].clone();
     assert_eq!(required("io.k8s.api.core.v1.Container"), json!(["name"]));
     assert_eq!(required("io.k8s.api.apps.v1.DeploymentSpec"), json!(["selector", "template"]));
-    assert_eq!(required("io.k8s.api.apps.v1.DeploymentCondition"), json!(["status", "type"]));
+    assert_eq!(required("io.k8s.api.apps.v1.DeploymentCondition"), json!(["type", "status"]));
     assert_eq!(required("io.k8s.api.apps.v1.Deployment"), Value::Null);
 }
 
