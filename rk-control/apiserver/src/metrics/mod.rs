@@ -134,8 +134,8 @@ impl Metrics {
 
     /// Counts a watch as open.
     #[must_use]
-    pub fn open_watch(&self, resource: &Resource) -> OpenWatch {
-        self.watches.open(resource)
+    pub fn open_watch(&self, resource: &Resource, path: &ResourcePath) -> OpenWatch {
+        self.watches.open(resource, path)
     }
 
     /// A request was ended to protect the server.
