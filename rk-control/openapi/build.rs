@@ -14,6 +14,8 @@ mod paths;
 mod schemas;
 #[path = "src/spec.rs"]
 mod spec;
+#[path = "build/values.rs"]
+mod values;
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -27,6 +29,7 @@ fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=build");
     println!("cargo:rerun-if-changed=src");
+    println!("cargo:rerun-if-changed=tables");
     let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     let documents = documents::all();
     let mut all = String::new();

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response};
 use http_body_util::BodyExt;
 use rk_api::resources::Registry;
 use rk_api::status::Status;
@@ -184,8 +184,8 @@ impl Core {
         let resource = resource.filter(|path| !matches!(code, 401 | 403 | 404) || self.serves(path));
         tracing::debug!(verb, path, code, ms = took.as_millis() as u64, "request");
         drop(under_way);
-        self.metrics.observe(&verb, resource.as_ref(), dry_run, code, took);
-        self.measured(response, verb, resource)
+        self.metrics.observe((verb.as_str(), path.as_str()), resource.as_ref(), dry_run, code, took);
+        self.measured(response, (verb, path), resource)
     }
 
     /// Whether a path is one of the resource table. Who is refused, or finds nothing, may have named anything: of that no figures are
@@ -200,14 +200,14 @@ impl Core {
     fn measured(
         self: &Arc<Self>,
         response: Response<Body>,
-        verb: String,
+        (verb, path): (String, String),
         resource: Option<ResourcePath>,
     ) -> Response<Body> {
-        if lasts(&verb, resource.as_ref()) || response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        if lasts(&verb, resource.as_ref()) || matches!(response.status().as_u16(), 101 | 405) {
             return response;
         }
         let core = Arc::clone(self);
-        response.map(|body| counted(body, move |bytes| core.metrics.sized(&verb, resource.as_ref(), bytes)))
+        response.map(|body| counted(body, move |bytes| core.metrics.sized(&verb, &path, resource.as_ref(), bytes)))
     }
 
     async fn route(
@@ -236,10 +236,7 @@ impl Core {
         if info.verb == "watch" || !lasts(&info.verb, info.resource.as_ref()) {
             *matched = self.flows.matched(&user, &info);
         }
-        // Probes must answer while the policy is still loading, and they are public by default policy anyway.
-        if !(self.health.is_probe(&info.path) && info.resource.is_none()) {
-            self.authorizer.authorize(self, &user, &info).await?;
-        }
+        self.authorizer.authorize(self, &user, &info).await?;
         if let Some(remote) = self.aggregated.serving(&info.path) {
             request.headers_mut().insert(audit::AUDIT_ID, id.clone());
             return aggregation::forward(self, &remote, &user, request).await;

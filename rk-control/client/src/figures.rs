@@ -8,8 +8,8 @@ use std::fmt::Write;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// Upper bounds of the time that keys wait and are worked on, in seconds; upstream's.
-const QUEUE: &[f64] = &[1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.1, 1.0, 10.0, 100.0, 1000.0];
+/// Upper bounds of the time that keys wait and are worked on, in seconds; upstream's, each ten times the one before as machines multiply.
+const QUEUE: &[f64] = &[1e-8, 1e-7, 1e-6, 9.999999999999999e-6, 9.999999999999999e-5, 1e-3, 0.01, 0.1, 1.0, 10.0];
 /// Of attempts to schedule; upstream's.
 const SCHEDULING: &[f64] =
     &[0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048, 4.096, 8.192, 16.384];
@@ -154,6 +154,11 @@ pub fn observe(name: &'static str, labels: &[(&str, &str)], took: Duration) {
     });
 }
 
+/// A bound as Go writes it: those below a ten thousandth by their power. It is a label, which readers compare letter by letter.
+fn written(bound: f64) -> String {
+    if bound >= 1e-4 { bound.to_string() } else { format!("{bound:e}").replace("e-", "e-0") }
+}
+
 /// All figures as text.
 pub fn render_figures() -> String {
     let mut out = String::new();
@@ -171,7 +176,7 @@ pub fn render_figures() -> String {
             }
             let comma = if labels.is_empty() { "" } else { "," };
             for (bound, count) in bounds.iter().zip(&series.counts) {
-                let _ = writeln!(out, "{name}_bucket{{{labels}{comma}le=\"{bound}\"}} {count}");
+                let _ = writeln!(out, "{name}_bucket{{{labels}{comma}le=\"{}\"}} {count}", written(*bound));
             }
             let _ = writeln!(out, "{name}_bucket{{{labels}{comma}le=\"+Inf\"}} {}", series.total);
             let _ = writeln!(out, "{name}_sum{braced} {}\n{name}_count{braced} {}", series.value, series.total);
@@ -199,6 +204,8 @@ mod tests {
             "# TYPE workqueue_adds_total counter",
             "workqueue_adds_total{name=\"own\"} 2",
             "workqueue_depth{name=\"own\"} 3",
+            "workqueue_work_duration_seconds_bucket{name=\"own\",le=\"1e-08\"} 0",
+            "workqueue_work_duration_seconds_bucket{name=\"own\",le=\"9.999999999999999e-05\"} 0",
             "workqueue_work_duration_seconds_bucket{name=\"own\",le=\"0.001\"} 0",
             "workqueue_work_duration_seconds_bucket{name=\"own\",le=\"0.01\"} 1",
             "workqueue_work_duration_seconds_count{name=\"own\"} 1",

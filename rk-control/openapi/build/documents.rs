@@ -67,7 +67,7 @@ fn build(
     for resource in registry.iter().filter(|resource| wanted(&resource.gvk)) {
         paths.resource(resource);
     }
-    let paths = std::mem::take(&mut paths.done);
+    let paths = paths.finish();
     schemas.done.insert(PATCH.to_owned(), patch());
     (schemas.done, paths)
 }

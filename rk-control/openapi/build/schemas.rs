@@ -9,12 +9,14 @@ use serde_json::{Map, Value, json};
 use crate::descriptions::Descriptions;
 use crate::names::{FIELDS_V1, INT_OR_STRING, LIST_META, MICRO_TIME, QUANTITY, RAW_EXTENSION, TIME, openapi_name};
 use crate::spec::{Kinds, Spec, gvk_value};
+use crate::values::{self, Values};
 
 /// Collects schemas and everything that they refer to.
 pub struct Schemas<'a> {
     spec: Spec,
     descriptions: &'a Descriptions,
     kinds: &'a BTreeMap<String, Vec<GroupVersionKind>>,
+    values: Values,
     /// Schemas by OpenAPI name.
     pub done: BTreeMap<String, Value>,
 }
@@ -36,7 +38,7 @@ pub fn kinds(registry: &Registry) -> BTreeMap<String, Vec<GroupVersionKind>> {
 impl<'a> Schemas<'a> {
     /// No schemas yet, for documents of version `spec`.
     pub fn new(spec: Spec, descriptions: &'a Descriptions, kinds: &'a BTreeMap<String, Vec<GroupVersionKind>>) -> Self {
-        Self { spec, descriptions, kinds, done: BTreeMap::new() }
+        Self { spec, descriptions, kinds, values: Values::read(), done: BTreeMap::new() }
     }
 
     /// Adds a type of rk-api's tables and all that it reaches.
@@ -65,20 +67,26 @@ impl<'a> Schemas<'a> {
             if let Some(text) = self.descriptions.of_field(&name, field) {
                 value["description"] = text.clone();
             }
-            properties.insert(field.to_owned(), value);
+            self.tell(schema.type_name(), field, &place, &mut value);
+            properties.insert(field.to_owned(), self.spec.alone(value));
             if place.is_required() {
-                required.push(json!(field));
+                required.push(field);
             }
         }
         if !properties.is_empty() {
             object.insert("properties".into(), properties.into());
         }
         if !required.is_empty() {
-            object.insert("required".into(), required.into());
+            let order = schema.names_by_number();
+            required.sort_by_key(|field| order.iter().position(|own| own == field).unwrap_or(usize::MAX));
+            object.insert("required".into(), json!(required));
         }
         // A field may be owned part by part although its type is owned as a whole: the type says what is its own.
         if Schema::named(schema.type_name()).is_some_and(|own| own.is_atomic()) {
             object.insert("x-kubernetes-map-type".into(), json!("atomic"));
+        }
+        if let Some(unions) = self.values.unions(schema.type_name()) {
+            object.insert("x-kubernetes-unions".into(), unions.clone());
         }
         if let Some(gvks) = self.kinds.get(&name) {
             object.insert("x-kubernetes-group-version-kind".into(), gvks.iter().map(gvk_value).collect());
@@ -87,12 +95,29 @@ impl<'a> Schemas<'a> {
         name
     }
 
-    /// A field, or what stands in a list or map, without its description.
+    /// What the table tells of a field beside its type.
+    fn tell(&self, owner: &str, field: &str, place: &Schema, value: &mut Value) {
+        if let Some(words) = self.values.words(owner, field) {
+            let words = words.clone();
+            match place.shape() {
+                Shape::List => value["items"]["enum"] = words,
+                Shape::Map => value["additionalProperties"]["enum"] = words,
+                _ => value["enum"] = words,
+            }
+        }
+        if self.spec == Spec::V3
+            && let Some(default) = self.values.default_of(owner, field, place)
+        {
+            value["default"] = default;
+        }
+    }
+
+    /// A field, without its description.
     fn place(&mut self, schema: &Schema) -> Value {
         let mut value = match schema.shape() {
             Shape::Object => {
                 let name = self.named(schema);
-                self.spec.field(&name)
+                self.spec.reference(&name)
             }
             Shape::List => {
                 let items = self.inner(&schema.item());
@@ -118,18 +143,26 @@ impl<'a> Schemas<'a> {
         value
     }
 
+    /// What stands in a list or map.
     fn inner(&mut self, schema: &Schema) -> Value {
-        match schema.shape() {
+        let value = match schema.shape() {
             Shape::Object => {
                 let name = self.named(schema);
-                self.element(&name)
+                self.spec.reference(&name)
             }
             _ => self.place(schema),
-        }
+        };
+        self.present(value, schema.shape())
     }
 
-    fn element(&self, name: &str) -> Value {
-        self.spec.field(name)
+    /// What cannot be absent: version 3 tells its zero value.
+    fn present(&self, mut value: Value, shape: Shape) -> Value {
+        if self.spec == Spec::V3
+            && let Some(zero) = values::zero(shape)
+        {
+            value["default"] = zero;
+        }
+        self.spec.alone(value)
     }
 
     fn scalar(&mut self, name: &str, mut schema: Value) -> Value {
@@ -137,7 +170,7 @@ impl<'a> Schemas<'a> {
             schema["description"] = text.clone();
         }
         self.done.insert(name.to_owned(), schema);
-        self.spec.field(name)
+        self.spec.reference(name)
     }
 
     /// A type that holds any JSON: some say that it is an object, those of JSON schemas say nothing.
@@ -207,9 +240,10 @@ impl Kinds for Schemas<'_> {
         assert_eq!(meta, LIST_META);
         let name = format!("{item}List");
         let items = json!({"description": format!("items is the list of {} objects.", gvk.kind), "type": "array",
-            "items": self.element(&item)});
-        let mut metadata = self.spec.field(LIST_META);
+            "items": self.present(self.spec.reference(&item), Shape::Object)});
+        let mut metadata = self.spec.reference(LIST_META);
         metadata["description"] = json!("Standard list metadata.");
+        let metadata = self.present(metadata, Shape::Object);
         let mut properties = type_meta(self.descriptions, &item);
         properties.insert("items".into(), items);
         properties.insert("metadata".into(), metadata);

@@ -5,17 +5,15 @@ use std::collections::BTreeMap;
 use rk_api::resources::{GroupVersionKind, Resource};
 use serde_json::{Map, Value, json};
 
-use crate::names::{LIST_META, OBJECT_META, openapi_name};
+use crate::names::{LIST_META, OBJECT_META, STATUS, openapi_name};
 use crate::paths::Paths;
 use crate::spec::{Kinds, Spec, gvk_value};
 
 /// The OpenAPI v3 document of one group and version.
 #[must_use]
 pub fn v3_document(rows: &[&Resource]) -> Value {
-    let (own, paths) = build(rows, Spec::V3);
-    // The text is embedded: it unpacks and parses.
-    let text = crate::COMMON.text().unwrap_or_default();
-    let mut schemas: BTreeMap<String, Value> = serde_json::from_str(&text).unwrap_or_default();
+    let mut schemas = common();
+    let (own, paths) = build(rows, Spec::V3, &schemas);
     schemas.extend(own);
     let bearer = json!({"type": "apiKey", "name": "authorization", "in": "header", "description": "Bearer Token authentication"});
     json!({
@@ -27,21 +25,33 @@ pub fn v3_document(rows: &[&Resource]) -> Value {
 /// Definitions and paths to add to the OpenAPI v2 document; they refer to definitions that are in it.
 #[must_use]
 pub fn v2_parts(rows: &[&Resource]) -> (Map<String, Value>, Map<String, Value>) {
-    let (definitions, paths) = build(rows, Spec::V2);
+    let (definitions, paths) = build(rows, Spec::V2, &common());
     (definitions.into_iter().collect(), paths)
 }
 
-fn build(rows: &[&Resource], spec: Spec) -> (BTreeMap<String, Value>, Map<String, Value>) {
-    let mut schemas = Schemas { spec, rows, done: BTreeMap::new() };
+/// What every document refers to, by name.
+fn common() -> BTreeMap<String, Value> {
+    // The text is embedded: it unpacks and parses.
+    let text = crate::COMMON.text().unwrap_or_default();
+    serde_json::from_str(&text).unwrap_or_default()
+}
+
+fn build(
+    rows: &[&Resource],
+    spec: Spec,
+    common: &BTreeMap<String, Value>,
+) -> (BTreeMap<String, Value>, Map<String, Value>) {
+    let mut schemas = Schemas { spec, rows, common, done: BTreeMap::new() };
     let mut paths = Paths::new(spec, &mut schemas);
     rows.iter().for_each(|row| paths.resource(row));
-    let paths = std::mem::take(&mut paths.done);
+    let paths = paths.finish();
     (schemas.done, paths)
 }
 
 struct Schemas<'a> {
     spec: Spec,
     rows: &'a [&'a Resource],
+    common: &'a BTreeMap<String, Value>,
     done: BTreeMap<String, Value>,
 }
 
@@ -58,19 +68,15 @@ impl Schemas<'_> {
     }
 
     fn type_meta(&self, metadata: &str) -> Map<String, Value> {
-        let text = |what: &str| json!({"type": "string", "description": what});
+        // Every object has these, and says the same of them.
+        let told = |field: &str| self.common.get(STATUS).and_then(|status| status["properties"].get(field)).cloned();
         let mut fields = Map::new();
-        fields.insert(
-            "apiVersion".into(),
-            text("APIVersion defines the versioned schema of this representation of an object."),
-        );
-        fields.insert(
-            "kind".into(),
-            text("Kind is a string value representing the REST resource this object represents."),
-        );
-        let mut reference = self.spec.field(metadata);
+        for field in ["apiVersion", "kind"] {
+            fields.insert(field.into(), told(field).unwrap_or_else(|| json!({"type": "string"})));
+        }
+        let mut reference = self.spec.reference(metadata);
         reference["description"] = json!("Standard object's metadata.");
-        fields.insert("metadata".into(), reference);
+        fields.insert("metadata".into(), self.spec.alone(reference));
         fields
     }
 
@@ -85,11 +91,7 @@ impl Schemas<'_> {
             }
             let inner = |value: &Value| self.published(value, false);
             let value = match (key.as_str(), value) {
-                ("nullable" | "oneOf" | "anyOf" | "allOf" | "not" | "x-kubernetes-validations", _)
-                    if self.spec == Spec::V2 =>
-                {
-                    continue;
-                }
+                ("nullable" | "oneOf" | "anyOf" | "allOf" | "not" | "default", _) if self.spec == Spec::V2 => continue,
                 ("items" | "additionalProperties" | "not", Value::Object(_)) => inner(value),
                 ("oneOf" | "anyOf" | "allOf", Value::Array(parts)) => parts.iter().map(inner).collect(),
                 ("properties", Value::Object(fields)) => {
@@ -105,6 +107,9 @@ impl Schemas<'_> {
                 _ => value.clone(),
             };
             out.insert(key.clone(), value);
+        }
+        if self.spec == Spec::V3 && is_set(members, "x-kubernetes-int-or-string") {
+            tell_both(&mut out);
         }
         let embedded = is_set(members, "x-kubernetes-embedded-resource") && !untold.fields;
         if root || embedded {
@@ -127,6 +132,22 @@ impl Schemas<'_> {
 
 fn is_set(schema: &Map<String, Value>, key: &str) -> bool {
     schema.get(key) == Some(&Value::Bool(true))
+}
+
+/// Tells of what may be a number or a text that it may be both, unless it does that itself.
+fn tell_both(schema: &mut Map<String, Value>) {
+    let either = || json!([{"type": "integer"}, {"type": "string"}]);
+    let told = schema.get("allOf").and_then(|all| all.get(0)).and_then(|first| first.get("anyOf"));
+    if told == Some(&either()) || schema.get("anyOf") == Some(&either()) {
+        return;
+    }
+    if !schema.contains_key("anyOf") {
+        schema.insert("anyOf".into(), either());
+        return;
+    }
+    if let Value::Array(all) = schema.entry("allOf").or_insert_with(|| json!([])) {
+        all.insert(0, json!({"anyOf": either()}));
+    }
 }
 
 /// What version 2 does not say of a schema, since clients that read it would refuse what the schema admits: they know neither null
@@ -200,11 +221,12 @@ impl Kinds for Schemas<'_> {
 
     fn list(&mut self, gvk: &GroupVersionKind) -> Option<String> {
         let item = self.kind(gvk)?;
-        let kind = self.row(gvk)?.list_kind();
+        let row = self.row(gvk)?;
+        let (kind, plural) = (row.list_kind(), row.plural.to_string());
         let name = name_of(gvk, &kind);
         let mut properties = self.type_meta(LIST_META);
         let items =
-            json!({"description": format!("List of {}.", gvk.kind), "type": "array", "items": self.spec.field(&item)});
+            json!({"description": format!("List of {plural}."), "type": "array", "items": self.spec.reference(&item)});
         properties.insert("items".into(), items);
         let list = GroupVersionKind::new(gvk.group.clone(), gvk.version.clone(), kind.clone());
         let schema = json!({
@@ -245,11 +267,59 @@ mod tests {
     }
 
     #[test]
+    fn what_may_be_a_number_or_a_text_is_told_to_be_both() {
+        let either = || json!([{"type": "integer"}, {"type": "string"}]);
+        let common = common();
+        let schemas = |spec| Schemas { spec, rows: &[], common: &common, done: BTreeMap::new() };
+        let open = || json!({"x-kubernetes-int-or-string": true});
+        let with = |key: &str, value: Value| {
+            let mut schema = open();
+            schema[key] = value;
+            schema
+        };
+        let own = json!([{"pattern": "a"}]);
+        let mut more = with("anyOf", own.clone());
+        more["allOf"] = json!([{"anyOf": either()}]);
+        for (schema, wanted) in [
+            (open(), with("anyOf", either())),
+            (with("anyOf", either()), with("anyOf", either())),
+            (with("anyOf", own), more.clone()),
+            (more.clone(), more),
+        ] {
+            assert_eq!(schemas(Spec::V3).published(&schema, false), wanted, "{schema}");
+        }
+        assert_eq!(schemas(Spec::V2).published(&open(), false), open());
+        let told = &schemas(Spec::V3).type_meta(OBJECT_META)["kind"];
+        assert!(told["type"] == "string" && told["description"].is_string(), "{told}");
+    }
+
+    #[test]
+    fn operations_of_custom_kinds_know_no_messages() {
+        let rows = rk_api::custom::rows(&json!({"spec": {"group": "a.example", "scope": "Cluster",
+            "names": {"plural": "shirts", "kind": "Shirt"},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object"}}}]}}));
+        let rows: Vec<&Resource> = rows.iter().collect();
+        let document = v3_document(&rows);
+        let (all, one) = ("/apis/a.example/v1/shirts", "/apis/a.example/v1/shirts/{name}");
+        let content = &document["paths"][all]["post"]["requestBody"]["content"];
+        assert!(content["application/yaml"].is_object() && content.as_object().is_some_and(|own| own.len() == 2));
+        assert_eq!(document["paths"][one]["get"]["parameters"][0]["name"], "resourceVersion");
+        assert!(document["paths"][all]["delete"]["requestBody"].is_null());
+        assert!(document["paths"][one]["patch"]["responses"]["201"].is_null());
+    }
+
+    #[test]
     fn version_2_says_nothing_that_clients_would_refuse_what_is_admitted_for() {
         let text = || json!({"type": "string"});
-        let schemas = |spec| Schemas { spec, rows: &[], done: BTreeMap::new() };
+        let common = common();
+        let schemas = |spec| Schemas { spec, rows: &[], common: &common, done: BTreeMap::new() };
         let cases = [
             (json!({"type": "string", "nullable": true}), json!({})),
+            (json!({"type": "string", "default": "a"}), text()),
+            (
+                json!({"type": "string", "x-kubernetes-validations": [{"rule": "true"}]}),
+                json!({"type": "string", "x-kubernetes-validations": [{"rule": "true"}]}),
+            ),
             (json!({"type": "array", "nullable": true, "items": text()}), json!({})),
             (json!({"type": "array", "items": text()}), json!({"type": "array", "items": text()})),
             (json!({"type": "array"}), json!({})),

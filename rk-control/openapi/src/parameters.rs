@@ -17,17 +17,28 @@ const FIELD_VALIDATION: Parameter =
 const FORCE: Parameter =
     Parameter("force", "boolean", "Take over fields that other managers own; for apply requests only.");
 
-const LIST: &[Parameter] = &[
+const RESOURCE_VERSION: Parameter =
+    Parameter("resourceVersion", "string", "The version that the answer must be at, or not older than.");
+
+const WATCH: &[Parameter] = &[
     Parameter("allowWatchBookmarks", "boolean", "Ask for bookmark events, which carry only a resourceVersion."),
+    Parameter("watch", "boolean", "Stream changes instead of answering once."),
+];
+
+const LIST: &[Parameter] = &[
     Parameter("continue", "string", "The token of the previous page."),
     Parameter("fieldSelector", "string", "Restrict the objects by their fields."),
     Parameter("labelSelector", "string", "Restrict the objects by their labels."),
     Parameter("limit", "integer", "The most objects to answer with."),
-    Parameter("resourceVersion", "string", "The version that the answer must be at, or not older than."),
+    RESOURCE_VERSION,
     Parameter("resourceVersionMatch", "string", "How resourceVersion constrains the answer: Exact or NotOlderThan."),
     Parameter("sendInitialEvents", "boolean", "Begin a watch with what is there already."),
+    Parameter(
+        "shardSelector",
+        "string",
+        "Restrict the objects to a part of them; unless that feature is on, all are meant.",
+    ),
     Parameter("timeoutSeconds", "integer", "End the request after this many seconds, whatever it is doing."),
-    Parameter("watch", "boolean", "Stream changes instead of answering once."),
 ];
 
 const DELETE: &[Parameter] = &[
@@ -48,13 +59,18 @@ pub enum Use {
     Delete,
     DeleteCollection,
     Connect,
+    /// Of a custom kind, whose reads may ask for a version.
+    CustomRead,
+    /// Of a custom kind: without a body, and told by the parameters of a list alone.
+    CustomDeleteCollection,
 }
 
 /// The query parameters of an operation.
 pub fn query(spec: Spec, usage: Use) -> Vec<Value> {
     let lists: &[&[Parameter]] = match usage {
         Use::Read => &[&[PRETTY]],
-        Use::List => &[&[PRETTY], LIST],
+        Use::CustomRead => &[&[PRETTY, RESOURCE_VERSION]],
+        Use::List | Use::CustomDeleteCollection => &[&[PRETTY], LIST, WATCH],
         Use::Write => &[&[PRETTY, DRY_RUN, FIELD_MANAGER, FIELD_VALIDATION]],
         Use::Patch => &[&[PRETTY, DRY_RUN, FIELD_MANAGER, FIELD_VALIDATION, FORCE]],
         Use::Delete => &[&[PRETTY], DELETE],

@@ -9,6 +9,10 @@ use crate::spec::{Kinds, Spec, gvk_value};
 
 /// What request bodies may be.
 const BODIES: &[&str] = &["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
+/// What bodies of custom kinds may be: they have no messages.
+const CUSTOM_BODIES: &[&str] = &["application/json", "application/yaml"];
+/// What answers to lists may be: these may be watches, too.
+const STREAMS: &[&str] = &["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"];
 /// What patches may be.
 const PATCHES: &[&str] = &[
     "application/apply-patch+yaml",
@@ -36,21 +40,30 @@ struct Operation<'a> {
 pub struct Paths<'a, K> {
     spec: Spec,
     schemas: &'a mut K,
-    /// What patches of the resource at hand may be.
-    patches: &'static [&'static str],
-    /// Path items by path.
-    pub done: Map<String, Value>,
+    /// Whether the resource at hand is of a custom kind.
+    is_custom: bool,
+    /// Path items by path: operations by method.
+    done: Map<String, Value>,
 }
 
 impl<'a, K: Kinds> Paths<'a, K> {
     /// Paths in a document of this version, whose types `schemas` collects.
     pub fn new(spec: Spec, schemas: &'a mut K) -> Self {
-        Self { spec, schemas, patches: PATCHES, done: Map::new() }
+        Self { spec, schemas, is_custom: false, done: Map::new() }
+    }
+
+    /// The path items. What all operations of a path have in common is told once, beside them.
+    pub fn finish(&mut self) -> Map<String, Value> {
+        let mut done = std::mem::take(&mut self.done);
+        for (path, item) in &mut done {
+            share(self.spec, path, item);
+        }
+        done
     }
 
     /// Adds all paths of a resource.
     pub fn resource(&mut self, resource: &Resource) {
-        self.patches = if resource.custom.is_some() { CUSTOM_PATCHES } else { PATCHES };
+        self.is_custom = resource.custom.is_some();
         let root = root(&resource.gvk);
         let scope = if resource.namespaced() { "/namespaces/{namespace}" } else { "" };
         let collection = format!("{root}{scope}/{}", resource.plural);
@@ -87,12 +100,17 @@ impl<'a, K: Kinds> Paths<'a, K> {
         let options = Some(DELETE_OPTIONS.to_owned());
         let patch = Some(PATCH.to_owned());
         let (path, method, action, prefix, usage, body, answer) = match verb {
+            Verb::Get if self.is_custom => (object, "get", "get", "read", Use::CustomRead, None, own),
             Verb::Get => (object, "get", "get", "read", Use::Read, None, own),
             Verb::List => (collection, "get", "list", "list", Use::List, None, list),
             Verb::Create => (collection, "post", "post", "create", Use::Write, own.clone(), own),
             Verb::Update => (object, "put", "put", "replace", Use::Write, own.clone(), own),
             Verb::Patch => (object, "patch", "patch", "patch", Use::Patch, patch, own),
             Verb::Delete => (object, "delete", "delete", "delete", Use::Delete, options, status),
+            Verb::DeleteCollection if self.is_custom => {
+                let usage = Use::CustomDeleteCollection;
+                (collection, "delete", "deletecollection", "deleteCollection", usage, None, status)
+            }
             Verb::DeleteCollection => {
                 (collection, "delete", "deletecollection", "deleteCollection", Use::DeleteCollection, options, status)
             }
@@ -118,6 +136,7 @@ impl<'a, K: Kinds> Paths<'a, K> {
             };
             let (usage, body, answer) = match verb {
                 _ if connects => (Use::Connect, None, None),
+                Verb::Get if self.is_custom => (Use::CustomRead, None, own.clone()),
                 Verb::Get => (Use::Read, None, own.clone()),
                 Verb::Patch => (Use::Patch, Some(PATCH.to_owned()), own.clone()),
                 _ => (Use::Write, own.clone(), own.clone()),
@@ -130,20 +149,24 @@ impl<'a, K: Kinds> Paths<'a, K> {
     }
 
     fn add(&mut self, path: &str, operation: &Operation<'_>) {
-        let spec = self.spec;
         let value = self.operation(operation);
-        let item = self.done.entry(path.to_owned()).or_insert_with(|| {
-            let parameters = parameters::path(spec, path);
-            // An empty list is lost where Go writes a document again, which then is not the one that it read.
-            if parameters.is_empty() { json!({}) } else { json!({ "parameters": parameters }) }
-        });
-        item[operation.method] = value;
+        self.done.entry(path.to_owned()).or_insert_with(|| json!({}))[operation.method] = value;
     }
 
     fn operation(&self, operation: &Operation<'_>) -> Value {
         let Operation { action, id, usage, kind, body, answer, .. } = operation;
         let mut query = parameters::query(self.spec, *usage);
-        let consumed = if *usage == Use::Patch { self.patches } else { BODIES };
+        let consumed: &[&str] = match (*usage, self.is_custom) {
+            (Use::Patch, true) => CUSTOM_PATCHES,
+            (Use::Patch, false) => PATCHES,
+            (_, true) => CUSTOM_BODIES,
+            (_, false) => &["*/*"],
+        };
+        let bodies = if self.is_custom { CUSTOM_BODIES } else { BODIES };
+        let streams: &[&str] = if *usage == Use::List && !self.is_custom { STREAMS } else { &[] };
+        let produced = bodies.iter().chain(streams);
+        // Of a deletion everything may be left out.
+        let required = !matches!(usage, Use::Delete | Use::DeleteCollection);
         let mut value = json!({
             "description": format!("{action} {}", kind.kind),
             "operationId": id,
@@ -156,14 +179,17 @@ impl<'a, K: Kinds> Paths<'a, K> {
         match self.spec {
             Spec::V2 => {
                 if let Some(name) = body {
-                    query.push(json!({"name": "body", "in": "body", "required": *usage != Use::Delete && *usage != Use::DeleteCollection,
-                        "schema": self.spec.reference(name)}));
+                    let mut body = json!({"name": "body", "in": "body", "schema": self.spec.reference(name)});
+                    if required {
+                        body["required"] = json!(true);
+                    }
+                    query.push(body);
                 }
                 if let Some(name) = answer {
                     ok["schema"] = self.spec.reference(name);
                 }
-                value["consumes"] = if body.is_some() { json!(consumed) } else { json!(["*/*"]) };
-                value["produces"] = json!(BODIES);
+                value["consumes"] = json!(consumed);
+                value["produces"] = produced.copied().collect();
                 value["schemes"] = json!(["https"]);
             }
             Spec::V3 => {
@@ -171,10 +197,12 @@ impl<'a, K: Kinds> Paths<'a, K> {
                     let types =
                         consumed.iter().map(|kind| ((*kind).to_owned(), json!({"schema": self.spec.reference(name)})));
                     value["requestBody"] = json!({"content": types.collect::<Map<_, _>>()});
+                    if required {
+                        value["requestBody"]["required"] = json!(true);
+                    }
                 }
                 if let Some(name) = answer {
-                    let types =
-                        BODIES.iter().map(|kind| ((*kind).to_owned(), json!({"schema": self.spec.reference(name)})));
+                    let types = produced.map(|kind| ((*kind).to_owned(), json!({"schema": self.spec.reference(name)})));
                     ok["content"] = types.collect::<Map<_, _>>().into();
                 }
             }
@@ -183,12 +211,45 @@ impl<'a, K: Kinds> Paths<'a, K> {
             value["parameters"] = query.into();
         }
         let mut responses = json!({"200": ok, "401": unauthorized});
-        if operation.method == "post" && *usage == Use::Write {
-            responses["201"] = responses["200"].clone();
-            responses["201"]["description"] = json!("Created");
+        let (created, accepted) = match (operation.method, *usage) {
+            ("post", Use::Write) => (true, true),
+            (_, Use::Write) => (true, false),
+            (_, Use::Patch) => (!self.is_custom, false),
+            (_, Use::Delete) => (false, true),
+            _ => (false, false),
+        };
+        for (code, description, _) in
+            [("201", "Created", created), ("202", "Accepted", accepted)].iter().filter(|own| own.2)
+        {
+            responses[*code] = responses["200"].clone();
+            responses[*code]["description"] = json!(description);
         }
         value["responses"] = responses;
         value
+    }
+}
+
+/// Puts beside the operations of a path what all of them take: the parts of the path, and parameters that each of them has.
+fn share(spec: Spec, path: &str, item: &mut Value) {
+    let Some(operations) = item.as_object_mut() else { return };
+    let own = |operation: &Value| operation["parameters"].as_array().cloned().unwrap_or_default();
+    let all: Vec<Vec<Value>> = operations.values().map(own).collect();
+    let is_shared = |one: &Value| one["in"] != "body" && all.iter().all(|parameters| parameters.contains(one));
+    let shared: Vec<Value> = all.iter().take(1).flatten().filter(|one| is_shared(one)).cloned().collect();
+    for (operation, parameters) in operations.values_mut().filter_map(Value::as_object_mut).zip(&all) {
+        let rest: Vec<Value> = parameters.iter().filter(|one| !shared.contains(one)).cloned().collect();
+        // An empty list is lost where Go writes a document again, which then is not the one that it read.
+        if rest.is_empty() {
+            operation.remove("parameters");
+        } else {
+            operation.insert("parameters".into(), rest.into());
+        }
+    }
+    let mut parameters = parameters::path(spec, path);
+    parameters.extend(shared);
+    parameters.sort_by(|a, b| a["name"].as_str().cmp(&b["name"].as_str()));
+    if !parameters.is_empty() {
+        operations.insert("parameters".into(), parameters.into());
     }
 }
 

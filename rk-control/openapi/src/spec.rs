@@ -27,11 +27,16 @@ impl Spec {
         }
     }
 
-    /// A reference in the place of a field. In v3 a reference must stand alone, so that it is wrapped beside its description.
-    pub fn field(self, name: &str) -> Value {
-        match self {
-            Self::V2 => self.reference(name),
-            Self::V3 => json!({"allOf": [self.reference(name)]}),
+    /// A schema as it may stand in a document: in v3 a reference must stand alone, so what is told beside it wraps it.
+    pub fn alone(self, value: Value) -> Value {
+        match (self, value) {
+            (Self::V3, Value::Object(mut members)) if members.len() > 1 => {
+                if let Some(reference) = members.remove("$ref") {
+                    members.insert("allOf".into(), json!([{ "$ref": reference }]));
+                }
+                members.into()
+            }
+            (_, value) => value,
         }
     }
 }

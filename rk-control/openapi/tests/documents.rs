@@ -63,7 +63,7 @@ fn clients_may_leave_out_what_is_written_always() {
     let required = |name: &str| document["components"]["schemas"][name]["required"].clone();
     assert_eq!(required("io.k8s.api.core.v1.Container"), json!(["name"]));
     assert_eq!(required("io.k8s.api.apps.v1.DeploymentSpec"), json!(["selector", "template"]));
-    assert_eq!(required("io.k8s.api.apps.v1.DeploymentCondition"), json!(["status", "type"]));
+    assert_eq!(required("io.k8s.api.apps.v1.DeploymentCondition"), json!(["type", "status"]));
     assert_eq!(required("io.k8s.api.apps.v1.Deployment"), Value::Null);
 }
 
@@ -96,6 +96,66 @@ fn patches_take_the_parameters_that_kubectl_looks_for() {
     for wanted in ["dryRun", "fieldManager", "fieldValidation", "force"] {
         assert!(names.contains(&wanted), "{wanted} in {names:?}");
     }
+}
+
+#[test]
+fn what_absent_fields_stand_for_and_which_words_there_are_is_told() {
+    let core = read(rk_openapi::v3_at("api/v1").unwrap());
+    let field = |kind: &str, field: &str| {
+        core["components"]["schemas"][format!("io.k8s.api.core.v1.{kind}")]["properties"][field].clone()
+    };
+    assert_eq!(field("ContainerPort", "protocol")["default"], "TCP");
+    assert_eq!(field("ContainerPort", "protocol")["enum"], json!(["SCTP", "TCP", "UDP"]));
+    assert_eq!(field("ContainerPort", "containerPort")["default"], 0);
+    assert_eq!(field("ContainerPort", "hostPort")["default"], Value::Null);
+    assert_eq!(field("Pod", "status")["default"], json!({}));
+    assert_eq!(field("PodSpec", "containers")["items"]["default"], json!({}));
+    assert_eq!(field("PodSpec", "securityContext")["default"], Value::Null, "what may be absent has no zero value");
+    assert_eq!(field("PodSpec", "nodeSelector")["additionalProperties"]["default"], "");
+    assert_eq!(field("Container", "args")["items"]["default"], "");
+    assert_eq!(field("ContainerRestartRule", "action")["default"], Value::Null);
+    assert!(field("PersistentVolumeSpec", "accessModes")["items"]["enum"].is_array());
+    let unions = &core["components"]["schemas"]["io.k8s.api.core.v1.SeccompProfile"]["x-kubernetes-unions"];
+    assert_eq!(unions[0]["fields-to-discriminateBy"], json!({"localhostProfile": "LocalhostProfile"}));
+    // A reference is wrapped only where something is told beside it.
+    let limits = &field("ResourceRequirements", "limits")["additionalProperties"];
+    assert_eq!(*limits, json!({"$ref": "#/components/schemas/io.k8s.apimachinery.pkg.api.resource.Quantity"}));
+    let status = json!([{"$ref": "#/components/schemas/io.k8s.api.core.v1.PodStatus"}]);
+    assert_eq!(field("Pod", "status")["allOf"], status);
+    let former = read(rk_openapi::v2());
+    let protocol = &former["definitions"]["io.k8s.api.core.v1.ContainerPort"]["properties"]["protocol"];
+    assert!(protocol["enum"].is_array() && protocol["default"].is_null(), "{protocol}");
+}
+
+#[test]
+fn operations_tell_what_they_take_and_answer_and_paths_what_is_common() {
+    let document = read(rk_openapi::v3_at("apis/apps/v1").unwrap());
+    let root = "/apis/apps/v1/namespaces/{namespace}/deployments";
+    let item = |path: &str| document["paths"][path].clone();
+    let names = |of: &Value| -> Vec<String> {
+        let all = of["parameters"].as_array().into_iter().flatten();
+        all.filter_map(|one| one["name"].as_str()).map(str::to_owned).collect()
+    };
+    let keys = |of: &Value| -> Vec<String> { of.as_object().into_iter().flatten().map(|own| own.0.clone()).collect() };
+    let (collection, one) = (item(root), item(&format!("{root}/{{name}}")));
+    assert_eq!(names(&collection), ["namespace", "pretty"]);
+    assert_eq!(names(&one), ["name", "namespace", "pretty"]);
+    assert_eq!(one["get"]["parameters"], Value::Null);
+    assert!(names(&collection["get"]).contains(&"watch".to_owned()));
+    assert!(!names(&collection["delete"]).contains(&"watch".to_owned()));
+    assert!(names(&item("/apis/apps/v1/deployments")).contains(&"shardSelector".to_owned()), "all of one operation");
+    assert_eq!(keys(&collection["post"]["responses"]), ["200", "201", "202", "401"]);
+    assert_eq!(keys(&one["patch"]["responses"]), ["200", "201", "401"]);
+    assert_eq!(keys(&one["delete"]["responses"]), ["200", "202", "401"]);
+    assert_eq!(keys(&collection["post"]["requestBody"]["content"]), ["*/*"]);
+    assert_eq!(
+        (&one["put"]["requestBody"]["required"], &one["delete"]["requestBody"]["required"]),
+        (&json!(true), &Value::Null)
+    );
+    assert!(collection["get"]["responses"]["200"]["content"]["application/json;stream=watch"].is_object());
+    let former = read(rk_openapi::v2());
+    let post = &former["paths"][root]["post"];
+    assert_eq!((&post["consumes"], names(post).last().map(String::as_str)), (&json!(["*/*"]), Some("body")));
 }
 
 #[test]

@@ -3,9 +3,8 @@
 /// The group of the objects.
 pub(crate) const GROUP: &str = "config.k8s.io";
 
-/// What upstream's refusal names: JSON and YAML are accepted as objects of the page's kind alone, and of messages there are none.
-pub const OFFERED: [&str; 4] =
-    ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf", "text/plain"];
+/// What upstream's refusal names: JSON and YAML are accepted as objects of the page's kind alone.
+pub const OFFERED: [&str; 3] = ["application/json", "application/yaml", "text/plain"];
 
 /// How a page is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +47,16 @@ impl Version {
             Self::V1Alpha1 => "v1alpha1",
             Self::V1Beta1 => "v1beta1",
         }
+    }
+
+    /// What an object of this version, of a kind and in a format, is served as.
+    #[must_use]
+    pub fn media_type(self, kind: &str, format: Format) -> String {
+        let format = match format {
+            Format::Json => "json",
+            Format::Yaml => "yaml",
+        };
+        format!("application/{format};g={GROUP};v={};as={kind}", self.as_str())
     }
 
     /// The text of the `Warning` header that comes with this version of a page (`statusz`, `flagz`).
@@ -145,5 +154,6 @@ mod tests {
         assert_eq!(negotiate(None, "Statusz"), Some(Answer::Text));
         assert!(old.warning("flagz").is_some_and(|text| text.starts_with("This version of the flagz endpoint")));
         assert_eq!(new.warning("flagz"), None);
+        assert_eq!(old.media_type("Flagz", Format::Yaml), "application/yaml;g=config.k8s.io;v=v1alpha1;as=Flagz");
     }
 }

@@ -155,6 +155,10 @@ fn what_is_always_written_appears() {
         canonical(json!({}), &schema("rbac.authorization.k8s.io", "v1", "Role")),
         json!({"metadata": {}, "rules": null})
     );
+    let node = canonical(json!({"status": {"runtimeHandlers": [{}]}}), &schema("", "v1", "Node"));
+    assert_eq!(node["status"]["runtimeHandlers"], json!([{"name": ""}]), "the usual one has no name");
+    let set = canonical(json!({"spec": {"ordinals": {}}}), &schema("apps", "v1", "StatefulSet"));
+    assert_eq!(set["spec"]["ordinals"], json!({"start": 0}));
 }
 
 #[test]

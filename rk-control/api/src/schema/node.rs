@@ -336,9 +336,26 @@ impl Schema {
         Some((field.name, Schema::of(&field.ty, Some(field))))
     }
 
+    /// The names of the fields by their protobuf numbers, which is how types declare them; what has no wire form is not among them.
+    pub fn names_by_number(&self) -> Vec<&'static str> {
+        let mut places = Vec::new();
+        collect(self.wire(), &mut places);
+        places.into_iter().filter_map(|place| self.field_at(place)).map(|(name, _)| name).collect()
+    }
+
     /// Whether values travel inside a message of their own (protobuf).
     pub(crate) fn is_wrapped(&self) -> bool {
         self.field_row().is_some_and(|f| f.wrapped)
+    }
+}
+
+/// The places of fields in a message and in those inside it that JSON inlines.
+fn collect(rows: &[WireRow], places: &mut Vec<u8>) {
+    for row in rows {
+        match row {
+            WireRow::Field(_, place) => places.push(*place),
+            WireRow::Inline(_, inside) => collect(inside, places),
+        }
     }
 }
 

@@ -110,9 +110,9 @@ pub fn impersonated(user: &User, constraint: &str) {
     recording::with(|state| state.impersonated(user, constraint));
 }
 
-/// The object that came with the request, in the version in which it was sent.
-pub fn request_object(object: &Value) {
-    recording::with(|state| state.sent(object));
+/// The object that came with the request, in the version in which it was sent; it is shown with what `complete` fills in.
+pub fn request_object(object: &Value, complete: impl FnOnce(&mut Value)) {
+    recording::with(|state| state.sent(object, complete));
 }
 
 /// The patch that came with the request.

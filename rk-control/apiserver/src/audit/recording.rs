@@ -201,7 +201,7 @@ impl State {
         }
     }
 
-    pub(super) fn sent(&mut self, body: &Value) {
+    pub(super) fn sent(&mut self, body: &Value, complete: impl FnOnce(&mut Value)) {
         if let Some(about) = &mut self.event.object_ref {
             let own = [
                 (&mut about.namespace, meta::namespace(body)),
@@ -213,13 +213,19 @@ impl State {
                 told.clone_into(field);
             }
         }
-        self.patch(body);
+        self.show(body, complete);
+    }
+
+    pub(super) fn patch(&mut self, body: &Value) {
+        self.show(body, |_| {});
     }
 
     /// The first body stays: what the server asks of itself meanwhile is not what was sent.
-    pub(super) fn patch(&mut self, body: &Value) {
+    fn show(&mut self, body: &Value, complete: impl FnOnce(&mut Value)) {
         if self.event.level >= Level::Request && self.event.request_object.is_none() {
-            self.event.request_object = Some(self.shown(body.clone()));
+            let mut body = body.clone();
+            complete(&mut body);
+            self.event.request_object = Some(self.shown(body));
         }
     }
 
@@ -239,8 +245,11 @@ impl State {
         }
     }
 
-    /// Takes over what a `Status` says, but what it is.
+    /// Takes over what a `Status` says, but what it is. Where the answer would have lasted it is all that there is of one.
     pub(super) fn told(&mut self, mut status: Value) {
+        if self.lasts && self.known && self.event.level == Level::RequestResponse && self.event.object_ref.is_some() {
+            self.event.response_object = Some(status.clone());
+        }
         if let Some(fields) = status.as_object_mut() {
             fields.remove("kind");
             fields.remove("apiVersion");

@@ -25,7 +25,7 @@ use crate::aggregation;
 use crate::authn::User;
 use crate::http::{
     Accept, Body, Query, RequestInfo, Subject, accepts_gzip, bytes_response, json_response, maybe_gzip, plain_response,
-    text_response, wants_pretty,
+    wants_pretty,
 };
 use crate::server::Core;
 
@@ -124,7 +124,7 @@ pub async fn serve(
         ["metrics", "slis"] => {
             let mut text = String::new();
             core.health.render(&mut text);
-            Ok(text_response(StatusCode::OK, text))
+            Ok(figures(text))
         }
         ["statusz"] => zpages::statusz(core, headers, query),
         ["flagz"] => zpages::flagz(core, headers, query),
@@ -153,7 +153,12 @@ async fn metrics(core: &Core) -> Response<Body> {
     if let Some(audit) = &core.audit {
         audit.render(&mut text);
     }
-    text_response(StatusCode::OK, text)
+    figures(text)
+}
+
+/// Figures in Prometheus' text format, under the whole name of that format.
+fn figures(text: String) -> Response<Body> {
+    bytes_response(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8; escaping=underscores", text.into())
 }
 
 /// No Status: that is how clients tell a missing path from a missing object.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bytes::{Bytes, BytesMut};
 use flate2::read::MultiGzDecoder;
-use http::header::{CACHE_CONTROL, CONTENT_ENCODING, ETAG, EXPIRES, IF_NONE_MATCH, LOCATION, VARY};
+use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, EXPIRES, IF_NONE_MATCH, LOCATION, VARY};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use rk_api::resources::Registry;
 use rk_api::status::Status;
@@ -108,12 +108,12 @@ impl OpenApi {
             ["v2"] => match accepted(headers, PROTOBUF_ASKED, PROTOBUF) {
                 Some(PROTOBUF) => v2_protobuf(&beside, headers),
                 Some(_) => v2_json(&beside, headers),
-                None => Err(Status::not_acceptable(&[JSON, PROTOBUF])),
+                None => Ok(silent(StatusCode::NOT_ACCEPTABLE)),
             },
             ["v3", path @ ..] => {
                 let wanted = path.join("/");
                 let Some(media_type) = accepted(headers, V3_ASKED, V3_PROTOBUF) else {
-                    return Err(Status::not_acceptable(&[JSON, V3_PROTOBUF]));
+                    return Ok(silent(StatusCode::NOT_ACCEPTABLE));
                 };
                 let (hash, gzip) = match beside.custom.iter().find(|group| group.path == wanted) {
                     Some(group) => (group.hash.clone(), group.gzip.clone()),
@@ -253,10 +253,18 @@ fn address(path: &str, hash: &str) -> String {
 }
 
 fn moved(address: &str) -> Response<Body> {
-    let mut response = bytes_response(StatusCode::MOVED_PERMANENTLY, "text/plain; charset=utf-8", Bytes::new());
+    let mut response = bytes_response(StatusCode::MOVED_PERMANENTLY, JSON, Bytes::new());
     if let Ok(value) = HeaderValue::from_str(address) {
         response.headers_mut().insert(LOCATION, value);
     }
+    response
+}
+
+/// An answer of which the code says all.
+fn silent(code: StatusCode) -> Response<Body> {
+    let mut response = bytes_response(code, JSON, Bytes::new());
+    response.headers_mut().remove(CONTENT_TYPE);
+    response.headers_mut().insert(VARY, HeaderValue::from_static("Accept-Encoding, Accept"));
     response
 }
 
@@ -280,10 +288,11 @@ fn respond(media_type: &'static str, hash: &str, gzip: Bytes, headers: &HeaderMa
     }
 }
 
-/// Whether the client says that it has the document with this hash.
+/// Whether the client says that it has the document with this hash, or whatever there is.
 fn knows(headers: &HeaderMap, hash: &str) -> bool {
-    let known = headers.get(IF_NONE_MATCH).and_then(|value| value.to_str().ok());
-    known.and_then(|tag| tag.strip_prefix('"')?.strip_suffix('"')) == Some(hash)
+    let known = headers.get(IF_NONE_MATCH).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let is_it = |tag: &str| tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')) == Some(hash);
+    known.split(',').map(str::trim).any(|tag| tag == "*" || is_it(tag.strip_prefix("W/").unwrap_or(tag)))
 }
 
 /// Bytes under their hash; nothing when the client has them.
@@ -292,6 +301,9 @@ fn tagged(media_type: &'static str, hash: &str, body: Bytes, headers: &HeaderMap
         if knows(headers, hash) { (StatusCode::NOT_MODIFIED, Bytes::new()) } else { (StatusCode::OK, body) };
     let mut response = bytes_response(code, media_type, body);
     let headers = response.headers_mut();
+    if code == StatusCode::NOT_MODIFIED {
+        headers.remove(CONTENT_TYPE);
+    }
     if let Ok(value) = HeaderValue::from_str(&format!("\"{hash}\"")) {
         headers.insert(ETAG, value);
     }
@@ -320,6 +332,24 @@ mod tests {
         let schema = &document["paths"][PATH]["get"]["responses"]["200"]["schema"];
         let name = schema["$ref"].as_str().and_then(|text| text.strip_prefix("#/definitions/")).unwrap_or_default();
         (name.to_owned(), document["definitions"].take())
+    }
+
+    #[test]
+    fn who_has_a_document_says_so_in_many_ways() {
+        for (sent, wanted) in [
+            ("\"A\"", true),
+            ("W/\"A\"", true),
+            ("\"B\", \"A\"", true),
+            ("*", true),
+            ("A", false),
+            ("\"B\"", false),
+            ("", false),
+        ] {
+            let headers = HeaderMap::from_iter([(IF_NONE_MATCH, HeaderValue::from_static(sent))]);
+            assert_eq!(knows(&headers, "A"), wanted, "{sent}");
+            let code = tagged(JSON, "A", Bytes::new(), &headers, false).status();
+            assert_eq!(code == StatusCode::NOT_MODIFIED, wanted);
+        }
     }
 
     #[test]

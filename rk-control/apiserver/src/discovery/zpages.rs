@@ -1,7 +1,7 @@
 //! `/statusz` and `/flagz`: what this process tells of itself.
 
-use http::header::ACCEPT;
-use http::{HeaderMap, Response, StatusCode};
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use jiff::Timestamp;
 use rk_api::status::Status;
 use rk_zpages::{Answer, Flagz, OFFERED, Statusz, Version};
@@ -13,8 +13,8 @@ use crate::http::{Body, Format, Query, add_warnings, bytes_response, text_respon
 use crate::metrics;
 use crate::server::Core;
 
-/// By which name this server is known.
-const COMPONENT: &str = "kube-apiserver";
+/// By which name pages call any API server; upstream's.
+const COMPONENT: &str = "apiserver";
 
 /// Serves `/statusz`.
 pub(super) fn statusz(core: &Core, headers: &HeaderMap, query: &Query) -> Result<Response<Body>, Status> {
@@ -27,7 +27,7 @@ pub(super) fn statusz(core: &Core, headers: &HeaderMap, query: &Query) -> Result
     let (component, version) = (COMPONENT, GIT_VERSION);
     let page = Statusz { component, began: began.unwrap_or(now), now, version, paths: &paths };
     let pretty = wants_pretty(headers, query);
-    Ok(written(answer, "statusz", pretty, || page.text(), |version| page.object(version)))
+    Ok(written(answer, ("statusz", Statusz::KIND), pretty, || page.text(), |version| page.object(version)))
 }
 
 /// Serves `/flagz`.
@@ -35,7 +35,7 @@ pub(super) fn flagz(core: &Core, headers: &HeaderMap, query: &Query) -> Result<R
     let answer = negotiate(headers, Flagz::KIND)?;
     let page = Flagz { component: COMPONENT, flags: &core.config.flags };
     let pretty = wants_pretty(headers, query);
-    Ok(written(answer, "flagz", pretty, || page.text(), |version| page.object(version)))
+    Ok(written(answer, ("flagz", Flagz::KIND), pretty, || page.text(), |version| page.object(version)))
 }
 
 fn negotiate(headers: &HeaderMap, kind: &str) -> Result<Answer, Status> {
@@ -45,18 +45,22 @@ fn negotiate(headers: &HeaderMap, kind: &str) -> Result<Answer, Status> {
 
 fn written(
     answer: Answer,
-    page: &str,
+    (page, kind): (&str, &str),
     pretty: bool,
     text: impl FnOnce() -> String,
     object: impl FnOnce(Version) -> Value,
 ) -> Response<Body> {
     let Answer::Object(version, format) = answer else { return text_response(StatusCode::OK, text()) };
+    let named = HeaderValue::from_str(&version.media_type(kind, format));
     let format = match format {
         rk_zpages::Format::Json => Format::Json,
         rk_zpages::Format::Yaml => Format::Yaml,
     };
     let (media_type, body) = codec::encode(&object(version), format, pretty);
     let mut response = bytes_response(StatusCode::OK, media_type, body);
+    if let Ok(named) = named {
+        response.headers_mut().insert(CONTENT_TYPE, named);
+    }
     add_warnings(&mut response, version.warning(page).as_slice());
     response
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::authn::{SERVICE_ACCOUNT_PREFIX, User};
 use crate::authz;
-use crate::http::{RequestInfo, ResourcePath, is_path, lists};
+use crate::http::{RequestInfo, ResourcePath, lists};
 use crate::metrics::help;
 
 /// Answers tell by it which schema the request matched.
@@ -132,13 +132,20 @@ impl Rule {
     }
 
     fn means(&self, user: &User, info: &RequestInfo) -> bool {
-        let names_path = |own: &authz::Rule| own.urls.iter().any(|url| is_path(url, &info.path));
+        let names_path = |own: &authz::Rule| own.urls.iter().any(|url| leads_to(url, &info.path));
         self.subjects.iter().any(|own| own.is(user))
             && match &info.resource {
                 Some(path) => self.resources.iter().any(|own| own.mean(&info.verb, path)),
                 None => self.paths.iter().any(|own| lists(&own.verbs, &info.verb) && names_path(own)),
             }
     }
+}
+
+/// Whether a path is the one of a rule, or below it: unlike roles, schemas mean with a path all that is under it.
+fn leads_to(rule: &str, path: &str) -> bool {
+    let start = rule.strip_suffix('*').unwrap_or(rule);
+    let below = path.strip_prefix(start.strip_suffix('/').unwrap_or(start));
+    rule == "*" || rule == path || below.is_some_and(|below| below.starts_with('/'))
 }
 
 /// Who asks, by name; `*` is everybody of the kind.
@@ -249,6 +256,8 @@ mod tests {
             (&admin, "/api/v1/pods", "exempt exempt"),
             (&jane, "/healthz", "probes exempt"),
             (&User::anonymous(), "/livez", "probes exempt"),
+            (&User::anonymous(), "/livez/ping", "probes exempt"),
+            (&User::anonymous(), "/livezz", "global-default global-default"),
             (&jane, "/version", "global-default global-default"),
             (&jane, LEASE, "global-default global-default"),
             (&User::anonymous(), "/api/v1/pods", "global-default global-default"),
@@ -266,17 +275,34 @@ mod tests {
     }
 
     #[test]
+    fn a_rule_means_what_is_below_its_path() {
+        for (rule, path, wanted) in [
+            ("*", "/x", true),
+            ("/healthz", "/healthz", true),
+            ("/healthz", "/healthz/ping", true),
+            ("/healthz/", "/healthz/ping", true),
+            ("/healthz/*", "/healthz/ping", true),
+            ("/healthz/*", "/healthz", false),
+            ("/healthz", "/healthzz", false),
+            ("/x", "/", false),
+        ] {
+            assert_eq!(leads_to(rule, path), wanted, "{rule} {path}");
+        }
+    }
+
+    #[test]
     fn schemas_come_by_precedence_then_by_name_and_only_if_they_lead_somewhere() {
         let mut all = objects();
         let own = |name: &str, precedence: u32, level: &str| {
             json!({"metadata": {"name": name, "uid": name}, "spec": {"matchingPrecedence": precedence,
                 "priorityLevelConfiguration": {"name": level}, "rules": [{
                     "subjects": [{"kind": "User", "user": {"name": "noxu"}}],
-                    "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["/vers*"]}]}]}})
+                    "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["/version"]}]}]}})
         };
         all.0.extend([own("b", 1000, "system"), own("c", 900, "nowhere"), own("a", 1000, "system")]);
         let flows = flows(&all);
         assert_eq!(matched(&flows, &User::new("noxu", []), "/version"), "a system");
+        assert_eq!(matched(&flows, &User::new("noxu", []), "/version/more"), "a system");
         assert_eq!(matched(&flows, &User::new("noxu", []), "/apis"), "global-default global-default");
         assert_eq!(matched(&flows, &User::new("foo", []), "/version"), "global-default global-default");
     }

@@ -99,7 +99,7 @@ impl Call {
         let resource = Arc::clone(&self.resource);
         let object =
             codec::decode_object(&self.headers, body, &resource.gvk, &resource.schema, validation, &mut noticed)?;
-        audit::request_object(&object);
+        audit::request_object(&object, |object| self.complete(object));
         self.warnings.extend(noticed);
         Ok(object)
     }

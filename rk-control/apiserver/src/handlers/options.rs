@@ -161,7 +161,7 @@ impl DeleteOptions {
             return Self::read(&asked_in(query)?);
         }
         let asked = codec::decode_delete_options(headers, body)?;
-        audit::request_object(&asked);
+        audit::request_object(&asked, |_| {});
         Self::read(&asked)
     }
 

@@ -42,7 +42,7 @@ pub(super) async fn watch(call: &mut Call, mut request: Request<Body>) -> Result
         Err(code) => return Ok(text_response(code, Bytes::new())),
     };
     let (cache, phase, position) = begin(call, &selection, &plan.start).await?;
-    let open = call.core.metrics.open_watch(&call.resource);
+    let open = call.core.metrics.open_watch(&call.resource, &call.path);
     if let Phase::Initial(objects) = &phase {
         open.begins_with(objects.len());
     }

@@ -21,7 +21,7 @@ pub enum Hook {
     Roles,
     /// The priority classes of the system are there.
     PriorityClasses,
-    /// FlowSchemas and priority levels are there.
+    /// FlowSchemas and priority levels are there, and requests are matched with them.
     FlowSchemas,
     /// The Service `kubernetes` leads here.
     KubernetesService,
@@ -71,6 +71,9 @@ const CHECKS: &[Check] = &[
     ready("informer-sync", Rule::Bootstrapped),
     check("poststarthook/start-apiserver-admission-initializer", Rule::Done(Hook::Admission)),
     check("poststarthook/generic-apiserver-start-informers", Rule::Done(Hook::Caches)),
+    check("poststarthook/priority-and-fairness-config-consumer", Rule::Done(Hook::FlowSchemas)),
+    check("poststarthook/priority-and-fairness-filter", Rule::Done(Hook::FlowSchemas)),
+    check("poststarthook/storage-object-count-tracker-hook", Rule::Done(Hook::Caches)),
     check("poststarthook/start-apiextensions-informers", Rule::Done(Hook::CustomKinds)),
     check("poststarthook/start-apiextensions-controllers", Rule::Done(Hook::CustomKindsKeeper)),
     check("poststarthook/crd-informer-synced", Rule::Done(Hook::CustomKinds)),
@@ -136,6 +139,9 @@ mod tests {
         for name in [
             "poststarthook/start-apiserver-admission-initializer",
             "poststarthook/generic-apiserver-start-informers",
+            "poststarthook/priority-and-fairness-config-consumer",
+            "poststarthook/priority-and-fairness-filter",
+            "poststarthook/storage-object-count-tracker-hook",
             "poststarthook/start-apiextensions-informers",
             "poststarthook/start-kube-aggregator-informers",
             "poststarthook/apiservice-status-local-available-controller",

@@ -17,8 +17,8 @@ pub(super) const REQUEST_BOUNDS: &[f64] = &[
     0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 20.0, 30.0,
     45.0, 60.0,
 ];
-/// Upper bounds of the store's answers; upstream's.
-const STORE_BOUNDS: &[f64] = &[0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0];
+/// Upper bounds of the store's answers; upstream's are those of requests.
+const STORE_BOUNDS: &[f64] = REQUEST_BOUNDS;
 
 /// How many took up to how long; counted by many at once without waiting for each other.
 pub(super) struct Histogram {
@@ -77,12 +77,23 @@ impl Figures {
         }
     }
 
+    /// The same without the first bounds: what they kept is kept by the next.
+    pub(super) fn without_first(mut self, skipped: usize) -> Self {
+        let Some(bounds) = self.bounds.get(skipped..) else { return self };
+        let kept: u64 = self.counts.drain(..skipped).sum();
+        if let Some(next) = self.counts.first_mut() {
+            *next += kept;
+        }
+        self.bounds = bounds;
+        self
+    }
+
     pub(super) fn render(&self, out: &mut String, name: &str, labels: &str) {
         let comma = if labels.is_empty() { "" } else { "," };
         let mut up_to = 0;
         for (bound, count) in self.bounds.iter().zip(&self.counts) {
             up_to += count;
-            let _ = writeln!(out, "{name}_bucket{{{labels}{comma}le=\"{bound}\"}} {up_to}");
+            let _ = writeln!(out, "{name}_bucket{{{labels}{comma}le=\"{}\"}} {up_to}", written(*bound));
         }
         let total = self.total();
         let _ = writeln!(out, "{name}_bucket{{{labels}{comma}le=\"+Inf\"}} {total}");
@@ -90,6 +101,11 @@ impl Figures {
         let _ = writeln!(out, "{name}_sum{braced} {}", self.sum);
         let _ = writeln!(out, "{name}_count{braced} {total}");
     }
+}
+
+/// A bound as Go writes it: those from a million on by their power. It is a label, which readers compare letter by letter.
+fn written(bound: f64) -> String {
+    if bound < 1e6 { bound.to_string() } else { format!("{bound:e}").replace('e', "e+0") }
 }
 
 /// One operation on the resources of one plural.
@@ -129,13 +145,13 @@ impl Timings {
     pub(super) fn render(&self, out: &mut String, name: &str, text: &str) {
         help(out, name, "histogram", text);
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let mut sorted: BTreeMap<(&str, String), Figures> = BTreeMap::new();
+        let mut sorted: BTreeMap<[&str; 3], Figures> = BTreeMap::new();
         for (plural, own) in known.iter().flat_map(|(plural, all)| all.iter().map(move |own| (plural, own))) {
-            let dot = if own.group.is_empty() { "" } else { "." };
-            sorted.insert((own.operation, format!("{plural}{dot}{}", own.group)), own.histogram.figures());
+            sorted.insert([&*own.group, own.operation, &**plural], own.histogram.figures());
         }
-        for ((operation, resource), figures) in &sorted {
-            figures.render(out, name, &format!("operation=\"{operation}\",type=\"{resource}\""));
+        for ([group, operation, resource], figures) in &sorted {
+            let labels = format!("group=\"{group}\",operation=\"{operation}\",resource=\"{resource}\"");
+            figures.render(out, name, &labels);
         }
     }
 }
@@ -157,12 +173,16 @@ mod tests {
         for line in [
             "x_bucket{le=\"1000\"} 4",
             "x_bucket{le=\"10000\"} 6",
-            "x_bucket{le=\"1000000000\"} 8",
+            "x_bucket{le=\"1e+09\"} 8",
             "x_bucket{le=\"+Inf\"} 10",
             "x_count 10",
             "x_sum 6000004002",
         ] {
             assert!(text.lines().any(|own| own == line), "{line}\n{text}");
         }
+        text.clear();
+        figures.without_first(2).render(&mut text, "x", "");
+        assert!(text.starts_with("x_bucket{le=\"100000\"} 6\n") && text.ends_with("x_count 10\n"), "{text}");
+        assert_eq!([2_592_000.0, 1e6, 1.25, 604_800.0].map(written), ["2.592e+06", "1e+06", "1.25", "604800"]);
     }
 }

@@ -36,6 +36,9 @@ use watches::Watches;
 /// Most label combinations kept; paths come from clients, and clients may be hostile.
 const SERIES: usize = 5000;
 
+/// How many of the bounds of requests the indicator is without.
+const SKIPPED: usize = 2;
+
 /// A deprecated API that was asked for: group, version, resource and subresource.
 type Deprecated = [String; 4];
 
@@ -109,20 +112,30 @@ impl Metrics {
     }
 
     /// Counts an answered request. `resource` must be one that is served: of what clients make up no figures are kept.
-    pub fn observe(&self, verb: &str, resource: Option<&ResourcePath>, dry_run: bool, code: u16, took: Duration) {
-        let labels = Labels::of(verb, resource);
+    pub fn observe(
+        &self,
+        (verb, path): (&str, &str),
+        resource: Option<&ResourcePath>,
+        dry_run: bool,
+        code: u16,
+        took: Duration,
+    ) {
+        // A method that a resource does not have leads nowhere.
+        let Some(labels) = Labels::told(verb, path, resource).filter(|_| code != 405) else { return };
         self.requests.observe(&Labels { dry_run: Some(dry_run), code, ..labels }, took.as_secs_f64());
     }
 
-    /// Counts the bytes of an answer.
-    pub fn sized(&self, verb: &str, resource: Option<&ResourcePath>, bytes: u64) {
-        self.sizes.observe(&Labels::of(verb, resource), bytes as f64);
+    /// Counts the bytes of an answer to who reads.
+    pub fn sized(&self, verb: &str, path: &str, resource: Option<&ResourcePath>, bytes: u64) {
+        if let Some(labels) = Labels::told(verb, path, resource).filter(|own| matches!(own.verb, "get" | "list")) {
+            self.sizes.observe(&labels, bytes as f64);
+        }
     }
 
     /// Counts a watch as open.
     #[must_use]
-    pub fn open_watch(&self, resource: &Resource) -> OpenWatch {
-        self.watches.open(resource)
+    pub fn open_watch(&self, resource: &Resource, path: &ResourcePath) -> OpenWatch {
+        self.watches.open(resource, path)
     }
 
     /// A request was ended to protect the server.
@@ -186,11 +199,9 @@ impl Metrics {
         for told in self.requests.told() {
             let (code, labels, count) = (told.code, told.labels, told.figures.total());
             let _ = writeln!(out, "apiserver_request_total{{code=\"{code}\",{labels}}} {count}");
-            // How long a watch lasts says nothing about the server.
-            if told.is_watch {
-                continue;
+            if told.indicates {
+                collect(&mut indicator, told.bare, told.figures.clone().without_first(SKIPPED));
             }
-            collect(&mut indicator, told.bare, told.figures.clone());
             collect(&mut latency, labels, told.figures);
         }
         let name = "apiserver_request_terminations_total";
@@ -208,7 +219,7 @@ impl Metrics {
         for (name, all) in
             [("apiserver_request_duration_seconds", &latency), ("apiserver_request_sli_duration_seconds", &indicator)]
         {
-            help(out, name, "histogram", "Time to answer, watches aside.");
+            help(out, name, "histogram", "Time to answer.");
             for (labels, figures) in all {
                 figures.render(out, name, labels);
             }
@@ -257,15 +268,22 @@ mod tests {
             ..ResourcePath::default()
         };
         let _open = metrics.enter("create");
-        metrics.observe("create", Some(&path), false, 201, Duration::from_millis(7));
-        metrics.sized("list", Some(&path), 2500);
+        let observe = |verb, dry_run, code, millis| {
+            metrics.observe((verb, ""), Some(&path), dry_run, code, Duration::from_millis(millis));
+        };
+        observe("create", false, 201, 7);
+        metrics.sized("list", "", Some(&path), 2500);
+        metrics.sized("create", "", Some(&path), 2500);
         let registry = rk_api::resources::Registry::builtin();
         for (group, version, plural) in [("", "v1", "pods"), ("apps", "v1", "deployments")] {
             store.observe("create", registry.get(group, version, plural).unwrap(), Duration::from_millis(2));
         }
-        metrics.observe("create", Some(&path), false, 409, Duration::from_millis(7));
-        metrics.observe("create", Some(&path), true, 201, Duration::from_millis(7));
-        metrics.observe("watch", Some(&path), false, 200, Duration::from_secs(7));
+        observe("create", false, 409, 7);
+        observe("create", true, 201, 7);
+        observe("watch", false, 200, 7000);
+        observe("list", false, 405, 7);
+        metrics.observe(("get", "/livez"), None, false, 200, Duration::from_millis(7));
+        metrics.observe(("get", "/version"), None, false, 200, Duration::from_millis(7));
         metrics.terminated("create", Some(&path), 504);
         metrics.deprecated(&ResourcePath { resource: "endpoints".into(), ..path });
         let text = metrics.render(&[("leases".into(), "coordination.k8s.io".into(), 3)], &store, Some(4096));
@@ -281,16 +299,28 @@ mod tests {
             "apiserver_request_duration_seconds_count{component=\"apiserver\",dry_run=\"\",group=\"\",resource=\"pods\",\
              scope=\"resource\",subresource=\"\",verb=\"POST\",version=\"v1\"} 2",
             "apiserver_request_sli_duration_seconds_count{component=\"apiserver\",group=\"\",resource=\"pods\",scope=\"resource\",\
-             subresource=\"\",verb=\"POST\",version=\"v1\"} 3",
-            "etcd_request_duration_seconds_count{operation=\"create\",type=\"deployments.apps\"} 1",
+             subresource=\"\",verb=\"POST\",version=\"v1\"} 2",
+            "apiserver_request_total{code=\"200\",component=\"\",dry_run=\"\",group=\"\",resource=\"\",scope=\"\",\
+             subresource=\"/livez\",verb=\"GET\",version=\"\"} 1",
+            "apiserver_request_duration_seconds_count{component=\"apiserver\",dry_run=\"\",group=\"\",resource=\"pods\",\
+             scope=\"namespace\",subresource=\"\",verb=\"WATCH\",version=\"v1\"} 1",
+            "etcd_request_duration_seconds_count{group=\"apps\",operation=\"create\",resource=\"deployments\"} 1",
             "apiserver_storage_size_bytes{storage_cluster_id=\"etcd-0\"} 4096",
             "apiserver_storage_objects{resource=\"leases.coordination.k8s.io\"} 3",
-            "etcd_request_duration_seconds_count{operation=\"create\",type=\"pods\"} 1",
-            "etcd_request_duration_seconds_bucket{operation=\"create\",type=\"pods\",le=\"0.005\"} 1",
+            "etcd_request_duration_seconds_count{group=\"\",operation=\"create\",resource=\"pods\"} 1",
+            "etcd_request_duration_seconds_bucket{group=\"\",operation=\"create\",resource=\"pods\",le=\"0.005\"} 1",
         ] {
             assert!(text.lines().any(|own| own == line), "{line}\n{text}");
         }
-        assert!(!text.lines().any(|own| own.contains("_duration_") && own.contains("WATCH")), "{text}");
-        assert!(text.contains("process_start_time_seconds ") && text.contains("process_open_fds "));
+        let indicator = text.lines().filter(|own| own.starts_with("apiserver_request_sli_"));
+        assert!(!indicator.clone().any(|own| own.contains("WATCH") || own.contains("le=\"0.025\"")), "{text}");
+        assert!(!text.lines().any(|own| own.contains("LIST") && own.starts_with("apiserver_request_total")), "{text}");
+        assert!(!text.lines().any(|own| own.contains("POST") && own.starts_with("apiserver_response_sizes")), "{text}");
+        assert_eq!(indicator.filter(|own| own.contains("le=\"0.05\"") && own.contains("POST")).count(), 1);
+        for name in
+            ["start_time_seconds", "open_fds", "max_fds", "virtual_memory_max_bytes", "network_receive_bytes_total"]
+        {
+            assert!(text.contains(&format!("\nprocess_{name} ")), "{name}");
+        }
     }
 }

@@ -27,7 +27,10 @@ pub(super) fn render(out: &mut String) {
         ("process_threads", "gauge", "Threads.", number("Threads:").map(|count| count as f64)),
         ("process_cpu_seconds_total", "counter", "CPU time.", cpu),
         ("process_open_fds", "gauge", "Open files.", open),
-        ("process_max_fds", "gauge", "Most files that may be open.", max_files()),
+        ("process_max_fds", "gauge", "Most files that may be open.", limit("Max open files")),
+        ("process_network_receive_bytes_total", "counter", "Bytes that this network took in.", octets("InOctets")),
+        ("process_network_transmit_bytes_total", "counter", "Bytes that this network sent.", octets("OutOctets")),
+        ("process_virtual_memory_max_bytes", "gauge", "Most virtual memory.", limit("Max address space")),
         ("process_start_time_seconds", "gauge", "Start, since the epoch.", began()),
     ] {
         if let Some(value) = value {
@@ -48,10 +51,20 @@ pub fn began() -> Option<f64> {
     Some(seconds(START)? + boot()?)
 }
 
-fn max_files() -> Option<f64> {
+/// A limit of this process, by the kernel's name; the largest number where there is none.
+fn limit(name: &str) -> Option<f64> {
     let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
-    let line = limits.lines().find(|line| line.starts_with("Max open files"))?;
-    line.split_whitespace().nth(3)?.parse().ok()
+    let soft = limits.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next())?;
+    if soft == "unlimited" { Some(u64::MAX as f64) } else { soft.parse().ok() }
+}
+
+/// What the network that this process lives in has carried, by the kernel's name.
+fn octets(name: &str) -> Option<f64> {
+    let all = std::fs::read_to_string("/proc/self/net/netstat").ok()?;
+    let mut lines = all.lines().filter(|line| line.starts_with("IpExt:"));
+    let (names, values) = (lines.next()?, lines.next()?);
+    let place = names.split_whitespace().position(|own| own == name)?;
+    values.split_whitespace().nth(place)?.parse().ok()
 }
 
 /// When the machine started, in seconds since the epoch.

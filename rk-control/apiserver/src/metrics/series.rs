@@ -44,6 +44,9 @@ impl<'a> Labels<'a> {
         let verb = match (verb, resource) {
             (_, Some(path)) if STREAMS.contains(&path.subresource.as_str()) => "connect",
             ("deletecollection", _) => "delete",
+            // A list of one name is a read of it, and a look at a collection a list.
+            ("list", Some(path)) if !path.name.is_empty() => "get",
+            ("head", Some(path)) if path.name.is_empty() => "list",
             ("head", _) => "get",
             ("create", _) => "post",
             ("update", _) => "put",
@@ -61,6 +64,15 @@ impl<'a> Labels<'a> {
         }
     }
 
+    /// Those of a request for a resource, or for the health of the server: of other paths no figures are kept.
+    pub(super) fn told(verb: &'a str, path: &'a str, resource: Option<&'a ResourcePath>) -> Option<Self> {
+        match (resource, path) {
+            (Some(_), _) => Some(Self::of(verb, resource)),
+            (None, "/healthz" | "/livez" | "/readyz") => Some(Self { subresource: path, ..Self::of("get", None) }),
+            (None, _) => None,
+        }
+    }
+
     /// As they are written, without the code.
     fn text(&self) -> String {
         let dry_run = match self.dry_run {
@@ -68,9 +80,10 @@ impl<'a> Labels<'a> {
             Some(false) => "dry_run=\"\",",
             None => "",
         };
+        let component = if self.subresource.starts_with('/') { "" } else { "apiserver" };
         let verb = if self.verb == OTHER { OTHER.to_owned() } else { self.verb.to_ascii_uppercase() };
         format!(
-            "component=\"apiserver\",{dry_run}group=\"{}\",resource=\"{}\",scope=\"{}\",subresource=\"{}\",\
+            "component=\"{component}\",{dry_run}group=\"{}\",resource=\"{}\",scope=\"{}\",subresource=\"{}\",\
              verb=\"{}\",version=\"{}\"",
             escape(self.group),
             escape(self.resource),
@@ -112,7 +125,8 @@ pub(super) struct Told {
     /// The labels without the one that tells dry runs.
     pub(super) bare: String,
     pub(super) code: u16,
-    pub(super) is_watch: bool,
+    /// Whether how long it took says something about the server: it did not last as long as its client liked, and stored what it made.
+    pub(super) indicates: bool,
     pub(super) figures: Figures,
 }
 
@@ -170,9 +184,10 @@ impl Table {
         let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
         let told = |row: &Row| {
             let labels = row.labels();
-            let (code, is_watch) = (row.code, labels.verb == "watch");
+            let lasts = matches!(labels.verb, "watch" | "connect");
+            let (code, indicates) = (row.code, !lasts && labels.dry_run != Some(true));
             let bare = Labels { dry_run: None, ..labels }.text();
-            Told { labels: labels.text(), bare, code, is_watch, figures: row.histogram.figures() }
+            Told { labels: labels.text(), bare, code, indicates, figures: row.histogram.figures() }
         };
         let mut all: Vec<Told> = rows.by_hash.values().flatten().map(told).collect();
         all.sort_by(|a, b| (&a.labels, a.code).cmp(&(&b.labels, b.code)));
@@ -203,6 +218,8 @@ mod tests {
             ("get", Some(path("a", "p", "log")), "CONNECT", "resource"),
             ("create", Some(path("a", "p", "exec")), "CONNECT", "resource"),
             ("watch", Some(path("", "", "")), "WATCH", "cluster"),
+            ("list", Some(path("a", "p", "")), "GET", "resource"),
+            ("head", Some(path("a", "", "")), "LIST", "namespace"),
             ("head", None, "GET", ""),
             ("brew", None, "other", ""),
         ] {
@@ -210,6 +227,12 @@ mod tests {
             assert!(text.contains(&format!("verb=\"{told}\"")), "{verb}: {text}");
             assert!(text.contains(&format!("scope=\"{scope}\"")), "{verb}: {text}");
         }
+        let health = Labels::told("list", "/livez", None).unwrap().text();
+        assert!(
+            health.starts_with("component=\"\",") && health.contains("subresource=\"/livez\",verb=\"GET\""),
+            "{health}"
+        );
+        assert_eq!(Labels::told("get", "/version", None), None);
         // What has the same text is the same series: Prometheus takes no sample twice.
         let exec = path("a", "p", "exec");
         assert_eq!(Labels::of("get", Some(&exec)), Labels::of("create", Some(&exec)));

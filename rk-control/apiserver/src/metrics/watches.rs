@@ -2,15 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rk_api::resources::Resource;
 
 use super::help;
+use crate::http::ResourcePath;
 
 /// Upper bounds of the size of events, in bytes; upstream's.
 const BOUNDS: [u64; 8] = [1024, 2048, 4096, 8192, 16_384, 32_768, 65_536, 131_072];
+
+/// How much of a resource a watch is about, as the label `scope` names it.
+const SCOPES: [&str; 3] = ["cluster", "namespace", "resource"];
 
 /// Group, version and resource; they come from the resource table, so that their number is bounded.
 type Key = (String, String, String);
@@ -29,10 +33,18 @@ thread_local! {
 /// What is counted of the watches on one resource. Thousands of tasks count at once: so without a lock.
 #[derive(Default)]
 struct Own {
-    open: AtomicI64,
+    /// By scope.
+    watches: [Begun; SCOPES.len()],
     /// Objects that were there when a watch began.
     initial: AtomicU64,
     sent: [Sent; PARTS],
+}
+
+/// Watches of one scope: a series that was there once stays.
+#[derive(Default)]
+struct Begun {
+    opened: AtomicU64,
+    closed: AtomicU64,
 }
 
 /// Events that were sent. Two processors that count in different parts share no line of their caches.
@@ -49,7 +61,7 @@ struct Sent {
 pub(super) struct Watches(Mutex<BTreeMap<Key, Arc<Own>>>);
 
 /// Counts an open watch until dropped, and its events.
-pub struct OpenWatch(Arc<Own>);
+pub struct OpenWatch(Arc<Own>, usize);
 
 impl OpenWatch {
     /// One more event was sent.
@@ -71,26 +83,43 @@ impl OpenWatch {
 
 impl Drop for OpenWatch {
     fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
+        if let Some(own) = self.0.watches.get(self.1) {
+            own.closed.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 
 impl Watches {
-    pub(super) fn open(&self, resource: &Resource) -> OpenWatch {
+    pub(super) fn open(&self, resource: &Resource, path: &ResourcePath) -> OpenWatch {
         let gvk = &resource.gvk;
         let key = (gvk.group.to_string(), gvk.version.to_string(), resource.plural.to_string());
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let own = Arc::clone(all.entry(key).or_default());
-        own.open.fetch_add(1, Ordering::Relaxed);
-        OpenWatch(own)
+        let scope = match (path.name.is_empty(), path.namespace.is_empty()) {
+            (false, _) => 2,
+            (_, false) => 1,
+            _ => 0,
+        };
+        if let Some(begun) = own.watches.get(scope) {
+            begun.opened.fetch_add(1, Ordering::Relaxed);
+        }
+        OpenWatch(own, scope)
     }
 
     pub(super) fn render(&self, out: &mut String) {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         help(out, "apiserver_longrunning_requests", "gauge", "Open watches by resource.");
-        for ((group, version, resource), own) in &*all {
-            let open = own.open.load(Ordering::Relaxed);
-            let labels = format!("group=\"{group}\",resource=\"{resource}\",scope=\"cluster\",subresource=\"\"");
+        let scopes =
+            all.iter().flat_map(|(key, own)| SCOPES.into_iter().zip(&own.watches).map(move |begun| (key, begun)));
+        for ((group, version, resource), (scope, begun)) in scopes {
+            // Who closes was counted before, so that there are never fewer than none.
+            let closed = begun.closed.load(Ordering::Acquire);
+            let opened = begun.opened.load(Ordering::Acquire);
+            if opened == 0 {
+                continue;
+            }
+            let open = opened.saturating_sub(closed);
+            let labels = format!("group=\"{group}\",resource=\"{resource}\",scope=\"{scope}\",subresource=\"\"");
             let _ = writeln!(
                 out,
                 "apiserver_longrunning_requests{{component=\"apiserver\",{labels},verb=\"WATCH\",version=\"{version}\"}} {open}"
@@ -151,8 +180,15 @@ mod tests {
     fn watches_are_told_by_resource_with_the_sizes_of_their_events() {
         let registry = rk_api::resources::Registry::builtin();
         let watches = Watches::default();
-        let open = watches.open(registry.get("apps", "v1", "deployments").unwrap());
-        drop(watches.open(registry.get("apps", "v1", "deployments").unwrap()));
+        let begin = |namespace: &str, name: &str| {
+            let path =
+                ResourcePath { namespace: namespace.to_owned(), name: name.to_owned(), ..ResourcePath::default() };
+            watches.open(registry.get("apps", "v1", "deployments").unwrap(), &path)
+        };
+        let open = begin("", "");
+        drop(begin("", ""));
+        drop(begin("a", ""));
+        let _one = begin("a", "b");
         open.begins_with(7);
         open.sent(1024);
         // Each thread counts for itself.
@@ -174,6 +210,12 @@ mod tests {
             format!("apiserver_watch_events_sizes_count{{{labels}}} 3"),
             "apiserver_init_events_total{group=\"apps\",resource=\"deployments\"} 7".to_owned(),
             "apiserver_longrunning_requests{component=\"apiserver\",group=\"apps\",resource=\"deployments\",scope=\"cluster\",\
+             subresource=\"\",verb=\"WATCH\",version=\"v1\"} 1"
+                .to_owned(),
+            "apiserver_longrunning_requests{component=\"apiserver\",group=\"apps\",resource=\"deployments\",scope=\"namespace\",\
+             subresource=\"\",verb=\"WATCH\",version=\"v1\"} 0"
+                .to_owned(),
+            "apiserver_longrunning_requests{component=\"apiserver\",group=\"apps\",resource=\"deployments\",scope=\"resource\",\
              subresource=\"\",verb=\"WATCH\",version=\"v1\"} 1"
                 .to_owned(),
         ] {

@@ -80,7 +80,7 @@ async fn bodies_are_told_as_far_as_the_policy_says() {
     let rules = "omitStages: [RequestReceived]\nomitManagedFields: true\nrules:\n\
                  - {level: Metadata, resources: [{group: '', resources: [secrets]}]}\n\
                  - {level: Request, verbs: [patch, delete]}\n\
-                 - {level: RequestResponse, resources: [{group: '', resources: [configmaps]}]}\n";
+                 - {level: RequestResponse, resources: [{group: '', resources: [configmaps, services]}]}\n";
     let cluster = start(rules).await;
     let admin = cluster.admin();
     let secret =
@@ -99,6 +99,13 @@ async fn bodies_are_told_as_far_as_the_policy_says() {
     assert_eq!([&event["requestObject"]["data"], &event["responseObject"]["data"]], [&json!({"k": "v"}); 2]);
     assert!(event["responseObject"]["metadata"]["uid"].is_string(), "{event}");
     assert!(event["responseObject"]["metadata"]["managedFields"].is_null(), "{event}");
+
+    let service =
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}, "spec": {"ports": [{"port": 80}]}});
+    let services = "/api/v1/namespaces/default/services";
+    named(admin.clone(), "service").create(services, &service).await.ok();
+    let told = events(&cluster, "service").await;
+    assert_eq!(told[0]["requestObject"]["spec"]["sessionAffinity"], "None", "it is shown with its defaults");
 
     let patch = json!({"data": {"k": null}});
     named(admin.clone(), "patch").patch(&format!("{MAPS}/a"), MERGE, &patch).await.ok();
@@ -135,6 +142,9 @@ async fn a_watch_has_a_beginning_and_an_end() {
     );
     assert!(told[1]["responseObject"].is_null());
     assert_eq!(told[1]["verb"], "watch");
+    named(cluster.admin(), "refused").get(&format!("{MAPS}?watch=true&resourceVersion=x")).await;
+    let told = events(&cluster, "refused").await;
+    assert_eq!((told.len(), &told[0]["responseObject"]["kind"]), (2, &json!("Status")), "{told:?}");
 }
 
 #[tokio::test]
@@ -150,6 +160,9 @@ async fn impersonation_deprecation_and_standards_are_told() {
     );
     assert_eq!(told[0]["authenticationMetadata"], json!({"impersonationConstraint": "impersonate:user-info"}));
     assert_eq!(told[0]["annotations"]["authorization.k8s.io/decision"], "forbid");
+    named(admin.clone(), "probe").get("/livez").await;
+    let told = events(&cluster, "probe").await;
+    assert_eq!(told[0]["annotations"]["authorization.k8s.io/decision"], "allow");
     named(admin.clone(), "old").get("/api/v1/namespaces/default/endpoints").await.ok();
     let told = events(&cluster, "old").await;
     assert_eq!(told[0]["annotations"]["k8s.io/deprecated"], "true");

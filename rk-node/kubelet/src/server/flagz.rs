@@ -171,7 +171,12 @@ mod tests {
         };
         for (accept, status, kind, begins) in [
             ("text/plain", 200, "text/plain; charset=utf-8", "\nkubelet flagz\nWarning: This endpoint is not meant"),
-            ("application/json;v=v1beta1;g=config.k8s.io;as=Flagz", 200, "application/json", "{"),
+            (
+                "application/json;v=v1beta1;g=config.k8s.io;as=Flagz",
+                200,
+                "application/json;g=config.k8s.io;v=v1beta1;as=Flagz",
+                "{",
+            ),
             ("application/json", 406, "text/plain; charset=utf-8", "only the following media types"),
         ] {
             let answer = asked(accept);

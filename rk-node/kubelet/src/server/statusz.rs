@@ -76,10 +76,10 @@ mod tests {
         let told: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!(
             (kind.as_str(), warned, told["metadata"]["name"].as_str()),
-            ("application/json", true, Some("kubelet"))
+            ("application/json;g=config.k8s.io;v=v1alpha1;as=Statusz", true, Some("kubelet"))
         );
         let (kind, warned, yaml) = asked(&object("yaml", "v1beta1")).await.unwrap();
-        assert_eq!((kind.as_str(), warned), ("application/yaml", false));
+        assert_eq!((kind.as_str(), warned), ("application/yaml;g=config.k8s.io;v=v1beta1;as=Statusz", false));
         assert!(yaml.lines().any(|line| line == "apiVersion: config.k8s.io/v1beta1"), "{yaml}");
         assert_eq!(asked("application/json").await, None);
         assert!(process::began().is_some_and(|began| began > 1e9));

@@ -1,6 +1,6 @@
 //! What [`super::statusz`] and [`super::flagz`] have in common: the form that a client accepts, and objects in it.
 
-use http::header::{ACCEPT, WARNING};
+use http::header::{ACCEPT, CONTENT_TYPE, WARNING};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use rk_zpages::{Answer, Format, OFFERED, Version, negotiate};
 use serde_json::Value;
@@ -27,6 +27,10 @@ pub(super) fn object(page: &str, object: &Value, version: Version, format: Forma
             }
         },
     };
+    let kind = object["kind"].as_str().unwrap_or_default();
+    if let Ok(named) = HeaderValue::from_str(&version.media_type(kind, format)) {
+        answered.headers_mut().insert(CONTENT_TYPE, named);
+    }
     if let Some(warning) = version.warning(page)
         && let Ok(value) = HeaderValue::from_str(&format!("299 - \"{warning}\""))
     {

@@ -71,7 +71,7 @@ async fn decode(call: &mut Call, body: Body, gvk: &GroupVersionKind) -> Result<(
     let mut warnings = Vec::new();
     let schema = Schema::of_kind(gvk).unwrap_or(Schema::ANY);
     let mut object = codec::decode_object(&call.headers, &body, gvk, &schema, options.validation, &mut warnings)?;
-    audit::request_object(&object);
+    audit::request_object(&object, |object| rk_api::defaults::apply(gvk, object));
     call.warnings.extend(warnings);
     fix_namespace(call, &mut object)?;
     Ok((options, object))

@@ -58,7 +58,7 @@ async fn a_token_is_for_the_account_that_the_request_says_and_bound_to_what_can_
 /// How often the store was asked for one Secret.
 async fn looked_up(admin: &Client) -> u64 {
     let figures = String::from_utf8(admin.get("/metrics").await.body.to_vec()).unwrap();
-    let line = "etcd_request_duration_seconds_count{operation=\"get\",type=\"secrets\"} ";
+    let line = "etcd_request_duration_seconds_count{group=\"\",operation=\"get\",resource=\"secrets\"} ";
     figures.lines().find_map(|own| own.strip_prefix(line)).map_or(0, |count| count.parse().unwrap())
 }
 
