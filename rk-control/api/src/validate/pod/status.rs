@@ -8,7 +8,7 @@ use super::super::addresses::address;
 use super::super::get::{immutable, int, list, named, text};
 use super::{annotations, claims, restart};
 use crate::meta::{at, dns1123_subdomain, qualified_name};
-use crate::status::{FieldErrors, Path};
+use crate::status::{FieldErrors, POD_IP, Path};
 
 /// Conditions of the system itself.
 const CONDITIONS: [&str; 3] = ["PodScheduled", "Ready", "Initialized"];
@@ -89,7 +89,7 @@ fn addresses(status: &Value, key: &str, path: &Path<'_>, errors: &mut FieldError
     for (index, ip) in all.iter().enumerate() {
         address(ip, &path.index(index), errors);
         if !seen.insert(ip) {
-            errors.duplicate(&path.index(index), serde_json::json!({"ip": ip}));
+            errors.duplicate(&path.index(index), POD_IP.of(&serde_json::json!({"ip": ip})));
         }
     }
     let wide = all.iter().filter(|ip| ip.contains(':')).count();
