@@ -5,6 +5,7 @@ mod fit;
 mod go;
 mod identity;
 mod json;
+mod kept;
 mod null;
 mod yaml;
 
@@ -15,6 +16,7 @@ pub use error::DecodeError;
 pub use fit::{Form, fit};
 pub(crate) use identity::SCHEME;
 pub use identity::{as_map, identify, still};
+pub use kept::as_kept;
 
 /// Bounds on outside data.
 #[derive(Debug, Clone, Copy)]
