@@ -125,7 +125,7 @@ impl Rule {
             ("Verbs", &self.verbs),
         ];
         let given = lists.iter().filter(|(_, list)| !list.is_empty());
-        let parts: Vec<String> = given.map(|(name, list)| format!("{name}:{}", quoted(list))).collect();
+        let parts: Vec<String> = given.map(|(name, list)| format!("{name}:{}", quoted::<String>(list))).collect();
         format!("{{{}}}", parts.join(", "))
     }
 
