@@ -144,10 +144,7 @@ const CHOICES: &[(&str, &str)] = &[
 
 /// What absent fields stand for where that is not the zero value, or where it would not be told.
 const DEFAULTS: &[(&str, &str)] = &[
-    ("apps/v1.StatefulSetOrdinals.start", "0"),
-    ("authentication/v1.TokenRequestStatus.token", "\"\""),
     ("autoscaling/v1.ScaleSpec.replicas", "0"),
-    ("batch/v1.PodFailurePolicyOnPodConditionsPattern.status", "\"\""),
     ("core/v1.AzureDiskVolumeSource.cachingMode", "\"ReadWrite\""),
     ("core/v1.AzureDiskVolumeSource.fsType", "\"ext4\""),
     ("core/v1.AzureDiskVolumeSource.kind", "\"Shared\""),
@@ -162,7 +159,6 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("core/v1.ISCSIPersistentVolumeSource.iscsiInterface", "\"default\""),
     ("core/v1.ISCSIVolumeSource.iscsiInterface", "\"default\""),
     ("core/v1.LocalObjectReference.name", "\"\""),
-    ("core/v1.NodeRuntimeHandler.name", "\"\""),
     ("core/v1.RBDPersistentVolumeSource.keyring", "\"/etc/ceph/keyring\""),
     ("core/v1.RBDPersistentVolumeSource.pool", "\"rbd\""),
     ("core/v1.RBDPersistentVolumeSource.user", "\"admin\""),
@@ -179,7 +175,6 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("core/v1.SecretKeySelector.name", "\"\""),
     ("core/v1.SecretProjection.name", "\"\""),
     ("core/v1.ServicePort.protocol", "\"TCP\""),
-    ("rbac/v1.RoleRef.apiGroup", "\"\""),
     ("resource/v1.DeviceToleration.operator", "\"Equal\""),
 ];
 
