@@ -13,5 +13,6 @@ pub use field::{ErrorKind, FieldError, FieldErrors, Path, go_json, quote};
 pub use float::go_float;
 pub use reason::Reason;
 pub(crate) use shown::{
-    CLAIM_OF_POD, DISRUPTION_BUDGET_SPEC, NODE_ADDRESS, POD_IP, SECCOMP_PROFILE, SERVICE_PORT, TAINT, TOLERATION,
+    CLAIM_OF_POD, DISRUPTION_BUDGET_SPEC, NODE_ADDRESS, PARENT_REFERENCE, POD_IP, ROLE_REF, SECCOMP_PROFILE,
+    SERVICE_PORT, TAINT, TOLERATION,
 };

@@ -17,7 +17,15 @@ pub(crate) const DISRUPTION_BUDGET_SPEC: Struct = Struct(&[
     ("unhealthyPodEvictionPolicy", "UnhealthyPodEvictionPolicy", "null"),
 ]);
 pub(crate) const NODE_ADDRESS: Struct = Struct(&[("type", "Type", "\"\""), ("address", "Address", "\"\"")]);
+pub(crate) const PARENT_REFERENCE: Struct = Struct(&[
+    ("group", "Group", "\"\""),
+    ("resource", "Resource", "\"\""),
+    ("namespace", "Namespace", "\"\""),
+    ("name", "Name", "\"\""),
+]);
 pub(crate) const POD_IP: Struct = Struct(&[("ip", "IP", "\"\"")]);
+pub(crate) const ROLE_REF: Struct =
+    Struct(&[("apiGroup", "APIGroup", "\"\""), ("kind", "Kind", "\"\""), ("name", "Name", "\"\"")]);
 pub(crate) const SECCOMP_PROFILE: Struct =
     Struct(&[("type", "Type", "\"\""), ("localhostProfile", "LocalhostProfile", "null")]);
 pub(crate) const SERVICE_PORT: Struct = Struct(&[
@@ -48,7 +56,9 @@ const ALL: &[Struct] = &[
     CLAIM_OF_POD,
     DISRUPTION_BUDGET_SPEC,
     NODE_ADDRESS,
+    PARENT_REFERENCE,
     POD_IP,
+    ROLE_REF,
     SECCOMP_PROFILE,
     SERVICE_PORT,
     STRATEGY,
