@@ -94,6 +94,7 @@ fn addresses(status: &Value, key: &str, path: &Path<'_>, errors: &mut FieldError
     }
     let wide = all.iter().filter(|ip| ip.contains(':')).count();
     if wide > 1 || all.len() - wide > 1 {
-        errors.invalid(&path, at(status, &[key]).clone(), "may specify no more than one IP for each IP family");
+        let shown: Vec<Value> = list(status, key).iter().map(|address| POD_IP.of(address)).collect();
+        errors.invalid(&path, shown, "may specify no more than one IP for each IP family");
     }
 }
