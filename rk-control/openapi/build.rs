@@ -14,8 +14,6 @@ mod paths;
 mod schemas;
 #[path = "src/spec.rs"]
 mod spec;
-#[path = "build/told.rs"]
-mod told;
 
 use std::fmt::Write as _;
 use std::path::PathBuf;

@@ -9,7 +9,6 @@ use serde_json::{Map, Value, json};
 use crate::descriptions::Descriptions;
 use crate::names::{FIELDS_V1, INT_OR_STRING, LIST_META, MICRO_TIME, QUANTITY, RAW_EXTENSION, TIME, openapi_name};
 use crate::spec::{Kinds, Spec, gvk_value};
-use crate::told;
 
 /// Collects schemas and everything that they refer to.
 pub struct Schemas<'a> {
@@ -66,7 +65,6 @@ impl<'a> Schemas<'a> {
             if let Some(text) = self.descriptions.of_field(&name, field) {
                 value["description"] = text.clone();
             }
-            self.told(schema.type_name(), field, &place, &mut value);
             properties.insert(field.to_owned(), value);
             if place.is_required() {
                 required.push(json!(field));
@@ -81,9 +79,6 @@ impl<'a> Schemas<'a> {
         // A field may be owned part by part although its type is owned as a whole: the type says what is its own.
         if Schema::named(schema.type_name()).is_some_and(|own| own.is_atomic()) {
             object.insert("x-kubernetes-map-type".into(), json!("atomic"));
-        }
-        if let Some(unions) = told::unions(schema.type_name()) {
-            object.insert("x-kubernetes-unions".into(), unions);
         }
         if let Some(gvks) = self.kinds.get(&name) {
             object.insert("x-kubernetes-group-version-kind".into(), gvks.iter().map(gvk_value).collect());
@@ -104,11 +99,7 @@ impl<'a> Schemas<'a> {
                 json!({"type": "array", "items": items})
             }
             Shape::Map => {
-                let mut values = self.inner(&schema.item());
-                // Only fields say how lists merge.
-                if let Some(list) = values.as_object_mut() {
-                    list.remove("x-kubernetes-list-type");
-                }
+                let values = self.inner(&schema.item());
                 json!({"type": "object", "additionalProperties": values})
             }
             Shape::String => json!({"type": "string"}),
@@ -117,14 +108,10 @@ impl<'a> Schemas<'a> {
             Shape::Int32 => json!({"type": "integer", "format": "int32"}),
             Shape::Int64 => json!({"type": "integer", "format": "int64"}),
             Shape::Double => json!({"type": "number", "format": "double"}),
-            Shape::Quantity => self.scalar(QUANTITY, either(self.spec, ["string", "number"])),
+            Shape::Quantity => self.scalar(QUANTITY, json!({"type": "string"})),
             Shape::Time => self.scalar(TIME, json!({"type": "string", "format": "date-time"})),
             Shape::MicroTime => self.scalar(MICRO_TIME, json!({"type": "string", "format": "date-time"})),
-            Shape::IntOrString => {
-                let mut form = either(self.spec, ["integer", "string"]);
-                form["format"] = json!("int-or-string");
-                self.scalar(INT_OR_STRING, form)
-            }
+            Shape::IntOrString => self.scalar(INT_OR_STRING, json!({"type": "string", "format": "int-or-string"})),
             Shape::Any => self.any(schema),
         };
         self.semantics(schema, &mut value);
@@ -132,35 +119,12 @@ impl<'a> Schemas<'a> {
     }
 
     fn inner(&mut self, schema: &Schema) -> Value {
-        let mut value = match schema.shape() {
+        match schema.shape() {
             Shape::Object => {
                 let name = self.named(schema);
                 self.element(&name)
             }
             _ => self.place(schema),
-        };
-        if self.spec == Spec::V3
-            && let Some(zero) = told::zero(schema)
-        {
-            value["default"] = zero;
-        }
-        value
-    }
-
-    /// The values that a field takes, and the one that it stands for when it is absent; the latter was added in version 3.
-    fn told(&self, name: &str, field: &str, place: &Schema, value: &mut Value) {
-        if let Some(choices) = told::choices(name, field) {
-            let inside = match place.shape() {
-                Shape::List => &mut value["items"],
-                Shape::Map => &mut value["additionalProperties"],
-                _ => &mut *value,
-            };
-            inside["enum"] = choices;
-        }
-        if self.spec == Spec::V3
-            && let Some(default) = told::default_of(name, field, place)
-        {
-            value["default"] = default;
         }
     }
 
@@ -220,14 +184,6 @@ impl<'a> Schemas<'a> {
     }
 }
 
-/// What is written in either of two forms; version 2 can name but one.
-fn either(spec: Spec, types: [&str; 2]) -> Value {
-    match spec {
-        Spec::V2 => json!({"type": "string"}),
-        Spec::V3 => json!({"oneOf": types.map(|own| json!({"type": own}))}),
-    }
-}
-
 fn type_meta(descriptions: &Descriptions, name: &str) -> Map<String, Value> {
     let field = |field| {
         let mut value = json!({"type": "string"});
@@ -250,15 +206,10 @@ impl Kinds for Schemas<'_> {
         let meta = self.named(&Schema::named("meta/v1.ListMeta")?);
         assert_eq!(meta, LIST_META);
         let name = format!("{item}List");
-        let mut element = self.element(&item);
+        let items = json!({"description": format!("items is the list of {} objects.", gvk.kind), "type": "array",
+            "items": self.element(&item)});
         let mut metadata = self.spec.field(LIST_META);
         metadata["description"] = json!("Standard list metadata.");
-        if self.spec == Spec::V3 {
-            element["default"] = json!({});
-            metadata["default"] = json!({});
-        }
-        let items = json!({"description": format!("items is the list of {} objects.", gvk.kind), "type": "array",
-            "items": element});
         let mut properties = type_meta(self.descriptions, &item);
         properties.insert("items".into(), items);
         properties.insert("metadata".into(), metadata);
