@@ -5,6 +5,7 @@ mod fit;
 mod go;
 mod identity;
 mod json;
+mod kept;
 mod null;
 mod number;
 mod yaml;
@@ -17,6 +18,7 @@ pub use fit::{Form, fit};
 pub use go::base64_error;
 pub(crate) use go::found;
 pub use identity::{as_map, identify, still, unregistered};
+pub use kept::as_kept;
 pub(crate) use number::settle;
 
 /// Bounds on outside data.

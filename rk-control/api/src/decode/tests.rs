@@ -162,6 +162,16 @@ fn what_is_always_written_appears() {
 }
 
 #[test]
+fn what_go_never_leaves_out_is_written_though_zero() {
+    let set = canonical(json!({"spec": {"ordinals": {}}}), &schema("apps", "v1", "StatefulSet"));
+    assert_eq!(set["spec"]["ordinals"], json!({"start": 0}));
+    let node = canonical(json!({"status": {"runtimeHandlers": [{"name": ""}]}}), &schema("", "v1", "Node"));
+    assert_eq!(node["status"]["runtimeHandlers"], json!([{"name": ""}]));
+    let claim = canonical(json!({"spec": {"devices": {}}}), &schema("resource.k8s.io", "v1", "ResourceClaim"));
+    assert_eq!(claim["spec"]["devices"], json!({"requests": null}));
+}
+
+#[test]
 fn a_patch_body_for_apply_keeps_exactly_what_the_client_said() {
     let mut value = json!({"spec": {"replicas": null, "paused": false, "template": {"spec": {"containers": []}}}});
     let unknown = fit(&mut value, &schema("apps", "v1", "Deployment"), Form::AsGiven).unwrap();

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::edit::{child, default, each, empty, ensure, unset};
+use super::edit::{child, default, each, empty, ensure, text, unset};
 use super::pod;
 use crate::Object;
 
@@ -25,7 +25,7 @@ pub(super) fn job(object: &mut Object) {
     if let Some(policy) = child(spec, "podFailurePolicy") {
         for rule in each(policy, "rules") {
             for pattern in each(rule, "onPodConditions") {
-                default(pattern, "status", "True");
+                awaited_status(pattern);
             }
         }
     }
@@ -56,5 +56,12 @@ pub(super) fn cron_job(object: &mut Object) {
     default(spec, "failedJobsHistoryLimit", 1);
     if let Some(job) = child(spec, "jobTemplate").and_then(|t| child(t, "spec")) {
         template(job);
+    }
+}
+
+/// The status that a condition of a pod is to have: written always, so that it may be empty.
+fn awaited_status(pattern: &mut Object) {
+    if text(pattern, "status").is_empty() {
+        pattern.insert("status".to_owned(), "True".into());
     }
 }

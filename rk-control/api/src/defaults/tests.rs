@@ -180,6 +180,14 @@ fn kinds_get_their_own_defaults() {
         (
             "batch",
             "v1",
+            "Job",
+            json!({"spec": {"podFailurePolicy": {"rules": [{"onPodConditions": [{"type": "A", "status": ""}]}]}}}),
+            "/spec/podFailurePolicy/rules/0/onPodConditions/0/status",
+            json!("True"),
+        ),
+        (
+            "batch",
+            "v1",
             "CronJob",
             json!({}),
             "/spec",

@@ -5,6 +5,7 @@ use std::fmt;
 use serde_json::Value;
 
 use super::float::go_float;
+use super::shown;
 
 /// Where in an object: `spec.containers[0].ports[name]`. Cheap to extend: a path borrows its parent.
 #[derive(Debug, Clone, Copy)]
@@ -165,7 +166,7 @@ fn go_value(value: &Value) -> String {
     match value {
         Value::String(text) => quote(text),
         Value::Number(number) if number.is_f64() => number.as_f64().map(go_float).unwrap_or_default(),
-        other => go_json(&other.to_string()),
+        other => go_json(&shown::json(other)),
     }
 }
 
@@ -176,7 +177,8 @@ pub fn go_json(json: &str) -> String {
 }
 
 /// A text in quotes, escaped as Go's `%q` escapes it.
-pub(crate) fn quote(text: &str) -> String {
+#[must_use]
+pub fn quote(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
     for letter in text.chars() {

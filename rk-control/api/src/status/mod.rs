@@ -6,9 +6,13 @@ mod float;
 mod foreign;
 mod named;
 mod reason;
+mod shown;
 
 pub use build::{Cause, Details, Status, precondition_missed};
-pub(crate) use field::quote;
-pub use field::{ErrorKind, FieldError, FieldErrors, Path, go_json};
+pub use field::{ErrorKind, FieldError, FieldErrors, Path, go_json, quote};
 pub use float::go_float;
 pub use reason::Reason;
+pub(crate) use shown::{
+    CLAIM_OF_POD, DISRUPTION_BUDGET_SPEC, NODE_ADDRESS, PARENT_REFERENCE, POD_IP, ROLE_REF, SECCOMP_PROFILE,
+    SERVICE_PORT, TAINT, TOLERATION,
+};

@@ -7,7 +7,7 @@ use super::addresses;
 use super::get::{empty, field, in_range, int, list, named, one_of_listed, required_name, strings, text};
 use super::selector::label_selector;
 use crate::meta::{at, dns1123_subdomain, path_segment, port_name};
-use crate::status::{FieldErrors, Path};
+use crate::status::{FieldErrors, PARENT_REFERENCE, Path};
 
 const NOT_A_RANGE: &str = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
 
@@ -134,7 +134,8 @@ pub(super) fn ip_address(object: &Value, errors: &mut FieldErrors) {
 pub(super) fn ip_address_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
     if at(new, &["spec", "parentRef"]) != at(old, &["spec", "parentRef"]) {
         let path = Path::new("spec");
-        errors.invalid(&path.child("parentRef"), at(new, &["spec", "parentRef"]).clone(), "field is immutable");
+        let shown = PARENT_REFERENCE.of(at(new, &["spec", "parentRef"]));
+        errors.invalid(&path.child("parentRef"), shown, "field is immutable");
     }
 }
 

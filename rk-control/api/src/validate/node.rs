@@ -8,7 +8,7 @@ use super::addresses;
 use super::get::{empty, entries, field, immutable, list, named, required_name, required_of_listed, strings, text};
 use super::resources;
 use crate::meta::{at, dns1123_label, label_value, qualified_name};
-use crate::status::{ErrorKind, FieldErrors, Path};
+use crate::status::{ErrorKind, FieldErrors, NODE_ADDRESS, Path, TAINT, TOLERATION};
 
 /// Node: taints and pod ranges.
 pub(super) fn node(object: &Value, errors: &mut FieldErrors) {
@@ -29,7 +29,7 @@ pub(super) fn node(object: &Value, errors: &mut FieldErrors) {
         required_of_listed(errors, &path.child("effect"), effect, &["NoSchedule", "PreferNoSchedule", "NoExecute"]);
         if !seen.insert((key, effect)) {
             let why = "taints must be unique by key and effect pair";
-            errors.push(ErrorKind::Duplicate, &path, taint.clone(), why);
+            errors.push(ErrorKind::Duplicate, &path, TAINT.of(taint), why);
         }
     }
     let ranges: Vec<&str> = strings(spec, "podCIDRs").collect();
@@ -69,7 +69,7 @@ pub(super) fn status_update(new: &Value, errors: &mut FieldErrors) {
     let mut seen: HashSet<&Value> = HashSet::new();
     for (index, address) in list(at(new, &["status"]), "addresses").iter().enumerate() {
         if !seen.insert(address) {
-            errors.duplicate(&status.child("addresses").index(index), address.clone());
+            errors.duplicate(&status.child("addresses").index(index), NODE_ADDRESS.of(address));
         }
     }
 }
@@ -103,7 +103,7 @@ pub(super) fn runtime_class(object: &Value, errors: &mut FieldErrors) {
     let mut seen: HashSet<&Value> = HashSet::new();
     for (index, toleration) in list(scheduling, "tolerations").iter().enumerate() {
         if !seen.insert(toleration) {
-            errors.duplicate(&path.child("tolerations").index(index), toleration.clone());
+            errors.duplicate(&path.child("tolerations").index(index), TOLERATION.of(toleration));
         }
     }
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::get::{empty, field, list, required_name, text};
 use super::selector::label_selector;
 use crate::meta::{at, dns1123_subdomain, path_segment};
-use crate::status::{ErrorKind, FieldErrors, Path};
+use crate::status::{ErrorKind, FieldErrors, Path, ROLE_REF};
 
 const GROUP: &str = "rbac.authorization.k8s.io";
 
@@ -126,6 +126,6 @@ fn unsupported(errors: &mut FieldErrors, path: &Path<'_>, value: &str, words: &[
 /// The role of a binding is for ever.
 pub(super) fn binding_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
     if new.get("roleRef") != old.get("roleRef") {
-        errors.invalid(&Path::new("roleRef"), at(new, &["roleRef"]).clone(), "cannot change roleRef");
+        errors.invalid(&Path::new("roleRef"), ROLE_REF.of(at(new, &["roleRef"])), "cannot change roleRef");
     }
 }

@@ -8,7 +8,7 @@ use super::get::{
 use super::resources::resource_name;
 use super::selector::label_selector;
 use crate::meta::{Quantity, at, dns1123_label, path_segment};
-use crate::status::{FieldErrors, Path};
+use crate::status::{DISRUPTION_BUDGET_SPEC, FieldErrors, Path};
 
 const METRICS: [&str; 5] = ["ContainerResource", "External", "Object", "Pods", "Resource"];
 /// Longest window of a scaling policy, in seconds.
@@ -207,7 +207,7 @@ pub(super) fn disruption_budget(object: &Value, errors: &mut FieldErrors) {
     let spec = at(object, &["spec"]);
     let path = Path::new("spec");
     if field(spec, "minAvailable").is_some() && field(spec, "maxUnavailable").is_some() {
-        errors.invalid(&path, spec.clone(), "minAvailable and maxUnavailable cannot be both set");
+        errors.invalid(&path, DISRUPTION_BUDGET_SPEC.of(spec), "minAvailable and maxUnavailable cannot be both set");
     }
     for key in ["minAvailable", "maxUnavailable"] {
         let path = path.child(key);

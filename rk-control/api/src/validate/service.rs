@@ -10,7 +10,7 @@ use super::discovery::special;
 use super::get::{empty, field, in_range, int, list, named, one_of, port_or_name, strings, text};
 use super::metadata;
 use crate::meta::{at, dns1123_label, dns1123_subdomain, qualified_name};
-use crate::status::{FieldErrors, Path};
+use crate::status::{FieldErrors, Path, SERVICE_PORT};
 
 const TYPES: [&str; 4] = ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
 
@@ -113,7 +113,7 @@ fn ports(spec: &Value, kind: &str, path: &Path<'_>, errors: &mut FieldErrors) {
             }
         }
         if !seen.insert((protocol, number)) {
-            errors.duplicate(&path, serde_json::json!({"port": number, "protocol": protocol}));
+            errors.duplicate(&path, SERVICE_PORT.of(&serde_json::json!({"port": number, "protocol": protocol})));
         }
     }
 }

@@ -349,7 +349,11 @@ fn what_is_for_ever_does_not_change() {
             "spec: Forbidden: updates to statefulset spec for fields other than",
         ),
         ("jobs", json!({"spec": {"completions": 5}}), "spec.completions: Invalid value: 5: field is immutable"),
-        ("rolebindings", json!({"roleRef": {"name": "other"}}), "cannot change roleRef"),
+        (
+            "rolebindings",
+            json!({"roleRef": {"name": "other"}}),
+            "\"Kind\":\"Role\",\"Name\":\"other\"}: cannot change roleRef",
+        ),
         (
             "storageclasses",
             json!({"provisioner": "example.com/y"}),

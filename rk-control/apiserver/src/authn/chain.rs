@@ -36,8 +36,8 @@ async fn offered(core: &Core, headers: &HeaderMap, connection: &Connection) -> R
     }
     if let Some(token) = bearer(headers) {
         return match authenticate_token(core, &token, &[]).await? {
-            Some((user, _)) => Ok(user),
-            None => Err(Status::unauthorized("")),
+            Ok((user, _)) => Ok(user),
+            Err(_) => Err(Status::unauthorized("")),
         };
     }
     match &connection.peer {
@@ -74,18 +74,17 @@ fn websocket_bearer(headers: &HeaderMap) -> Option<String> {
     String::from_utf8(URL_SAFE_NO_PAD.decode(encoded).ok()?).ok()
 }
 
-/// The user of a bearer token, and the audiences (of those wanted; empty: this server's own) that it is valid for.
-/// `None` for a token that is not valid; why is in the log.
+/// The user of a bearer token, and the audiences that it is valid for; else what there is to say of it besides that it is not valid, in
+/// upstream's words, or nothing.
+pub type Verdict = Result<(User, Vec<String>), String>;
+
+/// Whose a bearer token is, and for which of the audiences (empty: this server's own).
 ///
 /// # Errors
 /// The objects to check it against cannot be read.
-pub async fn authenticate_token(
-    core: &Core,
-    token: &str,
-    audiences: &[String],
-) -> Result<Option<(User, Vec<String>)>, Status> {
+pub async fn authenticate_token(core: &Core, token: &str, audiences: &[String]) -> Result<Verdict, Status> {
     if let Some(user) = bootstrap_token::authenticate(core, token).await? {
-        return Ok(Some((user, Vec::new())));
+        return Ok(Ok((user, Vec::new())));
     }
     core.tokens.authenticate(core, token, audiences).await
 }

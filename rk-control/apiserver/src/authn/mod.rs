@@ -12,7 +12,7 @@ mod service_account;
 mod user;
 
 pub use certificate::ClientCertificates;
-pub use chain::{authenticate, authenticate_token};
+pub use chain::{Verdict, authenticate, authenticate_token};
 pub use impersonation::impersonate;
 pub use review::{self_subject_review, token_review};
 pub use secret_tokens::{SecretTokens, run as run_secret_tokens};

@@ -3,9 +3,11 @@
 use rk_api::status::Status;
 use serde_json::{Value, json};
 
+use super::Verdict;
 use super::jwk::PublicKey;
 use super::jwt::{JwtError, SigningKey};
 use super::user::User;
+use crate::authz::quoted;
 use crate::server::Core;
 
 /// Lifetime of a token when nobody asked for one, in seconds.
@@ -143,17 +145,12 @@ impl TokenIssuer {
     ///
     /// # Errors
     /// The objects cannot be read.
-    pub async fn authenticate(
-        &self,
-        core: &Core,
-        token: &str,
-        audiences: &[String],
-    ) -> Result<Option<(User, Vec<String>)>, Status> {
+    pub async fn authenticate(&self, core: &Core, token: &str, audiences: &[String]) -> Result<Verdict, Status> {
         let claims = match self.verify(token) {
             Ok(claims) => claims,
             Err(error) => {
                 tracing::debug!(%error, "bearer token refused");
-                return Ok(None);
+                return Ok(Err(String::new()));
             }
         };
         let (own, now) = ([self.issuer.clone()], jiff::Timestamp::now().as_second());
@@ -161,25 +158,19 @@ impl TokenIssuer {
         let valid_for = match judge_claims(&claims, &self.issuer, wanted, now) {
             Ok(audiences) => audiences,
             Err(why) => {
-                tracing::debug!(why, subject = rk_api::meta::text(&claims, &["sub"]), "bearer token refused");
-                return Ok(None);
+                tracing::debug!(%why, subject = rk_api::meta::text(&claims, &["sub"]), "bearer token refused");
+                return Ok(Err(why));
             }
         };
         let user = judge_objects(core, &claims, token).await?;
-        Ok(user.map(|user| (user, valid_for)))
+        Ok(user.map(|user| (user, valid_for)).ok_or_else(String::new))
     }
 }
 
-fn judge_claims(claims: &Value, issuer: &str, wanted: &[String], now: i64) -> Result<Vec<String>, &'static str> {
+/// For which of the wanted audiences a token is valid now; else why it is not. Of a token of another issuer there is nothing to say.
+fn judge_claims(claims: &Value, issuer: &str, wanted: &[String], now: i64) -> Result<Vec<String>, String> {
     if claims.get("iss").and_then(Value::as_str) != Some(issuer) {
-        return Err("another issuer");
-    }
-    let time = |name: &str| claims.get(name).and_then(Value::as_i64);
-    if time("exp").is_none_or(|exp| exp + LEEWAY <= now) {
-        return Err("expired");
-    }
-    if time("nbf").is_some_and(|nbf| nbf - LEEWAY > now) {
-        return Err("not valid yet");
+        return Err(String::new());
     }
     let given: Vec<&str> = match claims.get("aud") {
         Some(Value::String(one)) => vec![one],
@@ -187,7 +178,18 @@ fn judge_claims(claims: &Value, issuer: &str, wanted: &[String], now: i64) -> Re
         _ => Vec::new(),
     };
     let common: Vec<String> = wanted.iter().filter(|audience| given.contains(&audience.as_str())).cloned().collect();
-    if common.is_empty() { Err("another audience") } else { Ok(common) }
+    if common.is_empty() {
+        let (given, wanted) = (quoted(&given), quoted(wanted));
+        return Err(format!("token audiences {given} is invalid for the target audiences {wanted}"));
+    }
+    let time = |name: &str| claims.get(name).and_then(Value::as_i64);
+    if time("exp").is_none_or(|exp| exp + LEEWAY <= now) {
+        return Err("service account token has expired".to_owned());
+    }
+    if time("nbf").is_some_and(|nbf| nbf - LEEWAY > now) {
+        return Err("service account token is not valid yet".to_owned());
+    }
+    Ok(common)
 }
 
 async fn judge_objects(core: &Core, claims: &Value, token: &str) -> Result<Option<User>, Status> {
@@ -255,9 +257,13 @@ mod tests {
             judge_claims(&claims, "https://issuer", &["vault".into()], expiry - 1),
             Ok(vec!["vault".to_owned()])
         );
-        assert_eq!(judge_claims(&claims, "https://issuer", &["other".into()], expiry - 1), Err("another audience"));
-        assert_eq!(judge_claims(&claims, "https://issuer", &["vault".into()], expiry + LEEWAY), Err("expired"));
-        assert_eq!(judge_claims(&claims, "https://else", &["vault".into()], expiry - 1), Err("another issuer"));
+        let why = |issuer: &str, audience: &str, now: i64| judge_claims(&claims, issuer, &[audience.to_owned()], now);
+        let other =
+            r#"token audiences ["https://issuer" "vault"] is invalid for the target audiences ["other"]"#.to_owned();
+        assert_eq!(why("https://issuer", "other", expiry - 1), Err(other));
+        let expired = "service account token has expired".to_owned();
+        assert_eq!(why("https://issuer", "vault", expiry + LEEWAY), Err(expired));
+        assert_eq!(why("https://else", "vault", expiry - 1), Err(String::new()));
     }
 
     #[test]

@@ -125,7 +125,7 @@ impl Rule {
             ("Verbs", &self.verbs),
         ];
         let given = lists.iter().filter(|(_, list)| !list.is_empty());
-        let parts: Vec<String> = given.map(|(name, list)| format!("{name}:{}", quoted(list))).collect();
+        let parts: Vec<String> = given.map(|(name, list)| format!("{name}:{}", quoted::<String>(list))).collect();
         format!("{{{}}}", parts.join(", "))
     }
 
@@ -145,8 +145,8 @@ impl Rule {
 
 /// A list as upstream prints it: quoted, in brackets, with blanks between.
 #[must_use]
-pub fn quoted(list: &[String]) -> String {
-    let entries: Vec<String> = list.iter().map(|entry| format!("{entry:?}")).collect();
+pub fn quoted<T: AsRef<str>>(list: &[T]) -> String {
+    let entries: Vec<String> = list.iter().map(|entry| rk_api::status::quote(entry.as_ref())).collect();
     format!("[{}]", entries.join(" "))
 }
 

@@ -1,6 +1,7 @@
 //! POST of a new object.
 
 use http::{Response, StatusCode};
+use rk_api::decode;
 use rk_api::meta;
 use rk_api::status::{Reason, Status};
 use rk_api::strategy;
@@ -228,6 +229,7 @@ async fn store(
     let judged = judge(call, asked, &object, options, &mut told).await;
     call.warnings.append(&mut told);
     let _held = judged?;
+    decode::as_kept(&mut object, &call.hub.schema);
     if options.dry_run {
         if call.core.storage.read(&call.hub, &call.path.namespace, &name).await?.is_some() {
             return Err(StoreOutcome::Taken(name));

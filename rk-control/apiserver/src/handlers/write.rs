@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rk_api::decode;
 use rk_api::managed;
 use rk_api::meta;
 use rk_api::status::{FieldErrors, Reason, Status, precondition_missed};
@@ -178,6 +179,7 @@ async fn attempt(
     // Who is refused by admission is warned as well, and who breaks a rule is not.
     call.warnings.extend(strategy::warnings(&call.hub, part, &new, Some(&old)));
     let _held = admission::validate(&request, Some(&new), &mut call.warnings).await?;
+    decode::as_kept(&mut new, &call.hub.schema);
     set_version(&mut new, &old);
     if managed::is_unchanged(&old, &new) {
         let (storage, path) = (&call.core.storage, &call.path);

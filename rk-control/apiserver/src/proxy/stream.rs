@@ -13,9 +13,6 @@ use crate::http::Body;
 pub(super) async fn serve(call: &Call, request: Request<Body>) -> Result<Response<Body>, Status> {
     let pod = call.present().await?;
     let verb = call.path.subresource.as_str();
-    if !is_upgrade(request.headers()) {
-        return Err(Status::bad_request("Upgrade request required"));
-    }
     if *request.method() == http::Method::GET {
         // WebSockets open with GET, yet what follows is as powerful as POST and needs the same right.
         let attributes = Attributes {
@@ -39,6 +36,10 @@ pub(super) async fn serve(call: &Call, request: Request<Body>) -> Result<Respons
     let node = meta::text(&pod, &["spec", "nodeName"]);
     if node.is_empty() {
         return Err(Status::bad_request(format!("pod {name} does not have a host assigned")));
+    }
+    // Only where the stream would go to is known is it asked whether it is one.
+    if !is_upgrade(request.headers()) {
+        return Err(Status::bad_request("Upgrade request required"));
     }
     let (sender, address) = call.core.kubelets.connect(&call.core, node).await?;
     tracing::debug!(node, pod = %name, verb, "stream");

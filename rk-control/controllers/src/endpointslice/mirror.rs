@@ -182,9 +182,9 @@ fn mirrored(slice: &EndpointSlice) -> Option<ObjectKey> {
 /// slice of Endpoints that were deleted goes with them, though others have their name by then.
 fn is_as(known: &EndpointSlice, new: &EndpointSlice) -> bool {
     let (known_meta, new_meta) = (&known.metadata, &new.metadata);
-    // None is what the server stores of an empty map.
+    // None is what the server stores of what is empty.
     let annotations = |meta: &ObjectMeta| meta.annotations.clone().unwrap_or_default();
-    known.endpoints == new.endpoints
+    known.endpoints.as_deref().unwrap_or_default() == new.endpoints.as_deref().unwrap_or_default()
         && known.ports == new.ports
         && known_meta.labels == new_meta.labels
         && known_meta.owner_references == new_meta.owner_references

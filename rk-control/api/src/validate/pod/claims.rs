@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::super::get::{amount, entries, field, list, named, required_name, text};
 use super::super::resources;
 use crate::meta::{Quantity, at, dns1123_label, dns1123_subdomain};
-use crate::status::{ErrorKind, FieldErrors, Path};
+use crate::status::{CLAIM_OF_POD, ErrorKind, FieldErrors, Path};
 
 /// `resourceClaims` of the pod; returns their names.
 pub(super) fn claims<'a>(spec: &'a Value, path: &Path<'_>, errors: &mut FieldErrors) -> BTreeSet<&'a str> {
@@ -28,11 +28,11 @@ pub(super) fn claims<'a>(spec: &'a Value, path: &Path<'_>, errors: &mut FieldErr
         match (own, template) {
             (Some(_), Some(_)) => {
                 let why = "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified";
-                errors.invalid(&path, claim.clone(), why);
+                errors.invalid(&path, CLAIM_OF_POD.of(claim), why);
             }
             (None, None) => {
                 let why = "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`";
-                errors.invalid(&path, claim.clone(), why);
+                errors.invalid(&path, CLAIM_OF_POD.of(claim), why);
             }
             _ => {}
         }

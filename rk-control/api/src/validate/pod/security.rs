@@ -8,7 +8,7 @@ use super::super::get::{field, flag, in_range, int, list, one_of, text};
 use super::mounts::relative;
 use super::windows;
 use crate::meta::at;
-use crate::status::{FieldErrors, Path};
+use crate::status::{FieldErrors, Path, SECCOMP_PROFILE};
 
 const MAX_ID: i64 = i32::MAX as i64;
 
@@ -36,7 +36,9 @@ fn seccomp(context: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     match (kind, local) {
         ("Localhost", None) => errors.required(&path, "must be set when seccomp type is Localhost"),
         ("Localhost", Some(local)) => relative(local.as_str().unwrap_or_default(), &path, errors),
-        (_, Some(_)) => errors.invalid(&path, profile.clone(), "can only be set when seccomp type is Localhost"),
+        (_, Some(_)) => {
+            errors.invalid(&path, SECCOMP_PROFILE.of(profile), "can only be set when seccomp type is Localhost");
+        }
         (_, None) => {}
     }
 }

@@ -8,7 +8,7 @@ use super::super::addresses::address;
 use super::super::get::{immutable, int, list, named, text};
 use super::{annotations, claims, restart};
 use crate::meta::{at, dns1123_subdomain, qualified_name};
-use crate::status::{FieldErrors, Path};
+use crate::status::{FieldErrors, POD_IP, Path};
 
 /// Conditions of the system itself.
 const CONDITIONS: [&str; 3] = ["PodScheduled", "Ready", "Initialized"];
@@ -89,11 +89,12 @@ fn addresses(status: &Value, key: &str, path: &Path<'_>, errors: &mut FieldError
     for (index, ip) in all.iter().enumerate() {
         address(ip, &path.index(index), errors);
         if !seen.insert(ip) {
-            errors.duplicate(&path.index(index), serde_json::json!({"ip": ip}));
+            errors.duplicate(&path.index(index), POD_IP.of(&serde_json::json!({"ip": ip})));
         }
     }
     let wide = all.iter().filter(|ip| ip.contains(':')).count();
     if wide > 1 || all.len() - wide > 1 {
-        errors.invalid(&path, at(status, &[key]).clone(), "may specify no more than one IP for each IP family");
+        let shown: Vec<Value> = list(status, key).iter().map(|address| POD_IP.of(address)).collect();
+        errors.invalid(&path, shown, "may specify no more than one IP for each IP family");
     }
 }

@@ -38,7 +38,7 @@ fn workloads_say_what_upstream_says() {
         &[
             (
                 json!({"spec": {"strategy": {"type": "Slow", "rollingUpdate": null}}}),
-                "spec.strategy: Unsupported value: {\"RollingUpdate\":null,\"Type\":\"Slow\"}: supported values: \"Recreate\", \"RollingUpdate\"",
+                "spec.strategy: Unsupported value: {\"Type\":\"Slow\",\"RollingUpdate\":null}: supported values: \"Recreate\", \"RollingUpdate\"",
             ),
             (
                 json!({"spec": {"selector": {"matchExpressions": [{"key": "a", "operator": "Near"}]}}}),
