@@ -124,7 +124,11 @@ impl<'a> Schemas<'a> {
                 json!({"type": "array", "items": items})
             }
             Shape::Map => {
-                let values = self.inner(&schema.item());
+                let mut values = self.inner(&schema.item());
+                // Only fields say how lists merge.
+                if let Some(list) = values.as_object_mut() {
+                    list.remove("x-kubernetes-list-type");
+                }
                 json!({"type": "object", "additionalProperties": values})
             }
             Shape::String => json!({"type": "string"}),
@@ -133,10 +137,14 @@ impl<'a> Schemas<'a> {
             Shape::Int32 => json!({"type": "integer", "format": "int32"}),
             Shape::Int64 => json!({"type": "integer", "format": "int64"}),
             Shape::Double => json!({"type": "number", "format": "double"}),
-            Shape::Quantity => self.scalar(QUANTITY, json!({"type": "string"})),
+            Shape::Quantity => self.scalar(QUANTITY, either(self.spec, ["string", "number"])),
             Shape::Time => self.scalar(TIME, json!({"type": "string", "format": "date-time"})),
             Shape::MicroTime => self.scalar(MICRO_TIME, json!({"type": "string", "format": "date-time"})),
-            Shape::IntOrString => self.scalar(INT_OR_STRING, json!({"type": "string", "format": "int-or-string"})),
+            Shape::IntOrString => {
+                let mut form = either(self.spec, ["integer", "string"]);
+                form["format"] = json!("int-or-string");
+                self.scalar(INT_OR_STRING, form)
+            }
             Shape::Any => self.any(schema),
         };
         self.semantics(schema, &mut value);
@@ -214,6 +222,14 @@ impl<'a> Schemas<'a> {
         if !strategies.is_empty() {
             value["x-kubernetes-patch-strategy"] = json!(strategies.join(","));
         }
+    }
+}
+
+/// What is written in either of two forms; version 2 can name but one.
+fn either(spec: Spec, types: [&str; 2]) -> Value {
+    match spec {
+        Spec::V2 => json!({"type": "string"}),
+        Spec::V3 => json!({"oneOf": types.map(|own| json!({"type": own}))}),
     }
 }
 

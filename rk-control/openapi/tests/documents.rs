@@ -89,6 +89,59 @@ fn clients_hear_how_patches_merge_and_where_any_json_goes() {
 }
 
 #[test]
+fn schemas_tell_which_values_there_are_and_what_absent_fields_stand_for() {
+    let (v2, v3) = (read(rk_openapi::v2()), read(rk_openapi::v3_at("apis/apps/v1").unwrap()));
+    let old = |name: &str| v2["definitions"][format!("io.k8s.api.{name}")].clone();
+    let new = |name: &str| v3["components"]["schemas"][format!("io.k8s.api.{name}")].clone();
+    let policies = json!(["Always", "IfNotPresent", "Never"]);
+    for container in [old("core.v1.Container"), new("core.v1.Container")] {
+        assert_eq!(container["properties"]["imagePullPolicy"]["enum"], policies);
+        assert_eq!(container["properties"]["image"]["enum"], Value::Null);
+    }
+    let claim = new("core.v1.PersistentVolumeClaimStatus");
+    assert_eq!(claim["properties"]["accessModes"]["items"]["enum"][0], "ReadOnlyMany");
+    let resizes = &claim["properties"]["allocatedResourceStatuses"]["additionalProperties"];
+    assert_eq!(resizes["enum"][4], "NodeResizePending");
+    assert_eq!(new("core.v1.HostPathVolumeSource")["properties"]["type"]["enum"][0], "");
+
+    let defaults = |name: &str, field: &str| new(name)["properties"][field]["default"].clone();
+    assert_eq!(defaults("apps.v1.Deployment", "metadata"), json!({}));
+    assert_eq!(defaults("apps.v1.DeploymentSpec", "template"), json!({}));
+    assert_eq!(defaults("apps.v1.DeploymentSpec", "selector"), Value::Null, "a pointer");
+    assert_eq!(defaults("apps.v1.DeploymentCondition", "lastUpdateTime"), Value::Null);
+    assert_eq!(defaults("core.v1.Container", "name"), "");
+    assert_eq!(defaults("core.v1.Container", "image"), Value::Null);
+    assert_eq!(defaults("core.v1.ContainerPort", "containerPort"), 0);
+    assert_eq!(defaults("core.v1.ContainerPort", "protocol"), "TCP");
+    assert_eq!(defaults("core.v1.HTTPGetAction", "port"), Value::Null);
+    assert_eq!(defaults("core.v1.ContainerRestartRule", "action"), Value::Null);
+    assert_eq!(new("core.v1.PodSpec")["properties"]["containers"]["items"]["default"], json!({}));
+    assert_eq!(new("apps.v1.DeploymentList")["properties"]["items"]["items"]["default"], json!({}));
+    assert_eq!(old("core.v1.ContainerPort")["properties"]["protocol"]["default"], Value::Null);
+
+    let union =
+        json!([{"discriminator": "type", "fields-to-discriminateBy": {"localhostProfile": "LocalhostProfile"}}]);
+    assert_eq!(new("core.v1.SeccompProfile")["x-kubernetes-unions"], union);
+}
+
+#[test]
+fn values_of_two_forms_are_told_as_both() {
+    let quantity = "io.k8s.apimachinery.pkg.api.resource.Quantity";
+    let (v2, v3) = (read(rk_openapi::v2()), read(rk_openapi::v3_at("api/v1").unwrap()));
+    assert_eq!(v2["definitions"][quantity]["type"], "string");
+    let quantity = &v3["components"]["schemas"][quantity];
+    assert_eq!(
+        (&quantity["type"], &quantity["oneOf"]),
+        (&Value::Null, &json!([{"type": "string"}, {"type": "number"}]))
+    );
+    let port = &v3["components"]["schemas"]["io.k8s.apimachinery.pkg.util.intstr.IntOrString"];
+    assert_eq!((&port["format"], &port["oneOf"][0]), (&json!("int-or-string"), &json!({"type": "integer"})));
+    let reviews = read(rk_openapi::v3_at("apis/authentication.k8s.io/v1").unwrap());
+    let extra = &reviews["components"]["schemas"]["io.k8s.api.authentication.v1.UserInfo"]["properties"]["extra"];
+    assert_eq!(extra["additionalProperties"], json!({"type": "array", "items": {"type": "string", "default": ""}}));
+}
+
+#[test]
 fn patches_take_the_parameters_that_kubectl_looks_for() {
     let document = read(rk_openapi::v3_at("apis/apps/v1").unwrap());
     let patch = &document["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"]["patch"];

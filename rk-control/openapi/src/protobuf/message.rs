@@ -63,6 +63,22 @@ impl Message {
         }
     }
 
+    /// A number, flag or text in the field 1, 2 or 3: which of them is there tells the form, so that zero values are written as well.
+    pub(super) fn one_of(&mut self, value: &Value) {
+        match value {
+            Value::Number(number) => {
+                self.varint(1 << 3 | 1);
+                self.0.extend_from_slice(&number.as_f64().unwrap_or_default().to_le_bytes());
+            }
+            Value::Bool(flag) => {
+                self.varint(2 << 3);
+                self.varint(u64::from(*flag));
+            }
+            Value::String(text) => self.bytes(3, text.as_bytes()),
+            _ => {}
+        }
+    }
+
     /// A value of any form, as YAML text; JSON is YAML.
     pub(super) fn any(&mut self, number: u32, value: &Value) {
         if !value.is_null() {
@@ -97,5 +113,26 @@ pub(super) fn named(to: &mut Message, number: u32, members: &Map<String, Value>,
             to.bytes(1, name.as_bytes());
             to.message(2, |to| write(to, value));
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_tells_its_form_by_its_field_is_written_though_zero() {
+        let written = |value: Value| {
+            let mut message = Message::default();
+            message.one_of(&value);
+            message.into_bytes()
+        };
+        assert_eq!(written(json!(0)), [&[9_u8][..], &[0; 8]].concat());
+        assert_eq!(written(json!(false)), [16, 0]);
+        assert_eq!(written(json!("")), [26, 0]);
+        assert_eq!(written(json!("TCP")), b"\x1a\x03TCP");
+        assert!(written(json!({})).is_empty());
     }
 }

@@ -170,11 +170,9 @@ fn schema(to: &mut Message, value: &Value) {
         _ => {}
     }
     // The message has no place for objects and lists.
-    match &value["default"] {
-        number @ Value::Number(_) => to.message(33, |to| to.double(1, number)),
-        flag @ Value::Bool(_) => to.message(33, |to| to.flag(2, flag)),
-        text @ Value::String(_) => to.message(33, |to| to.text(3, text)),
-        _ => {}
+    let default = &value["default"];
+    if default.is_number() || default.is_boolean() || default.is_string() {
+        to.message(33, |to| to.one_of(default));
     }
     to.extensions(36, object(value));
 }
