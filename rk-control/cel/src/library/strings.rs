@@ -37,9 +37,29 @@ pub(super) const TABLE: &[Row] = &[
     Row("trim", ".S>S", |_, a| Ok(Value::text(text(a, 0).trim()))),
     Row("join", ".LS>S", |_, a| join(a, "")),
     Row("join", ".LSS>S", |_, a| join(a, text(a, 1))),
-    Row("strings.quote", "S>S", |_, a| Ok(Value::text(format!("{:?}", text(a, 0))))),
+    Row("strings.quote", "S>S", |_, a| Ok(Value::text(quoted(text(a, 0))))),
     Row("jsonpatch.escapeKey", "S>S", |_, a| Ok(Value::text(text(a, 0).replace('~', "~0").replace('/', "~1")))),
 ];
+
+/// In quotes; only what has a letter for it is escaped.
+fn quoted(text: &str) -> String {
+    let mut out = String::from("\"");
+    for letter in text.chars() {
+        match letter {
+            '\u{7}' => out.push_str("\\a"),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{c}' => out.push_str("\\f"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\u{b}' => out.push_str("\\v"),
+            '\\' => out.push_str("\\\\"),
+            '"' => out.push_str("\\\""),
+            _ => out.push(letter),
+        }
+    }
+    out + "\""
+}
 
 /// What a replacement costs: as much as what it makes may be long.
 fn grown(args: &[Value<'_>], times: i64) -> u64 {
