@@ -47,7 +47,7 @@ pub fn metadata(resource: &Resource, object: &Value) -> FieldErrors {
 }
 
 /// Labels: keys are qualified names, values short words.
-pub(super) fn labels(labels: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+pub fn labels(labels: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     for (key, value) in labels.as_object().into_iter().flatten() {
         named(errors, path, key, qualified_name(key));
         let value = value.as_str().unwrap_or_default();
@@ -56,7 +56,7 @@ pub(super) fn labels(labels: &Value, path: &Path<'_>, errors: &mut FieldErrors) 
 }
 
 /// Annotations: keys are qualified names in any case, all together bounded.
-pub(super) fn annotations(annotations: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+pub fn annotations(annotations: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     let mut total = 0;
     for (key, value) in annotations.as_object().into_iter().flatten() {
         named(errors, path, key, qualified_name(&key.to_lowercase()));
