@@ -12,7 +12,10 @@ fn rules_are_told_in_known_words() {
     for (spec, want) in [
         (
             json!({"replicas": "3"}),
-            r#"spec.replicas: Invalid value: "string": spec.replicas in body must be of type integer: "string""#,
+            concat!(
+                r#"spec.replicas: Invalid value: "string": spec.replicas in body must be of type integer: "string"; "#,
+                ".spec.replicas: Invalid value: 0: .spec.replicas accessor error: 3 is of the type string, expected int64"
+            ),
         ),
         (
             json!({"replicas": 9}),
@@ -34,7 +37,7 @@ fn rules_are_told_in_known_words() {
         let mut errors = FieldErrors::new();
         custom(&resource).validate(&json!({"spec": spec}), &mut errors);
         let texts: Vec<String> = errors.0.iter().map(ToString::to_string).collect();
-        assert_eq!(texts, [want], "{spec}");
+        assert_eq!(texts.join("; "), want, "{spec}");
     }
     let mut errors = FieldErrors::new();
     let (old, new) = (json!({"spec": {"replicas": 9}}), json!({"spec": {"replicas": 9, "color": "green"}}));
@@ -184,4 +187,24 @@ fn all_that_is_wrong_with_a_value_is_told_in_order() {
         told(json!({"type": "number", "maximum": 5.5}), json!(6)),
         ["spec.a: Invalid value: 6: spec.a in body should be less than or equal to 5"]
     );
+}
+
+#[test]
+fn objects_within_objects_have_metadata_like_others() {
+    let resource = rows(&definition(json!({"type": "object", "properties": {
+        "inner": {"type": "object", "x-kubernetes-embedded-resource": true, "x-kubernetes-preserve-unknown-fields": true}}})));
+    let resource = resource.into_iter().find(|row| row.is_hub()).unwrap();
+    let told = |metadata: Value| -> Vec<String> {
+        let mut errors = FieldErrors::new();
+        let inner = json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata});
+        custom(&resource).validate(&json!({"inner": inner}), &mut errors);
+        errors.0.into_iter().map(|error| error.path).collect()
+    };
+    assert!(
+        told(json!({})).is_empty() && told(json!({"name": "UP!", "namespace": "a", "generateName": "A_"})).is_empty()
+    );
+    assert_eq!(told(json!({"labels": {"a b": "c"}})), ["inner.metadata.labels"]);
+    let paths = told(json!({"name": "a/b", "namespace": "B_", "finalizers": ["a", "b c"], "annotations": {"a b": ""}}));
+    let want = ["name", "namespace", "annotations", "finalizers"].map(|field| format!("inner.metadata.{field}"));
+    assert_eq!(paths, want);
 }

@@ -8,7 +8,7 @@ use regex_lite::Regex;
 use serde_json::Value;
 
 use super::columns::Columns;
-use super::{default, rules};
+use super::{default, rules, scaled};
 use crate::decode::{Form, fit};
 use crate::meta::at;
 use crate::pattern;
@@ -129,6 +129,13 @@ impl CustomKind {
     /// Holds an object against the rules of its schema.
     pub fn validate(&self, object: &Value, errors: &mut FieldErrors) {
         rules::Judge { patterns: &self.patterns, strict_either: true }.root(object, &self.schema, errors);
+        self.judge_scale(object, errors);
+    }
+
+    fn judge_scale(&self, object: &Value, errors: &mut FieldErrors) {
+        if let Some(paths) = &self.scale {
+            scaled::judge(paths, object, errors);
+        }
     }
 
     /// Holds a changed object against the rules. What is as it was is let pass (KEP-4008), and so are equal elements where there were some.
@@ -143,6 +150,7 @@ impl CustomKind {
             found.0.retain(|error| !(known && is_double(error)));
         }
         errors.extend(found);
+        self.judge_scale(new, errors);
     }
 }
 

@@ -9,6 +9,7 @@
 mod before;
 mod columns;
 mod default;
+mod embedded;
 mod format;
 #[cfg(test)]
 mod judged_tests;
@@ -17,6 +18,7 @@ mod node;
 mod path;
 mod rows;
 mod rules;
+mod scaled;
 #[cfg(test)]
 mod tests;
 mod trial;

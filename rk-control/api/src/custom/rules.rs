@@ -6,10 +6,9 @@ use regex_lite::Regex;
 use serde_json::{Map, Value};
 
 use super::before::Before;
-use super::format;
 use super::kind::place;
 use super::node::{EMBEDDED, INT_OR_STRING, flag};
-use crate::meta::dns1035_label;
+use super::{embedded, format};
 use crate::status::{ErrorKind, FieldErrors, Path, quote};
 
 /// Validates values; holds the compiled patterns of the whole schema.
@@ -229,13 +228,7 @@ impl Judge<'_> {
             );
         }
         if flag(schema, EMBEDDED) {
-            for name in ["apiVersion", "kind"] {
-                match object.get(name).map(|value| value.as_str().unwrap_or_default()) {
-                    None => errors.required(&path.child(name), ""),
-                    Some("") => errors.invalid(&path.child(name), "", "must not be empty"),
-                    Some(text) => identity(name, text, &path.child(name), errors),
-                }
-            }
+            embedded::judge(object, path, errors);
         }
         let properties = schema.get("properties").and_then(Value::as_object);
         let values = schema.get("additionalProperties");
@@ -258,21 +251,6 @@ impl Judge<'_> {
                 errors.required(&path.child(name), "");
             }
         }
-    }
-}
-
-/// The version or the kind of an object within an object.
-fn identity(name: &str, text: &str, path: &Path<'_>, errors: &mut FieldErrors) {
-    if name == "apiVersion" {
-        if text.matches('/').count() > 1 {
-            errors.invalid(path, text, format!("unexpected GroupVersion string: {text}"));
-        }
-        return;
-    }
-    let broken = dns1035_label(&text.to_lowercase());
-    if !broken.is_empty() {
-        let why = format!("may have mixed case, but should otherwise match: {}", broken.join(","));
-        errors.invalid(path, text, why);
     }
 }
 

@@ -1,5 +1,6 @@
 //! ConversionReview: the question to a conversion webhook, and its answer. Pure.
 
+use rk_api::patch::go_type;
 use rk_api::status::{FieldErrors, Path};
 use rk_api::{meta, validate};
 use serde_json::{Value, json};
@@ -125,19 +126,6 @@ fn together(errors: &FieldErrors) -> Result<(), String> {
         [] => Ok(()),
         [only] => Err(only.clone()),
         all => Err(format!("[{}]", all.join(", "))),
-    }
-}
-
-/// What upstream's language calls the type of a value of JSON.
-fn go_type(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "<nil>",
-        Value::Bool(_) => "bool",
-        Value::Number(number) if number.is_f64() => "float64",
-        Value::Number(_) => "int64",
-        Value::String(_) => "string",
-        Value::Array(_) => "[]interface {}",
-        Value::Object(_) => "map[string]interface {}",
     }
 }
 
