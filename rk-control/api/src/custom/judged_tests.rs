@@ -208,3 +208,13 @@ fn objects_within_objects_have_metadata_like_others() {
     let want = ["name", "namespace", "annotations", "finalizers"].map(|field| format!("inner.metadata.{field}"));
     assert_eq!(paths, want);
 }
+
+#[test]
+fn the_whole_object_has_no_name() {
+    let resource = rows(&definition(json!({"type": "object", "minProperties": 2})));
+    let resource = resource.into_iter().find(|row| row.is_hub()).unwrap();
+    let mut errors = FieldErrors::new();
+    custom(&resource).validate(&json!({"a": 1}), &mut errors);
+    let want = "<nil>: Invalid value: 1:  in body should have at least 2 properties";
+    assert_eq!(errors.0[0].to_string(), want);
+}

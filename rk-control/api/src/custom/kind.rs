@@ -13,7 +13,7 @@ use crate::decode::{Form, fit};
 use crate::meta::at;
 use crate::pattern;
 use crate::schema::Schema;
-use crate::status::{ErrorKind, FieldError, FieldErrors, Path};
+use crate::status::{ErrorKind, FieldError, FieldErrors};
 
 /// Where the scale subresource finds its numbers, as paths of field names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -197,10 +197,4 @@ pub(super) fn collect_patterns(schema: &Value, patterns: &mut HashMap<String, Re
         patterns.insert(text.to_owned(), pattern);
     }
     children(schema, &mut |child| collect_patterns(child, patterns));
-}
-
-/// Checks the `path` of errors in schemas: the root has no name.
-pub(super) fn place(path: &Path<'_>) -> String {
-    let text = path.to_string();
-    if text.is_empty() { "<nil>".to_owned() } else { text }
 }

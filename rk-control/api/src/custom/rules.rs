@@ -6,7 +6,6 @@ use regex_lite::Regex;
 use serde_json::{Map, Value};
 
 use super::before::Before;
-use super::kind::place;
 use super::node::{EMBEDDED, INT_OR_STRING, flag};
 use super::{embedded, format};
 use crate::status::{ErrorKind, FieldErrors, Path, quote};
@@ -60,12 +59,19 @@ fn has_type(value: &Value, wanted: &str) -> bool {
 impl Judge<'_> {
     /// The whole object; its metadata is judged like that of every object.
     pub(super) fn root(&self, object: &Value, schema: &Value, errors: &mut FieldErrors) {
-        self.value(object, schema, None, &Path::ROOT, errors);
+        self.whole(object, schema, None, errors);
     }
 
     /// The whole object where it was another one before.
     pub(super) fn changed(&self, object: &Value, old: &Value, schema: &Value, errors: &mut FieldErrors) {
-        self.value(object, schema, Some(Before { value: old, schema }), &Path::ROOT, errors);
+        self.whole(object, schema, Some(Before { value: old, schema }), errors);
+    }
+
+    fn whole(&self, object: &Value, schema: &Value, old: Option<Before<'_>>, errors: &mut FieldErrors) {
+        let mut found = FieldErrors::new();
+        self.value(object, schema, old, &Path::ROOT, &mut found);
+        found.0.iter_mut().filter(|error| error.path.is_empty()).for_each(|error| error.path = "<nil>".to_owned());
+        errors.extend(found);
     }
 
     /// A value at a place, against the schema of that place. What is as it was (`old`) is let be, with all that it holds.
@@ -97,7 +103,7 @@ impl Judge<'_> {
                 Value::Bool(_) | Value::Object(_) if sized => (format, ""),
                 _ => (wanted, found),
             };
-            let detail = format!("{} in body must be of type {wanted}: {found:?}", place(path));
+            let detail = format!("{path} in body must be of type {wanted}: {found:?}");
             errors.push(ErrorKind::TypeInvalid, path, found, detail);
         }
         if value.is_null() {
@@ -127,7 +133,7 @@ impl Judge<'_> {
         let parts = |name: &str| schema.get(name).and_then(Value::as_array).into_iter().flatten();
         // Upstream names the place in the words alone.
         let invalid = |why: &str, errors: &mut FieldErrors| {
-            errors.invalid(&Path::new("<nil>"), "", format!("{:?} {why}", path.to_string()));
+            errors.invalid(&Path::new("<nil>"), "", format!("{} {why}", quote(&path.to_string())));
         };
         // What the first of them lacks is told, too.
         let first = |name: &str, errors: &mut FieldErrors| {
@@ -175,13 +181,13 @@ impl Judge<'_> {
         if let Some(max) = limit(schema, "maxLength").filter(|max| length > *max) {
             errors.too_long(path, max);
         } else if let Some(min) = limit(schema, "minLength").filter(|min| length < *min) {
-            errors.invalid(path, value, format!("{} in body should be at least {min} chars long", place(path)));
+            errors.invalid(path, value, format!("{path} in body should be at least {min} chars long"));
         } else if self.patterns.get(pattern).is_some_and(|pattern| !pattern.is_match(value)) {
-            errors.invalid(path, value, format!("{} in body should match '{pattern}'", place(path)));
+            errors.invalid(path, value, format!("{path} in body should match '{pattern}'"));
         }
         let format = text(schema, "format");
         if !format.is_empty() && !format::holds(format, value) {
-            let why = format!("{} in body must be of type {format}: {}", place(path), quote(value));
+            let why = format!("{} in body must be of type {format}: {}", path, quote(value));
             errors.push(ErrorKind::TypeInvalid, path, value, why);
         }
     }
@@ -201,7 +207,7 @@ impl Judge<'_> {
             self.value(item, inner, before, &path.index(index), errors);
         }
         if let Some(min) = limit(schema, "minItems").filter(|min| items.len() < *min) {
-            errors.invalid(path, items.len(), format!("{} in body should have at least {min} items", place(path)));
+            errors.invalid(path, items.len(), format!("{path} in body should have at least {min} items"));
         }
         if let Some(max) = limit(schema, "maxItems").filter(|max| items.len() > *max) {
             errors.too_many(path, items.len(), max);
@@ -221,11 +227,7 @@ impl Judge<'_> {
             errors.too_many(path, object.len(), max);
         }
         if let Some(min) = limit(schema, "minProperties").filter(|min| object.len() < *min) {
-            errors.invalid(
-                path,
-                object.len(),
-                format!("{} in body should have at least {min} properties", place(path)),
-            );
+            errors.invalid(path, object.len(), format!("{path} in body should have at least {min} properties"));
         }
         if flag(schema, EMBEDDED) {
             embedded::judge(object, path, errors);
@@ -327,7 +329,7 @@ fn number(value: &Value, schema: &Value, path: &Path<'_>, errors: &mut FieldErro
         Some((bound.as_f64()?, bound))
     };
     let refuse = |why: String, errors: &mut FieldErrors| {
-        errors.invalid(path, value.clone(), format!("{} in body {why}", place(path)));
+        errors.invalid(path, value.clone(), format!("{path} in body {why}"));
     };
     let format = text(schema, "format");
     let fits = match (text(schema, "type"), format) {
@@ -340,12 +342,12 @@ fn number(value: &Value, schema: &Value, path: &Path<'_>, errors: &mut FieldErro
     if !fits {
         let known = matches!(format, "int32" | "int64");
         let format = if known { format!("with format {format}") } else { "(default format)".to_owned() };
-        let why = format!("Checked value must be of type integer {format} in {}", place(path));
+        let why = format!("Checked value must be of type integer {format} in {path}");
         errors.invalid(&Path::new("<nil>"), "", why);
     }
     if let Some((step, shown)) = bound("multipleOf") {
         if step <= 0.0 {
-            let why = format!("factor MultipleOf declared for {} must be positive: {shown}", place(path));
+            let why = format!("factor MultipleOf declared for {path} must be positive: {shown}");
             errors.invalid(path, shown, why);
         } else if !is_multiple(value, &shown) {
             refuse(format!("should be a multiple of {shown}"), errors);

@@ -24,12 +24,17 @@ impl Trial {
         Self { patterns }
     }
 
-    /// Holds a value against a part of the schema; errors are told below `path`.
+    /// Holds a value against a part of the schema; errors are told below `path`, and in words that know only what the value holds.
     pub fn judge(&self, value: &Value, part: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
         let mut found = FieldErrors::new();
-        Judge { patterns: &self.patterns, strict_either: false }.value(value, part, None, path, &mut found);
-        // What names no place is told of the whole value.
-        found.0.iter_mut().filter(|error| error.path == "<nil>").for_each(|error| error.path = path.to_string());
+        Judge { patterns: &self.patterns, strict_either: false }.value(value, part, None, &Path::ROOT, &mut found);
+        for error in &mut found.0 {
+            error.path = match error.path.as_str() {
+                // What names no place is told of the whole value.
+                "" | "<nil>" => path.to_string(),
+                inner => format!("{path}.{inner}"),
+            };
+        }
         errors.extend(found);
     }
 }
