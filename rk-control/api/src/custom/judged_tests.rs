@@ -218,3 +218,14 @@ fn the_whole_object_has_no_name() {
     let want = "<nil>: Invalid value: 1:  in body should have at least 2 properties";
     assert_eq!(errors.0[0].to_string(), want);
 }
+
+#[test]
+fn null_is_no_choice() {
+    let resource = rows(&definition(json!({"type": "object", "properties": {
+        "word": {"type": "string", "nullable": true, "enum": ["a", null]}, "free": {"type": "string", "nullable": true}}})));
+    let resource = resource.into_iter().find(|row| row.is_hub()).unwrap();
+    let mut errors = FieldErrors::new();
+    custom(&resource).validate(&json!({"word": null, "free": null}), &mut errors);
+    let said: Vec<String> = errors.0.iter().map(ToString::to_string).collect();
+    assert_eq!(said, [r#"word: Unsupported value: null: supported values: "a", "null""#]);
+}

@@ -83,8 +83,11 @@ impl Judge<'_> {
         path: &Path<'_>,
         errors: &mut FieldErrors,
     ) {
-        if old.is_some_and(|old| old.is(value)) || value.is_null() && flag(schema, "nullable") {
+        if old.is_some_and(|old| old.is(value)) {
             return;
+        }
+        if value.is_null() && flag(schema, "nullable") {
+            return enumerated(value, schema, path, errors);
         }
         let wanted = text(schema, "type");
         let either = flag(schema, INT_OR_STRING);
@@ -259,7 +262,8 @@ impl Judge<'_> {
 /// One of the values that may be.
 fn enumerated(value: &Value, schema: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     let Some(choices) = schema.get("enum").and_then(Value::as_array) else { return };
-    if choices.iter().any(|choice| is_choice(value, choice)) {
+    // To upstream null is none of the values that may be, even where it stands among them.
+    if choices.is_empty() || choices.iter().any(|choice| !value.is_null() && is_choice(value, choice)) {
         return;
     }
     let shown = |choice: &Value| choice.as_str().map_or_else(|| quote(&choice.to_string()), quote);
