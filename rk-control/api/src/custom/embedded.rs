@@ -2,12 +2,39 @@
 
 use serde_json::{Map, Value};
 
+use super::node::{EMBEDDED, flag};
 use crate::meta::dns1035_label;
 use crate::status::{FieldErrors, Path};
 use crate::validate;
 
+/// Judges every object within a value, however much of it is as it was.
+pub(super) fn walk(value: &Value, schema: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    match value {
+        Value::Object(object) => {
+            if flag(schema, EMBEDDED) {
+                judge(object, path, errors);
+            }
+            let values = schema.get("additionalProperties").filter(|values| values.is_object());
+            for (name, inner) in object {
+                match (schema.get("properties").and_then(|properties| properties.get(name)), values) {
+                    (Some(property), _) => walk(inner, property, &path.child(name), errors),
+                    (None, Some(values)) => walk(inner, values, &path.key(name), errors),
+                    (None, None) => {}
+                }
+            }
+        }
+        Value::Array(items) => {
+            let Some(schema) = schema.get("items").filter(|items| items.is_object()) else { return };
+            for (index, item) in items.iter().enumerate() {
+                walk(item, schema, &path.index(index), errors);
+            }
+        }
+        _ => {}
+    }
+}
+
 /// Judges version, kind and metadata.
-pub(super) fn judge(object: &Map<String, Value>, path: &Path<'_>, errors: &mut FieldErrors) {
+fn judge(object: &Map<String, Value>, path: &Path<'_>, errors: &mut FieldErrors) {
     for name in ["apiVersion", "kind"] {
         match object.get(name).map(|value| value.as_str().unwrap_or_default()) {
             None => errors.required(&path.child(name), ""),

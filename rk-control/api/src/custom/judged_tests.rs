@@ -171,6 +171,7 @@ fn all_that_is_wrong_with_a_value_is_told_in_order() {
     assert_eq!([of(json!(0.1), json!(1e20)), of(json!(3), json!(7)), of(json!(3), json!(largest))], [1; 3]);
     let map = json!({"type": "array", "items": {"type": "object", "properties": {"k": {"type": "string"}}},
         "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["k"]});
+    assert_eq!(told(map.clone(), json!([null])).len(), 1, "null is told to be of no type, and that is all");
     assert_eq!(
         told(map, json!([1])),
         [
@@ -205,6 +206,10 @@ fn objects_within_objects_have_metadata_like_others() {
     );
     assert_eq!(told(json!({"labels": {"a b": "c"}})), ["inner.metadata.labels"]);
     let paths = told(json!({"name": "a/b", "namespace": "B_", "finalizers": ["a", "b c"], "annotations": {"a b": ""}}));
+    let mut errors = FieldErrors::new();
+    let broken = json!({"inner": {"apiVersion": "v1", "kind": "Pod", "metadata": {"labels": {"a b": "c"}}}});
+    custom(&resource).validate_update(&broken, &broken, &mut errors);
+    assert_eq!(errors.0.len(), 1, "even what is as it was: {errors:?}");
     let want = ["name", "namespace", "annotations", "finalizers"].map(|field| format!("inner.metadata.{field}"));
     assert_eq!(paths, want);
 }

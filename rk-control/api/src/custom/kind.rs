@@ -8,12 +8,12 @@ use regex_lite::Regex;
 use serde_json::Value;
 
 use super::columns::Columns;
-use super::{default, rules, scaled};
+use super::{default, embedded, rules, scaled};
 use crate::decode::{Form, fit};
 use crate::meta::at;
 use crate::pattern;
 use crate::schema::Schema;
-use crate::status::{ErrorKind, FieldError, FieldErrors};
+use crate::status::{ErrorKind, FieldError, FieldErrors, Path};
 
 /// Where the scale subresource finds its numbers, as paths of field names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,13 +129,15 @@ impl CustomKind {
     /// Holds an object against the rules of its schema.
     pub fn validate(&self, object: &Value, errors: &mut FieldErrors) {
         rules::Judge { patterns: &self.patterns, strict_either: true }.root(object, &self.schema, errors);
-        self.judge_scale(object, errors);
+        self.judge_always(object, errors);
     }
 
-    fn judge_scale(&self, object: &Value, errors: &mut FieldErrors) {
+    /// What is judged anew whatever it was before.
+    fn judge_always(&self, object: &Value, errors: &mut FieldErrors) {
         if let Some(paths) = &self.scale {
             scaled::judge(paths, object, errors);
         }
+        embedded::walk(object, &self.schema, &Path::ROOT, errors);
     }
 
     /// Holds a changed object against the rules. What is as it was is let pass (KEP-4008), and so are equal elements where there were some.
@@ -150,7 +152,7 @@ impl CustomKind {
             found.0.retain(|error| !(known && is_double(error)));
         }
         errors.extend(found);
-        self.judge_scale(new, errors);
+        self.judge_always(new, errors);
     }
 }
 

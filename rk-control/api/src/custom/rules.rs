@@ -6,8 +6,8 @@ use regex_lite::Regex;
 use serde_json::{Map, Value};
 
 use super::before::Before;
-use super::node::{EMBEDDED, INT_OR_STRING, flag};
-use super::{embedded, format};
+use super::format;
+use super::node::{INT_OR_STRING, flag};
 use crate::status::{ErrorKind, FieldErrors, Path, quote};
 
 /// Validates values; holds the compiled patterns of the whole schema.
@@ -232,9 +232,6 @@ impl Judge<'_> {
         if let Some(min) = limit(schema, "minProperties").filter(|min| object.len() < *min) {
             errors.invalid(path, object.len(), format!("{path} in body should have at least {min} properties"));
         }
-        if flag(schema, EMBEDDED) {
-            embedded::judge(object, path, errors);
-        }
         let properties = schema.get("properties").and_then(Value::as_object);
         let values = schema.get("additionalProperties");
         for (name, value) in object {
@@ -307,6 +304,9 @@ fn unique(items: &[Value], schema: &Value, path: &Path<'_>, errors: &mut FieldEr
     // Each is told once, where it comes for the second time.
     let mut seen: HashMap<String, usize> = HashMap::new();
     for (index, item) in items.iter().enumerate() {
+        if !keys.is_empty() && item.is_null() {
+            continue;
+        }
         if !keys.is_empty() && !item.is_object() {
             errors.invalid(&path.index(index), item.clone(), "must be an object for an array of list-type map");
             continue;

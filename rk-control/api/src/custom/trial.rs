@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use regex_lite::Regex;
 use serde_json::Value;
 
+use super::embedded;
 use super::kind::collect_patterns;
 use super::rules::Judge;
 use crate::status::{FieldErrors, Path};
@@ -36,5 +37,6 @@ impl Trial {
             };
         }
         errors.extend(found);
+        embedded::walk(value, part, path, errors);
     }
 }
