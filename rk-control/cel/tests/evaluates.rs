@@ -174,6 +174,8 @@ fn strings_have_their_functions() {
         'tacocat'.charAt(3) == 'o' && 'abc'.charAt(3) == ''
         'hello mellow'.indexOf('ello') == 1 && 'hello mellow'.indexOf('ello', 2) == 7 && 'x'.indexOf('y') == -1
         'hello mellow'.lastIndexOf('ello') == 7 && 'hello mellow'.lastIndexOf('ello', 6) == 1
+        'abc'.indexOf('c', 3) == -1 && 'abc'.indexOf('a', 99) == -1 && 'abc'.indexOf('', 2) == 2 && 'abc'.indexOf('', 9) == 3
+        'abc'.lastIndexOf('c', 3) == -1 && 'abc'.lastIndexOf('') == 3 && 'aé'.lastIndexOf('é') == 1 && 'a'.lastIndexOf('abc') == -1
         ['a', 'b'].join() == 'ab' && ['a', 'b'].join('-') == 'a-b'
         'TacoCat'.lowerAscii() == 'tacocat' && 'TacoCat'.upperAscii() == 'TACOCAT'
         'hello hello'.replace('he', 'we') == 'wello wello' && 'hello hello'.replace('he', 'we', 1) == 'wello hello'
@@ -203,6 +205,8 @@ fn strings_have_their_functions() {
         "
         'a'.charAt(2) ## index out of range: 2
         'a'.substring(2) ## index out of range: 2
+        'abc'.substring(9, 1) ## invalid substring range. start: 9, end: 1
+        'abc'.indexOf('a', -1) ## index out of range: -1
         'abc'.substring(2, 1) ## invalid substring range. start: 2, end: 1
         'a'.matches('[' + 'a') ## error parsing regexp
         '%d'.format([dyn('x')]) ## decimal clause can only be used on integers, was given string
