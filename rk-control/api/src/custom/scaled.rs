@@ -3,7 +3,6 @@
 use serde_json::Value;
 
 use super::kind::ScalePaths;
-use crate::meta::at;
 use crate::patch::{go_type, shown};
 use crate::status::{FieldErrors, Path};
 

@@ -109,7 +109,7 @@ fn unsupported(schema: &Value, depth: usize) -> Option<&'static str> {
         return None;
     }
     let filled = |key: &str| field(schema, key).is_some_and(|value| !is_zero(value));
-    if let Some(&(_, shown)) = FILLED.iter().find(|(key, _)| filled(key)) {
+    if let Some((_, shown)) = FILLED.into_iter().find(|&(key, _)| filled(key)) {
         return Some(shown);
     }
     if field(schema, "additionalItems").is_some() {
