@@ -227,10 +227,19 @@ fn the_whole_object_has_no_name() {
 #[test]
 fn null_is_no_choice() {
     let resource = rows(&definition(json!({"type": "object", "properties": {
-        "word": {"type": "string", "nullable": true, "enum": ["a", null]}, "free": {"type": "string", "nullable": true}}})));
+        "word": {"type": "string", "nullable": true, "enum": ["a", null]}, "free": {"type": "string", "nullable": true},
+        "list": {"type": "array", "items": {"type": "string", "enum": ["a"]}}}})));
     let resource = resource.into_iter().find(|row| row.is_hub()).unwrap();
     let mut errors = FieldErrors::new();
-    custom(&resource).validate(&json!({"word": null, "free": null}), &mut errors);
+    custom(&resource).validate(&json!({"word": null, "free": null, "list": [null]}), &mut errors);
     let said: Vec<String> = errors.0.iter().map(ToString::to_string).collect();
-    assert_eq!(said, [r#"word: Unsupported value: null: supported values: "a", "null""#]);
+    let mut want = vec![
+        r#"list[0]: Invalid value: "null": list[0] in body must be of type string: "null""#,
+        r#"list[0]: Unsupported value: null: supported values: "a""#,
+        r#"word: Unsupported value: null: supported values: "a", "null""#,
+    ];
+    want.sort_unstable();
+    let mut said = said;
+    said.sort_unstable();
+    assert_eq!(said, want);
 }

@@ -110,7 +110,7 @@ impl Judge<'_> {
             errors.push(ErrorKind::TypeInvalid, path, found, detail);
         }
         if value.is_null() {
-            return;
+            return enumerated(value, schema, path, errors);
         }
         self.choices(value, schema, path, errors);
         match value {
