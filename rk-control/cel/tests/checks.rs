@@ -97,6 +97,10 @@ fn what_does_not_fit_is_refused() {
         ("'%s'.format(['x', 'y']) == ''", "too many arguments supplied to string.format (expected 1, got 2)"),
         ("'%z'.format([1]) == ''", "could not parse formatting clause: unrecognized formatting clause \"z\""),
         ("'%'.format([1]) == ''", "unexpected end of string"),
+        (
+            "[1].sortBy(x, [x])",
+            "found no matching overload for '@sortByAssociatedKeys' applied to 'list(int).(list(list(int)))'",
+        ),
         ("{[1]: 2}", "unsupported key type: list(int)"),
         ("Object{}", "undeclared reference to 'Object'"),
         // What other hosts of the language have.

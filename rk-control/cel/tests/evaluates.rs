@@ -223,6 +223,8 @@ fn lists_sets_and_numbers_have_their_functions() {
         [1, 2, 2].isSorted() && !['b', 'a'].isSorted() && [].isSorted()
         [1, 2, 3].sum() == 6 && [1.5, 1.5].sum() == 3.0 && [].sum() == 0
         [3, 1, 2].min() == 1 && ['a', 'c'].max() == 'c'
+        [3, 1, 2].sortBy(x, -x) == [3, 2, 1] && ['bb', 'a'].sortBy(s, s.size()) == ['a', 'bb'] && [].sortBy(x, x) == []
+        object.spec.containers.sortBy(c, c.image).map(c, c.name) == ['one', 'two']
         ['a', 'b', 'b'].indexOf('b') == 1 && ['a', 'b', 'b'].lastIndexOf('b') == 2 && [1].indexOf(2) == -1
         [1, 2].reverse() == [2, 1] && [1, 1, 2].distinct() == [1, 2] && [3, 1].sort() == [1, 3]
         [1, 2, 3].slice(1, 3) == [2, 3] && [[1], [2]].flatten() == [1, 2] && lists.range(3) == [0, 1, 2]

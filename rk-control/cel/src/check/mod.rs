@@ -201,11 +201,32 @@ impl<'e> Checker<'e> {
         match (fold.op, body) {
             (FoldOp::Map, Some(body)) => Type::list(body),
             (FoldOp::Filter, _) => Type::list(second),
+            (FoldOp::SortBy, Some(key)) if is_ordered(&key) => Type::list(second),
+            (FoldOp::SortBy, Some(key)) => {
+                let applied = format!("list({second}).(list({key}))");
+                self.wrong(at, format!("found no matching overload for '@sortByAssociatedKeys' applied to '{applied}'"))
+            }
             (FoldOp::TransformMap, Some(body)) => Type::map(first, body),
             (FoldOp::TransformMapEntry, Some(body)) => body,
             _ => Type::Bool,
         }
     }
+}
+
+/// Whether values of a type have an order.
+fn is_ordered(ty: &Type) -> bool {
+    let plain = matches!(
+        ty,
+        Type::Bool
+            | Type::Int
+            | Type::Uint
+            | Type::Double
+            | Type::String
+            | Type::Bytes
+            | Type::Timestamp
+            | Type::Duration
+    );
+    plain || ty.is_dyn()
 }
 
 fn constant(literal: &Literal) -> Type {
