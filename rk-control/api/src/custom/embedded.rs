@@ -36,10 +36,12 @@ pub(super) fn walk(value: &Value, schema: &Value, path: &Path<'_>, errors: &mut 
 /// Judges version, kind and metadata.
 fn judge(object: &Map<String, Value>, path: &Path<'_>, errors: &mut FieldErrors) {
     for name in ["apiVersion", "kind"] {
-        match object.get(name).map(|value| value.as_str().unwrap_or_default()) {
-            None => errors.required(&path.child(name), ""),
-            Some("") => errors.invalid(&path.child(name), "", "must not be empty"),
-            Some(text) => identity(name, text, &path.child(name), errors),
+        let place = path.child(name);
+        match object.get(name) {
+            None => errors.required(&place, ""),
+            Some(Value::String(text)) if text.is_empty() => errors.invalid(&place, "", "must not be empty"),
+            Some(Value::String(text)) => identity(name, text, &place, errors),
+            Some(other) => errors.invalid(&place, other.clone(), "must be a string"),
         }
     }
     if let Some(metadata) = object.get("metadata") {

@@ -181,7 +181,9 @@ fn all_that_is_wrong_with_a_value_is_told_in_order() {
     );
     let own = json!({"type": "object", "x-kubernetes-embedded-resource": true});
     let why = "spec.a.apiVersion: Invalid value: \"a/b/c\": unexpected GroupVersion string: a/b/c";
-    assert_eq!(told(own, json!({"apiVersion": "a/b/c", "kind": "Pod"})), [why]);
+    assert_eq!(told(own.clone(), json!({"apiVersion": "a/b/c", "kind": "Pod"})), [why]);
+    let why = "spec.a.kind: Invalid value: 5: must be a string";
+    assert_eq!(told(own, json!({"apiVersion": "v1", "kind": 5})), [why]);
     let set = json!({"type": "array", "items": {"type": "string"}, "x-kubernetes-list-type": "set"});
     assert_eq!(told(set, json!(["a", "a", "a"])), ["spec.a[1]: Duplicate value: \"a\""]);
     assert_eq!(
