@@ -8,6 +8,9 @@ use regex_lite::{Regex, RegexBuilder};
 /// Largest compiled pattern of a schema, in bytes.
 pub const MAX_SIZE: usize = 10 << 20;
 
+/// Most repetitions that one sign asks for.
+const MOST_REPEATS: u32 = 1000;
+
 /// Why a pattern cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PatternError {
@@ -31,6 +34,7 @@ pub fn compile(text: &str, size: usize) -> Result<Regex, PatternError> {
 /// The pattern in the engine's words.
 fn translated(text: &str) -> Result<String, PatternError> {
     let mut reader = Reader { rest: text, made: String::with_capacity(text.len()) };
+    let mut open = 0_usize;
     while let Some(c) = reader.bump() {
         match c {
             '\\' if reader.rest.starts_with('Q') => reader.quoted(),
@@ -40,11 +44,44 @@ fn translated(text: &str) -> Result<String, PatternError> {
             },
             '[' => reader.class()?,
             '(' if sets_own_flags(reader.rest) => return Err(malformed("invalid or unsupported Perl syntax", "(?")),
+            '(' if looks_around(reader.rest) => {
+                let sign = reader.rest.get(..2).unwrap_or_default();
+                return Err(malformed("invalid or unsupported Perl syntax", &format!("({sign}")));
+            }
+            ')' if open == 0 => return Err(malformed("unexpected )", text)),
             '{' if !repeats(reader.rest) => reader.literal('{'),
+            '{' => {
+                bounded(reader.rest)?;
+                reader.made.push('{');
+            }
+            '(' | ')' => {
+                open = if c == '(' { open + 1 } else { open - 1 };
+                reader.made.push(c);
+            }
             c => reader.made.push(c),
         }
     }
+    if open > 0 {
+        return Err(malformed("missing closing )", text));
+    }
     Ok(reader.made)
+}
+
+/// Whether what follows a parenthesis asks what comes next without taking it.
+fn looks_around(rest: &str) -> bool {
+    rest.starts_with("?=") || rest.starts_with("?!")
+}
+
+/// A repetition counts up to a thousand, and upwards.
+fn bounded(rest: &str) -> Result<(), PatternError> {
+    let inner = rest.split('}').next().unwrap_or_default();
+    let (least, most) = inner.split_once(',').unwrap_or((inner, inner));
+    let count = |digits: &str| digits.parse::<u32>().unwrap_or(u32::MAX);
+    let most = if most.is_empty() { MOST_REPEATS } else { count(most) };
+    if most > MOST_REPEATS || count(least) > most {
+        return Err(malformed("invalid repeat count", &format!("{{{inner}}}")));
+    }
+    Ok(())
 }
 
 /// Whether what follows a brace makes it a repetition. It is not looked further than that: a pattern may have a brace in every place.
@@ -270,8 +307,21 @@ mod tests {
             "[[:none:]]",
             r"\",
             r"[\b]",
+            "a{1001}",
+            "a{3,2}",
+            "a)",
         ] {
             assert!(matches!(compile(bad, MAX_SIZE), Err(PatternError::Malformed(_))), "{bad}");
+        }
+        for (bad, why) in [
+            ("(a", "missing closing ): `(a`"),
+            ("a)(", "unexpected ): `a)(`"),
+            ("a{2000}", "invalid repeat count: `{2000}`"),
+            ("a{3,2}", "invalid repeat count: `{3,2}`"),
+            ("a(?=b)", "invalid or unsupported Perl syntax: `(?=`"),
+        ] {
+            let said = compile(bad, MAX_SIZE).unwrap_err().to_string();
+            assert_eq!(said, format!("error parsing regexp: {why}"), "{bad}");
         }
         let class = compile(r"^[a\p{L}]+$", MAX_SIZE).unwrap_err();
         assert_eq!(class, PatternError::UnicodeClass(r"\p{L}".into()));

@@ -83,6 +83,8 @@ pub(crate) enum FoldOp {
     Filter,
     TransformMap,
     TransformMapEntry,
+    /// The elements, in the order of what is made of them.
+    SortBy,
 }
 
 #[derive(Debug)]

@@ -88,6 +88,19 @@ fn what_does_not_fit_is_refused() {
         ("self.name.matches('[')", "ERROR: <input>:1:19: invalid matches argument"),
         ("duration('1y') > duration('1s')", "invalid duration argument"),
         ("timestamp('now') > self.at", "invalid timestamp argument"),
+        (
+            "'%d'.format([self.name]) == ''",
+            "1:18: error during formatting: decimal clause can only be used on integers, was given string",
+        ),
+        ("'%s'.format([self]) == ''", "error during formatting: string clause can only be used on strings"),
+        ("'%s %s'.format(['x']) == ''", "1:15: index 1 out of range"),
+        ("'%s'.format(['x', 'y']) == ''", "too many arguments supplied to string.format (expected 1, got 2)"),
+        ("'%z'.format([1]) == ''", "could not parse formatting clause: unrecognized formatting clause \"z\""),
+        ("'%'.format([1]) == ''", "unexpected end of string"),
+        (
+            "[1].sortBy(x, [x])",
+            "found no matching overload for '@sortByAssociatedKeys' applied to 'list(int).(list(list(int)))'",
+        ),
         ("{[1]: 2}", "unsupported key type: list(int)"),
         ("Object{}", "undeclared reference to 'Object'"),
         // What other hosts of the language have.

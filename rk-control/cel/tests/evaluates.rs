@@ -174,6 +174,8 @@ fn strings_have_their_functions() {
         'tacocat'.charAt(3) == 'o' && 'abc'.charAt(3) == ''
         'hello mellow'.indexOf('ello') == 1 && 'hello mellow'.indexOf('ello', 2) == 7 && 'x'.indexOf('y') == -1
         'hello mellow'.lastIndexOf('ello') == 7 && 'hello mellow'.lastIndexOf('ello', 6) == 1
+        'abc'.indexOf('c', 3) == -1 && 'abc'.indexOf('a', 99) == -1 && 'abc'.indexOf('', 2) == 2 && 'abc'.indexOf('', 9) == 3
+        'abc'.lastIndexOf('c', 3) == -1 && 'abc'.lastIndexOf('') == 3 && 'aé'.lastIndexOf('é') == 1 && 'a'.lastIndexOf('abc') == -1
         ['a', 'b'].join() == 'ab' && ['a', 'b'].join('-') == 'a-b'
         'TacoCat'.lowerAscii() == 'tacocat' && 'TacoCat'.upperAscii() == 'TACOCAT'
         'hello hello'.replace('he', 'we') == 'wello wello' && 'hello hello'.replace('he', 'we', 1) == 'wello hello'
@@ -182,14 +184,19 @@ fn strings_have_their_functions() {
         '  trim  '.trim() == 'trim'
         'abc 123'.find('[0-9]+') == '123' && 'abc'.find('[0-9]') == ''
         '123 abc 456'.findAll('[0-9]+') == ['123', '456'] && '123 abc 456'.findAll('[0-9]+', 1) == ['123']
-        '%s is %d of %.2f%%, %s'.format(['x', 3, 1.5, [1, 'a']]) == 'x is 3 of 1.50%, [1, a]'
-        '%x %X %o %b %e'.format([255, 'hi', 8, 5, 1234.5]) == 'ff 6869 10 101 1.234500e+03'
+        '%s is %d of %.2f%%, %s'.format(['x', 3, 1.5, [1, 'a']]) == 'x is 3 of 1.50%, [1, "a"]'
+        '%x %X %o %b %e'.format([255, 'hi', 8, 5, 1234.5]) == 'ff 6869 10 101 1.234500×10⁰³'
+        '%f %.2f %.0f %f'.format([1234567.5, -999.5, 1234.5, 'Infinity']) == '1,234,567.500000 -999.50 1,234 ∞'
+        '%15e|%e'.format([1.5, 0.00001234]) == '  1.500000×10⁰⁰|1.234000×10⁻⁰⁵'
+        '%s'.format([{'b': [1.5, true, null], 'a': duration('1m'), 2: b'x'}]) == '{"a":duration("60s"), "b":[1.500000, true, null], 2:b"x"}'
+        '%s %s'.format([1.5, duration('1m')]) == '1.5 60s'
         "\n\t\"\x41\u00e9\101" == '\n\t"AéA'
         r'\n' == '\\n'
         """a"b""" == 'a"b'
         b'abc' + b'd' == b'abcd' && size(b'abc') == 3 && string(b'abc') == 'abc' && bytes('a') == b'a'
         b'\xff'.size() == 1
         strings.quote('a"b') == '"a\\"b"'
+        strings.quote('\u200b\n') == '"\u200b\\n"'
         'a-b.c@d.org'.matches('^[\\w-.]+@[\\w-]+[.]org$') && '{{x}}'.find('{{.+}}') == '{{x}}'
         jsonpatch.escapeKey('a/b~c') == 'a~1b~0c'
         "#,
@@ -198,10 +205,13 @@ fn strings_have_their_functions() {
         "
         'a'.charAt(2) ## index out of range: 2
         'a'.substring(2) ## index out of range: 2
+        'abc'.substring(9, 1) ## invalid substring range. start: 9, end: 1
+        'abc'.indexOf('a', -1) ## index out of range: -1
         'abc'.substring(2, 1) ## invalid substring range. start: 2, end: 1
         'a'.matches('[' + 'a') ## error parsing regexp
-        '%d'.format(['x']) ## does not take
-        '%s'.format([]) ## index 0 out of range
+        '%d'.format([dyn('x')]) ## decimal clause can only be used on integers, was given string
+        '%f'.format([dyn(1)]) ## fixed-point clause can only be used on doubles, was given int
+        '%s'.format([] + []) ## index 0 out of range
         ",
     );
 }
@@ -213,6 +223,8 @@ fn lists_sets_and_numbers_have_their_functions() {
         [1, 2, 2].isSorted() && !['b', 'a'].isSorted() && [].isSorted()
         [1, 2, 3].sum() == 6 && [1.5, 1.5].sum() == 3.0 && [].sum() == 0
         [3, 1, 2].min() == 1 && ['a', 'c'].max() == 'c'
+        [3, 1, 2].sortBy(x, -x) == [3, 2, 1] && ['bb', 'a'].sortBy(s, s.size()) == ['a', 'bb'] && [].sortBy(x, x) == []
+        object.spec.containers.sortBy(c, c.image).map(c, c.name) == ['one', 'two']
         ['a', 'b', 'b'].indexOf('b') == 1 && ['a', 'b', 'b'].lastIndexOf('b') == 2 && [1].indexOf(2) == -1
         [1, 2].reverse() == [2, 1] && [1, 1, 2].distinct() == [1, 2] && [3, 1].sort() == [1, 3]
         [1, 2, 3].slice(1, 3) == [2, 3] && [[1], [2]].flatten() == [1, 2] && lists.range(3) == [0, 1, 2]

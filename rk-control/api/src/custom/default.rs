@@ -26,19 +26,13 @@ pub(super) fn apply(value: &mut Value, schema: &Value) {
             if let Some(values) = schema.get("additionalProperties").filter(|values| values.is_object()) {
                 let named = |name: &str| properties.is_some_and(|properties| properties.contains_key(name));
                 for (_, inner) in object.iter_mut().filter(|(name, _)| !named(name)) {
-                    if inner.is_null()
-                        && !flag(values, "nullable")
-                        && let Some(default) = values.get("default")
-                    {
-                        *inner = written(default);
-                    }
-                    apply(inner, values);
+                    within(inner, values);
                 }
             }
         }
         Value::Array(items) => {
             let Some(schema) = schema.get("items").filter(|items| items.is_object()) else { return };
-            items.iter_mut().for_each(|item| apply(item, schema));
+            items.iter_mut().for_each(|item| within(item, schema));
         }
         _ => {}
     }
@@ -49,4 +43,15 @@ fn written(default: &Value) -> Value {
     let mut value = default.clone();
     settle(&mut value);
     value
+}
+
+/// The same of a value in a map or list: where it may not be null, null stands for the default.
+fn within(value: &mut Value, schema: &Value) {
+    if value.is_null()
+        && !flag(schema, "nullable")
+        && let Some(default) = schema.get("default")
+    {
+        *value = written(default);
+    }
+    apply(value, schema);
 }

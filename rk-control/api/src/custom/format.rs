@@ -36,7 +36,7 @@ const UNITS: [&[&str]; 8] = [
 ];
 
 /// Formats that say what a type says, or nothing that a text could lack.
-const SAID_ELSEWHERE: [&str; 5] = ["double", "float", "int32", "int64", "password"];
+const SAID_ELSEWHERE: [&str; 1] = ["password"];
 
 /// Whether a text has a format; formats that are unknown hold for every text, as upstream says.
 pub fn holds(format: &str, text: &str) -> bool {
@@ -47,8 +47,18 @@ pub fn holds(format: &str, text: &str) -> bool {
     check(&name).is_none_or(|holds| holds(text))
 }
 
-/// Whether any version of the API knows a format. Hyphens count in those alone that came later.
-pub fn is_known(format: &str) -> bool {
+/// Whether any version of the API knows a format of values of a type; without a type it is one of texts. Hyphens count in those alone
+/// that came later.
+pub fn is_known(kind: &str, format: &str) -> bool {
+    match kind {
+        "" | "string" => is_of_texts(format),
+        "integer" => matches!(format, "int32" | "int64"),
+        "number" => matches!(format, "float" | "double"),
+        _ => false,
+    }
+}
+
+fn is_of_texts(format: &str) -> bool {
     match format.replace('-', "").as_str() {
         "k8sshortname" => format == "k8s-short-name",
         "k8slongname" => format == "k8s-long-name",

@@ -12,7 +12,10 @@ fn rules_are_told_in_known_words() {
     for (spec, want) in [
         (
             json!({"replicas": "3"}),
-            r#"spec.replicas: Invalid value: "string": spec.replicas in body must be of type integer: "string""#,
+            concat!(
+                r#"spec.replicas: Invalid value: "string": spec.replicas in body must be of type integer: "string"; "#,
+                ".spec.replicas: Invalid value: 0: .spec.replicas accessor error: 3 is of the type string, expected int64"
+            ),
         ),
         (
             json!({"replicas": 9}),
@@ -34,7 +37,7 @@ fn rules_are_told_in_known_words() {
         let mut errors = FieldErrors::new();
         custom(&resource).validate(&json!({"spec": spec}), &mut errors);
         let texts: Vec<String> = errors.0.iter().map(ToString::to_string).collect();
-        assert_eq!(texts, [want], "{spec}");
+        assert_eq!(texts.join("; "), want, "{spec}");
     }
     let mut errors = FieldErrors::new();
     let (old, new) = (json!({"spec": {"replicas": 9}}), json!({"spec": {"replicas": 9, "color": "green"}}));
@@ -168,6 +171,7 @@ fn all_that_is_wrong_with_a_value_is_told_in_order() {
     assert_eq!([of(json!(0.1), json!(1e20)), of(json!(3), json!(7)), of(json!(3), json!(largest))], [1; 3]);
     let map = json!({"type": "array", "items": {"type": "object", "properties": {"k": {"type": "string"}}},
         "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["k"]});
+    assert_eq!(told(map.clone(), json!([null])).len(), 1, "null is told to be of no type, and that is all");
     assert_eq!(
         told(map, json!([1])),
         [
@@ -177,11 +181,65 @@ fn all_that_is_wrong_with_a_value_is_told_in_order() {
     );
     let own = json!({"type": "object", "x-kubernetes-embedded-resource": true});
     let why = "spec.a.apiVersion: Invalid value: \"a/b/c\": unexpected GroupVersion string: a/b/c";
-    assert_eq!(told(own, json!({"apiVersion": "a/b/c", "kind": "Pod"})), [why]);
+    assert_eq!(told(own.clone(), json!({"apiVersion": "a/b/c", "kind": "Pod"})), [why]);
+    let why = "spec.a.kind: Invalid value: 5: must be a string";
+    assert_eq!(told(own, json!({"apiVersion": "v1", "kind": 5})), [why]);
     let set = json!({"type": "array", "items": {"type": "string"}, "x-kubernetes-list-type": "set"});
     assert_eq!(told(set, json!(["a", "a", "a"])), ["spec.a[1]: Duplicate value: \"a\""]);
     assert_eq!(
         told(json!({"type": "number", "maximum": 5.5}), json!(6)),
         ["spec.a: Invalid value: 6: spec.a in body should be less than or equal to 5"]
     );
+}
+
+#[test]
+fn objects_within_objects_have_metadata_like_others() {
+    let resource = rows(&definition(json!({"type": "object", "properties": {
+        "inner": {"type": "object", "x-kubernetes-embedded-resource": true, "x-kubernetes-preserve-unknown-fields": true}}})));
+    let resource = resource.into_iter().find(|row| row.is_hub()).unwrap();
+    let told = |metadata: Value| -> Vec<String> {
+        let mut errors = FieldErrors::new();
+        let inner = json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata});
+        custom(&resource).validate(&json!({"inner": inner}), &mut errors);
+        errors.0.into_iter().map(|error| error.path).collect()
+    };
+    assert!(
+        told(json!({})).is_empty() && told(json!({"name": "UP!", "namespace": "a", "generateName": "A_"})).is_empty()
+    );
+    assert_eq!(told(json!({"labels": {"a b": "c"}})), ["inner.metadata.labels"]);
+    let paths = told(json!({"name": "a/b", "namespace": "B_", "finalizers": ["a", "b c"], "annotations": {"a b": ""}}));
+    let mut errors = FieldErrors::new();
+    let broken = json!({"inner": {"apiVersion": "v1", "kind": "Pod", "metadata": {"labels": {"a b": "c"}}}});
+    custom(&resource).validate_update(&broken, &broken, &mut errors);
+    assert_eq!(errors.0.len(), 1, "even what is as it was: {errors:?}");
+    let want = ["name", "namespace", "annotations", "finalizers"].map(|field| format!("inner.metadata.{field}"));
+    assert_eq!(paths, want);
+}
+
+#[test]
+fn the_whole_object_has_no_name() {
+    let resource = rows(&definition(json!({"type": "object", "minProperties": 2})));
+    let resource = resource.into_iter().find(|row| row.is_hub()).unwrap();
+    let mut errors = FieldErrors::new();
+    custom(&resource).validate(&json!({"a": 1}), &mut errors);
+    let want = "<nil>: Invalid value: 1:  in body should have at least 2 properties";
+    assert_eq!(errors.0[0].to_string(), want);
+}
+
+#[test]
+fn null_is_no_choice() {
+    let resource = rows(&definition(json!({"type": "object", "properties": {
+        "word": {"type": "string", "nullable": true, "enum": ["a", null]}, "free": {"type": "string", "nullable": true},
+        "list": {"type": "array", "items": {"type": "string", "enum": ["a"]}}}})));
+    let resource = resource.into_iter().find(|row| row.is_hub()).unwrap();
+    let mut errors = FieldErrors::new();
+    custom(&resource).validate(&json!({"word": null, "free": null, "list": [null]}), &mut errors);
+    let mut said: Vec<String> = errors.0.iter().map(ToString::to_string).collect();
+    said.sort_unstable();
+    let want = [
+        r#"list[0]: Invalid value: "null": list[0] in body must be of type string: "null""#,
+        r#"list[0]: Unsupported value: null: supported values: "a""#,
+        r#"word: Unsupported value: null: supported values: "a", "null""#,
+    ];
+    assert_eq!(said, want);
 }

@@ -8,7 +8,7 @@ use regex_lite::Regex;
 use serde_json::Value;
 
 use super::columns::Columns;
-use super::{default, rules, scaled};
+use super::{default, embedded, rules, scaled};
 use crate::decode::{Form, fit};
 use crate::meta::at;
 use crate::pattern;
@@ -129,6 +129,7 @@ impl CustomKind {
     /// Holds an object against the rules of its schema.
     pub fn validate(&self, object: &Value, errors: &mut FieldErrors) {
         rules::Judge { patterns: &self.patterns, strict_either: true }.root(object, &self.schema, errors);
+        embedded::walk(object, &self.schema, &Path::ROOT, errors);
     }
 
     /// Holds what the scale subresource shows of an object against its rules; what is wanted only where a request can change it.
@@ -150,6 +151,8 @@ impl CustomKind {
             found.0.retain(|error| !(known && is_double(error)));
         }
         errors.extend(found);
+        // Judged anew whatever it was before.
+        embedded::walk(new, &self.schema, &Path::ROOT, errors);
     }
 }
 
@@ -196,10 +199,4 @@ pub(super) fn collect_patterns(schema: &Value, patterns: &mut HashMap<String, Re
         patterns.insert(text.to_owned(), pattern);
     }
     children(schema, &mut |child| collect_patterns(child, patterns));
-}
-
-/// Checks the `path` of errors in schemas: the root has no name.
-pub(super) fn place(path: &Path<'_>) -> String {
-    let text = path.to_string();
-    if text.is_empty() { "<nil>".to_owned() } else { text }
 }

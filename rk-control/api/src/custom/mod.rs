@@ -9,6 +9,7 @@
 mod before;
 mod columns;
 mod default;
+mod embedded;
 mod format;
 #[cfg(test)]
 mod judged_tests;

@@ -7,9 +7,7 @@ use serde_json::{Map, Value};
 
 use super::before::Before;
 use super::format;
-use super::kind::place;
-use super::node::{EMBEDDED, INT_OR_STRING, flag};
-use crate::meta::dns1035_label;
+use super::node::{INT_OR_STRING, flag};
 use crate::status::{ErrorKind, FieldErrors, Path, quote};
 
 /// Validates values; holds the compiled patterns of the whole schema.
@@ -61,12 +59,19 @@ fn has_type(value: &Value, wanted: &str) -> bool {
 impl Judge<'_> {
     /// The whole object; its metadata is judged like that of every object.
     pub(super) fn root(&self, object: &Value, schema: &Value, errors: &mut FieldErrors) {
-        self.value(object, schema, None, &Path::ROOT, errors);
+        self.whole(object, schema, None, errors);
     }
 
     /// The whole object where it was another one before.
     pub(super) fn changed(&self, object: &Value, old: &Value, schema: &Value, errors: &mut FieldErrors) {
-        self.value(object, schema, Some(Before { value: old, schema }), &Path::ROOT, errors);
+        self.whole(object, schema, Some(Before { value: old, schema }), errors);
+    }
+
+    fn whole(&self, object: &Value, schema: &Value, old: Option<Before<'_>>, errors: &mut FieldErrors) {
+        let mut found = FieldErrors::new();
+        self.value(object, schema, old, &Path::ROOT, &mut found);
+        found.0.iter_mut().filter(|error| error.path.is_empty()).for_each(|error| error.path = "<nil>".to_owned());
+        errors.extend(found);
     }
 
     /// A value at a place, against the schema of that place. What is as it was (`old`) is let be, with all that it holds.
@@ -78,8 +83,11 @@ impl Judge<'_> {
         path: &Path<'_>,
         errors: &mut FieldErrors,
     ) {
-        if old.is_some_and(|old| old.is(value)) || value.is_null() && flag(schema, "nullable") {
+        if old.is_some_and(|old| old.is(value)) {
             return;
+        }
+        if value.is_null() && flag(schema, "nullable") {
+            return enumerated(value, schema, path, errors);
         }
         let wanted = text(schema, "type");
         let either = flag(schema, INT_OR_STRING);
@@ -98,11 +106,11 @@ impl Judge<'_> {
                 Value::Bool(_) | Value::Object(_) if sized => (format, ""),
                 _ => (wanted, found),
             };
-            let detail = format!("{} in body must be of type {wanted}: {found:?}", place(path));
+            let detail = format!("{path} in body must be of type {wanted}: {found:?}");
             errors.push(ErrorKind::TypeInvalid, path, found, detail);
         }
         if value.is_null() {
-            return;
+            return enumerated(value, schema, path, errors);
         }
         self.choices(value, schema, path, errors);
         match value {
@@ -128,7 +136,7 @@ impl Judge<'_> {
         let parts = |name: &str| schema.get(name).and_then(Value::as_array).into_iter().flatten();
         // Upstream names the place in the words alone.
         let invalid = |why: &str, errors: &mut FieldErrors| {
-            errors.invalid(&Path::new("<nil>"), "", format!("{:?} {why}", path.to_string()));
+            errors.invalid(&Path::new("<nil>"), "", format!("{} {why}", quote(&path.to_string())));
         };
         // What the first of them lacks is told, too.
         let first = |name: &str, errors: &mut FieldErrors| {
@@ -178,13 +186,13 @@ impl Judge<'_> {
         if let Some(max) = limit(schema, "maxLength").filter(|max| length > *max) {
             errors.too_long(path, max);
         } else if let Some(min) = limit(schema, "minLength").filter(|min| length < *min) {
-            errors.invalid(path, value, format!("{} in body should be at least {min} chars long", place(path)));
+            errors.invalid(path, value, format!("{path} in body should be at least {min} chars long"));
         } else if self.patterns.get(pattern).is_some_and(|pattern| !pattern.is_match(value)) {
-            errors.invalid(path, value, format!("{} in body should match '{pattern}'", place(path)));
+            errors.invalid(path, value, format!("{path} in body should match '{pattern}'"));
         }
         let format = text(schema, "format");
         if !format.is_empty() && !format::holds(format, value) {
-            let why = format!("{} in body must be of type {format}: {}", place(path), quote(value));
+            let why = format!("{} in body must be of type {format}: {}", path, quote(value));
             errors.push(ErrorKind::TypeInvalid, path, value, why);
         }
     }
@@ -204,7 +212,7 @@ impl Judge<'_> {
             self.value(item, inner, before, &path.index(index), errors);
         }
         if let Some(min) = limit(schema, "minItems").filter(|min| items.len() < *min) {
-            errors.invalid(path, items.len(), format!("{} in body should have at least {min} items", place(path)));
+            errors.invalid(path, items.len(), format!("{path} in body should have at least {min} items"));
         }
         if let Some(max) = limit(schema, "maxItems").filter(|max| items.len() > *max) {
             errors.too_many(path, items.len(), max);
@@ -224,20 +232,7 @@ impl Judge<'_> {
             errors.too_many(path, object.len(), max);
         }
         if let Some(min) = limit(schema, "minProperties").filter(|min| object.len() < *min) {
-            errors.invalid(
-                path,
-                object.len(),
-                format!("{} in body should have at least {min} properties", place(path)),
-            );
-        }
-        if flag(schema, EMBEDDED) {
-            for name in ["apiVersion", "kind"] {
-                match object.get(name).map(|value| value.as_str().unwrap_or_default()) {
-                    None => errors.required(&path.child(name), ""),
-                    Some("") => errors.invalid(&path.child(name), "", "must not be empty"),
-                    Some(text) => identity(name, text, &path.child(name), errors),
-                }
-            }
+            errors.invalid(path, object.len(), format!("{path} in body should have at least {min} properties"));
         }
         let properties = schema.get("properties").and_then(Value::as_object);
         let values = schema.get("additionalProperties");
@@ -263,25 +258,11 @@ impl Judge<'_> {
     }
 }
 
-/// The version or the kind of an object within an object.
-fn identity(name: &str, text: &str, path: &Path<'_>, errors: &mut FieldErrors) {
-    if name == "apiVersion" {
-        if text.matches('/').count() > 1 {
-            errors.invalid(path, text, format!("unexpected GroupVersion string: {text}"));
-        }
-        return;
-    }
-    let broken = dns1035_label(&text.to_lowercase());
-    if !broken.is_empty() {
-        let why = format!("may have mixed case, but should otherwise match: {}", broken.join(","));
-        errors.invalid(path, text, why);
-    }
-}
-
 /// One of the values that may be.
 fn enumerated(value: &Value, schema: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     let Some(choices) = schema.get("enum").and_then(Value::as_array) else { return };
-    if choices.iter().any(|choice| is_choice(value, choice)) {
+    // To upstream null is none of the values that may be, even where it stands among them.
+    if choices.is_empty() || choices.iter().any(|choice| !value.is_null() && is_choice(value, choice)) {
         return;
     }
     let shown = |choice: &Value| choice.as_str().map_or_else(|| quote(&choice.to_string()), quote);
@@ -325,6 +306,9 @@ fn unique(items: &[Value], schema: &Value, path: &Path<'_>, errors: &mut FieldEr
     // Each is told once, where it comes for the second time.
     let mut seen: HashMap<String, usize> = HashMap::new();
     for (index, item) in items.iter().enumerate() {
+        if !keys.is_empty() && item.is_null() {
+            continue;
+        }
         if !keys.is_empty() && !item.is_object() {
             errors.invalid(&path.index(index), item.clone(), "must be an object for an array of list-type map");
             continue;
@@ -351,7 +335,7 @@ fn number(value: &Value, schema: &Value, path: &Path<'_>, errors: &mut FieldErro
         Some((bound.as_f64()?, bound))
     };
     let refuse = |why: String, errors: &mut FieldErrors| {
-        errors.invalid(path, value.clone(), format!("{} in body {why}", place(path)));
+        errors.invalid(path, value.clone(), format!("{path} in body {why}"));
     };
     let format = text(schema, "format");
     let fits = match (text(schema, "type"), format) {
@@ -364,12 +348,12 @@ fn number(value: &Value, schema: &Value, path: &Path<'_>, errors: &mut FieldErro
     if !fits {
         let known = matches!(format, "int32" | "int64");
         let format = if known { format!("with format {format}") } else { "(default format)".to_owned() };
-        let why = format!("Checked value must be of type integer {format} in {}", place(path));
+        let why = format!("Checked value must be of type integer {format} in {path}");
         errors.invalid(&Path::new("<nil>"), "", why);
     }
     if let Some((step, shown)) = bound("multipleOf") {
         if step <= 0.0 {
-            let why = format!("factor MultipleOf declared for {} must be positive: {shown}", place(path));
+            let why = format!("factor MultipleOf declared for {path} must be positive: {shown}");
             errors.invalid(path, shown, why);
         } else if !is_multiple(value, &shown) {
             refuse(format!("should be a multiple of {shown}"), errors);

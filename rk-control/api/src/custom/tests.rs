@@ -286,3 +286,17 @@ fn a_status_is_judged_by_itself() {
         ]
     );
 }
+
+#[test]
+fn null_stands_for_the_default_where_it_may_not_be() {
+    let number = |nullable: bool| json!({"type": "integer", "default": 1, "nullable": nullable});
+    let list = |items: Value| json!({"type": "array", "items": items});
+    let resource = rows(&definition(json!({"type": "object", "properties": {
+        "list": list(number(false)), "free": list(number(true)), "bare": list(json!({"type": "integer"})),
+        "map": {"type": "object", "additionalProperties": number(false)}}})));
+    let resource = resource.into_iter().find(|row| row.is_hub()).unwrap();
+    let nulls = json!([null, 2]);
+    let mut object = json!({"list": nulls, "free": nulls, "bare": nulls, "map": {"a": null}});
+    custom(&resource).default(&mut object);
+    assert_eq!(object, json!({"list": [1, 2], "free": nulls, "bare": nulls, "map": {"a": 1}}));
+}

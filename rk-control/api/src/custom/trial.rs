@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use regex_lite::Regex;
 use serde_json::Value;
 
+use super::embedded;
 use super::kind::collect_patterns;
 use super::rules::Judge;
 use crate::status::{FieldErrors, Path};
@@ -24,21 +25,18 @@ impl Trial {
         Self { patterns }
     }
 
-    /// Holds a value against a part of the schema; errors are told below `path`.
+    /// Holds a value against a part of the schema; errors are told below `path`, and in words that know only what the value holds.
     pub fn judge(&self, value: &Value, part: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
         let mut found = FieldErrors::new();
-        Judge { patterns: &self.patterns, strict_either: false }.value(value, part, None, path, &mut found);
-        let place = path.to_string();
+        Judge { patterns: &self.patterns, strict_either: false }.value(value, part, None, &Path::ROOT, &mut found);
         for error in &mut found.0 {
-            // kube-apiserver v1.36 judges the value by itself: its words name what lies in it alone.
-            if error.detail.contains(&place) {
-                error.detail = error.detail.replacen(&place, "", 1).trim_start_matches('.').to_owned();
-            }
-            // What names no place is told of the whole value.
-            if error.path == "<nil>" {
-                error.path.clone_from(&place);
-            }
+            error.path = match error.path.as_str() {
+                // What names no place is told of the whole value.
+                "" | "<nil>" => path.to_string(),
+                inner => format!("{path}.{inner}"),
+            };
         }
         errors.extend(found);
+        embedded::walk(value, part, path, errors);
     }
 }

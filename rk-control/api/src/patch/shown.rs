@@ -63,6 +63,12 @@ pub(crate) fn type_name(value: &Value) -> &'static str {
     }
 }
 
+/// The Go type that a decoded value has, as `%T` prints it.
+#[must_use]
+pub fn go_type(value: &Value) -> &'static str {
+    if value.is_null() { "<nil>" } else { type_name(value) }
+}
+
 fn write(out: &mut String, value: &Value) {
     match value {
         Value::Null => out.push_str("<nil>"),

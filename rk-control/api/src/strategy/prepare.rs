@@ -27,8 +27,9 @@ pub fn fold(resource: &Resource, object: &mut Value) {
 /// creationTimestamp are the business of [`crate::meta::fill_system_fields`].
 pub fn prepare_for_create(resource: &Resource, object: &mut Value) {
     let traits = traits::of(resource);
+    // Of a custom kind it may be anything.
     if traits.status == Status::Reset
-        && at(object, &["status"]).is_object()
+        && (at(object, &["status"]).is_object() || resource.custom.is_some())
         && let Some(object) = object.as_object_mut()
     {
         match status::initial(resource) {

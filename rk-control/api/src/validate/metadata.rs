@@ -4,18 +4,56 @@ use serde_json::{Value, json};
 
 use super::get::{field, flag, immutable, list, named, text};
 use super::names;
-use crate::meta::{ANNOTATIONS_MAX, at, dns1123_label, label_value, qualified_name};
+use crate::meta::{ANNOTATIONS_MAX, at, dns1123_label, label_value, path_segment, qualified_name};
 use crate::resources::Resource;
 use crate::status::{FieldErrors, Path, go_json};
 
 /// Finalizers without a domain that may be used.
 pub(super) const STANDARD_FINALIZERS: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
 
+/// What is asked of the metadata of a kind.
+struct Scope<'r> {
+    /// The rules that a name breaks.
+    names: &'r dyn Fn(&str) -> Vec<String>,
+    namespaced: bool,
+    /// Whether finalizers without a domain must be known ones.
+    domains: bool,
+}
+
 /// Metadata of a new or changed object.
 pub fn metadata(resource: &Resource, object: &Value) -> FieldErrors {
     let mut errors = FieldErrors::new();
-    let path = Path::new("metadata");
-    let metadata = at(object, &["metadata"]);
+    // What is served by upstream's libraries, and custom objects, may have finalizers of any name.
+    let open = ["apiextensions.k8s.io", "admissionregistration.k8s.io", "apiregistration.k8s.io"];
+    let domains = resource.custom.is_none() && !open.contains(&&*resource.gvk.group);
+    let names = |name: &str| names::rules(resource, name);
+    let scope = Scope { names: &names, namespaced: resource.namespaced(), domains };
+    let (metadata, path) = (at(object, &["metadata"]), Path::new("metadata"));
+    generated(metadata, &scope, &path, &mut errors);
+    let name = text(metadata, "name");
+    if name.is_empty() {
+        errors.required(&path.child("name"), "name or generateName is required");
+    } else {
+        named(&mut errors, &path.child("name"), name, names(name));
+    }
+    unnamed(metadata, &scope, &path, &mut errors);
+    errors
+}
+
+/// Metadata of an object within an object: it needs no name, and may have a namespace.
+pub fn embedded_metadata(metadata: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    let namespaced = !text(metadata, "namespace").is_empty();
+    let scope = Scope { names: &path_segment, namespaced, domains: false };
+    generated(metadata, &scope, path, errors);
+    let name = text(metadata, "name");
+    if !name.is_empty() {
+        named(errors, &path.child("name"), name, path_segment(name));
+    }
+    unnamed(metadata, &scope, path, errors);
+}
+
+/// What names begin with that the server makes.
+fn generated(metadata: &Value, scope: &Scope<'_>, path: &Path<'_>, errors: &mut FieldErrors) {
     let generate = text(metadata, "generateName");
     if !generate.is_empty() {
         // The suffix follows, so a base may end in a dash, but not be one.
@@ -23,34 +61,28 @@ pub fn metadata(resource: &Resource, object: &Value) -> FieldErrors {
             Some(base) if !base.is_empty() => format!("{base}a"),
             _ => generate.to_owned(),
         };
-        named(&mut errors, &path.child("generateName"), generate, names::rules(resource, &masked));
+        named(errors, &path.child("generateName"), generate, (scope.names)(&masked));
     }
-    let name = text(metadata, "name");
-    if name.is_empty() {
-        errors.required(&path.child("name"), "name or generateName is required");
-    } else {
-        named(&mut errors, &path.child("name"), name, names::rules(resource, name));
-    }
+}
+
+/// What metadata holds besides the name.
+fn unnamed(metadata: &Value, scope: &Scope<'_>, path: &Path<'_>, errors: &mut FieldErrors) {
     let namespace = text(metadata, "namespace");
-    match (resource.namespaced(), namespace.is_empty()) {
+    match (scope.namespaced, namespace.is_empty()) {
         (true, true) => errors.required(&path.child("namespace"), ""),
-        (true, false) => named(&mut errors, &path.child("namespace"), namespace, dns1123_label(namespace)),
+        (true, false) => named(errors, &path.child("namespace"), namespace, dns1123_label(namespace)),
         (false, false) => errors.forbidden(&path.child("namespace"), "not allowed on this type"),
         (false, true) => {}
     }
-    super::get::non_negative(&mut errors, &path.child("generation"), super::get::int(metadata, "generation"));
-    labels(at(metadata, &["labels"]), &path.child("labels"), &mut errors);
-    annotations(at(metadata, &["annotations"]), &path.child("annotations"), &mut errors);
-    owners(metadata, &path.child("ownerReferences"), &mut errors);
-    // What is served by upstream's libraries, and custom objects, may have finalizers of any name.
-    let open = ["apiextensions.k8s.io", "admissionregistration.k8s.io", "apiregistration.k8s.io"];
-    let domains = resource.custom.is_none() && !open.contains(&&*resource.gvk.group);
-    finalizers(metadata, domains, &path.child("finalizers"), &mut errors);
-    errors
+    super::get::non_negative(errors, &path.child("generation"), super::get::int(metadata, "generation"));
+    labels(at(metadata, &["labels"]), &path.child("labels"), errors);
+    annotations(at(metadata, &["annotations"]), &path.child("annotations"), errors);
+    owners(metadata, &path.child("ownerReferences"), errors);
+    finalizers(metadata, scope.domains, &path.child("finalizers"), errors);
 }
 
 /// Labels: keys are qualified names, values short words.
-pub(super) fn labels(labels: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+pub fn labels(labels: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     for (key, value) in labels.as_object().into_iter().flatten() {
         named(errors, path, key, qualified_name(key));
         let value = value.as_str().unwrap_or_default();
@@ -59,7 +91,7 @@ pub(super) fn labels(labels: &Value, path: &Path<'_>, errors: &mut FieldErrors) 
 }
 
 /// Annotations: keys are qualified names in any case, all together bounded.
-pub(super) fn annotations(annotations: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+pub fn annotations(annotations: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     let mut total = 0;
     for (key, value) in annotations.as_object().into_iter().flatten() {
         named(errors, path, key, qualified_name(&key.to_lowercase()));

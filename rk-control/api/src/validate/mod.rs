@@ -52,7 +52,7 @@ use crate::resources::Resource;
 use crate::status::{FieldError, FieldErrors};
 pub use custom::approval_of;
 pub use mandatory::{MANDATORY, mandatory_flow_schema, mandatory_priority_level};
-pub use metadata::{metadata, metadata_update};
+pub use metadata::{annotations, embedded_metadata, labels, metadata, metadata_update};
 pub use review::access_review;
 
 /// Checks the content of an object.

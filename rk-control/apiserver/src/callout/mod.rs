@@ -4,6 +4,7 @@
 //! A connection is kept per place and reused while it lives; everything is bounded by the caller's deadline.
 
 mod place;
+mod review;
 mod trust;
 
 use std::collections::HashMap;
@@ -27,12 +28,16 @@ use crate::http::Body;
 use crate::identity::Identity;
 use crate::server::Core;
 use place::Place;
+pub(crate) use review::{ADMISSION, CONVERSION};
 use trust::{Mode, Trust};
 
 /// Longest answer that is read: an object of the largest size that is stored, in base64, with room for what surrounds it.
 const ANSWER: usize = 8 * 1024 * 1024;
 /// Most connections that are kept idle; one per place is what sequential calls need.
 const IDLE: usize = 64;
+/// What every object has, as upstream's decoder calls it.
+const TYPE_META: &str =
+    r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
 /// How long an aggregated API server may take to accept a connection.
 const CONNECT: Duration = Duration::from_secs(10);
 
@@ -239,7 +244,11 @@ fn judge(code: http::StatusCode, body: &[u8]) -> Result<Value, CalloutError> {
         )));
     }
     if code.is_success() {
-        return object.map_err(|error| CalloutError(format!("couldn't get version/kind; json parse error: {error}")));
+        let unread = |why: String| CalloutError(format!("couldn't get version/kind; json parse error: {why}"));
+        return match object.map_err(|error| unread(error.to_string()))? {
+            object @ (Value::Object(_) | Value::Null) => Ok(object),
+            other => Err(unread(rk_api::patch::unfit(&other, TYPE_META))),
+        };
     }
     let said = object.map(|object| rk_api::meta::text(&object, &["message"]).to_owned()).unwrap_or_default();
     if !said.is_empty() {

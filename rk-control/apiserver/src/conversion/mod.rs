@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rk_api::meta;
 use rk_api::resources::{Registry, Resource};
-use rk_api::status::Status;
+use rk_api::status::{Reason, Status};
 use serde_json::Value;
 
 use crate::server::Core;
@@ -80,13 +80,15 @@ async fn undefaulted(core: &Core, mut objects: Vec<Value>, row: &Resource) -> Re
     for places in places.chunks(BATCH) {
         let asked: Vec<&Value> = places.iter().filter_map(|place| objects.get(*place)).collect();
         let version = asked.first().map(|object| meta::text(object, &["apiVersion"]).to_owned()).unwrap_or_default();
-        let failed =
-            |why: String| Status::internal(format!("conversion webhook for {version}, Kind={} {why}", row.gvk.kind));
+        let failed = |why: String| {
+            Status::new(Reason::Unknown, format!("conversion webhook for {version}, Kind={} {why}", row.gvk.kind))
+        };
         let uid = uuid::Uuid::new_v4().to_string();
         let question = review::question(&webhook.version, &uid, &wanted, &asked);
         let answer = core.callouts.post(core, &webhook.client, &question, LIMIT).await;
         let answer = answer.map_err(|error| failed(format!("failed: {error}")))?;
-        let converted = review::answer(&answer, &uid, &wanted, &asked).map_err(failed)?;
+        let converted =
+            review::answer(&answer, (webhook.version.as_str(), uid.as_str()), &wanted, &asked).map_err(failed)?;
         for (place, object) in places.iter().zip(converted) {
             if let Some(own) = objects.get_mut(*place) {
                 *own = object;

@@ -105,14 +105,23 @@ async fn create_stored(
             Err(StoreOutcome::Taken(_)) if generated && attempt < NAME_ATTEMPTS => call.warnings.truncate(told),
             Err(StoreOutcome::Taken(name)) => return Err(taken(call, &name, has_base).await),
             Err(StoreOutcome::Failed(status)) => return Err(status),
-            Ok(created) if call.resource.is_hub() => return Ok(created),
-            Ok(Stored { object, .. }) => {
+            Ok(created) if call.resource.is_hub() => return Ok(refilled(call, created)),
+            Ok(created) => {
+                let Stored { object, .. } = refilled(call, created);
                 let object = conversion::to(&call.core, object, &call.resource).await?;
                 return Ok(Stored { object, json: None });
             }
         }
     }
     Err(Status::internal("name generation ended without an answer"))
+}
+
+/// A new object as its readers find it: what was taken out of it, such as the status, may have defaults.
+fn refilled(call: &Call, created: Stored) -> Stored {
+    let Some(custom) = &call.hub.custom else { return created };
+    let mut object = created.object.clone();
+    custom.default(&mut object);
+    if object == created.object { created } else { Stored { object, json: None } }
 }
 
 /// 409 for a name that is taken, also by what is on its way out.

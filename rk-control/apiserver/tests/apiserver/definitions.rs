@@ -42,6 +42,23 @@ fn spec_schema() -> Value {
 }
 
 #[tokio::test]
+async fn a_new_object_has_the_status_that_its_kind_begins_with() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let schema = json!({"type": "object", "properties": {
+        "status": {"type": "object", "default": {"phase": "Waiting"}, "properties": {"phase": {"type": "string"}}}}});
+    admin.create(DEFINITIONS, &definition("begin.example.com", "Begun", &[("v1", schema)])).await.ok();
+    let path = "/apis/begin.example.com/v1/namespaces/default/beguns";
+    until("the service of the definition", async || admin.get(path).await.code == 200).await;
+    for (name, status) in [("a", Value::Null), ("b", json!({"phase": "Mine"})), ("c", json!(5))] {
+        let sent = object("begin.example.com/v1", "Begun", name, json!({"status": status}));
+        let made = admin.create(path, &sent).await.ok();
+        assert_eq!(made["status"], json!({"phase": "Waiting"}), "{name}");
+        assert_eq!(admin.get(&format!("{path}/{name}")).await.ok()["status"], made["status"], "{name}");
+    }
+}
+
+#[tokio::test]
 async fn definitions_are_watched_listed_and_have_a_status() {
     let cluster = Cluster::start().await;
     let admin = cluster.admin();

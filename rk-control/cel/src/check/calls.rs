@@ -82,6 +82,9 @@ impl<'e> Checker<'e> {
             return self.undeclared(at, name);
         }
         self.constants(name, args);
+        if member && name == "format" {
+            self.template(at, args);
+        }
         let mut result: Option<Type> = None;
         for overload in overloads.iter().filter(|overload| operator || overload.member == member) {
             let mut bound = Bound::new();

@@ -32,10 +32,13 @@ impl<'e> Checker<'e> {
 
     pub(super) fn list(&mut self, items: &'e [Entry<()>]) -> Type {
         let mut item = None;
+        let mut elements = Vec::with_capacity(items.len());
         for entry in items {
             let ty = self.entry(entry);
+            elements.push(ty.clone());
             item = self.common(item, entry.value.at, ty);
         }
+        self.elements = elements;
         Type::list(item.unwrap_or(Type::OPEN))
     }
 

@@ -2,6 +2,7 @@
 
 mod calls;
 mod constants;
+mod formats;
 mod literals;
 
 use std::sync::Arc;
@@ -33,7 +34,7 @@ pub(crate) fn type_value(name: &str) -> Option<&'static str> {
 
 /// The type of an expression, and what is wrong with it.
 pub(crate) fn check(expr: &Expr, env: &Env) -> (Type, Vec<Issue>) {
-    let mut checker = Checker { env, locals: Vec::new(), mixed: false, issues: Vec::new() };
+    let mut checker = Checker { env, locals: Vec::new(), mixed: false, elements: Vec::new(), issues: Vec::new() };
     let ty = checker.of(expr);
     (ty, checker.issues)
 }
@@ -43,6 +44,8 @@ struct Checker<'e> {
     locals: Vec<(&'e str, Type)>,
     /// Whether elements of lists may be of several types: in what is formatted.
     mixed: bool,
+    /// The types of the elements of the list that was written out last.
+    elements: Vec<Type>,
     issues: Vec<Issue>,
 }
 
@@ -198,11 +201,32 @@ impl<'e> Checker<'e> {
         match (fold.op, body) {
             (FoldOp::Map, Some(body)) => Type::list(body),
             (FoldOp::Filter, _) => Type::list(second),
+            (FoldOp::SortBy, Some(key)) if is_ordered(&key) => Type::list(second),
+            (FoldOp::SortBy, Some(key)) => {
+                let applied = format!("list({second}).(list({key}))");
+                self.wrong(at, format!("found no matching overload for '@sortByAssociatedKeys' applied to '{applied}'"))
+            }
             (FoldOp::TransformMap, Some(body)) => Type::map(first, body),
             (FoldOp::TransformMapEntry, Some(body)) => body,
             _ => Type::Bool,
         }
     }
+}
+
+/// Whether values of a type have an order.
+fn is_ordered(ty: &Type) -> bool {
+    let plain = matches!(
+        ty,
+        Type::Bool
+            | Type::Int
+            | Type::Uint
+            | Type::Double
+            | Type::String
+            | Type::Bytes
+            | Type::Timestamp
+            | Type::Duration
+    );
+    plain || ty.is_dyn()
 }
 
 fn constant(literal: &Literal) -> Type {

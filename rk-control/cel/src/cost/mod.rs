@@ -180,17 +180,18 @@ impl<'e> Estimator<'e> {
             FoldOp::Exists => (NAME, 4),
             FoldOp::ExistsOne => (NAME + 1, 2),
             FoldOp::Map => (NAME + MAKE_LIST, 2 + MAKE_LIST),
-            FoldOp::Filter => (NAME + MAKE_LIST, 2 + MAKE_LIST + NAME),
+            // What is made of the elements is a list, too, and each is looked at again as they are put in order.
+            FoldOp::Filter | FoldOp::SortBy => (NAME + MAKE_LIST, 2 + MAKE_LIST + NAME),
             FoldOp::TransformMap | FoldOp::TransformMapEntry => (NAME + MAKE_MAP, 3),
         };
         let step = chosen.saturating_add(work).saturating_add(each);
         let cost = range.cost.saturating_add(once).saturating_add(count.saturating_mul(step));
         let shape = match (fold.op, made) {
             (FoldOp::Map, Some(made)) => Shape::new(Form::List(element(made.shape, self.root)), count),
-            (FoldOp::Filter, _) if matches!(range.shape.form, Form::Map(_)) => {
+            (FoldOp::Filter | FoldOp::SortBy, _) if matches!(range.shape.form, Form::Map(_)) => {
                 Shape::new(Form::List(Shape::text(0)), count)
             }
-            (FoldOp::Filter, _) => Shape::new(Form::List(inner), count),
+            (FoldOp::Filter | FoldOp::SortBy, _) => Shape::new(Form::List(inner), count),
             (FoldOp::TransformMap, Some(made)) => Shape::new(Form::Map(made.shape), count),
             (FoldOp::TransformMapEntry, _) => Shape::new(Form::Map(Shape::open()), count),
             _ => Shape::scalar(),

@@ -1,8 +1,9 @@
 //! Macros over lists and maps.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
-use super::{Context, Failure, Outcome, build};
+use super::{Context, Failure, Outcome, build, order};
 use crate::ast::{Expr, Fold, FoldOp};
 use crate::value::Value;
 
@@ -63,6 +64,7 @@ impl<'a> Context<'a> {
             match (fold.op, made) {
                 (FoldOp::Map, Some(made)) => list.push(made),
                 (FoldOp::Filter, _) => list.push(if keyed { entry.0 } else { entry.1 }),
+                (FoldOp::SortBy, Some(made)) => map.push((made, if keyed { entry.0 } else { entry.1 })),
                 (FoldOp::TransformMap, Some(made)) => map.push((entry.0, made)),
                 (FoldOp::TransformMapEntry, Some(made)) => {
                     for (key, value) in made.entries().ok_or_else(|| Failure::new("no such overload"))? {
@@ -74,8 +76,22 @@ impl<'a> Context<'a> {
         }
         Ok(match fold.op {
             FoldOp::ExistsOne => Value::Bool(count == 1),
+            FoldOp::SortBy => sorted(map)?,
             FoldOp::TransformMap | FoldOp::TransformMapEntry => Value::Map(Arc::new(map)),
             _ => Value::list(list),
         })
     }
+}
+
+/// What stands behind keys, in their order.
+fn sorted<'a>(mut keyed: Vec<(Value<'a>, Value<'a>)>) -> Outcome<'a> {
+    let differ = |pair: &[(Value<'a>, Value<'a>)]| match pair {
+        [(a, _), (b, _)] => order(a, b).is_none(),
+        _ => false,
+    };
+    if keyed.windows(2).any(differ) {
+        return Err(Failure::new("list elements must have the same type"));
+    }
+    keyed.sort_by(|(a, _), (b, _)| order(a, b).unwrap_or(Ordering::Equal));
+    Ok(Value::list(keyed.into_iter().map(|(_, item)| item).collect()))
 }

@@ -23,6 +23,7 @@ pub use url::Url;
 
 pub(crate) use convert::decode_base64;
 pub(crate) use regexes::pattern;
+pub(crate) use template::{fill_template, refusal};
 pub(crate) use time::{parse_time, show_duration, show_time};
 
 use crate::eval::Failure;

@@ -17,8 +17,8 @@ pub(super) const TABLE: &[Row] = &[
     }),
     Row("indexOf", ".SS>I", |_, a| index_of(a, 0)),
     Row("indexOf", ".SSI>I", |_, a| index_of(a, int(a, 2))),
-    Row("lastIndexOf", ".SS>I", |_, a| last_index_of(a, i64::MAX)),
-    Row("lastIndexOf", ".SSI>I", |_, a| last_index_of(a, int(a, 2))),
+    Row("lastIndexOf", ".SS>I", |_, a| last_index_of(a, None)),
+    Row("lastIndexOf", ".SSI>I", |_, a| last_index_of(a, Some(int(a, 2)))),
     Row("lowerAscii", ".S>S", |_, a| Ok(Value::text(text(a, 0).to_ascii_lowercase()))),
     Row("upperAscii", ".S>S", |_, a| Ok(Value::text(text(a, 0).to_ascii_uppercase()))),
     Row("replace", ".SSS>S", |c, a| {
@@ -37,9 +37,29 @@ pub(super) const TABLE: &[Row] = &[
     Row("trim", ".S>S", |_, a| Ok(Value::text(text(a, 0).trim()))),
     Row("join", ".LS>S", |_, a| join(a, "")),
     Row("join", ".LSS>S", |_, a| join(a, text(a, 1))),
-    Row("strings.quote", "S>S", |_, a| Ok(Value::text(format!("{:?}", text(a, 0))))),
+    Row("strings.quote", "S>S", |_, a| Ok(Value::text(quoted(text(a, 0))))),
     Row("jsonpatch.escapeKey", "S>S", |_, a| Ok(Value::text(text(a, 0).replace('~', "~0").replace('/', "~1")))),
 ];
+
+/// In quotes; only what has a letter for it is escaped.
+fn quoted(text: &str) -> String {
+    let mut out = String::from("\"");
+    for letter in text.chars() {
+        match letter {
+            '\u{7}' => out.push_str("\\a"),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{c}' => out.push_str("\\f"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\u{b}' => out.push_str("\\v"),
+            '\\' => out.push_str("\\\\"),
+            '"' => out.push_str("\\\""),
+            _ => out.push(letter),
+        }
+    }
+    out + "\""
+}
 
 /// What a replacement costs: as much as what it makes may be long.
 fn grown(args: &[Value<'_>], times: i64) -> u64 {
@@ -58,22 +78,38 @@ fn bytes_before(text: &str, letters: usize) -> usize {
     text.char_indices().nth(letters).map_or(text.len(), |(at, _)| at)
 }
 
+/// Where a search for nothing ends: where it began, within the text.
+fn nothing<'a>(from: usize, letters: usize) -> Made<'a> {
+    Ok(count(from.min(letters)))
+}
+
 fn index_of<'a>(args: &[Value<'a>], from: i64) -> Made<'a> {
     let (own, wanted) = (text(args, 0), text(args, 1));
-    let Some(from) = usize::try_from(from).ok().filter(|from| *from <= own.chars().count()) else {
-        return failed(format!("index out of range: {from}"));
-    };
+    let letters = own.chars().count();
+    let Ok(from) = usize::try_from(from) else { return failed(format!("index out of range: {from}")) };
+    if wanted.is_empty() {
+        return nothing(from, letters);
+    }
+    if from >= letters {
+        return Ok(Value::Int(-1));
+    }
     let start = bytes_before(own, from);
     let found = own.get(start..).and_then(|rest| rest.find(wanted));
     Ok(found.map_or(Value::Int(-1), |at| count(letters_before(own, start + at))))
 }
 
-fn last_index_of<'a>(args: &[Value<'a>], to: i64) -> Made<'a> {
+/// `to` is the last place that counts; all of them do without it.
+fn last_index_of<'a>(args: &[Value<'a>], to: Option<i64>) -> Made<'a> {
     let (own, wanted) = (text(args, 0), text(args, 1));
-    let length = own.chars().count();
-    let Ok(to) = usize::try_from(to) else { return failed(format!("index out of range: {to}")) };
-    if to > length && to != usize::try_from(i64::MAX).unwrap_or(usize::MAX) {
-        return failed(format!("index out of range: {to}"));
+    let letters = own.chars().count();
+    let to = match to.map(usize::try_from) {
+        None => letters,
+        Some(Ok(to)) if to >= letters && !wanted.is_empty() => return Ok(Value::Int(-1)),
+        Some(Ok(to)) => to,
+        Some(Err(_)) => return failed(format!("index out of range: {}", int(args, 2))),
+    };
+    if wanted.is_empty() {
+        return nothing(to, letters);
     }
     let end = bytes_before(own, to).saturating_add(wanted.len()).min(own.len());
     let end = (end..=own.len()).find(|end| own.is_char_boundary(*end)).unwrap_or(own.len());
@@ -106,14 +142,14 @@ fn substring<'a>(args: &[Value<'a>], end: i64) -> Made<'a> {
     let length = i64::try_from(own.chars().count()).unwrap_or(i64::MAX);
     let (start, open) = (int(args, 1), end == i64::MAX);
     let end = if open { length } else { end };
+    if !open && start > end {
+        return failed(format!("invalid substring range. start: {start}, end: {end}"));
+    }
     if start < 0 || start > length {
         return failed(format!("index out of range: {start}"));
     }
     if end < 0 || end > length {
         return failed(format!("index out of range: {end}"));
-    }
-    if start > end {
-        return failed(format!("invalid substring range. start: {start}, end: {end}"));
     }
     let (Ok(start), Ok(end)) = (usize::try_from(start), usize::try_from(end)) else { return no_overload() };
     Ok(Value::text(own.chars().skip(start).take(end - start).collect::<String>()))

@@ -41,6 +41,7 @@ pub(super) fn member(parser: &Parser, at: u32, on: Expr, name: String, args: Vec
         ("exists_one" | "existsOne", 3) => (FoldOp::ExistsOne, 2),
         ("map", 2 | 3) => (FoldOp::Map, 1),
         ("filter", 2) => (FoldOp::Filter, 1),
+        ("sortBy", 2) => (FoldOp::SortBy, 1),
         ("transformList", 3 | 4) => (FoldOp::Map, 2),
         ("transformMap", 3 | 4) => (FoldOp::TransformMap, 2),
         ("transformMapEntry", 3 | 4) => (FoldOp::TransformMapEntry, 2),
@@ -59,7 +60,7 @@ pub(super) fn member(parser: &Parser, at: u32, on: Expr, name: String, args: Vec
     let names = args.by_ref().take(names).map(|name| variable(name, why)).collect::<Result<Vec<String>, Issue>>()?;
     let (first, second) = (args.next(), args.next());
     let (filter, body) = match (op, second) {
-        (FoldOp::Map | FoldOp::TransformMap | FoldOp::TransformMapEntry, None) => (None, first),
+        (FoldOp::Map | FoldOp::SortBy | FoldOp::TransformMap | FoldOp::TransformMapEntry, None) => (None, first),
         (_, body) => (first, body),
     };
     parser.node(at, Kind::Fold(Box::new(Fold { op, range: on, names, filter, body })))

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::{Found, MOST, list};
 use crate::custom::is_known_format;
 use crate::meta::{at, text};
+use crate::status::quote;
 
 /// Deepest schema that is looked at; deeper ones are refused.
 const MAX_DEPTH: usize = 64;
@@ -14,7 +15,7 @@ pub(super) fn check(definition: &Value, old: Option<&Value>, found: &mut Found) 
     let before = old.map(unknown).unwrap_or_default();
     for format in unknown(definition) {
         if !before.contains(&format) {
-            found.say(format_args!("unrecognized format {format:?}"));
+            found.say(format_args!("unrecognized format {}", quote(format)));
         }
     }
 }
@@ -32,7 +33,7 @@ fn collect<'a>(schema: &'a Value, depth: usize, formats: &mut Vec<&'a str>) {
         return;
     }
     let format = text(schema, &["format"]);
-    if !format.is_empty() && !is_known_format(format) && !formats.contains(&format) {
+    if !format.is_empty() && !is_known_format(text(schema, &["type"]), format) && !formats.contains(&format) {
         formats.push(format);
     }
     for key in ["items", "additionalProperties", "not"] {

@@ -229,11 +229,17 @@ fn formats_that_nobody_looks_at_are_told_once() {
         json!({"spec": {"versions": [{"schema": {"openAPIV3Schema": {"properties": fields.collect::<serde_json::Map<_, _>>()}}}]}})
     };
     let definitions = resource("apiextensions.k8s.io", "v1", "customresourcedefinitions");
-    let known = ["date-time", "int32", "k8s-short-name"];
+    let known = ["date-time", "password", "k8s-short-name"];
     assert_eq!(warnings(&definitions, None, &definition(&known), None), Vec::<String>::new());
     let (old, new) = (definition(&["colour"]), definition(&["colour", "taste"]));
     assert_eq!(warnings(&definitions, None, &old, None), ["unrecognized format \"colour\""]);
     assert_eq!(warnings(&definitions, None, &new, Some(&old)), ["unrecognized format \"taste\""]);
+    let number = |kind: &str| {
+        let fields = json!({"a": {"type": kind, "format": "int32"}});
+        let made = json!({"spec": {"versions": [{"schema": {"openAPIV3Schema": {"properties": fields}}}]}});
+        warnings(&definitions, None, &made, None).len()
+    };
+    assert_eq!(["integer", "number", "string", "boolean"].map(number), [0, 1, 1, 1], "formats belong to types");
 }
 
 #[test]

@@ -119,11 +119,18 @@ mod tests {
         let unknown = told(json!({"a": object(json!({"c": 1}))}));
         assert_eq!(unknown, "s.properties[a].default: Invalid value: {\"c\":1}: must not have unknown fields");
         let wrong = told(json!({"a": object(json!({"b": "x"}))}));
-        let why = "s.properties[a].default.b: Invalid value: \"string\": b in body must be of type integer: \"string\"";
-        assert!(wrong.starts_with(why), "{wrong}");
+        let want =
+            "s.properties[a].default.b: Invalid value: \"string\": b in body must be of type integer: \"string\"";
+        assert_eq!(wrong, want);
+        let list = json!({"type": "array", "items": {"type": "string"}, "default": [1]});
+        let said = told(json!({"a": list}));
+        assert!(
+            said.starts_with("s.properties[a].default.[0]: Invalid value: \"integer\": [0] in body must"),
+            "{said}"
+        );
         let whole = told(json!({"a": {"type": "string", "default": 1}}));
-        let why = "s.properties[a].default: Invalid value: \"integer\":  in body must be of type string: \"integer\"";
-        assert_eq!(whole, why);
+        let want = "s.properties[a].default: Invalid value: \"integer\":  in body must be of type string: \"integer\"";
+        assert_eq!(whole, want);
         let text = |default: &str| {
             let all = json!({"type": "string", "maxLength": 2, "pattern": "^b", "default": default});
             told(json!({"a": all}))

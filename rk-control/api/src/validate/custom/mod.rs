@@ -4,6 +4,7 @@
 //! `spec.additionalPrinterColumns`.
 
 mod approval;
+mod completeness;
 mod defaults;
 mod field_path;
 mod schema;

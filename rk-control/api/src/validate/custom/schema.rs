@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use super::super::get::{empty, entries, field, flag, list, one_of, text};
-use super::defaults;
 use super::field_path::follow;
 use super::topology::{self, LIST_KEYS, LIST_TYPE, MAP_TYPE};
+use super::{completeness, defaults};
 use crate::meta::at;
 use crate::pattern::{self, PatternError};
 use crate::status::{FieldErrors, Path};
@@ -56,6 +56,7 @@ enum Level {
 
 /// The schema of a version; `status`: whether the status is a subresource.
 pub(super) fn root(schema: &Value, status: bool, path: &Path<'_>, errors: &mut FieldErrors) {
+    let before = errors.0.len();
     let allowed = |key: &str| AT_ROOT.iter().any(|(_, own)| *own == key);
     if status {
         let kind = text(schema, "type");
@@ -77,33 +78,50 @@ pub(super) fn root(schema: &Value, status: bool, path: &Path<'_>, errors: &mut F
     if flag(schema, "nullable") {
         errors.forbidden(&path.child("nullable"), "nullable cannot be true at the root");
     }
-    let before = errors.0.len();
-    let dialect = has_dialect(schema, 0);
-    if !dialect {
-        structural(schema, Level::Root, path, 0, errors);
-        if errors.0.len() == before {
-            defaults::check(schema, path, errors);
+    let unsupported = unsupported(schema, 0);
+    if unsupported.is_none() {
+        let mut found = FieldErrors::new();
+        structural(schema, Level::Root, path, 0, &mut found);
+        completeness::check(schema, path, &mut found);
+        found.0.sort_by_cached_key(ToString::to_string);
+        if found.is_empty() {
+            defaults::check(schema, path, &mut found);
         }
+        errors.extend(found);
     }
     openapi(schema, path, 0, errors);
-    if dialect && errors.0.len() == before {
-        errors.invalid(path, "", "OpenAPIV3Schema 'schema' is not supported");
+    if let Some(field) = unsupported.filter(|_| errors.0.len() == before) {
+        errors.invalid(path, "", format!("OpenAPIV3Schema '{field}' is not supported"));
     }
 }
 
-/// Whether `$schema` is said somewhere in a schema.
-fn has_dialect(schema: &Value, depth: usize) -> bool {
-    let below = |inner: &Value| depth <= 2 * MAX_DEPTH && has_dialect(inner, depth + 1);
-    match schema {
-        Value::Object(fields) => fields.iter().any(|(key, inner)| match key.as_str() {
-            // These hold values.
-            "default" | "enum" | "example" => false,
-            "$schema" if inner.is_string() => inner != "",
-            _ => below(inner),
-        }),
-        Value::Array(parts) => parts.iter().any(below),
-        _ => false,
+/// The first field for which no place is asked what stands there: such schemas are refused for that field.
+fn unsupported(schema: &Value, depth: usize) -> Option<&'static str> {
+    const FILLED: [(&str, &str); 6] = [
+        ("id", "id"),
+        ("$schema", "schema"),
+        ("$ref", "$ref"),
+        ("patternProperties", "patternProperties"),
+        ("dependencies", "dependencies"),
+        ("definitions", "definitions"),
+    ];
+    if depth > MAX_DEPTH {
+        return None;
     }
+    let filled = |key: &str| field(schema, key).is_some_and(|value| !is_zero(value));
+    if let Some((_, shown)) = FILLED.into_iter().find(|&(key, _)| filled(key)) {
+        return Some(shown);
+    }
+    if field(schema, "additionalItems").is_some() {
+        return Some("additionalItems");
+    }
+    if !list(schema, "items").is_empty() || schema.get(OPEN) == Some(&json!(false)) {
+        return Some("items");
+    }
+    let ones = ["items", "additionalProperties", "not"].into_iter().filter_map(|key| field(schema, key));
+    let parts = ["allOf", "anyOf", "oneOf"].into_iter().flat_map(|key| list(schema, key));
+    let named = entries(schema, "properties").map(|(_, property)| property);
+    ones.chain(parts).chain(named).find_map(|inner| unsupported(inner, depth + 1))
 }
 
 /// Whether a field says what its absence says.
@@ -265,6 +283,7 @@ fn nested(schema: &Value, path: &Path<'_>, depth: usize, errors: &mut FieldError
         (RULES, "must be empty to be structural"),
     ] {
         let said = match field(schema, key) {
+            Some(value) if key == "additionalProperties" => value != &json!(false),
             Some(value) if why.contains("undefined") => !value.is_null(),
             Some(value) => !is_zero(value),
             None => false,

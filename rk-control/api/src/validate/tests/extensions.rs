@@ -199,6 +199,10 @@ fn definitions_have_structural_schemas() {
             format!("{at}.x-kubernetes-list-type: Unsupported value: \"\": supported values: \"atomic\", \"set\", \"map\""),
         ),
         (
+            spec(json!({"type": "string", "not": {"$ref": "x", "type": "string"}})),
+            format!("{at}.not.$ref: Forbidden: $ref is not supported"),
+        ),
+        (
             spec(json!({"type": "string", "$schema": "x"})),
             "spec.validation.openAPIV3Schema: Invalid value: \"\": OpenAPIV3Schema 'schema' is not supported".to_owned(),
         ),

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::matching::operation;
 use super::super::{Operation, Request};
+use crate::callout::ADMISSION;
 
 /// What a webhook answered.
 #[derive(Debug, Default, PartialEq)]
@@ -124,8 +125,7 @@ fn options(operation: Operation, dry_run: bool, given: &Map<String, Value>) -> V
 /// What is wrong with it, in upstream's words.
 pub(super) fn answer(review: &Value, version: &str, uid: &str, mutating: bool) -> Result<Answer, String> {
     let got = (meta::text(review, &["apiVersion"]), meta::text(review, &["kind"]));
-    let api_version = format!("admission.k8s.io/{version}");
-    if let Some(why) = unknown(got, &api_version).or_else(|| misfit(review)) {
+    if let Some(why) = ADMISSION.undecodable(got, version).or_else(|| misfit(review)) {
         return Err(format!("failed to call webhook: {why}"));
     }
     let response = meta::at(review, &["response"]);
@@ -136,11 +136,8 @@ pub(super) fn answer(review: &Value, version: &str, uid: &str, mutating: bool) -
     if version == "v1" && own != uid {
         return Err(invalid(format!("expected response.uid={uid:?}, got {own:?}")));
     }
-    // Answers of the beta version were taken without a kind.
-    if version == "v1" && got != (api_version.as_str(), "AdmissionReview") {
-        let (got, kind) = (if got.0.is_empty() { "/" } else { got.0 }, got.1);
-        let want = format!("{api_version}, Kind=AdmissionReview");
-        return Err(invalid(format!("expected webhook response of {want}, got {got}, Kind={kind}")));
+    if let Some(why) = ADMISSION.unexpected(got, version) {
+        return Err(invalid(why));
     }
     if version == "v1" {
         patch_and_type(response, mutating).map_err(invalid)?;
@@ -161,25 +158,6 @@ pub(super) fn answer(review: &Value, version: &str, uid: &str, mutating: bool) -
         warnings: warnings.filter_map(Value::as_str).map(str::to_owned).collect(),
         annotations: annotations.filter_map(annotation).collect(),
     })
-}
-
-/// Why an answer of this version and kind cannot be decoded where a review of the version `wanted` is. What is left out is made up.
-fn unknown((api_version, kind): (&str, &str), wanted: &str) -> Option<String> {
-    let api_version = if api_version.is_empty() { wanted } else { api_version };
-    let version = api_version.strip_prefix("admission.k8s.io/").filter(|version| matches!(*version, "v1" | "v1beta1"));
-    match version {
-        _ if api_version.matches('/').count() > 1 => Some(format!("unexpected GroupVersion string: {api_version}")),
-        Some(_) if kind.is_empty() || kind == "AdmissionReview" => (api_version != wanted).then(|| {
-            let (from, to) = (api_version.replace("admission.k8s.io/", ""), wanted.replace("admission.k8s.io/", ""));
-            format!("converting ({from}.AdmissionReview) to ({to}.AdmissionReview): unknown conversion")
-        }),
-        _ => {
-            let kind = if kind.is_empty() { "AdmissionReview" } else { kind };
-            Some(format!(
-                "no kind {kind:?} is registered for version {api_version:?} in scheme \"k8s.io/apiserver/pkg/util/webhook/client.go:71\""
-            ))
-        }
-    }
 }
 
 /// What a field of an answer may be: where it is (`*` for all that is in one), the test, and its name and type to upstream's decoder.
