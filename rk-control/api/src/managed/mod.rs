@@ -1,6 +1,6 @@
 //! Field ownership: `metadata.managedFields` and server-side apply (KEP-555).
 //!
-//! A manager owns a set of paths ([`set::FieldSet`]). [`walk`] turns objects into sets and compares objects, [`merge`] merges and
+//! What a client applies must be of its type ([`typed`]) before anything else. A manager owns a set of paths ([`set::FieldSet`]). [`walk`] turns objects into sets and compares objects, [`merge`] merges and
 //! prunes them, [`entry`] reads and writes `managedFields`; [`apply`] and [`update`] are the two operations, of which
 //! [`created`] is the short way for what is new. Owners may speak other versions of a kind than a request does ([`versions`]).
 
@@ -19,16 +19,18 @@ pub(crate) mod scale;
 mod set;
 #[cfg(test)]
 mod tests;
+mod typed;
 mod update;
 mod versions;
 mod walk;
 
 use jiff::Timestamp;
 
-pub use apply::{apply, not_declared, undeclared};
+pub use apply::{apply, check};
 pub use merged::merged;
 pub use path::PathElement;
 pub use set::FieldSet;
+pub use typed::mistyped;
 pub use update::{hand_over, is_unchanged, mend, update};
 pub use versions::{OneVersion, Versions};
 

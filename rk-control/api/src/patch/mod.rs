@@ -12,6 +12,7 @@ mod typed;
 pub use json::{json_patch, undeclared_members};
 pub use merge::merge_patch;
 pub use shown::{shown, unfit, unfit_field};
+pub(crate) use shown::{type_name, written};
 pub use strategic::{spent, strategic_merge_patch};
 pub use typed::misconverted;
 

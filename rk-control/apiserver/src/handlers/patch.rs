@@ -289,11 +289,9 @@ pub(super) fn configuration(
         let why = why.trim_start_matches("strict decoding error: ");
         Status::bad_request(format!("error strict decoding YAML: error converting YAML to JSON: {why}"))
     };
-    let (mut config, undeclared) = decode::applied(config, schema).map_err(refused)?;
     // Nobody can own a field that does not exist, however lenient the client is.
-    if !undeclared.is_empty() {
-        return Err(managed::undeclared(&config, &undeclared));
-    }
+    managed::check(&config, schema)?;
+    let mut config = decode::applied(config, schema).map_err(refused)?;
     identify(call, &mut config)?;
     call.warnings.extend(decode::remarks(notices, options.validation).map_err(twice)?);
     Ok(config)
