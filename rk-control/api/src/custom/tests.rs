@@ -192,6 +192,9 @@ fn appliers_share_keyed_lists_and_free_objects() {
     let gone = crate::managed::apply(Some(&both), &config(json!({})), &request("one")).unwrap();
     assert_eq!(gone["spec"]["free"], json!({"a": {"c": 2}}));
     assert_eq!(gone["spec"]["ports"], json!([{"number": 2}]));
+    // Who says that an object is empty owns it, but no longer what was in it: null is left, which the rules of the kind judge.
+    let emptied = crate::managed::apply(Some(&one), &config(json!({"free": {}})), &request("one")).unwrap();
+    assert_eq!(emptied["spec"].get("free"), Some(&Value::Null));
     let conflict =
         crate::managed::apply(Some(&both), &config(json!({"free": {"a": {"c": 3}}})), &request("one")).unwrap_err();
     assert!(conflict.message.contains(r#"conflict with "two": .spec.free.a.c"#), "{}", conflict.message);
