@@ -8,7 +8,7 @@ mod named;
 mod reason;
 
 pub use build::{Cause, Details, Status, precondition_missed};
-pub(crate) use field::quote;
 pub use field::{ErrorKind, FieldError, FieldErrors, Path, go_json};
+pub(crate) use field::{is_printable, quote};
 pub use float::go_float;
 pub use reason::Reason;

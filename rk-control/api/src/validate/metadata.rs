@@ -43,6 +43,7 @@ pub fn metadata(resource: &Resource, object: &Value) -> FieldErrors {
     let open = ["apiextensions.k8s.io", "admissionregistration.k8s.io", "apiregistration.k8s.io"];
     let domains = resource.custom.is_none() && !open.contains(&&*resource.gvk.group);
     finalizers(metadata, domains, &path.child("finalizers"), &mut errors);
+    super::manager::managed_fields(metadata, &path.child("managedFields"), &mut errors);
     errors
 }
 
