@@ -100,6 +100,10 @@ fn an_update_that_changes_nothing_leaves_ownership_alone() {
     reset["metadata"]["managedFields"] = json!([{}]);
     update(Some(&first), &mut reset, &request(&schema, "b"));
     assert!(reset["metadata"].get("managedFields").is_none());
+    let mut later = reset.clone();
+    later["spec"]["replicas"] = json!(2);
+    update(Some(&reset), &mut later, &request(&schema, "b"));
+    assert!(later["metadata"].get("managedFields").is_none(), "until somebody applies");
 }
 
 /// A change, and whether it counts as none.
@@ -151,15 +155,15 @@ fn a_list_that_cannot_be_read_is_replaced_and_told_why() {
 #[test]
 fn the_status_is_owned_through_its_subresource() {
     let schema = schema();
-    let mut first = canonical(deployment(json!({})));
+    let mut first = canonical(deployment(json!({"replicas": 1})));
     first["status"] = json!({"replicas": 1});
     update(None, &mut first, &request(&schema, "a"));
-    assert_eq!(fields(&first, "a"), Value::Null);
+    assert_eq!(fields(&first, "a"), json!({"f:spec": {"f:replicas": {}}}));
     let mut second = first.clone();
     second["status"] = json!({"replicas": 2});
-    update(Some(&first), &mut second, &Request { subresource: "status", ..request(&schema, "a") });
-    assert_eq!(second["metadata"]["managedFields"][0]["subresource"], "status");
-    assert_eq!(fields(&second, "a"), json!({"f:status": {"f:replicas": {}}}));
+    update(Some(&first), &mut second, &Request { subresource: "status", ..request(&schema, "b") });
+    assert_eq!(second["metadata"]["managedFields"][1]["subresource"], "status");
+    assert_eq!(fields(&second, "b"), json!({"f:status": {"f:replicas": {}}}));
 }
 
 #[test]

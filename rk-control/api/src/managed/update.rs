@@ -47,7 +47,7 @@ static NOTHING: LazyLock<FieldSet> = LazyLock::new(FieldSet::default);
 /// `new.metadata.managedFields` in place. Call it after defaulting and before admission: what that adds nobody owns, so that an author
 /// who applies anew what a former request said does not take it away. Both objects are in canonical form.
 ///
-/// Nobody owns anything afterwards when an object cannot be had in the version of an owner.
+/// What nobody owns stays so until it is applied. Nobody owns anything afterwards either when an object cannot be had in the version of an owner.
 pub fn update(old: Option<&Value>, new: &mut Value, request: &Request<'_>) {
     // Ownership itself is a matter of the main resource.
     let sent = Some(take_list(new)).filter(|_| request.subresource.is_empty()).unwrap_or_default();
@@ -58,6 +58,10 @@ pub fn update(old: Option<&Value>, new: &mut Value, request: &Request<'_>) {
         return;
     }
     let mut managers = starting_managers(&sent, stored);
+    if old.is_some() && managers.is_empty() {
+        // Nobody is counted again before somebody applies.
+        return;
+    }
     let blank = old.is_none().then(|| blank(new, request.schema));
     if let (Some(blank), true) = (&blank, managers.is_empty()) {
         let fields = created::fields(blank, new, request.schema, untracked(request));
