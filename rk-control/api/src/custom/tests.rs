@@ -106,6 +106,14 @@ fn nulls_go_where_they_are_no_values() {
 }
 
 #[test]
+fn numbers_without_a_fraction_are_whole() {
+    let body = br#"{"spec":{"replicas":5.0,"free":{"a":[1e2,1.5,-0.0]}},"status":{"big":1e300}}"#;
+    let decoded = decode::json(body, &resource().schema, FieldValidation::Strict, Limits::default()).unwrap();
+    let want = json!({"spec": {"replicas": 5, "free": {"a": [100, 1.5, 0]}}, "status": {"big": 1e300}});
+    assert_eq!(decoded.object, want);
+}
+
+#[test]
 fn what_comes_twice_is_told_before_what_nobody_knows() {
     let body = br#"{"apiVersion":"example.com/v1","kind":"Foo","more":1,"spec":{"stray":1,"replicas":1,"replicas":2},"metadata":{"odd":1}}"#;
     let schema = resource().schema;

@@ -31,6 +31,9 @@ pub fn fit(value: &mut Value, schema: &Schema, form: Form) -> Result<Vec<String>
     Ok(fitter.unknown)
 }
 
+/// The greatest number up to which all whole ones can be told apart as floating point numbers.
+const MAX_WHOLE: f64 = 9_007_199_254_740_991.0;
+
 struct Fitter {
     form: Form,
     unknown: Vec<String>,
@@ -46,6 +49,11 @@ impl Fitter {
     ) -> Result<(), DecodeError> {
         let resolved = schema.resolve(value);
         let schema = &resolved;
+        if !schema.is_fixed()
+            && let Some(number) = whole(value)
+        {
+            *value = number.into();
+        }
         let fits = match (schema.shape(), &mut *value) {
             (Shape::Any, _) if schema.as_made().is_none() => true,
             (Shape::Object, Value::Object(_)) => return self.object(value, schema, path, at),
@@ -205,6 +213,12 @@ fn zero(schema: &Schema) -> Value {
         Shape::Quantity => "0".into(),
         Shape::Map | Shape::List | Shape::Bytes | Shape::Time | Shape::MicroTime | Shape::Any => Value::Null,
     }
+}
+
+/// The number that a fraction of nothing stands for: upstream's encoder writes `5.0` as `5`, and reads that as an integer.
+fn whole(value: &Value) -> Option<i64> {
+    let number = value.as_number().filter(|number| number.is_f64())?.as_f64()?;
+    (number.fract() == 0.0 && number.abs() <= MAX_WHOLE).then_some(number as i64)
 }
 
 fn quantity(value: &mut Value) -> Result<(), DecodeError> {
