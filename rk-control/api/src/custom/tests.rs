@@ -187,6 +187,7 @@ fn appliers_share_keyed_lists_and_free_objects() {
         force: false,
         now: jiff::Timestamp::UNIX_EPOCH,
         has_status: true,
+        status_resets: &crate::managed::SPEC,
         versions: &crate::managed::OneVersion,
     };
     let config =
@@ -206,6 +207,30 @@ fn appliers_share_keyed_lists_and_free_objects() {
     let conflict =
         crate::managed::apply(Some(&both), &config(json!({"free": {"a": {"c": 3}}})), &request("one")).unwrap_err();
     assert!(conflict.message.contains(r#"conflict with "two": .spec.free.a.c"#), "{}", conflict.message);
+}
+
+#[test]
+fn who_applies_a_status_owns_nothing_of_the_metadata() {
+    let resource = resource();
+    let request = crate::managed::Request {
+        schema: &resource.schema,
+        manager: "m",
+        api_version: "example.com/v1",
+        subresource: "status",
+        force: false,
+        now: jiff::Timestamp::UNIX_EPOCH,
+        has_status: true,
+        status_resets: crate::strategy::status_resets(&resource),
+        versions: &crate::managed::OneVersion,
+    };
+    let mut config =
+        json!({"apiVersion": "example.com/v1", "kind": "Foo", "metadata": {"name": "a", "labels": {"l": "1"}}});
+    config["status"] = json!({"note": "well"});
+    let live = json!({"apiVersion": "example.com/v1", "kind": "Foo", "metadata": {"name": "a"}, "spec": {}});
+    let told = crate::managed::apply(Some(&live), &config, &request).unwrap();
+    let entries = told["metadata"]["managedFields"].as_array().unwrap();
+    let entry = entries.iter().find(|entry| entry["manager"] == "m").unwrap();
+    assert_eq!(entry["fieldsV1"], json!({"f:status": {"f:note": {}}}));
 }
 
 #[test]

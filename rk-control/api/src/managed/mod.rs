@@ -31,7 +31,7 @@ pub use merged::merged;
 pub use path::PathElement;
 pub use set::FieldSet;
 pub use typed::mistyped;
-pub use update::{hand_over, is_unchanged, mend, update};
+pub use update::{SPEC, hand_over, is_unchanged, mend, update};
 pub use versions::{OneVersion, Versions};
 
 use crate::schema::Schema;
@@ -53,6 +53,8 @@ pub struct Request<'a> {
     pub now: Timestamp,
     /// Whether the kind has a status that only its subresource changes.
     pub has_status: bool,
+    /// What a request to the status cannot change ([`crate::strategy::status_resets`]).
+    pub status_resets: &'a FieldSet,
     /// Objects in the versions that other owners speak.
     pub versions: &'a dyn Versions,
 }

@@ -20,6 +20,7 @@ pub(super) fn request<'a>(schema: &'a Schema, manager: &'a str) -> Request<'a> {
         force: false,
         now: "2024-01-02T03:04:05Z".parse().unwrap(),
         has_status: true,
+        status_resets: &super::SPEC,
         versions: &OneVersion,
     }
 }

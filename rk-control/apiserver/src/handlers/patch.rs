@@ -248,6 +248,7 @@ async fn apply(
         force: call.query.flag("force"),
         now: jiff::Timestamp::now(),
         has_status: call.resource.subresource("status").is_some(),
+        status_resets: rk_api::strategy::status_resets(&call.resource),
         versions: &*versions,
     };
     let intent = Intent {
