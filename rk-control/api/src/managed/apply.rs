@@ -80,8 +80,9 @@ fn stored_managers(live: &Value, request: &Request<'_>) -> Result<Managers, Stat
         let mut owned = nothing(request.api_version);
         owned.fields = all.changed;
         disown(&mut owned.fields);
+        owned.time = Some(request.now);
         if !owned.fields.is_empty() {
-            managers.insert(Id::new(false, BEFORE_FIRST_APPLY, request.api_version, ""), owned);
+            managers.insert(Id::new(false, BEFORE_FIRST_APPLY, request.api_version, request.subresource), owned);
         }
     }
     Ok(managers)

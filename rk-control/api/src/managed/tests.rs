@@ -323,12 +323,12 @@ fn kubectl_moves_from_client_side_to_server_side_apply_without_conflict() {
     update(None, &mut live, &request(&schema, "kubectl-client-side-apply"));
     let moved = apply(Some(&live), &deployment(json!({"replicas": 2})), &request(&schema, "kubectl")).unwrap();
     assert_eq!(moved["spec"]["replicas"], 2);
-    assert!(
-        moved["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"]
-            .as_str()
-            .unwrap()
-            .contains("\"replicas\":2")
-    );
+    let text = &moved["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"];
+    assert_eq!(text, &json!(format!("{}\n", deployment(json!({"replicas": 2})))));
+    live["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"] =
+        json!(applied_before.to_string().replace("Deployment", "Other"));
+    let config = deployment(json!({"replicas": 2}));
+    assert_eq!(apply(Some(&live), &config, &request(&schema, "kubectl")).unwrap_err().code, 409);
     assert_eq!(
         apply(Some(&live), &deployment(json!({"paused": false})), &request(&schema, "kubectl")).unwrap_err().code,
         409
@@ -343,6 +343,8 @@ fn what_was_there_before_the_first_apply_has_an_owner_of_its_own() {
         error.message,
         "Apply failed with 1 conflict: conflict with \"before-first-apply\" using apps/v1: .spec.replicas"
     );
+    let taken = applied(Some(&live), "a", json!({"replicas": 1}));
+    assert_eq!(taken["metadata"]["managedFields"][1]["time"], "2024-01-02T03:04:05Z");
 }
 
 #[test]

@@ -267,7 +267,10 @@ async fn apply(
         }
         let uid = rk_api::meta::uid(&config);
         if uid.is_empty() {
-            return managed::apply(None, &config, &request);
+            let mut made = managed::apply(None, &config, &request)?;
+            // What is not there has no version, and who applies need not know.
+            unsaid(&mut made, "resourceVersion");
+            return Ok(made);
         }
         let why = format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
         Err(Status::conflict(&call.resource, &call.path.name, &why))
@@ -312,7 +315,12 @@ fn check_kind(gvk: &GroupVersionKind, config: &Value) -> Result<(), Status> {
 
 /// The applied configuration must be of what the path names.
 fn identify(call: &Call, config: &mut Value) -> Result<(), Status> {
+    let named = !rk_api::meta::namespace(config).is_empty();
     super::write::fix_namespace(call, config)?;
+    if !named {
+        // It is known by its path: the client says nothing of it.
+        unsaid(config, "namespace");
+    }
     let name = rk_api::meta::name(config);
     if !name.is_empty() && name != call.path.name {
         return Err(Status::bad_request(format!(
@@ -320,6 +328,12 @@ fn identify(call: &Call, config: &mut Value) -> Result<(), Status> {
             call.path.name
         )));
     }
-    config["metadata"]["name"] = Value::String(call.path.name.clone());
     Ok(())
+}
+
+/// Takes a field out of the metadata.
+fn unsaid(object: &mut Value, field: &str) {
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove(field);
+    }
 }
