@@ -26,8 +26,8 @@ pub(super) fn of(item: &Value, list: &Schema) -> Result<PathElement, String> {
     }
 }
 
-/// The value of a key that defaulting would fill in: every `protocol` of the built-in API is TCP unless said otherwise, and what is always
-/// written is zero.
+/// The value of a key that defaulting would fill in: every `protocol` of the built-in API is TCP unless said otherwise, a reference names
+/// nothing, and what is always written is zero.
 fn default(item: &Schema, key: &str) -> Option<Value> {
     let field = item.field(key)?;
     if item.as_made().is_some() {
@@ -35,6 +35,7 @@ fn default(item: &Schema, key: &str) -> Option<Value> {
     }
     match field.shape() {
         _ if key == "protocol" => Some(json!("TCP")),
+        _ if item.type_name() == "core/v1.LocalObjectReference" => Some(json!("")),
         _ if field.is_pointer() || !field.is_written() => None,
         Shape::String => Some(json!("")),
         Shape::Int32 | Shape::Int64 => Some(json!(0)),

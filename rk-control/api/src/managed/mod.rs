@@ -1,7 +1,7 @@
 //! Field ownership: `metadata.managedFields` and server-side apply (KEP-555).
 //!
-//! What a client applies must be of its type ([`typed`]) before anything else. A manager owns a set of paths ([`set::FieldSet`]). [`walk`] turns objects into sets and compares objects, [`merge`] merges and
-//! prunes them, [`entry`] reads and writes `managedFields`; [`apply`] and [`update`] are the two operations, of which
+//! What a client applies must be of its type ([`typed`]) before anything else. A manager owns a set of paths ([`set::FieldSet`]).
+//! [`walk`] turns objects into sets and compares objects, [`merge`] merges and prunes them, [`entry`] reads and writes `managedFields`; [`apply`] and [`update`] are the two operations, of which
 //! [`created`] is the short way for what is new. Owners may speak other versions of a kind than a request does ([`versions`]).
 
 mod apply;

@@ -128,7 +128,7 @@ mod tests {
                 "livenessProbe": {"httpGet": {"port": "http"}}, "ports": [{"containerPort": 80}, {"containerPort": 80, "protocol": "UDP"}]}]});
         assert_eq!(pod(spec), None);
         // Keys that are always written stand for nothing when they are left out.
-        assert_eq!(pod(json!({"containers": [{"image": "i"}]})), None);
+        assert_eq!(pod(json!({"containers": [{"image": "i"}], "imagePullSecrets": [{}]})), None);
     }
 
     #[test]
