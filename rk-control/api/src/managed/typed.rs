@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{element, walk};
 use crate::Object;
 use crate::patch::{shown, type_name, written};
-use crate::schema::{Lists, Schema, Takes};
+use crate::schema::{Lists, Schema, Shape, Takes};
 
 /// Something that is wrong. Its path grows at the front while the walk returns.
 struct Fault {
@@ -63,6 +63,10 @@ fn check(value: &Value, schema: &Schema) -> Vec<Fault> {
 
 fn check_members(members: &Object, schema: &Schema) -> Vec<Fault> {
     let mut faults = Vec::new();
+    if schema.as_made().is_some_and(|made| made.shape == Shape::Object && made.fields.is_empty()) {
+        // An object that names no fields declares none either: what stands in it goes later.
+        return faults;
+    }
     for (name, value) in members {
         let step = format!(".{name}");
         let Some(field) = walk::member(schema, name) else {
@@ -192,7 +196,7 @@ mod tests {
     fn of_custom_kinds_formats_are_any_scalar_and_what_has_no_type_is_anything() {
         let text = |format: &str| json!({"type": "string", "format": format});
         let spec = json!({"type": "object", "properties": {"mail": text("email"), "bytes": text("byte"), "number": {"type": "number"},
-            "either": {"x-kubernetes-int-or-string": true}, "free": {"x-kubernetes-preserve-unknown-fields": true}}});
+            "either": {"x-kubernetes-int-or-string": true}, "bare": {"type": "object"}, "free": {"x-kubernetes-preserve-unknown-fields": true}}});
         let schema = json!({"openAPIV3Schema": {"type": "object", "properties": {"spec": spec}}});
         let rows = crate::custom::rows(
             &json!({"metadata": {"name": "foos.e.com"}, "spec": {"group": "e.com", "scope": "Namespaced",
@@ -200,14 +204,19 @@ mod tests {
             "versions": [{"name": "v1", "served": true, "storage": true, "schema": schema}]}}),
         );
         let told = |name: &str, value: Value| mistyped(&json!({"spec": {name: value}}), &rows[0].schema);
-        for (name, value) in
-            [("mail", json!(5)), ("number", json!(1.5)), ("either", json!(true)), ("free", json!([{}]))]
-        {
+        for (name, value) in [
+            ("mail", json!(5)),
+            ("number", json!(1.5)),
+            ("either", json!(true)),
+            ("free", json!([{}])),
+            ("bare", json!({"a": 1})),
+        ] {
             assert_eq!(told(name, value), None, "{name}");
         }
         for (name, value, want) in [
             ("mail", json!([]), "expected any scalar, got &{[]}"),
             ("bytes", json!(5), "expected string, got &value.valueUnstructured{Value:5}"),
+            ("bare", json!(5), "expected map, got &{5}"),
             ("number", json!({}), "expected numeric (int or float), got map[string]interface {}"),
         ] {
             assert_eq!(told(name, value), Some(format!(".spec.{name}: {want}")));
