@@ -238,6 +238,7 @@ mod tests {
             force: false,
             now: "2024-01-02T03:04:05Z".parse().unwrap(),
             has_status: true,
+            status_resets: &managed::SPEC,
             versions: &managed::OneVersion,
         };
         let places = |version: &str| replicas(resource).filter(|_| version == "apps/v1");

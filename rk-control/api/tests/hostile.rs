@@ -149,7 +149,7 @@ proptest! {
     #[test]
     fn ownership_is_recorded_of_anything(old in any_object(), new in any_object()) {
         let schema = schema();
-        let request = managed::Request { schema: &schema, manager: "m", api_version: "v1", subresource: "", force: true, now: jiff::Timestamp::UNIX_EPOCH, has_status: true, versions: &managed::OneVersion };
+        let request = managed::Request { schema: &schema, manager: "m", api_version: "v1", subresource: "", force: true, now: jiff::Timestamp::UNIX_EPOCH, has_status: true, status_resets: &managed::SPEC, versions: &managed::OneVersion };
         let mut after = new.clone();
         managed::update(Some(&old), &mut after, &request);
         let _ = managed::apply(Some(&old), &new, &request);

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::schema::{Lists, Made, Schema, Shape};
+use crate::schema::{Lists, Made, Schema, Shape, Takes};
 
 /// The extension by which a place keeps what it does not know.
 pub(super) const PRESERVE: &str = "x-kubernetes-preserve-unknown-fields";
@@ -19,6 +19,7 @@ pub(super) fn flag(schema: &Value, name: &str) -> bool {
 pub(super) fn root(schema: &Value) -> Schema {
     let mut node = made(schema);
     node.shape = Shape::Object;
+    node.takes = Takes::Members;
     add_object_fields(&mut node);
     Schema::made(node)
 }
@@ -26,7 +27,9 @@ pub(super) fn root(schema: &Value) -> Schema {
 /// What every object has besides its own fields.
 fn add_object_fields(node: &mut Made) {
     for name in ["apiVersion", "kind"] {
-        node.fields.insert(name.into(), Schema::made(Made::new(Shape::Any)));
+        let mut text = Made::new(Shape::Any);
+        text.takes = Takes::Text;
+        node.fields.insert(name.into(), Schema::made(text));
     }
     if let Some(metadata) = Schema::named("meta/v1.ObjectMeta") {
         node.fields.insert("metadata".into(), metadata);
@@ -39,6 +42,15 @@ fn made(schema: &Value) -> Made {
     let mut node = Made::new(Shape::Any);
     node.nullable = flag(schema, "nullable");
     node.default = schema.get("default").cloned();
+    node.takes = match (text("type"), text("format")) {
+        ("object", _) => Takes::Members,
+        ("array", _) => Takes::Elements,
+        ("integer" | "number", _) => Takes::Number,
+        ("boolean", _) => Takes::Truth,
+        ("string", "" | "byte") => Takes::Text,
+        ("string", _) => Takes::Scalar,
+        _ => Takes::Anything,
+    };
     match text("type") {
         "array" => {
             node.shape = Shape::List;

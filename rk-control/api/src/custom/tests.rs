@@ -106,6 +106,14 @@ fn nulls_go_where_they_are_no_values() {
 }
 
 #[test]
+fn numbers_without_a_fraction_are_whole() {
+    let body = br#"{"spec":{"replicas":5.0,"free":{"a":[1e2,1.5,-0.0]}},"status":{"big":1e300}}"#;
+    let decoded = decode::json(body, &resource().schema, FieldValidation::Strict, Limits::default()).unwrap();
+    let want = json!({"spec": {"replicas": 5, "free": {"a": [100, 1.5, 0]}}, "status": {"big": 1e300}});
+    assert_eq!(decoded.object, want);
+}
+
+#[test]
 fn what_comes_twice_is_told_before_what_nobody_knows() {
     let body = br#"{"apiVersion":"example.com/v1","kind":"Foo","more":1,"spec":{"stray":1,"replicas":1,"replicas":2},"metadata":{"odd":1}}"#;
     let schema = resource().schema;
@@ -179,6 +187,7 @@ fn appliers_share_keyed_lists_and_free_objects() {
         force: false,
         now: jiff::Timestamp::UNIX_EPOCH,
         has_status: true,
+        status_resets: &crate::managed::SPEC,
         versions: &crate::managed::OneVersion,
     };
     let config =
@@ -192,9 +201,36 @@ fn appliers_share_keyed_lists_and_free_objects() {
     let gone = crate::managed::apply(Some(&both), &config(json!({})), &request("one")).unwrap();
     assert_eq!(gone["spec"]["free"], json!({"a": {"c": 2}}));
     assert_eq!(gone["spec"]["ports"], json!([{"number": 2}]));
+    // Who says that an object is empty owns it, but no longer what was in it: null is left, which the rules of the kind judge.
+    let emptied = crate::managed::apply(Some(&one), &config(json!({"free": {}})), &request("one")).unwrap();
+    assert_eq!(emptied["spec"].get("free"), Some(&Value::Null));
     let conflict =
         crate::managed::apply(Some(&both), &config(json!({"free": {"a": {"c": 3}}})), &request("one")).unwrap_err();
     assert!(conflict.message.contains(r#"conflict with "two": .spec.free.a.c"#), "{}", conflict.message);
+}
+
+#[test]
+fn who_applies_a_status_owns_nothing_of_the_metadata() {
+    let resource = resource();
+    let request = crate::managed::Request {
+        schema: &resource.schema,
+        manager: "m",
+        api_version: "example.com/v1",
+        subresource: "status",
+        force: false,
+        now: jiff::Timestamp::UNIX_EPOCH,
+        has_status: true,
+        status_resets: crate::strategy::status_resets(&resource),
+        versions: &crate::managed::OneVersion,
+    };
+    let mut config =
+        json!({"apiVersion": "example.com/v1", "kind": "Foo", "metadata": {"name": "a", "labels": {"l": "1"}}});
+    config["status"] = json!({"note": "well"});
+    let live = json!({"apiVersion": "example.com/v1", "kind": "Foo", "metadata": {"name": "a"}, "spec": {}});
+    let told = crate::managed::apply(Some(&live), &config, &request).unwrap();
+    let entries = told["metadata"]["managedFields"].as_array().unwrap();
+    let entry = entries.iter().find(|entry| entry["manager"] == "m").unwrap();
+    assert_eq!(entry["fieldsV1"], json!({"f:status": {"f:note": {}}}));
 }
 
 #[test]

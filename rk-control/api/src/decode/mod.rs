@@ -134,14 +134,14 @@ pub fn untyped_yaml(body: &[u8], limits: Limits) -> Result<(Value, Vec<String>),
     yaml::parse(body, limits)
 }
 
-/// Fits the body of a server-side apply: it keeps exactly what the client said, since that is what the client will own.
-/// The second part names the fields that the schema does not declare, which were dropped.
+/// Fits the body of a server-side apply: it keeps exactly what the client said, since that is what the client will own. Fields that the
+/// schema does not declare are dropped.
 ///
 /// # Errors
 /// Values that do not fit the schema.
-pub fn applied(mut config: Value, schema: &Schema) -> Result<(Value, Vec<String>), DecodeError> {
-    let unknown = taken(&mut config, schema, Form::AsGiven)?;
-    Ok((config, unknown))
+pub fn applied(mut config: Value, schema: &Schema) -> Result<Value, DecodeError> {
+    taken(&mut config, schema, Form::AsGiven)?;
+    Ok(config)
 }
 
 /// What the chosen strictness makes of remarks about a body, such as the second part of [`untyped_yaml`].

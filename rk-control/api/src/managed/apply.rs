@@ -9,11 +9,13 @@ use super::entry::{self, Id, Managers, Owned};
 use super::last_applied;
 use super::merge::merge;
 use super::set::FieldSet;
+use super::typed::mistyped;
 use super::update::{blank, disown, forget, not_tracked, nothing, take_over};
 use super::versions::{Changes, Spoken};
 use super::walk::{compare, owned};
 use crate::decode::{Form, fit};
 use crate::meta::{at, name, namespace, text};
+use crate::schema::Schema;
 use crate::status::{Reason, Status};
 
 /// The manager to which fields fall that were there before anyone's ownership was recorded.
@@ -28,9 +30,7 @@ const BEFORE_FIRST_APPLY: &str = "before-first-apply";
 /// 409 with one cause per conflicting field unless forced, 400 for a `config` that carries `managedFields`, 500 as upstream
 /// for list elements without keys or with equal ones, and what [`super::Versions::convert`] refuses.
 pub fn apply(live: Option<&Value>, config: &Value, request: &Request<'_>) -> Result<Value, Status> {
-    if !at(config, &["metadata", "managedFields"]).is_null() {
-        return Err(Status::bad_request("metadata.managedFields must be nil"));
-    }
+    refuse_owners(config)?;
     let (mut before, mut managers) = match live {
         Some(live) => (live.clone(), stored_managers(live, request)?),
         None => (blank(config, request.schema), Managers::new()),
@@ -80,27 +80,31 @@ fn stored_managers(live: &Value, request: &Request<'_>) -> Result<Managers, Stat
         let mut owned = nothing(request.api_version);
         owned.fields = all.changed;
         disown(&mut owned.fields);
+        owned.time = Some(request.now);
         if !owned.fields.is_empty() {
-            managers.insert(Id::new(false, BEFORE_FIRST_APPLY, request.api_version, ""), owned);
+            managers.insert(Id::new(false, BEFORE_FIRST_APPLY, request.api_version, request.subresource), owned);
         }
     }
     Ok(managers)
 }
 
-/// The answer to an applied configuration with fields that its kind does not have; `paths` name them (`spec.foo`).
-#[must_use]
-pub fn undeclared(config: &Value, paths: &[String]) -> Status {
-    malformed(config, &not_declared(paths))
+/// Whether an applied configuration, as the client gave it, can be one of its kind at all.
+///
+/// # Errors
+/// 400 for one that carries `managedFields`, 500 as upstream for one that is not of its type ([`mistyped`]).
+pub fn check(config: &Value, schema: &Schema) -> Result<(), Status> {
+    if at(config, &["metadata", "managedFields"]).is_array() {
+        refuse_owners(config)?;
+    }
+    mistyped(config, schema).map_or(Ok(()), |why| Err(malformed(config, &why)))
 }
 
-/// That a schema does not declare what `paths` name (`spec.foo`).
-#[must_use]
-pub fn not_declared(paths: &[String]) -> String {
-    let lines: Vec<String> = paths.iter().map(|path| format!(".{path}: field not declared in schema")).collect();
-    match lines.as_slice() {
-        [one] => one.clone(),
-        several => format!("errors:\n  {}", several.join("\n  ")),
+/// Who applies says nothing of owners.
+fn refuse_owners(config: &Value) -> Result<(), Status> {
+    if at(config, &["metadata", "managedFields"]).is_null() {
+        return Ok(());
     }
+    Err(Status::bad_request("metadata.managedFields must be nil"))
 }
 
 fn malformed(config: &Value, why: &str) -> Status {
@@ -184,4 +188,28 @@ fn give_back(whole: &Spoken<'_>, rest: &Spoken<'_>, fields: FieldSet) -> Spoken<
     let mut unwanted = whole.paths();
     unwanted.subtract(&keep);
     whole.without(&unwanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_configuration_that_is_none_of_its_kind_is_told_by_its_own_names() {
+        let schema = Schema::named("core/v1.ConfigMap").unwrap();
+        let mut config =
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"a": "1"}});
+        assert!(check(&config, &schema).is_ok());
+        config["data"]["a"] = json!(1);
+        let refused = check(&config, &schema).unwrap_err();
+        assert_eq!((refused.code, refused.reason), (500, Reason::Unknown));
+        assert_eq!(
+            refused.message,
+            "failed to create typed patch object (/c; v1, Kind=ConfigMap): .data.a: expected string, got &value.valueUnstructured{Value:1}"
+        );
+        config["metadata"]["managedFields"] = json!([{"stray": 1}]);
+        assert_eq!(check(&config, &schema).unwrap_err().message, "metadata.managedFields must be nil");
+    }
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::path::PathElement;
 use crate::Object;
-use crate::schema::{Lists, Schema};
+use crate::schema::{Lists, Schema, Shape};
 
 /// The path element of an element of a set or keyed list. `Err` names a key that the element leaves out.
 pub(super) fn of(item: &Value, list: &Schema) -> Result<PathElement, String> {
@@ -26,11 +26,20 @@ pub(super) fn of(item: &Value, list: &Schema) -> Result<PathElement, String> {
     }
 }
 
-/// The value of a key that defaulting would fill in: every `protocol` of the built-in API is TCP unless said otherwise.
+/// The value of a key that defaulting would fill in: every `protocol` of the built-in API is TCP unless said otherwise, a reference names
+/// nothing, and what is always written is zero.
 fn default(item: &Schema, key: &str) -> Option<Value> {
-    match item.as_made() {
-        Some(_) => item.field(key)?.default_value().cloned(),
-        None => (key == "protocol").then(|| json!("TCP")),
+    let field = item.field(key)?;
+    if item.as_made().is_some() {
+        return field.default_value().cloned();
+    }
+    match field.shape() {
+        _ if key == "protocol" => Some(json!("TCP")),
+        _ if item.type_name() == "core/v1.LocalObjectReference" => Some(json!("")),
+        _ if field.is_pointer() || !field.is_written() => None,
+        Shape::String => Some(json!("")),
+        Shape::Int32 | Shape::Int64 => Some(json!(0)),
+        _ => None,
     }
 }
 

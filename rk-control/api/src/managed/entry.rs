@@ -98,13 +98,8 @@ pub(super) fn read(list: &Value) -> Result<Managers, String> {
         let id = Id::new(applies, text(entry, &["manager"]), api_version, text(entry, &["subresource"]));
         let time = parse_time(text(entry, &["time"]));
         let owned = Owned { api_version: api_version.to_owned(), fields, time };
-        managers
-            .entry(id)
-            .and_modify(|have| {
-                have.fields.absorb(owned.fields.clone());
-                have.time = have.time.max(owned.time);
-            })
-            .or_insert(owned);
+        // Of several entries of one manager the last counts.
+        managers.insert(id, owned);
     }
     Ok(managers)
 }
@@ -129,7 +124,7 @@ fn entry(id: Id, owned: Owned) -> Value {
     let operation = if id.applies { "Apply" } else { "Update" };
     let time = owned.time.map(format_time);
     let texts = [
-        ("manager", Some(id.manager)),
+        ("manager", Some(id.manager).filter(|name| !name.is_empty())),
         ("operation", Some(operation.to_owned())),
         ("apiVersion", Some(owned.api_version)),
         ("fieldsType", Some("FieldsV1".to_owned())),
@@ -195,5 +190,19 @@ pub(super) fn cap(managers: &mut Managers) {
             into.time = into.time.max(owned.time);
             left -= 1;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_several_entries_of_a_manager_the_last_counts_and_one_without_a_name_stays_so() {
+        let entry = |field: &str| json!({"operation": "Apply", "apiVersion": "v1", "fieldsType": "FieldsV1", "fieldsV1": {field: {}}});
+        let managers = read(&json!([entry("f:a"), entry("f:b")])).unwrap();
+        let mut object = json!({"metadata": {}});
+        store(&mut object, managers);
+        assert_eq!(object, json!({"metadata": {"managedFields": [entry("f:b")]}}));
     }
 }

@@ -7,6 +7,7 @@ use super::set::FieldSet;
 use super::walk::{compare, owned};
 use crate::decode::{Form, fit};
 use crate::meta::text;
+use crate::status::go_json;
 
 const ANNOTATION: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// The manager whose annotation it is.
@@ -20,9 +21,10 @@ fn annotation(object: &Value) -> Option<&str> {
 pub(super) fn allowed(live: Option<&Value>, request: &Request<'_>) -> FieldSet {
     let Some(live) = live.filter(|_| request.manager == KUBECTL) else { return FieldSet::default() };
     let parsed = annotation(live).and_then(|text| serde_json::from_str::<Value>(text).ok());
-    let Some(mut applied) = parsed.filter(|a| text(a, &["apiVersion"]) == request.api_version) else {
-        return FieldSet::default();
+    let own = |applied: &Value| {
+        text(applied, &["apiVersion"]) == request.api_version && text(applied, &["kind"]) == text(live, &["kind"])
     };
+    let Some(mut applied) = parsed.filter(own) else { return FieldSet::default() };
     if fit(&mut applied, request.schema, Form::AsGiven).is_err() {
         return FieldSet::default();
     }
@@ -41,6 +43,7 @@ pub(super) fn refresh(result: &mut Value, config: &Value, request: &Request<'_>)
     let mut applied = config.clone();
     super::update::forget(&mut applied);
     if let Some(annotations) = result.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
-        annotations.insert(ANNOTATION.to_owned(), applied.to_string().into());
+        // Encoders of objects end a line.
+        annotations.insert(ANNOTATION.to_owned(), format!("{}\n", go_json(&applied.to_string())).into());
     }
 }

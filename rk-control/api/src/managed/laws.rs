@@ -20,6 +20,18 @@ fn unknown_fields_that_are_kept_are_owned_by_themselves() {
     assert_eq!(owned.encode(), json!({"f:known": {"f:a": {}}, "f:own": {".": {}, "f:b": {}}}));
 }
 
+#[test]
+fn fields_that_are_declared_come_in_by_their_names_and_those_that_are_kept_do_not() {
+    let mut open = Made::new(Shape::Object);
+    open.open = true;
+    let mut known = Made::new(Shape::Object);
+    known.fields.insert("a".into(), Schema::made(Made::new(Shape::Any)));
+    open.fields.insert("known".into(), Schema::made(known));
+    let mut set = FieldSet::parse(&json!({"f:known": {"f:a": {}}, "f:own": {"f:b": {}}})).unwrap();
+    set.add_named_fields(&Schema::made(open));
+    assert_eq!(set.encode(), json!({"f:known": {".": {}, "f:a": {}}, "f:own": {"f:b": {}}}));
+}
+
 /// A configuration over a few fields, list elements and labels.
 fn config() -> impl Strategy<Value = Value> {
     let small = proptest::option::of(0..3i64);

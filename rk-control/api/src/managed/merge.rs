@@ -91,7 +91,8 @@ fn merge_lists(live: &Value, config: &Value, schema: &Schema) -> Vec<Value> {
     }
 }
 
-/// `value` without the paths of a set; a path takes everything below it along.
+/// `value` without the paths of a set; a path takes everything below it along. What loses all that was in it is null, as in kube-apiserver
+/// v1.36.4, where it is left at all.
 pub(super) fn remove(value: &Value, set: &FieldSet, schema: &Schema) -> Value {
     if set.is_empty() {
         return value.clone();
@@ -109,7 +110,7 @@ pub(super) fn remove(value: &Value, set: &FieldSet, schema: &Schema) -> Value {
                     None => drop(out.insert(key.clone(), value.clone())),
                 }
             }
-            Value::Object(out)
+            if out.is_empty() { Value::Null } else { Value::Object(out) }
         }
         (Shape::List, Value::Array(items)) if schema.lists() != Lists::Atomic => {
             let item_schema = schema.item();
@@ -118,7 +119,8 @@ pub(super) fn remove(value: &Value, set: &FieldSet, schema: &Schema) -> Value {
                 Some(node) => Some(remove(item, &node.below, &item_schema)),
                 None => Some(item.clone()),
             };
-            Value::Array(items.iter().filter_map(keep).collect())
+            let left: Vec<Value> = items.iter().filter_map(keep).collect();
+            if left.is_empty() { Value::Null } else { Value::Array(left) }
         }
         _ => value.clone(),
     }

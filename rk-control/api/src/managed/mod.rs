@@ -1,7 +1,7 @@
 //! Field ownership: `metadata.managedFields` and server-side apply (KEP-555).
 //!
-//! A manager owns a set of paths ([`set::FieldSet`]). [`walk`] turns objects into sets and compares objects, [`merge`] merges and
-//! prunes them, [`entry`] reads and writes `managedFields`; [`apply`] and [`update`] are the two operations, of which
+//! What a client applies must be of its type ([`typed`]) before anything else. A manager owns a set of paths ([`set::FieldSet`]).
+//! [`walk`] turns objects into sets and compares objects, [`merge`] merges and prunes them, [`entry`] reads and writes `managedFields`; [`apply`] and [`update`] are the two operations, of which
 //! [`created`] is the short way for what is new. Owners may speak other versions of a kind than a request does ([`versions`]).
 
 mod apply;
@@ -19,17 +19,19 @@ pub(crate) mod scale;
 mod set;
 #[cfg(test)]
 mod tests;
+mod typed;
 mod update;
 mod versions;
 mod walk;
 
 use jiff::Timestamp;
 
-pub use apply::{apply, not_declared, undeclared};
+pub use apply::{apply, check};
 pub use merged::merged;
 pub use path::PathElement;
 pub use set::FieldSet;
-pub use update::{hand_over, is_unchanged, mend, update};
+pub use typed::mistyped;
+pub use update::{SPEC, hand_over, is_unchanged, mend, update};
 pub use versions::{OneVersion, Versions};
 
 use crate::schema::Schema;
@@ -51,6 +53,8 @@ pub struct Request<'a> {
     pub now: Timestamp,
     /// Whether the kind has a status that only its subresource changes.
     pub has_status: bool,
+    /// What a request to the status cannot change ([`crate::strategy::status_resets`]).
+    pub status_resets: &'a FieldSet,
     /// Objects in the versions that other owners speak.
     pub versions: &'a dyn Versions,
 }

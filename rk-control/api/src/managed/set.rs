@@ -167,7 +167,7 @@ impl FieldSet {
             let below = match (element.as_field(), schema.shape()) {
                 (Some(name), Shape::Object) => match schema.field(name) {
                     Some(field) => {
-                        node.member = true;
+                        node.member |= schema.declares(name);
                         field
                     }
                     None => Schema::ANY,

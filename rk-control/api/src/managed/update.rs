@@ -40,8 +40,9 @@ pub(super) const UNOWNED_METADATA: [&str; 10] = [
 
 /// What requests to the main resource cannot change.
 static STATUS: LazyLock<FieldSet> = LazyLock::new(|| FieldSet::of_fields(&[&["status"]]));
-static SPEC: LazyLock<FieldSet> = LazyLock::new(|| FieldSet::of_fields(&[&["spec"]]));
 static NOTHING: LazyLock<FieldSet> = LazyLock::new(FieldSet::default);
+/// What requests to the status cannot change, whatever the kind.
+pub static SPEC: LazyLock<FieldSet> = LazyLock::new(|| FieldSet::of_fields(&[&["spec"]]));
 
 /// Records who changed what between `old` (`None`: create) and `new` after a POST, PUT or other patch: rewrites
 /// `new.metadata.managedFields` in place. Call it after defaulting and before admission: what that adds nobody owns, so that an author
@@ -202,16 +203,17 @@ pub(super) fn forget(object: &mut Value) {
     take_list(object);
 }
 
-/// What requests of this kind cannot change: a status that has a subresource, but through that, and through that the spec.
-pub(super) fn not_tracked(request: &Request<'_>) -> &'static FieldSet {
+/// What requests of this kind cannot change: a status that has a subresource, but through that, and through that the spec, and what
+/// of the metadata the kind keeps.
+pub(super) fn not_tracked<'a>(request: &Request<'a>) -> &'a FieldSet {
     match untracked(request) {
         Some("status") => &STATUS,
-        Some(_) => &SPEC,
+        Some(_) => request.status_resets,
         None => &NOTHING,
     }
 }
 
-/// The member of the object that is so.
+/// The member of the object that is so, besides metadata.
 pub(super) fn untracked(request: &Request<'_>) -> Option<&'static str> {
     match request.subresource {
         "" => request.has_status.then_some("status"),

@@ -31,8 +31,11 @@ pub fn undeclared_members(patch: &Value) -> Vec<String> {
 /// # Errors
 /// A malformed operation, a path that is not there, a failed `test`.
 pub fn json_patch(object: &mut Value, patch: &Value) -> Result<(), PatchError> {
-    let Some(operations) = patch.as_array() else {
-        return Err(undecoded(patch, "[]handlers.jsonPatchOp"));
+    let operations = match patch {
+        Value::Array(operations) => operations.as_slice(),
+        // Nothing is a list of nothing.
+        Value::Null => &[],
+        _ => return Err(undecoded(patch, "[]handlers.jsonPatchOp")),
     };
     if let Some(odd) = operations.iter().find(|operation| !operation.is_object() && !operation.is_null()) {
         return Err(undecoded(odd, "handlers.jsonPatchOp"));
@@ -104,10 +107,19 @@ fn apply(document: &mut Value, operation: &Value, copied: &mut usize) -> Result<
             add(document, path, found, op)
         }
         _ => {
-            let found = document.pointer(&checked(path)?).unwrap_or(&Value::Null);
-            let equal = same(found, &value());
+            let equal = same(tested(document, path)?, &value());
             if equal { Ok(()) } else { Err(PatchError::Untrue(format!("testing value {path} failed: test failed"))) }
         }
+    }
+}
+
+/// What a `test` looks at: a member that an object lacks is null, but there must be an object, or an element of a list.
+fn tested<'a>(document: &'a Value, path: &str) -> Result<&'a Value, PatchError> {
+    let (parent, step) = split(path)?;
+    match document.pointer(parent) {
+        Some(Value::Object(members)) => Ok(members.get(&step).unwrap_or(&Value::Null)),
+        Some(Value::Array(_)) => document.pointer(path).ok_or_else(|| missing("test", path)),
+        _ => Err(missing("test", path)),
     }
 }
 
@@ -255,6 +267,8 @@ mod tests {
                 json!({"a": [1], "b": 2}),
             ),
             (json!({"a": 1}), json!([{"op": "add", "path": "", "value": {"z": 1}}]), json!({"z": 1})),
+            (json!({"a": 1}), json!([{"op": "test", "path": "/b", "value": null}]), json!({"a": 1})),
+            (json!({"a": 1}), json!(null), json!({"a": 1})),
         ] {
             let mut object = original;
             json_patch(&mut object, &patch).unwrap();
@@ -288,6 +302,18 @@ mod tests {
             (
                 json!([{"op": "add", "path": "/l/-2", "value": 1}]),
                 "add operation does not apply: doc is missing path: \"/l/-2\": invalid index referenced",
+            ),
+            (
+                json!([{"op": "test", "path": "/a/b", "value": null}]),
+                "test operation does not apply: doc is missing key: /a/b: missing value",
+            ),
+            (
+                json!([{"op": "test", "path": "/q/r", "value": null}]),
+                "test operation does not apply: doc is missing key: /q/r: missing value",
+            ),
+            (
+                json!([{"op": "test", "path": "/l/0", "value": null}]),
+                "test operation does not apply: doc is missing key: /l/0: missing value",
             ),
             (
                 json!([{"op": "move", "from": "/m", "path": "/m/n"}]),

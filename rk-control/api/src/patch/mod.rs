@@ -11,7 +11,7 @@ mod typed;
 
 pub use json::{json_patch, undeclared_members};
 pub use merge::merge_patch;
-pub(crate) use shown::{MAP, type_name};
+pub(crate) use shown::{MAP, type_name, written};
 pub use shown::{go_type, shown, unfit, unfit_field};
 pub use strategic::{spent, strategic_merge_patch};
 pub use typed::misconverted;

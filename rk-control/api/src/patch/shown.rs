@@ -4,12 +4,31 @@ use serde_json::{Number, Value};
 
 use crate::Object;
 use crate::decode::found;
+use crate::status::quote;
 
 /// A value: `map[a:1 b:[x <nil>]]`, members in the order of their names.
 pub fn shown(value: &Value) -> String {
     let mut out = String::new();
     write(&mut out, value);
     out
+}
+
+/// A value as `%#v` prints it: `map[string]interface {}{"a":1, "b":interface {}(nil)}`.
+pub(crate) fn written(value: &Value) -> String {
+    match value {
+        Value::Null => "interface {}(nil)".to_owned(),
+        Value::String(text) => quote(text),
+        Value::Array(list) => {
+            let items: Vec<String> = list.iter().map(written).collect();
+            format!("[]interface {{}}{{{}}}", items.join(", "))
+        }
+        Value::Object(object) => {
+            let member = |(name, value): (&String, &Value)| format!("{}:{}", quote(name), written(value));
+            let members: Vec<String> = object.iter().map(member).collect();
+            format!("{MAP}{{{}}}", members.join(", "))
+        }
+        Value::Bool(_) | Value::Number(_) => shown(value),
+    }
 }
 
 /// A value in the place of a text, as `%s` prints it: what is none is marked with the type that it has.
@@ -162,6 +181,23 @@ mod tests {
             assert_eq!(shown(&value), want, "{value}");
         }
         assert_eq!(shown_list(&[json!("a"), json!(1)]), "[a 1]");
+    }
+
+    #[test]
+    fn values_are_written_as_go_writes_them() {
+        for (value, want) in [
+            (json!(3), "3"),
+            (json!(1e20), "1e+20"),
+            (json!(true), "true"),
+            (json!("a\"b\n\u{e9}\u{200b}"), "\"a\\\"b\\n\u{e9}\\u200b\""),
+            (json!([]), "[]interface {}{}"),
+            (
+                json!([1, null, {"b": null, "a": ["x"]}]),
+                r#"[]interface {}{1, interface {}(nil), map[string]interface {}{"a":[]interface {}{"x"}, "b":interface {}(nil)}}"#,
+            ),
+        ] {
+            assert_eq!(written(&value), want, "{value}");
+        }
     }
 
     #[test]

@@ -117,7 +117,8 @@ fn merge_field(original: &mut Object, key: &str, patch: &Value, schema: &Schema)
         (Some(Value::Object(old)), Value::Object(patch)) => merge_objects(old, patch, &known(schema, key)?)?,
         (Some(Value::Array(old)), Value::Array(list)) => match known(schema, key)? {
             field if field.patch_merges() => Value::Array(merge_list(old, list, &field)?),
-            _ => clean(patch),
+            // What replaces a list is taken as it stands, directives and all: the decoder makes of them what it can.
+            _ => patch.clone(),
         },
         // What a directive is about is not there.
         (_, Value::Object(patch)) if patch.contains_key(PATCH) => return Ok(()),

@@ -51,6 +51,13 @@ fn maps_and_lists_merge_by_their_strategy() {
             json!({"tolerations": [{"key": "b"}]}),
         ),
         (
+            "what replaces a list keeps its directives",
+            pod,
+            json!({"tolerations": [{"key": "a"}]}),
+            json!({"tolerations": [{"$patch": "delete", "key": "a"}, {"key": "b"}]}),
+            json!({"tolerations": [{"$patch": "delete", "key": "a"}, {"key": "b"}]}),
+        ),
+        (
             "a new value loses nulls and directives",
             pod,
             json!({}),

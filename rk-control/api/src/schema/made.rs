@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{Lists, Schema, Shape};
+use super::{Lists, Schema, Shape, Takes};
 
 /// One place in a type made at run time. What values may stand there is judged elsewhere ([`crate::custom`]); a node tells which
 /// fields there are and how they merge.
@@ -12,6 +12,8 @@ use super::{Lists, Schema, Shape};
 pub struct Made {
     /// [`Shape::Object`], [`Shape::Map`], [`Shape::List`], or [`Shape::Any`] for scalars.
     pub shape: Shape,
+    /// What may stand here in an applied configuration.
+    pub takes: Takes,
     /// The fields of an object.
     pub fields: BTreeMap<Box<str>, Schema>,
     /// Whether fields that are not named are kept.
@@ -35,6 +37,7 @@ impl Made {
     pub fn new(shape: Shape) -> Self {
         Self {
             shape,
+            takes: Takes::Anything,
             fields: BTreeMap::new(),
             open: false,
             item: None,

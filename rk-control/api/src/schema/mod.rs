@@ -7,7 +7,9 @@ mod made;
 mod merging;
 mod node;
 mod rows;
+mod takes;
 
 pub use made::Made;
 pub use node::{Field, Lists, Schema, Shape};
 pub(crate) use rows::{Ty, Union, WireRow};
+pub use takes::Takes;

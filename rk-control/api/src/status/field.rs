@@ -192,7 +192,6 @@ pub fn quote(text: &str) -> String {
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
             '\u{b}' => out.push_str("\\v"),
-            ' '..='~' => out.push(letter),
             _ if is_printable(letter) => out.push(letter),
             _ => out.push_str(&match u32::from(letter) {
                 code @ ..0x80 => format!("\\x{code:02x}"),
@@ -205,10 +204,13 @@ pub fn quote(text: &str) -> String {
     out
 }
 
-/// Whether a letter beyond ASCII is shown as it is.
-fn is_printable(letter: char) -> bool {
+/// Whether a letter is shown as it is; of the spaces the plain one alone.
+pub(crate) fn is_printable(letter: char) -> bool {
+    if letter.is_ascii() {
+        return matches!(letter, ' '..='~');
+    }
     // Marks are shown where they follow something.
-    !letter.is_ascii() && ['x', letter].iter().collect::<String>().escape_debug().count() == 2
+    ['x', letter].iter().collect::<String>().escape_debug().count() == 2
 }
 
 impl fmt::Display for FieldError {

@@ -32,6 +32,7 @@ pub use times::fill_times;
 pub(crate) use volume::sources as complete_sources;
 pub use warn::warnings;
 
+use crate::managed::FieldSet;
 use crate::resources::Resource;
 use crate::status::FieldErrors;
 use crate::validate;
@@ -99,6 +100,11 @@ pub fn validate_requested(requested: &Resource, new: &Value, old: Option<&Value>
 /// Whether a PUT (or apply) to a name that does not exist creates the object.
 pub fn allow_create_on_update(resource: &Resource) -> bool {
     traits::of(resource).create_on_update
+}
+
+/// What a request to the status of a kind cannot change, and nobody comes to own by it.
+pub fn status_resets(resource: &Resource) -> &'static FieldSet {
+    status::resets(traits::of(resource).status_metadata)
 }
 
 /// Whether a PUT without `resourceVersion` is accepted.

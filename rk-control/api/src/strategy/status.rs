@@ -1,11 +1,30 @@
 //! What a fresh status is, and what the status subresource may touch.
 
+use std::sync::LazyLock;
+
 use serde_json::{Value, json};
 
 use super::traits::StatusMetadata;
 use crate::decode::{Form, fit};
+use crate::managed::{FieldSet, SPEC};
 use crate::meta::at;
 use crate::resources::Resource;
+
+static SPEC_AND_LABELS: LazyLock<FieldSet> =
+    LazyLock::new(|| FieldSet::of_fields(&[&["spec"], &["metadata", "labels"]]));
+static SPEC_AND_OWNERS: LazyLock<FieldSet> =
+    LazyLock::new(|| FieldSet::of_fields(&[&["spec"], &["metadata", "ownerReferences"]]));
+static SPEC_AND_METADATA: LazyLock<FieldSet> = LazyLock::new(|| FieldSet::of_fields(&[&["spec"], &["metadata"]]));
+
+/// What [`keep_all_but_status`] takes back besides what nobody owns.
+pub(super) fn resets(metadata: StatusMetadata) -> &'static FieldSet {
+    match metadata {
+        StatusMetadata::Open => &SPEC,
+        StatusMetadata::KeepLabels => &SPEC_AND_LABELS,
+        StatusMetadata::KeepOwners => &SPEC_AND_OWNERS,
+        StatusMetadata::Frozen | StatusMetadata::Kept => &SPEC_AND_METADATA,
+    }
+}
 
 /// The status of an object that no controller has seen.
 pub(super) fn initial(resource: &Resource) -> Option<Value> {

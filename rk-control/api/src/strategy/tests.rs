@@ -16,6 +16,17 @@ fn created(resource: &Resource, mut object: Value) -> Value {
 }
 
 #[test]
+fn a_status_is_written_without_the_spec_and_what_its_kind_keeps_of_the_metadata() {
+    for (group, plural, want) in [
+        ("apps", "daemonsets", json!({"f:spec": {}})),
+        ("apps", "deployments", json!({"f:metadata": {"f:labels": {}}, "f:spec": {}})),
+        ("flowcontrol.apiserver.k8s.io", "flowschemas", json!({"f:metadata": {}, "f:spec": {}})),
+    ] {
+        assert_eq!(status_resets(&resource(group, "v1", plural)).encode(), want, "{plural}");
+    }
+}
+
+#[test]
 fn a_new_object_starts_with_a_fresh_status_and_the_first_generation() {
     for (group, version, plural, want, generation) in [
         ("", "v1", "pods", json!({"phase": "Pending", "qosClass": "BestEffort"}), json!(1)),

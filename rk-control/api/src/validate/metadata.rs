@@ -37,6 +37,7 @@ pub fn metadata(resource: &Resource, object: &Value) -> FieldErrors {
         named(&mut errors, &path.child("name"), name, names(name));
     }
     unnamed(metadata, &scope, &path, &mut errors);
+    super::manager::managed_fields(metadata, &path.child("managedFields"), &mut errors);
     errors
 }
 

@@ -62,6 +62,7 @@ pub(super) async fn claim(core: &Core, address: IpAddr, owner: &Owner) -> Result
         force: false,
         now: jiff::Timestamp::now(),
         has_status: false,
+        status_resets: &rk_api::managed::SPEC,
         versions: &rk_api::managed::OneVersion,
     };
     rk_api::managed::update(None, &mut object, &request);

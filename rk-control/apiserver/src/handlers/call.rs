@@ -120,10 +120,9 @@ impl Call {
         let given = self.query.text("fieldManager");
         if given.is_empty() {
             let agent =
-                self.headers.get(http::header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-            let agent = agent.split('/').next().unwrap_or_default();
-            let printable: String = agent.chars().filter(|letter| !letter.is_control()).take(128).collect();
-            return Ok(if printable.is_empty() { "unknown".to_owned() } else { printable });
+                self.headers.get(http::header::USER_AGENT).map(|value| String::from_utf8_lossy(value.as_bytes()));
+            let manager = rk_api::validate::manager_of_agent(&agent.unwrap_or_default());
+            return Ok(if manager.is_empty() { "unknown".to_owned() } else { manager });
         }
         super::options::check_manager(self.write_options(), given)?;
         Ok(given.to_owned())

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use rk_api::decode::FieldValidation;
 use rk_api::status::{FieldErrors, Path, Status};
+use rk_api::validate::field_manager;
 use serde_json::{Map, Value, json};
 
 use super::call::Call;
@@ -19,35 +20,20 @@ pub(super) struct WriteOptions {
     pub validation: FieldValidation,
 }
 
-/// Longest field manager, in bytes; upstream's limit.
-const MANAGER_LIMIT: usize = 128;
-/// Most wrong characters reported for one field manager: each report quotes all of it.
-const TOLD: usize = 4;
-
 /// Refuses a field manager that is too long or unprintable; `options` is the kind of the options that it came with.
 pub(super) fn check_manager(options: &str, manager: &str) -> Result<(), Status> {
     judged(options, &manager_errors(manager))
 }
 
 fn manager_errors(manager: &str) -> FieldErrors {
-    let (mut errors, path) = (FieldErrors::new(), Path::new("fieldManager"));
-    if manager.len() > MANAGER_LIMIT {
-        errors.too_long(&path, MANAGER_LIMIT);
-    }
-    for (at, letter) in manager.char_indices().filter(|(_, letter)| !is_printable(*letter)).take(TOLD) {
-        errors.invalid(&path, manager, format!("invalid character U+{:04X} (at position {at})", u32::from(letter)));
-    }
+    let mut errors = FieldErrors::new();
+    field_manager(manager, &Path::new("fieldManager"), &mut errors);
     errors
 }
 
 /// Refuses options of a kind that break rules.
 pub(super) fn judged(options: &str, errors: &FieldErrors) -> Result<(), Status> {
     if errors.is_empty() { Ok(()) } else { Err(Status::invalid("meta.k8s.io", options, "", &errors.0)) }
-}
-
-/// No control character, and of the spaces the plain one alone.
-fn is_printable(letter: char) -> bool {
-    letter == ' ' || !(letter.is_control() || letter.is_whitespace())
 }
 
 impl WriteOptions {

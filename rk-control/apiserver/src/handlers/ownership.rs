@@ -30,6 +30,7 @@ pub(super) async fn own(call: &Call, old: Option<&Value>, new: &mut Value, subre
         force: false,
         now: jiff::Timestamp::now(),
         has_status: call.resource.subresource("status").is_some(),
+        status_resets: rk_api::strategy::status_resets(&call.resource),
         versions: &*call.versions,
     };
     if !call.versions.are_asked_for() {

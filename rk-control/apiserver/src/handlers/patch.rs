@@ -248,6 +248,7 @@ async fn apply(
         force: call.query.flag("force"),
         now: jiff::Timestamp::now(),
         has_status: call.resource.subresource("status").is_some(),
+        status_resets: rk_api::strategy::status_resets(&call.resource),
         versions: &*versions,
     };
     let intent = Intent {
@@ -266,7 +267,10 @@ async fn apply(
         }
         let uid = rk_api::meta::uid(&config);
         if uid.is_empty() {
-            return managed::apply(None, &config, &request);
+            let mut made = managed::apply(None, &config, &request)?;
+            // What is not there has no version, and who applies need not know.
+            unsaid(&mut made, "resourceVersion");
+            return Ok(made);
         }
         let why = format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
         Err(Status::conflict(&call.resource, &call.path.name, &why))
@@ -289,11 +293,9 @@ pub(super) fn configuration(
         let why = why.trim_start_matches("strict decoding error: ");
         Status::bad_request(format!("error strict decoding YAML: error converting YAML to JSON: {why}"))
     };
-    let (mut config, undeclared) = decode::applied(config, schema).map_err(refused)?;
     // Nobody can own a field that does not exist, however lenient the client is.
-    if !undeclared.is_empty() {
-        return Err(managed::undeclared(&config, &undeclared));
-    }
+    managed::check(&config, schema)?;
+    let mut config = decode::applied(config, schema).map_err(refused)?;
     identify(call, &mut config)?;
     call.warnings.extend(decode::remarks(notices, options.validation).map_err(twice)?);
     Ok(config)
@@ -313,7 +315,12 @@ fn check_kind(gvk: &GroupVersionKind, config: &Value) -> Result<(), Status> {
 
 /// The applied configuration must be of what the path names.
 fn identify(call: &Call, config: &mut Value) -> Result<(), Status> {
+    let named = !rk_api::meta::namespace(config).is_empty();
     super::write::fix_namespace(call, config)?;
+    if !named {
+        // It is known by its path: the client says nothing of it.
+        unsaid(config, "namespace");
+    }
     let name = rk_api::meta::name(config);
     if !name.is_empty() && name != call.path.name {
         return Err(Status::bad_request(format!(
@@ -321,6 +328,12 @@ fn identify(call: &Call, config: &mut Value) -> Result<(), Status> {
             call.path.name
         )));
     }
-    config["metadata"]["name"] = Value::String(call.path.name.clone());
     Ok(())
+}
+
+/// Takes a field out of the metadata.
+fn unsaid(object: &mut Value, field: &str) {
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove(field);
+    }
 }

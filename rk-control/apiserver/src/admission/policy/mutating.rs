@@ -156,10 +156,10 @@ fn merge(shown: &mut Value, config: &Value, row: &Resource) -> Result<(), Status
     let untyped = |why: &dyn std::fmt::Display| {
         Status::bad_request(format!("error applying patch: failed to convert patch object to typed object: {why}"))
     };
-    let (fitted, undeclared) = decode::applied(config, &row.schema).map_err(|error| untyped(&error))?;
-    if !undeclared.is_empty() {
-        return Err(untyped(&managed::not_declared(&undeclared)));
+    if let Some(why) = managed::mistyped(&config, &row.schema) {
+        return Err(untyped(&why));
     }
+    let fitted = decode::applied(config, &row.schema).map_err(|error| untyped(&error))?;
     *shown = managed::merged(shown, &fitted, &row.schema)
         .map_err(|why| Status::bad_request(format!("error applying patch: invalid ApplyConfiguration: {why}")))?;
     Ok(())

@@ -109,6 +109,7 @@ fn applied(call: &Call, config: Value, schema: Schema) -> Result<Change, Status>
             force,
             now: jiff::Timestamp::now(),
             has_status: true,
+            status_resets: &managed::SPEC,
             versions: &managed::OneVersion,
         };
         let places = |api_version: &str| {
