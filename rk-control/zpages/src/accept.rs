@@ -3,9 +3,8 @@
 /// The group of the objects.
 pub(crate) const GROUP: &str = "config.k8s.io";
 
-/// What upstream's refusal names: JSON and YAML are accepted as objects of the page's kind alone, and of messages there are none.
-pub const OFFERED: [&str; 4] =
-    ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf", "text/plain"];
+/// What upstream's refusal names: JSON and YAML are accepted as objects of the page's kind alone.
+pub const OFFERED: [&str; 3] = ["application/json", "application/yaml", "text/plain"];
 
 /// How a page is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -93,7 +93,7 @@ async fn pages_tell_of_this_process_to_those_who_monitor_it() {
     let yaml = asked("/flagz", "yaml;v=v1beta1;as=Flagz").await;
     assert_eq!(yaml.headers["content-type"], "application/yaml");
     assert!(String::from_utf8_lossy(&yaml.body).lines().any(|line| line == "  data-dir: d"), "{:?}", yaml.body);
-    let offered = "application/json, application/yaml, application/vnd.kubernetes.protobuf, text/plain";
+    let offered = "application/json, application/yaml, text/plain";
     let why = format!("only the following media types are accepted: {offered}");
     assert_eq!(monitor.clone().with("accept", "application/json").get("/statusz").await.failure(), (406, why));
     let jane = cluster.client(User::new("jane", []));
