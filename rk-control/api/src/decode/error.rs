@@ -1,6 +1,7 @@
 //! Why a body could not be decoded.
 
-use crate::status::Status;
+use super::SCHEME;
+use crate::status::{Status, quote};
 
 /// Why a body could not be decoded. `Display` gives upstream's words.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -29,6 +30,14 @@ pub enum DecodeError {
     /// Malformed protobuf.
     #[error("{0}")]
     Proto(String),
+    /// A kind that nobody knows.
+    #[error("no kind {} is registered for version {} in scheme {:?}", quote(.kind), quote(.api_version), SCHEME)]
+    Unregistered {
+        /// Its group and version.
+        api_version: String,
+        /// Its name.
+        kind: String,
+    },
 }
 
 impl DecodeError {
@@ -40,13 +49,32 @@ impl DecodeError {
                 "the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; json parse error: {self} ({})",
                 summary(body)
             )),
-            DecodeError::Yaml(_) | DecodeError::Unnamed(_) => Status::bad_request(format!(
-                "the object provided is unrecognized (must be of type {kind}): {self} ({})",
+            DecodeError::Yaml(why) | DecodeError::Unnamed(why) => Status::bad_request(format!(
+                "the object provided is unrecognized (must be of type {kind}): {why} ({})",
                 summary(body)
             )),
+            DecodeError::Unregistered { ref api_version, kind: ref given } => {
+                let version = api_version.rsplit('/').next().unwrap_or_default();
+                Status::bad_request(format!("{given} in version {version:?} cannot be handled as a {kind}: {self}"))
+            }
             other => {
                 Status::bad_request(format!("{kind} in version {version:?} cannot be handled as a {kind}: {other}"))
             }
+        }
+    }
+}
+
+impl DecodeError {
+    /// The answer to a request whose options came in a body that did not decode: in no more words than the decoder's.
+    pub fn into_status_of_options(self) -> Status {
+        match self {
+            DecodeError::TooLarge(_) => Status::request_entity_too_large(&self.to_string()),
+            DecodeError::Syntax(_) | DecodeError::TooDeep(_) => {
+                Status::bad_request(format!("couldn't get version/kind; json parse error: {self}"))
+            }
+            DecodeError::Yaml(why) => Status::bad_request(why),
+            DecodeError::Unregistered { kind, api_version } => super::unregistered_options(&kind, &api_version),
+            other => Status::bad_request(other.to_string()),
         }
     }
 }

@@ -13,9 +13,10 @@ pub(super) struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// Whether a UID of metadata stands here, which has a type of its own.
+    /// Whether a UID of an object stands here, which has a type of its own.
     fn is_uid(&self) -> bool {
-        self.field == "uid" && matches!(self.owner.rsplit('.').next(), Some("ObjectMeta" | "OwnerReference"))
+        self.field == "uid"
+            && matches!(self.owner.rsplit('.').next(), Some("ObjectMeta" | "OwnerReference" | "Preconditions"))
     }
 
     /// `spec.template.spec.containers`: fields only, without indices.

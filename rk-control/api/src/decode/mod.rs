@@ -6,6 +6,7 @@ mod go;
 mod identity;
 mod json;
 mod null;
+mod whole;
 mod yaml;
 
 use serde_json::Value;
@@ -13,8 +14,9 @@ use serde_json::Value;
 use crate::schema::Schema;
 pub use error::DecodeError;
 pub use fit::{Form, fit};
-pub(crate) use identity::SCHEME;
-pub use identity::{as_map, identify, still};
+use identity::{SCHEME, unregistered_options};
+pub use identity::{as_map, identify, identify_delete_options, still};
+pub use whole::make_whole;
 
 /// Bounds on outside data.
 #[derive(Debug, Clone, Copy)]

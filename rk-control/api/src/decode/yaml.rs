@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    DeserializeSeed, Deserializer, EnumAccess, Error, IgnoredAny, MapAccess, SeqAccess, VariantAccess, Visitor,
+};
 use serde_json::{Number, Value};
 
 use super::{DecodeError, Limits};
@@ -116,6 +118,20 @@ impl<'de> Visitor<'de> for Node<'_> {
         Ok(v.into())
     }
 
+    fn visit_u128<E: Error>(self, v: u128) -> Result<Value, E> {
+        self.visit_f64(v as f64)
+    }
+
+    fn visit_i128<E: Error>(self, v: i128) -> Result<Value, E> {
+        self.visit_f64(v as f64)
+    }
+
+    /// What an unknown tag marks is read as if it were not marked.
+    fn visit_enum<A: EnumAccess<'de>>(self, data: A) -> Result<Value, A::Error> {
+        let (_, marked) = data.variant::<IgnoredAny>()?;
+        marked.newtype_variant_seed(self)
+    }
+
     fn visit_f64<E: Error>(self, v: f64) -> Result<Value, E> {
         Number::from_f64(v).map(Value::Number).ok_or_else(|| E::custom(format!("json: unsupported value: {v}")))
     }
@@ -227,6 +243,13 @@ mod tests {
         let text = "a: 1\nb: [x, 'y', 2.5, true, null]\nc:\n  1: one\n  true: two\n";
         let (value, _) = parse(text.as_bytes(), Limits::default()).unwrap();
         assert_eq!(value, json!({"a": 1, "b": ["x", "y", 2.5, true, null], "c": {"1": "one", "true": "two"}}));
+    }
+
+    #[test]
+    fn what_json_cannot_express_is_read_as_near_as_may_be() {
+        let text = "a: 99999999999999999999\nb: -99999999999999999999\nc: !some {d: !other [e]}\n";
+        let (value, _) = parse(text.as_bytes(), Limits::default()).unwrap();
+        assert_eq!(value, json!({"a": 1e20, "b": -1e20, "c": {"d": ["e"]}}));
     }
 
     #[test]

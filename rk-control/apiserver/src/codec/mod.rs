@@ -4,7 +4,7 @@ mod yaml;
 
 use bytes::Bytes;
 use http::HeaderMap;
-use rk_api::decode::{self, Decoded, FieldValidation, Limits};
+use rk_api::decode::{self, DecodeError, Decoded, FieldValidation, Limits};
 use rk_api::resources::GroupVersionKind;
 use rk_api::schema::Schema;
 use rk_api::status::Status;
@@ -49,6 +49,7 @@ pub fn decode_object(
     warnings: &mut Vec<String>,
 ) -> Result<Value, Status> {
     let decoded = read(headers, body, gvk, schema, mode)?;
+    let decoded = decoded.map_err(|error| error.into_status(&gvk.kind, &gvk.version, body))?;
     warnings.extend(decoded.warnings);
     let mut object = decoded.object;
     decode::identify(&mut object, gvk, body)?;
@@ -65,23 +66,22 @@ pub fn decode_delete_options(headers: &HeaderMap, body: &Bytes) -> Result<Value,
     // Nothing in so many words is no wish.
     let nothing = Bytes::from_static(b"{}");
     let body = if body.trim_ascii() == b"null" { &nothing } else { body };
-    let mut object = read(headers, body, &gvk, &schema, FieldValidation::Ignore)?.object;
-    if let Some(members) = object.as_object_mut() {
-        members.remove("apiVersion");
-    }
-    decode::identify(&mut object, &gvk, body)?;
+    let decoded = read(headers, body, &gvk, &schema, FieldValidation::Ignore)?;
+    let mut object = decoded.map_err(DecodeError::into_status_of_options)?.object;
+    decode::identify_delete_options(&mut object)?;
     Ok(object)
 }
 
+/// What comes of a body in the format that the headers name; the outer failure is 415.
 fn read(
     headers: &HeaderMap,
     body: &Bytes,
     gvk: &GroupVersionKind,
     schema: &Schema,
     mode: FieldValidation,
-) -> Result<Decoded, Status> {
+) -> Result<Result<Decoded, DecodeError>, Status> {
     let limits = Limits::default();
-    match content_format(headers)? {
+    Ok(match content_format(headers)? {
         Format::Json => decode::json(body, schema, mode, limits),
         Format::Yaml => decode::yaml(body, schema, mode, limits),
         Format::Protobuf if !schema.is_fixed() => {
@@ -89,6 +89,5 @@ fn read(
         }
         Format::Protobuf => rk_api::proto::decode(body, Some(gvk), limits)
             .and_then(|object| decode::finish(object, Vec::new(), schema, mode)),
-    }
-    .map_err(|error| error.into_status(&gvk.kind, &gvk.version, body))
+    })
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::HeaderMap;
-use rk_api::decode::FieldValidation;
+use rk_api::decode::{FieldValidation, make_whole};
 use rk_api::resources::Resource;
 use rk_api::status::Status;
 use serde_json::{Map, Value, json};
@@ -104,10 +104,13 @@ impl Call {
         Ok(object)
     }
 
-    /// Fills in what the author of an object of the path's version left out.
+    /// Fills in what the author of an object of the path's version left out, and writes as integers what of a custom one is whole.
     pub fn complete(&self, object: &mut Value) {
         match &self.resource.custom {
-            Some(custom) => custom.default(object),
+            Some(custom) => {
+                custom.default(object);
+                make_whole(object);
+            }
             None => rk_api::defaults::apply(&self.resource.gvk, object),
         }
     }

@@ -2,6 +2,8 @@
 
 mod order;
 
+use std::borrow::Cow;
+
 use serde_json::map::Entry;
 use serde_json::{Number, Value};
 
@@ -9,6 +11,7 @@ pub(super) use order::in_order;
 
 use super::{DecodeError, Limits};
 use crate::Object;
+use crate::status::quote;
 
 /// Parses a whole body; the second part holds the paths of duplicate fields (the last one wins, as upstream).
 pub(super) fn parse(body: &[u8], limits: Limits) -> Result<(Value, Vec<String>), DecodeError> {
@@ -38,17 +41,33 @@ fn unexpected(byte: u8, context: &str) -> DecodeError {
     let shown = match byte {
         b'\'' => r"'\''".to_owned(),
         b'"' => "'\"'".to_owned(),
-        b'\n' => r"'\n'".to_owned(),
-        b'\r' => r"'\r'".to_owned(),
-        b'\t' => r"'\t'".to_owned(),
-        0x20..0x7f => format!("'{}'", char::from(byte)),
-        _ => format!("'\\x{byte:02x}'"),
+        // A byte stands for the letter of its number.
+        _ => format!("'{}'", quote(&char::from(byte).to_string()).trim_matches('"')),
     };
     DecodeError::Syntax(format!("invalid character {shown} {context}"))
 }
 
 fn truncated() -> DecodeError {
     DecodeError::Syntax("unexpected end of JSON input".into())
+}
+
+/// Text whose bytes are not all UTF-8: the replacement character stands for each byte that is of no letter, as in Go.
+fn replaced(mut bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len());
+    loop {
+        match std::str::from_utf8(bytes) {
+            Ok(rest) => {
+                out.push_str(rest);
+                return out;
+            }
+            Err(error) => {
+                let (good, bad) = bytes.split_at(error.valid_up_to());
+                out.push_str(std::str::from_utf8(good).unwrap_or_default());
+                out.push(char::REPLACEMENT_CHARACTER);
+                bytes = bad.get(1..).unwrap_or_default();
+            }
+        }
+    }
 }
 
 impl<'a> Parser<'a> {
@@ -239,19 +258,19 @@ impl<'a> Parser<'a> {
         let rest = self.body.get(start..).unwrap_or_default();
         self.at += rest.iter().position(|byte| matches!(*byte, b'"' | b'\\' | 0..0x20)).unwrap_or(rest.len());
         match self.next()? {
-            b'"' => return self.text(start, self.at - 1).map(str::to_owned),
+            b'"' => return Ok(self.text(start, self.at - 1).into_owned()),
             b'\\' => {}
             byte => return Err(unexpected(byte, "in string literal")),
         }
         // An escape: from here on piece by piece.
-        let mut out = self.text(start, self.at - 1)?.to_owned();
+        let mut out = self.text(start, self.at - 1).into_owned();
         loop {
             out.push(self.escape()?);
             let start = self.at;
             loop {
                 match self.next()? {
                     b'"' => {
-                        out.push_str(self.text(start, self.at - 1)?);
+                        out.push_str(&self.text(start, self.at - 1));
                         return Ok(out);
                     }
                     b'\\' => break,
@@ -259,15 +278,13 @@ impl<'a> Parser<'a> {
                     _ => {}
                 }
             }
-            out.push_str(self.text(start, self.at - 1)?);
+            out.push_str(&self.text(start, self.at - 1));
         }
     }
 
-    fn text(&self, start: usize, end: usize) -> Result<&str, DecodeError> {
+    fn text(&self, start: usize, end: usize) -> Cow<'a, str> {
         let bytes = self.body.get(start..end).unwrap_or_default();
-        std::str::from_utf8(bytes).map_err(|e| {
-            DecodeError::Syntax(format!("invalid UTF-8 in string literal at byte {}", start + e.valid_up_to()))
-        })
+        std::str::from_utf8(bytes).map_or_else(|_| Cow::Owned(replaced(bytes)), Cow::Borrowed)
     }
 
     fn escape(&mut self) -> Result<char, DecodeError> {
