@@ -176,7 +176,8 @@ pub fn go_json(json: &str) -> String {
 }
 
 /// A text in quotes, escaped as Go's `%q` escapes it.
-pub(crate) fn quote(text: &str) -> String {
+#[must_use]
+pub fn quote(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
     for letter in text.chars() {

@@ -8,7 +8,6 @@ mod named;
 mod reason;
 
 pub use build::{Cause, Details, Status, precondition_missed};
-pub(crate) use field::quote;
-pub use field::{ErrorKind, FieldError, FieldErrors, Path, go_json};
+pub use field::{ErrorKind, FieldError, FieldErrors, Path, go_json, quote};
 pub use float::go_float;
 pub use reason::Reason;

@@ -3,6 +3,8 @@
 use std::num::{IntErrorKind, ParseIntError};
 use std::time::Duration;
 
+use rk_api::status::quote;
+
 /// Decoded query parameters in their order.
 #[derive(Debug, Clone, Default)]
 pub struct Query(Vec<(String, String)>);
@@ -65,9 +67,11 @@ impl Query {
         }
         match rk_cel::parse_duration(text) {
             Some(nanos) => Ok(u64::try_from(nanos).ok().filter(|nanos| *nanos > 0).map(Duration::from_nanos)),
-            None => {
-                Err(format!("invalid timeout specified in the request URL - time: {} duration {text:?}", fault(text)))
-            }
+            None => Err(format!(
+                "invalid timeout specified in the request URL - time: {} duration {}",
+                fault(text),
+                cited(text)
+            )),
         }
     }
 }
@@ -105,7 +109,7 @@ fn no_integer(text: &str, error: &ParseIntError) -> String {
         IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
         _ => "invalid syntax",
     };
-    format!("strconv.ParseInt: parsing {text:?}: {why}")
+    format!("strconv.ParseInt: parsing {}: {why}", quote(text))
 }
 
 fn hex(byte: u8) -> Option<u8> {
@@ -128,11 +132,25 @@ fn fault(text: &str) -> String {
             return "missing unit in".to_owned();
         }
         if rk_cel::parse_duration(&format!("1{unit}")).is_none() {
-            return format!("unknown unit {unit:?} in");
+            return format!("unknown unit {} in", cited(unit));
         }
         rest = after;
     }
     "invalid".to_owned()
+}
+
+/// A text in quotes as Go's package for time cites it: what is not plain ASCII byte by byte.
+fn cited(text: &str) -> String {
+    let mut out = "\"".to_owned();
+    for byte in text.bytes() {
+        match byte {
+            b'"' | b'\\' => out.extend(['\\', char::from(byte)]),
+            b' '..=0x7f => out.push(char::from(byte)),
+            _ => out.push_str(&format!("\\x{byte:02x}")),
+        }
+    }
+    out.push('"');
+    out
 }
 
 #[cfg(test)]
@@ -182,6 +200,8 @@ mod tests {
             let why = format!("invalid timeout specified in the request URL - time: {fault} duration {text:?}");
             assert_eq!(of(text), Err(why));
         }
+        let of_letters = r#"invalid timeout specified in the request URL - time: unknown unit "\xc3\xa4\"" in duration "5\xc3\xa4\"""#;
+        assert_eq!(of("5\u{e4}\""), Err(of_letters.to_owned()));
         assert!(of(&"99999999999999999999h".repeat(500)).is_err(), "the sum is longer than any number");
     }
 
