@@ -245,11 +245,11 @@ impl Core {
             return aggregation::forward(self, &remote, &user, request).await;
         }
         match info.resource.clone() {
-            Some(path) => {
+            Some(path) if !info.path.starts_with("//") => {
                 let asked = handlers::Asked { user, path, verb: info.verb, query };
                 handlers::dispatch(Arc::clone(self), asked, request, warnings).await
             }
-            None => discovery::serve(self, &user, &info, &query, request).await,
+            _ => discovery::serve(self, &user, &info, &query, request).await,
         }
     }
 }

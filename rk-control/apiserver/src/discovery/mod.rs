@@ -80,7 +80,8 @@ pub async fn serve(
     if let Some(remote) = core.aggregated.documented(path) {
         return aggregation::forward(core, &remote, user, request).await;
     }
-    let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+    // What begins with two slashes is authorized as if it were a path of the API, and is none.
+    let parts: Vec<&str> = path.strip_prefix('/').unwrap_or(path).split('/').collect();
     if *request.method() != Method::GET && is_only_got(&core.registry(), &parts) {
         return Err(Status::foreign(405, ("", ""), ""));
     }

@@ -75,7 +75,9 @@ pub async fn dispatch(
     }
     let known =
         matches!(method, Method::GET | Method::HEAD | Method::POST | Method::PUT | Method::PATCH | Method::DELETE);
-    if !known && path.subresource != "proxy" {
+    // A path of old, which means a watch by itself, is there for GET alone.
+    let is_misread = verb == "watch" && !matches!(method, Method::GET | Method::HEAD);
+    if (!known || is_misread) && path.subresource != "proxy" {
         return Err(Status::method_not_allowed(&resource, ""));
     }
     let deprecated = deprecation(&path).map(str::to_owned);
