@@ -219,7 +219,7 @@ impl Core {
         warnings: &mut Vec<String>,
         matched: &mut Option<flow::Matched>,
     ) -> Result<Response<Body>, Status> {
-        let user = authn::authenticate(self, request.headers(), connection).await;
+        let user = authn::authenticate(self, request.headers(), connection, warnings).await;
         if self.audit.is_some() {
             let asked = audit::Asked { uri: request.uri(), headers: request.headers(), connection, info: &info };
             let level = audit::begin(&asked, user.as_ref().ok());

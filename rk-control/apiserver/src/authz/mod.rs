@@ -11,7 +11,7 @@ use std::time::Instant;
 use rk_api::status::{Details, Reason, Status, quote};
 
 use crate::audit;
-use crate::authn::{MASTERS, User};
+use crate::authn::{Habits, MASTERS, User};
 use crate::http::RequestInfo;
 use crate::metrics::Decider;
 use crate::server::Core;
@@ -80,6 +80,7 @@ impl Attributes {
 #[derive(Default)]
 pub struct Authorizer {
     rbac: Rbac,
+    habits: Habits,
 }
 
 impl Authorizer {
@@ -87,6 +88,12 @@ impl Authorizer {
     #[must_use]
     pub fn rbac(&self) -> &Rbac {
         &self.rbac
+    }
+
+    /// How callers became somebody else the last time.
+    #[must_use]
+    pub fn habits(&self) -> &Habits {
+        &self.habits
     }
 
     /// Judges a request.

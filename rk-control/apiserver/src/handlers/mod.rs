@@ -100,7 +100,7 @@ pub async fn dispatch(
         subresource::serve(&mut call, &method, request).await
     };
     // Who is refused is warned as well.
-    *warnings = call.warnings;
+    warnings.extend(call.warnings);
     outcome
 }
 
