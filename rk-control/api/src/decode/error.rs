@@ -19,7 +19,7 @@ pub enum DecodeError {
     #[error("limit is {0}")]
     TooLarge(usize),
     /// Nested deeper than [`super::Limits::depth`].
-    #[error("exceeded max depth of {0}")]
+    #[error("exceeded max depth")]
     TooDeep(usize),
     /// A value of the wrong type.
     #[error("{0}")]

@@ -213,7 +213,7 @@ fn unconverted(kind: &str, api_version: &str, want: &GroupVersionKind) -> Option
         version: version.to_owned().into(),
         kind: kind.to_owned().into(),
     };
-    if Schema::of_kind(&given).is_none() {
+    if !is_registered(&given) {
         let (kind, api_version) = (quote(kind), quote(api_version));
         return Some(format!("no kind {kind} is registered for version {api_version} in scheme {SCHEME:?}"));
     }
@@ -222,6 +222,15 @@ fn unconverted(kind: &str, api_version: &str, want: &GroupVersionKind) -> Option
     }
     let package = if want.group.is_empty() { "core" } else { want.group.split('.').next().unwrap_or_default() };
     Some(format!("converting ({version}.{kind}) to ({package}.{}): unknown conversion", want.kind))
+}
+
+/// Whether a kind is built in: lists are, with what they list.
+fn is_registered(gvk: &GroupVersionKind) -> bool {
+    let listed =
+        gvk.kind.strip_suffix("List").map(|kind| GroupVersionKind { kind: kind.to_owned().into(), ..gvk.clone() });
+    Schema::of_kind(gvk).is_some()
+        || (&*gvk.group, &*gvk.version, &*gvk.kind) == ("", "v1", "List")
+        || listed.is_some_and(|listed| Schema::of_kind(&listed).is_some())
 }
 
 /// An untyped decoder takes any kind; validation does not, and names the object as it names itself.

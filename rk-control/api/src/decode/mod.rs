@@ -74,6 +74,7 @@ pub struct Decoded {
 pub fn json(body: &[u8], schema: &Schema, mode: FieldValidation, limits: Limits) -> Result<Decoded, DecodeError> {
     let (mut object, duplicates) = json::parse(body, limits)?;
     identity::readable(&object)?;
+    null::say_nothing(&mut object, schema);
     let unknown = fit(&mut object, schema, Form::Canonical)?;
     null::drop_nulls(&mut object, schema);
     if mode == FieldValidation::Ignore || (duplicates.is_empty() && unknown.is_empty()) {
@@ -91,8 +92,9 @@ pub fn json(body: &[u8], schema: &Schema, mode: FieldValidation, limits: Limits)
 /// # Errors
 /// As [`json`].
 pub fn yaml(body: &[u8], schema: &Schema, mode: FieldValidation, limits: Limits) -> Result<Decoded, DecodeError> {
-    let (value, notices) = yaml::parse(body, limits)?;
+    let (mut value, notices) = yaml::parse(body, limits)?;
     identity::readable(&value)?;
+    null::say_nothing(&mut value, schema);
     finish(value, notices, schema, mode)
 }
 

@@ -303,6 +303,34 @@ fn a_body_of_a_kind_that_nobody_knows_is_told_by_its_kind() {
 }
 
 #[test]
+fn nothing_in_so_many_words_is_an_object_of_a_fixed_type() {
+    let pod = schema("", "v1", "Pod");
+    for body in ["null", " null\n"] {
+        assert!(decode(body, &pod, FieldValidation::Strict).unwrap().object.is_object(), "{body:?}");
+        assert!(decode(body, &Schema::FREE, FieldValidation::Strict).unwrap().object.is_null(), "{body:?}");
+    }
+    assert!(yaml(b"", &pod, FieldValidation::Strict, Limits::default()).unwrap().object.is_object());
+}
+
+#[test]
+fn times_are_refused_by_what_is_wrong_with_them_first() {
+    let pod = schema("", "v1", "Pod");
+    for (time, why) in [
+        ("x", " as \"2006-01-02T15:04:05Z07:00\": cannot parse \"x\" as \"2006\""),
+        ("2020-01-01", " as \"2006-01-02T15:04:05Z07:00\": cannot parse \"\" as \"T\""),
+        ("2020-01-01T00:00:00", " as \"2006-01-02T15:04:05Z07:00\": cannot parse \"\" as \"Z07:00\""),
+        ("2020-13-01T00:00:00Z", ": month out of range"),
+        ("2020-02-30T00:00:00.5+01:00", ": day out of range"),
+        ("2020-01-01T24:00:00Z", ": hour out of range"),
+        ("2020-01-01T00:60:00Z", ": minute out of range"),
+    ] {
+        let body = json!({"metadata": {"creationTimestamp": time}}).to_string();
+        let told = decode(&body, &pod, FieldValidation::Warn).unwrap_err().to_string();
+        assert_eq!(told, format!("parsing time {time:?}{why}"));
+    }
+}
+
+#[test]
 fn each_line_about_yaml_is_a_warning() {
     let body = b"a: 1\na: 2\na: 3\n";
     let (_, notices) = untyped_yaml(body, Limits::default()).unwrap();

@@ -7,7 +7,7 @@ use serde::de::{
 };
 use serde_json::{Number, Value};
 
-use super::{DecodeError, Limits};
+use super::{DecodeError, Limits, make_whole};
 use crate::Object;
 
 /// Aliases may repeat a node; no real object has this many.
@@ -35,15 +35,23 @@ fn pass(body: &[u8], limits: Limits, state: &mut State) -> Result<Value, serde_y
     }
 }
 
-/// `yaml: line 3: what is wrong`: the place first, as upstream's parser has it.
+/// What upstream's parser says of the grammar begins so; what it says of letters does not.
+const GRAMMAR: [&str; 5] = ["<", "'-' indicator", "',' or ", "key", "node content"];
+
+/// `yaml: line 3: what is wrong`: the place first, as upstream's parser has it. That counts lines from zero where the grammar is wrong,
+/// and from one where the letters are; nothing is wrong on its line zero.
 fn words(error: &serde_yaml_ng::Error) -> String {
     let text = error.to_string();
-    match error.location() {
-        Some(place) => {
-            let bare = text.split(" at line ").next().unwrap_or_default();
-            format!("yaml: line {}: {bare}", place.line())
-        }
-        None => format!("yaml: {text}"),
+    let Some(place) = error.location() else { return format!("yaml: {text}") };
+    let bare = text.split(" at line ").next().unwrap_or_default();
+    if let Some((unreadable, _)) = bare.split_once(" at position ") {
+        return format!("yaml: {unreadable}");
+    }
+    let missing = bare.strip_prefix("did not find expected ").unwrap_or_default();
+    let is_grammar = GRAMMAR.iter().any(|start| missing.starts_with(start));
+    match place.line() {
+        0 | 1 => format!("yaml: {bare}"),
+        line => format!("yaml: line {}: {bare}", if is_grammar { line - 1 } else { line }),
     }
 }
 
@@ -132,8 +140,12 @@ impl<'de> Visitor<'de> for Node<'_> {
         marked.newtype_variant_seed(self)
     }
 
+    /// Upstream makes JSON of YAML first, where a whole number has no point.
     fn visit_f64<E: Error>(self, v: f64) -> Result<Value, E> {
-        Number::from_f64(v).map(Value::Number).ok_or_else(|| E::custom(format!("json: unsupported value: {v}")))
+        let number = Number::from_f64(v).ok_or_else(|| E::custom(format!("json: unsupported value: {v}")))?;
+        let mut value = Value::Number(number);
+        make_whole(&mut value);
+        Ok(value)
     }
 
     fn visit_str<E>(self, v: &str) -> Result<Value, E> {
@@ -246,10 +258,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_wrong_is_told_by_its_line() {
+        let told = |text: &[u8]| parse(text, Limits::default()).unwrap_err().to_string();
+        let about = "error converting YAML to JSON: yaml: ";
+        assert_eq!(told(b"a: ["), format!("{about}line 1: did not find expected node content"));
+        assert_eq!(told(b"a:\n  b:\n\tc: 1\n"), format!("{about}line 3: found character that cannot start any token"));
+        assert_eq!(told(b"a: \0"), format!("{about}control characters are not allowed"));
+    }
+
+    #[test]
     fn what_json_cannot_express_is_read_as_near_as_may_be() {
-        let text = "a: 99999999999999999999\nb: -99999999999999999999\nc: !some {d: !other [e]}\n";
+        let text = "a: 99999999999999999999\nb: -99999999999999999999\nc: !some {d: !other [e]}\nf: 5.0\n";
         let (value, _) = parse(text.as_bytes(), Limits::default()).unwrap();
-        assert_eq!(value, json!({"a": 1e20, "b": -1e20, "c": {"d": ["e"]}}));
+        assert_eq!(value, json!({"a": 1e20, "b": -1e20, "c": {"d": ["e"]}, "f": 5}));
     }
 
     #[test]

@@ -63,9 +63,6 @@ pub fn decode_object(
 pub fn decode_delete_options(headers: &HeaderMap, body: &Bytes) -> Result<Value, Status> {
     let gvk = GroupVersionKind::new("", "v1", "DeleteOptions");
     let schema = Schema::of_kind(&gvk).unwrap_or(Schema::ANY);
-    // Nothing in so many words is no wish.
-    let nothing = Bytes::from_static(b"{}");
-    let body = if body.trim_ascii() == b"null" { &nothing } else { body };
     let decoded = read(headers, body, &gvk, &schema, FieldValidation::Ignore)?;
     let mut object = decoded.map_err(DecodeError::into_status_of_options)?.object;
     decode::identify_delete_options(&mut object)?;
