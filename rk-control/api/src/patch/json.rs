@@ -31,6 +31,9 @@ pub fn undeclared_members(patch: &Value) -> Vec<String> {
 /// # Errors
 /// A malformed operation, a path that is not there, a failed `test`.
 pub fn json_patch(object: &mut Value, patch: &Value) -> Result<(), PatchError> {
+    if patch.is_null() {
+        return Ok(());
+    }
     let Some(operations) = patch.as_array() else {
         return Err(undecoded(patch, "[]handlers.jsonPatchOp"));
     };
@@ -311,6 +314,7 @@ mod tests {
     #[test]
     fn malformed_and_oversized_patches_are_refused() {
         let mut object = json!({"a": "x".repeat(1000)});
+        assert_eq!(json_patch(&mut object, &Value::Null), Ok(()), "nothing to be done");
         for (patch, wanted) in [
             (json!({}), "cannot unmarshal object into Go value of type []handlers.jsonPatchOp"),
             (json!([1]), "cannot unmarshal number into Go value of type handlers.jsonPatchOp"),
