@@ -111,7 +111,13 @@ impl Call {
                 custom.default(object);
                 make_whole(object);
             }
-            None => rk_api::defaults::apply(&self.resource.gvk, object),
+            None => {
+                rk_api::defaults::apply(&self.resource.gvk, object);
+                // Defaults and choices of a schema are as free of types as what it describes.
+                if &*self.resource.gvk.kind == "CustomResourceDefinition" {
+                    make_whole(object);
+                }
+            }
         }
     }
 

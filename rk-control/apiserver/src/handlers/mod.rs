@@ -26,8 +26,9 @@ mod write;
 use std::sync::Arc;
 
 use http::{Method, Request, Response};
+use rk_api::meta::path_segment;
 use rk_api::resources::Verb;
-use rk_api::status::Status;
+use rk_api::status::{Status, quote};
 
 use crate::audit;
 use crate::authn::User;
@@ -155,6 +156,11 @@ async fn verb_on_resource(call: &mut Call, request: Request<Body>) -> Result<Res
     }
     if misplaced {
         return Err(Status::method_not_allowed(&call.resource, wanted.as_str()));
+    }
+    let odd = path_segment(&call.path.name);
+    if !odd.is_empty() {
+        let (name, why) = (quote(&call.path.name), odd.join(";"));
+        return Err(Status::bad_request(format!("Name parameter invalid: {name}: {why}")));
     }
     if !matches!(wanted, Verb::Get | Verb::List | Verb::Watch) {
         call.check_answer()?;

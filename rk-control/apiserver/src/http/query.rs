@@ -125,7 +125,8 @@ fn fault(text: &str) -> String {
         // A second point ends the number.
         let (number, after) = rest.split_at(run.match_indices('.').nth(1).map_or(run.len(), |(at, _)| at));
         let (unit, after) = after.split_at(after.find(is_number).unwrap_or(after.len()));
-        if number == "." {
+        let whole = number.split('.').next().unwrap_or_default();
+        if number == "." || !whole.is_empty() && whole.parse::<i64>().is_err() {
             break;
         }
         if unit.is_empty() {
@@ -196,6 +197,7 @@ mod tests {
             (".s", "invalid"),
             ("..5s", "invalid"),
             ("99999999999999999999h", "invalid"),
+            ("99999999999999999999", "invalid"),
         ] {
             let why = format!("invalid timeout specified in the request URL - time: {fault} duration {text:?}");
             assert_eq!(of(text), Err(why));

@@ -113,3 +113,15 @@ async fn a_patch_that_takes_the_kind_away_leaves_it_and_one_that_takes_the_versi
     let why = "the name of the object (kept based on URL) was undeterminable: name must be provided";
     assert_eq!(told.failure(), (400, why.to_owned()));
 }
+
+#[tokio::test]
+async fn a_name_that_no_path_can_have_is_refused() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    for (name, shown, why) in [("a%25", "a%", "may not contain '%'"), ("%2e%2e", "..", "may not be '..'")] {
+        for method in [Method::GET, Method::DELETE] {
+            let told = admin.send(method, &format!("{MAPS}/{name}"), &json!({})).await.failure();
+            assert_eq!(told, (400, format!("Name parameter invalid: \"{shown}\": {why}")));
+        }
+    }
+}
