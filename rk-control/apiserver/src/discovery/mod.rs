@@ -25,7 +25,7 @@ use crate::aggregation;
 use crate::authn::User;
 use crate::http::{
     Accept, Body, Query, RequestInfo, accepts_gzip, bytes_response, json_response, maybe_gzip, plain_response,
-    text_response, wants_pretty,
+    wants_pretty,
 };
 use crate::server::Core;
 
