@@ -7,7 +7,7 @@ use serde_json::json;
 use super::call::Call;
 use super::delete::warn_of_orphans;
 use super::options::DeleteOptions;
-use super::remove::{Removed, remove};
+use super::remove::remove;
 use super::{list, list_body};
 use crate::conversion;
 use crate::http::{Body, read_body};
@@ -19,16 +19,16 @@ pub(super) async fn delete_collection(call: &mut Call, body: Body) -> Result<Res
     warn_of_orphans(call, &options);
     let found = list::find(call).await?;
     let outer = call.path.namespace.clone();
-    let mut items = Vec::with_capacity(found.objects.len());
     for object in &found.objects {
         call.path.namespace = object.namespace.to_string();
         match remove(call, &object.name, &options).await {
-            Ok(Removed::Gone(value) | Removed::Waiting(value)) => items.push(value),
-            Err(status) if status.reason == Reason::NotFound => {}
-            Err(status) => return Err(status),
+            Err(status) if status.reason != Reason::NotFound => return Err(status),
+            Ok(_) | Err(_) => {}
         }
     }
     call.path.namespace = outer;
+    // The answer tells what was found, not what became of it.
+    let items = found.objects.iter().map(|object| object.value()).collect();
     let items = conversion::all_to(&call.core, items, &call.resource).await?;
     list_body::of_values(call, items, &json!({"resourceVersion": found.revision.to_string()}))
 }
