@@ -10,12 +10,12 @@ use rk_api::status::quote;
 pub struct Query(Vec<(String, String)>);
 
 impl Query {
-    /// Parses the part of a URL after `?`.
+    /// Parses the part of a URL after `?`. What is malformed in it says nothing, as in Go.
     #[must_use]
     pub fn parse(text: &str) -> Self {
         Self(
             text.split('&')
-                .filter(|pair| !pair.is_empty())
+                .filter(|pair| !pair.is_empty() && !pair.contains(';') && is_sound(pair))
                 .map(|pair| {
                     let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
                     (decode(name, true), decode(value, true))
@@ -74,6 +74,14 @@ impl Query {
             )),
         }
     }
+}
+
+/// Whether every percent sign of a text begins an escape.
+fn is_sound(text: &str) -> bool {
+    text.split('%').skip(1).all(|rest| {
+        let mut bytes = rest.bytes();
+        bytes.next().and_then(hex).is_some() && bytes.next().and_then(hex).is_some()
+    })
 }
 
 /// Percent-decodes; bytes that do not form UTF-8 become the replacement character. `plus` reads `+` as a space.
@@ -160,12 +168,13 @@ mod tests {
 
     #[test]
     fn parameters_are_decoded_and_kept_in_order() {
-        let query = Query::parse("labelSelector=a%3Db%2Cc&command=sh&command=-c&watch=1&x+y=1+2&odd=%zz");
+        let query =
+            Query::parse("labelSelector=a%3Db%2Cc&command=sh&command=-c&watch=1&x+y=1+2&odd=%zz&%4=1&a;b=1&half=%4");
         assert_eq!(query.text("labelSelector"), "a=b,c");
         assert_eq!(query.all("command").collect::<Vec<_>>(), ["sh", "-c"]);
         assert!(query.flag("watch"));
         assert_eq!(query.text("x y"), "1 2");
-        assert_eq!(query.text("odd"), "%zz");
+        assert_eq!([query.get("odd"), query.get("half"), query.get("a"), query.get("a;b")], [None; 4]);
     }
 
     #[test]
