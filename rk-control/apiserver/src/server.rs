@@ -219,7 +219,7 @@ impl Core {
         warnings: &mut Vec<String>,
         matched: &mut Option<flow::Matched>,
     ) -> Result<Response<Body>, Status> {
-        let user = authn::authenticate(self, request.headers(), connection).await;
+        let user = authn::authenticate(self, request.headers(), connection, warnings).await;
         if self.audit.is_some() {
             let asked = audit::Asked { uri: request.uri(), headers: request.headers(), connection, info: &info };
             let level = audit::begin(&asked, user.as_ref().ok());
@@ -242,11 +242,11 @@ impl Core {
             return aggregation::forward(self, &remote, &user, request).await;
         }
         match info.resource.clone() {
-            Some(path) => {
+            Some(path) if !info.path.starts_with("//") => {
                 let asked = handlers::Asked { user, path, verb: info.verb, query };
                 handlers::dispatch(Arc::clone(self), asked, request, warnings).await
             }
-            None => discovery::serve(self, &user, &info, &query, request).await,
+            _ => discovery::serve(self, &user, &info, &query, request).await,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Why a body could not be decoded.
 
+use super::unregistered;
 use crate::status::Status;
 
 /// Why a body could not be decoded. `Display` gives upstream's words.
@@ -18,7 +19,7 @@ pub enum DecodeError {
     #[error("limit is {0}")]
     TooLarge(usize),
     /// Nested deeper than [`super::Limits::depth`].
-    #[error("exceeded max depth of {0}")]
+    #[error("exceeded max depth")]
     TooDeep(usize),
     /// A value of the wrong type.
     #[error("{0}")]
@@ -29,21 +30,17 @@ pub enum DecodeError {
     /// Malformed protobuf.
     #[error("{0}")]
     Proto(String),
+    /// A kind that nobody knows.
+    #[error("{}", unregistered(.kind, .api_version))]
+    Unregistered {
+        /// Its group and version.
+        api_version: String,
+        /// Its name.
+        kind: String,
+    },
 }
 
 impl DecodeError {
-    /// The answer to a request whose options did not decode, of which kube-apiserver v1.36 tells the fault alone.
-    pub fn into_fault(self) -> Status {
-        match self {
-            DecodeError::TooLarge(_) => Status::request_entity_too_large(&self.to_string()),
-            DecodeError::Syntax(_) | DecodeError::TooDeep(_) => {
-                Status::bad_request(format!("couldn't get version/kind; json parse error: {self}"))
-            }
-            DecodeError::Yaml(why) => Status::bad_request(why),
-            other => Status::bad_request(other.to_string()),
-        }
-    }
-
     /// The answer to a request whose body should have been a `kind` of `version` and did not decode.
     pub fn into_status(self, kind: &str, version: &str, body: &[u8]) -> Status {
         match self {
@@ -56,9 +53,26 @@ impl DecodeError {
                 "the object provided is unrecognized (must be of type {kind}): {why} ({})",
                 summary(body)
             )),
+            DecodeError::Unregistered { ref api_version, kind: ref given } => {
+                let version = api_version.rsplit('/').next().unwrap_or_default();
+                Status::bad_request(format!("{given} in version {version:?} cannot be handled as a {kind}: {self}"))
+            }
             other => {
                 Status::bad_request(format!("{kind} in version {version:?} cannot be handled as a {kind}: {other}"))
             }
+        }
+    }
+
+    /// The answer to a request whose options came in a body that did not decode: in no more words than the decoder's.
+    pub fn into_status_of_options(self) -> Status {
+        match self {
+            DecodeError::TooLarge(_) => Status::request_entity_too_large(&self.to_string()),
+            DecodeError::Syntax(_) | DecodeError::TooDeep(_) => {
+                Status::bad_request(format!("couldn't get version/kind; json parse error: {self}"))
+            }
+            DecodeError::Yaml(why) => Status::bad_request(why),
+            DecodeError::Unregistered { kind, api_version } => super::unregistered_options(&kind, &api_version),
+            other => Status::bad_request(other.to_string()),
         }
     }
 }

@@ -13,9 +13,10 @@ pub(super) struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// Whether a UID of metadata stands here, which has a type of its own.
+    /// Whether a UID of an object stands here, which has a type of its own.
     fn is_uid(&self) -> bool {
-        self.field == "uid" && matches!(self.owner.rsplit('.').next(), Some("ObjectMeta" | "OwnerReference"))
+        self.field == "uid"
+            && matches!(self.owner.rsplit('.').next(), Some("ObjectMeta" | "OwnerReference" | "Preconditions"))
     }
 
     /// `spec.template.spec.containers`: fields only, without indices.
@@ -74,36 +75,50 @@ fn type_name(schema: &Schema) -> String {
     }
 }
 
-/// `parsing time "x" as "2006-01-02T15:04:05Z07:00": cannot parse "x" as "2006"`.
+/// `parsing time "x" as "2006-01-02T15:04:05Z07:00": cannot parse "x" as "2006"`, or `parsing time "x": month out of range`.
 pub(super) fn time_error(text: &str) -> String {
     let layout = "2006-01-02T15:04:05Z07:00";
-    let (mut rest, mut wanted) = (text, "2006");
-    for (step, length) in [
-        ("2006", 4),
-        ("-", 1),
-        ("01", 2),
-        ("-", 1),
-        ("02", 2),
-        ("T", 1),
-        ("15", 2),
-        (":", 1),
-        ("04", 2),
-        (":", 1),
-        ("05", 2),
+    let mut rest = text;
+    for (step, length, range) in [
+        ("2006", 4, None),
+        ("-", 1, None),
+        ("01", 2, Some(("month", 1..=12))),
+        ("-", 1, None),
+        ("02", 2, None),
+        ("T", 1, None),
+        ("15", 2, Some(("hour", 0..=23))),
+        (":", 1, None),
+        ("04", 2, Some(("minute", 0..=59))),
+        (":", 1, None),
+        ("05", 2, Some(("second", 0..=59))),
     ] {
-        wanted = step;
         let fits = |part: &str| {
             if length == 1 { part == step } else { part.bytes().all(|b| b.is_ascii_digit()) }
         };
-        match rest.get(..length).filter(|part| fits(part)) {
-            Some(_) => rest = rest.get(length..).unwrap_or_default(),
-            None => {
-                return format!("parsing time {text:?} as {layout:?}: cannot parse {rest:?} as {wanted:?}");
-            }
+        let Some(part) = rest.get(..length).filter(|part| fits(part)) else {
+            return format!("parsing time {text:?} as {layout:?}: cannot parse {rest:?} as {step:?}");
+        };
+        if let Some((name, range)) = range
+            && part.parse::<u32>().is_ok_and(|number| !range.contains(&number))
+        {
+            return format!("parsing time {text:?}: {name} out of range");
         }
-        wanted = "Z07:00";
+        rest = rest.get(length..).unwrap_or_default();
     }
-    format!("parsing time {text:?} as {layout:?}: cannot parse {rest:?} as {wanted:?}")
+    let whole =
+        rest.strip_prefix(['.', ',']).map_or(rest, |part| part.trim_start_matches(|c: char| c.is_ascii_digit()));
+    if is_zone(whole) {
+        // The one thing that is looked at when all has been read.
+        return format!("parsing time {text:?}: day out of range");
+    }
+    format!("parsing time {text:?} as {layout:?}: cannot parse {rest:?} as \"Z07:00\"")
+}
+
+/// `Z`, or `+07:00`.
+fn is_zone(text: &str) -> bool {
+    let is_digit = |at: usize| text.as_bytes().get(at).is_some_and(u8::is_ascii_digit);
+    let is_offset = text.len() == 6 && text.starts_with(['+', '-']) && text.get(3..4) == Some(":");
+    text == "Z" || is_offset && [1, 2, 4, 5].into_iter().all(is_digit)
 }
 
 /// `illegal base64 data at input byte 4`: where a text stops to be base64. One that merely ends too early does so with its last

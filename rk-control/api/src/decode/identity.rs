@@ -7,10 +7,31 @@ use crate::meta;
 use crate::patch::{MAP, unfit, unfit_field};
 use crate::resources::GroupVersionKind;
 use crate::schema::Schema;
-use crate::status::{FieldErrors, Path, Status};
+use crate::status::{FieldErrors, Path, Status, quote};
 
 /// Where upstream registers its kinds, as its messages name it.
 const SCHEME: &str = "pkg/api/legacyscheme/scheme.go:30";
+/// Where it registers the kinds of options.
+const OPTIONS_SCHEME: &str = "k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27";
+/// What else is registered there.
+const BESIDE_OPTIONS: [(&str, &[&str]); 2] = [
+    (
+        "meta.k8s.io/v1",
+        &[
+            "CreateOptions",
+            "GetOptions",
+            "ListOptions",
+            "PartialObjectMetadata",
+            "PartialObjectMetadataList",
+            "PatchOptions",
+            "Table",
+            "TableOptions",
+            "UpdateOptions",
+            "WatchEvent",
+        ],
+    ),
+    ("v1", &["APIGroup", "APIGroupList", "APIResourceList", "APIVersions", "Status"]),
+];
 /// What upstream reads of a body first, in Go's words.
 const NAMES: &str =
     r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
@@ -84,6 +105,37 @@ pub fn identify(object: &mut Value, want: &GroupVersionKind, body: &[u8]) -> Res
     Ok(())
 }
 
+/// Checks that a decoded body is `DeleteOptions`, and fills in `apiVersion` and `kind` when it left them out: every group and version
+/// has them.
+///
+/// # Errors
+/// 400 for another kind, in the words of kube-apiserver v1.36.
+pub fn identify_delete_options(object: &mut Value) -> Result<(), Status> {
+    let api_version = match meta::text(object, &["apiVersion"]) {
+        "" => "meta.k8s.io/v1".to_owned(),
+        given => given.to_owned(),
+    };
+    let kind = meta::text(object, &["kind"]);
+    if !matches!(kind, "" | "DeleteOptions") {
+        return Err(unregistered_options(kind, &api_version));
+    }
+    if let Value::Object(members) = object {
+        members.insert("apiVersion".to_owned(), Value::String(api_version));
+        members.insert("kind".to_owned(), json!("DeleteOptions"));
+    }
+    Ok(())
+}
+
+/// 400 for a kind in the place of `DeleteOptions`.
+pub(super) fn unregistered_options(kind: &str, api_version: &str) -> Status {
+    let is_known = BESIDE_OPTIONS.iter().any(|(own, kinds)| *own == api_version && kinds.contains(&kind));
+    Status::bad_request(if is_known {
+        format!("converting (v1.{kind}) to (v1.DeleteOptions): unknown conversion")
+    } else {
+        missing_from(OPTIONS_SCHEME, kind, api_version)
+    })
+}
+
 /// Checks that what a patch made of an object is of its kind still.
 ///
 /// # Errors
@@ -143,7 +195,8 @@ fn misplaced(kind: &str, api_version: &str, want: &GroupVersionKind) -> Status {
     let (_, version) = api_version.split_once('/').unwrap_or(("", api_version));
     match unconverted(kind, api_version, want) {
         Some(why) => {
-            Status::bad_request(format!("{kind} in version {version:?} cannot be handled as a {}: {why}", want.kind))
+            let version = quote(version);
+            Status::bad_request(format!("{kind} in version {version} cannot be handled as a {}: {why}", want.kind))
         }
         None => other_version(api_version, want),
     }
@@ -157,7 +210,7 @@ fn unconverted(kind: &str, api_version: &str, want: &GroupVersionKind) -> Option
         version: version.to_owned().into(),
         kind: kind.to_owned().into(),
     };
-    if Schema::of_kind(&given).is_none() {
+    if !is_registered(&given) {
         return Some(unregistered(kind, api_version));
     }
     if kind == want.kind && group == want.group {
@@ -170,7 +223,21 @@ fn unconverted(kind: &str, api_version: &str, want: &GroupVersionKind) -> Option
 /// What upstream says of a kind that it has no type for.
 #[must_use]
 pub fn unregistered(kind: &str, api_version: &str) -> String {
-    format!("no kind {kind:?} is registered for version {api_version:?} in scheme {SCHEME:?}")
+    missing_from(SCHEME, kind, api_version)
+}
+
+fn missing_from(scheme: &str, kind: &str, api_version: &str) -> String {
+    let (kind, api_version) = (quote(kind), quote(api_version));
+    format!("no kind {kind} is registered for version {api_version} in scheme {scheme:?}")
+}
+
+/// Whether a kind is built in: lists are, with what they list.
+fn is_registered(gvk: &GroupVersionKind) -> bool {
+    let listed =
+        gvk.kind.strip_suffix("List").map(|kind| GroupVersionKind { kind: kind.to_owned().into(), ..gvk.clone() });
+    Schema::of_kind(gvk).is_some()
+        || (&*gvk.group, &*gvk.version, &*gvk.kind) == ("", "v1", "List")
+        || listed.is_some_and(|listed| Schema::of_kind(&listed).is_some())
 }
 
 /// An untyped decoder takes any kind; validation does not, and names the object as it names itself.

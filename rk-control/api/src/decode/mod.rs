@@ -17,9 +17,10 @@ pub use error::DecodeError;
 pub use fit::{Form, fit};
 pub use go::base64_error;
 pub(crate) use go::found;
-pub use identity::{as_map, identify, still, unregistered};
+use identity::unregistered_options;
+pub use identity::{as_map, identify, identify_delete_options, still, unregistered};
 pub use kept::as_kept;
-pub(crate) use number::settle;
+pub use number::settle;
 
 /// Bounds on outside data.
 #[derive(Debug, Clone, Copy)]
@@ -77,6 +78,7 @@ pub struct Decoded {
 pub fn json(body: &[u8], schema: &Schema, mode: FieldValidation, limits: Limits) -> Result<Decoded, DecodeError> {
     let (mut object, duplicates) = json::parse(body, limits)?;
     identity::readable(&object)?;
+    null::say_nothing(&mut object, schema);
     let unknown = taken(&mut object, schema, Form::Canonical)?;
     null::drop_nulls(&mut object, schema);
     if mode == FieldValidation::Ignore || (duplicates.is_empty() && unknown.is_empty()) {
@@ -94,8 +96,9 @@ pub fn json(body: &[u8], schema: &Schema, mode: FieldValidation, limits: Limits)
 /// # Errors
 /// As [`json`].
 pub fn yaml(body: &[u8], schema: &Schema, mode: FieldValidation, limits: Limits) -> Result<Decoded, DecodeError> {
-    let (value, notices) = yaml::parse(body, limits)?;
+    let (mut value, notices) = yaml::parse(body, limits)?;
     identity::readable(&value)?;
+    null::say_nothing(&mut value, schema);
     finish(value, notices, schema, mode)
 }
 

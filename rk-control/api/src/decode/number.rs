@@ -6,7 +6,7 @@ use serde_json::{Number, Value};
 const INTEGERS: f64 = 9_223_372_036_854_775_808.0;
 
 /// Gives all numbers in a value the form in which kube-apiserver v1.36 writes those of custom objects: whole ones have no point.
-pub(crate) fn settle(value: &mut Value) {
+pub fn settle(value: &mut Value) {
     match value {
         Value::Number(number) => *number = settled(number),
         Value::Array(items) => items.iter_mut().for_each(settle),

@@ -262,6 +262,89 @@ fn bodies_of_another_kind_or_version_are_named() {
 }
 
 #[test]
+fn options_of_a_deletion_are_of_any_version_and_of_no_other_kind() {
+    let mut bare = json!({"dryRun": ["All"]});
+    identify_delete_options(&mut bare).unwrap();
+    assert_eq!(bare, json!({"apiVersion": "meta.k8s.io/v1", "kind": "DeleteOptions", "dryRun": ["All"]}));
+    for version in ["v1", "apps/v9"] {
+        assert!(identify_delete_options(&mut json!({"apiVersion": version, "kind": "DeleteOptions"})).is_ok());
+    }
+    let scheme = "in scheme \"k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27\"";
+    for (mut other, why) in [
+        (json!({"kind": "X"}), format!("no kind \"X\" is registered for version \"meta.k8s.io/v1\" {scheme}")),
+        (
+            json!({"kind": "Pod", "apiVersion": "v1"}),
+            format!("no kind \"Pod\" is registered for version \"v1\" {scheme}"),
+        ),
+        (
+            json!({"kind": "Status", "apiVersion": "v1"}),
+            "converting (v1.Status) to (v1.DeleteOptions): unknown conversion".to_owned(),
+        ),
+    ] {
+        let status = identify_delete_options(&mut other).unwrap_err();
+        assert_eq!((status.code, status.message), (400, why));
+    }
+}
+
+#[test]
+fn options_that_do_not_decode_are_refused_in_the_decoder_s_words() {
+    let options = Schema::named("meta/v1.DeleteOptions").unwrap();
+    let gvk = GroupVersionKind::new("", "v1", "DeleteOptions");
+    let of = |read: Result<Value, DecodeError>| read.unwrap_err().into_status_of_options().message;
+    let json = |body: &str| {
+        of(super::json(body.as_bytes(), &options, FieldValidation::Ignore, Limits::default()).map(|own| own.object))
+    };
+    assert_eq!(json("{"), "couldn't get version/kind; json parse error: unexpected end of JSON input");
+    let uid = "json: cannot unmarshal number into Go struct field Preconditions.preconditions.uid of type types.UID";
+    assert_eq!(json(r#"{"preconditions":{"uid":1}}"#), uid);
+    assert_eq!(json(r#"{"apiVersion":"a/b/c"}"#), "unexpected GroupVersion string: a/b/c");
+    let proto = |body: &[u8]| of(crate::proto::decode(body, Some(&gvk), Limits::default()));
+    assert_eq!(proto(b"k8s\0"), "empty body");
+    assert_eq!(proto(b"k8s\0abc"), "unexpected EOF");
+    assert_eq!(proto(b"x"), "provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]");
+}
+
+#[test]
+fn a_body_of_a_kind_that_nobody_knows_is_told_by_its_kind() {
+    let unknown = DecodeError::Unregistered { api_version: "a.b/v2".to_owned(), kind: "X".to_owned() };
+    assert_eq!(
+        unknown.into_status("Pod", "v1", b"").message,
+        "X in version \"v2\" cannot be handled as a Pod: no kind \"X\" is registered for version \"a.b/v2\" in scheme \"pkg/api/legacyscheme/scheme.go:30\""
+    );
+    let yaml = DecodeError::Yaml("yaml: line 1: what is wrong".to_owned());
+    let told = "the object provided is unrecognized (must be of type Pod): yaml: line 1: what is wrong (<empty>)";
+    assert_eq!(yaml.into_status("Pod", "v1", b"").message, told);
+}
+
+#[test]
+fn nothing_in_so_many_words_is_an_object_of_a_fixed_type() {
+    let pod = schema("", "v1", "Pod");
+    for body in ["null", " null\n"] {
+        assert!(decode(body, &pod, FieldValidation::Strict).unwrap().object.is_object(), "{body:?}");
+        assert!(decode(body, &Schema::FREE, FieldValidation::Strict).unwrap().object.is_null(), "{body:?}");
+    }
+    assert!(yaml(b"", &pod, FieldValidation::Strict, Limits::default()).unwrap().object.is_object());
+}
+
+#[test]
+fn times_are_refused_by_what_is_wrong_with_them_first() {
+    let pod = schema("", "v1", "Pod");
+    for (time, why) in [
+        ("x", " as \"2006-01-02T15:04:05Z07:00\": cannot parse \"x\" as \"2006\""),
+        ("2020-01-01", " as \"2006-01-02T15:04:05Z07:00\": cannot parse \"\" as \"T\""),
+        ("2020-01-01T00:00:00", " as \"2006-01-02T15:04:05Z07:00\": cannot parse \"\" as \"Z07:00\""),
+        ("2020-13-01T00:00:00Z", ": month out of range"),
+        ("2020-02-30T00:00:00.5+01:00", ": day out of range"),
+        ("2020-01-01T24:00:00Z", ": hour out of range"),
+        ("2020-01-01T00:60:00Z", ": minute out of range"),
+    ] {
+        let body = json!({"metadata": {"creationTimestamp": time}}).to_string();
+        let told = decode(&body, &pod, FieldValidation::Warn).unwrap_err().to_string();
+        assert_eq!(told, format!("parsing time {time:?}{why}"));
+    }
+}
+
+#[test]
 fn each_line_about_yaml_is_a_warning() {
     let body = b"a: 1\na: 2\na: 3\n";
     let (_, notices) = untyped_yaml(body, Limits::default()).unwrap();

@@ -2,9 +2,12 @@
 
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    DeserializeSeed, Deserializer, EnumAccess, Error, IgnoredAny, MapAccess, SeqAccess, VariantAccess, Visitor,
+};
 use serde_json::{Number, Value};
 
+use super::number::settled;
 use super::{DecodeError, Limits};
 use crate::Object;
 
@@ -123,8 +126,24 @@ impl<'de> Visitor<'de> for Node<'_> {
         Ok(v.into())
     }
 
+    fn visit_u128<E: Error>(self, v: u128) -> Result<Value, E> {
+        self.visit_f64(v as f64)
+    }
+
+    fn visit_i128<E: Error>(self, v: i128) -> Result<Value, E> {
+        self.visit_f64(v as f64)
+    }
+
+    /// What an unknown tag marks is read as if it were not marked.
+    fn visit_enum<A: EnumAccess<'de>>(self, data: A) -> Result<Value, A::Error> {
+        let (_, marked) = data.variant::<IgnoredAny>()?;
+        marked.newtype_variant_seed(self)
+    }
+
+    /// Upstream makes JSON of YAML first, where a whole number has no point.
     fn visit_f64<E: Error>(self, v: f64) -> Result<Value, E> {
-        Number::from_f64(v).map(Value::Number).ok_or_else(|| E::custom(format!("json: unsupported value: {v}")))
+        let number = Number::from_f64(v).ok_or_else(|| E::custom(format!("json: unsupported value: {v}")))?;
+        Ok(Value::Number(settled(&number)))
     }
 
     fn visit_str<E>(self, v: &str) -> Result<Value, E> {
@@ -234,6 +253,22 @@ mod tests {
         let text = "a: 1\nb: [x, 'y', 2.5, true, null]\nc:\n  1: one\n  true: two\n";
         let (value, _) = parse(text.as_bytes(), Limits::default()).unwrap();
         assert_eq!(value, json!({"a": 1, "b": ["x", "y", 2.5, true, null], "c": {"1": "one", "true": "two"}}));
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_by_its_line() {
+        let told = |text: &[u8]| parse(text, Limits::default()).unwrap_err().to_string();
+        let about = "error converting YAML to JSON: yaml: ";
+        assert_eq!(told(b"a: ["), format!("{about}line 1: did not find expected node content"));
+        assert_eq!(told(b"a:\n  b:\n\tc: 1\n"), format!("{about}line 3: found character that cannot start any token"));
+        assert_eq!(told(b"a: \0"), format!("{about}control characters are not allowed"));
+    }
+
+    #[test]
+    fn what_json_cannot_express_is_read_as_near_as_may_be() {
+        let text = "a: 99999999999999999999\nb: -99999999999999999999\nc: !some {d: !other [e]}\nf: 5.0\n";
+        let (value, _) = parse(text.as_bytes(), Limits::default()).unwrap();
+        assert_eq!(value, json!({"a": 1e20, "b": -1e20, "c": {"d": ["e"]}, "f": 5}));
     }
 
     #[test]

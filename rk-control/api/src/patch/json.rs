@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::PatchError;
-use super::shown::unfit;
+use super::shown::{unfit, unfit_field};
 
 /// Most operations in one patch, as upstream.
 const MAX_OPERATIONS: usize = 10_000;
@@ -40,6 +40,9 @@ pub fn json_patch(object: &mut Value, patch: &Value) -> Result<(), PatchError> {
     if let Some(odd) = operations.iter().find(|operation| !operation.is_object() && !operation.is_null()) {
         return Err(undecoded(odd, "handlers.jsonPatchOp"));
     }
+    if let Some(why) = operations.iter().find_map(wordless) {
+        return Err(PatchError::Malformed(format!("error decoding patch: {why}")));
+    }
     if operations.len() > MAX_OPERATIONS {
         return Err(PatchError::TooLarge(format!(
             "The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {}",
@@ -53,6 +56,14 @@ pub fn json_patch(object: &mut Value, patch: &Value) -> Result<(), PatchError> {
     }
     *object = result;
     Ok(())
+}
+
+/// What is wrong with an operation that has something other than text where there must be text.
+fn wordless(operation: &Value) -> Option<String> {
+    ["op", "from", "path"].into_iter().find_map(|member| {
+        let value = operation.get(member).filter(|value| !value.is_string() && !value.is_null())?;
+        Some(unfit_field(value, &format!("jsonPatchOp.{member}"), "string"))
+    })
 }
 
 fn undecoded(value: &Value, wanted: &str) -> PatchError {
@@ -337,6 +348,7 @@ mod tests {
     #[test]
     fn malformed_and_oversized_patches_are_refused() {
         let mut object = json!({"a": "x".repeat(1000)});
+        assert_eq!(json_patch(&mut object, &Value::Null), Ok(()), "nothing to be done");
         for (patch, wanted) in [
             (json!({}), "cannot unmarshal object into Go value of type []handlers.jsonPatchOp"),
             (json!([1]), "cannot unmarshal number into Go value of type handlers.jsonPatchOp"),
@@ -344,6 +356,10 @@ mod tests {
             let want = PatchError::Malformed(format!("error decoding patch: json: {wanted}"));
             assert_eq!(json_patch(&mut object, &patch), Err(want));
         }
+        let want =
+            "error decoding patch: json: cannot unmarshal number into Go struct field jsonPatchOp.path of type string";
+        let refused = json_patch(&mut object, &json!([{"op": "add", "path": 1, "value": 1}]));
+        assert_eq!(refused, Err(PatchError::Malformed(want.to_owned())));
         for (operation, want) in [
             (json!({"path": "/a"}), "Unexpected kind: unknown"),
             (json!({"op": "frob", "path": "/a"}), "Unexpected kind: frob"),

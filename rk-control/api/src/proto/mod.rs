@@ -13,7 +13,7 @@ mod tests;
 use bytes::Bytes;
 use serde_json::Value;
 
-use crate::decode::{DecodeError, Form, Limits, fit, unregistered};
+use crate::decode::{DecodeError, Form, Limits, fit};
 use crate::meta;
 use crate::resources::GroupVersionKind;
 use crate::schema::Schema;
@@ -54,24 +54,31 @@ pub fn decode(body: &[u8], fallback: Option<&GroupVersionKind>, limits: Limits) 
     if body.len() > limits.bytes {
         return Err(DecodeError::TooLarge(limits.bytes));
     }
-    let Some(unknown) = body.strip_prefix(&MAGIC) else {
-        return Err(DecodeError::Proto(
-            "provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]".into(),
-        ));
-    };
-    let Envelope { api_version, kind, raw } = Envelope::read(unknown)?;
+    let Envelope { api_version, kind, raw } =
+        opened_body(body).map_err(|error| DecodeError::Unnamed(error.to_string()))?;
     let named = GroupVersionKind::from_api_version(api_version, kind).filter(|_| !kind.is_empty());
     let Some(gvk) = named.or_else(|| fallback.cloned()) else {
         return Err(DecodeError::Proto("Object 'Kind' is missing in protobuf message".into()));
     };
     let Some(schema) = schema_of(&gvk) else {
-        return Err(DecodeError::Proto(unregistered(&gvk.kind, &gvk.api_version())));
+        return Err(DecodeError::Unregistered { api_version: gvk.api_version(), kind: gvk.kind.to_string() });
     };
     let mut value = Value::Object(read::message(&schema, raw, limits.depth.min(DEPTH))?);
     value["apiVersion"] = gvk.api_version().into();
     value["kind"] = gvk.kind.as_ref().into();
     fit(&mut value, &schema, Form::Canonical)?;
     Ok(value)
+}
+
+/// The envelope of a body; until it is read, nothing is known of what the body is.
+fn opened_body(body: &[u8]) -> Result<Envelope<'_>, DecodeError> {
+    let why = match body.strip_prefix(&MAGIC) {
+        Some(unknown) if !unknown.is_empty() => return Envelope::read(unknown),
+        Some(_) => "empty body",
+        None if body.is_empty() => "empty data",
+        None => "provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]",
+    };
+    Err(DecodeError::Proto(why.to_owned()))
 }
 
 /// The message of an object, without its envelope: what lists and caches keep. `None` when the kind has no message.

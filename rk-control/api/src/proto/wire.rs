@@ -11,6 +11,11 @@ pub(super) enum Raw<'a> {
     Bytes(&'a [u8]),
 }
 
+/// A message that ends before its fields do.
+fn cut_off() -> DecodeError {
+    DecodeError::Proto("unexpected EOF".to_owned())
+}
+
 fn malformed(what: &str) -> DecodeError {
     DecodeError::Proto(format!("proto: {what}"))
 }
@@ -64,7 +69,7 @@ impl<'a> Fields<'a> {
     }
 
     fn take(&mut self, size: usize) -> Result<&'a [u8], DecodeError> {
-        let (taken, rest) = self.rest.split_at_checked(size).ok_or_else(|| malformed("unexpected EOF"))?;
+        let (taken, rest) = self.rest.split_at_checked(size).ok_or_else(cut_off)?;
         self.rest = rest;
         Ok(taken)
     }
@@ -77,7 +82,8 @@ impl<'a> Fields<'a> {
             0 => Raw::Varint(self.varint()?),
             1 => Raw::Fixed64(u64::from_le_bytes(array(self.take(8)?)?)),
             2 => {
-                let size = usize::try_from(self.varint()?).map_err(|_| malformed("negative length"))?;
+                let size = usize::try_from(self.varint()?)
+                    .map_err(|_| malformed("negative length found during unmarshaling"))?;
                 Raw::Bytes(self.take(size)?)
             }
             5 => Raw::Fixed32(u32::from_le_bytes(array(self.take(4)?)?)),
@@ -103,7 +109,7 @@ impl<'a> Iterator for Fields<'a> {
 }
 
 fn array<const N: usize>(bytes: &[u8]) -> Result<[u8; N], DecodeError> {
-    bytes.try_into().map_err(|_| malformed("unexpected EOF"))
+    bytes.try_into().map_err(|_| cut_off())
 }
 
 /// Reads one varint; answers it and what follows.
@@ -119,7 +125,7 @@ pub(super) fn varint(bytes: &[u8]) -> Result<(u64, &[u8]), DecodeError> {
             return Ok((value, bytes.get(index + 1..).unwrap_or_default()));
         }
     }
-    Err(malformed(if bytes.len() < 10 { "unexpected EOF" } else { "integer overflow" }))
+    Err(if bytes.len() < 10 { cut_off() } else { malformed("integer overflow") })
 }
 
 /// Appends fields to a message.

@@ -98,7 +98,7 @@ impl FieldSelector {
     /// A malformed selector, or a field that the kind does not support.
     pub fn parse(text: &str, gvk: &GroupVersionKind, custom: Option<CustomFields<'_>>) -> Result<Self, SelectorError> {
         let mut parts = split_unescaped(text);
-        // Upstream reads them in the order of their texts, and all before it asks whether the kind has them.
+        // Upstream reads them in the order of their texts, all before it asks for the kind's, and forgets what names nothing.
         parts.sort_unstable();
         let mut read = Vec::with_capacity(parts.len());
         for part in parts {
@@ -107,7 +107,7 @@ impl FieldSelector {
             read.push((field, equal, unescape(value)?));
         }
         let mut terms = Vec::with_capacity(read.len());
-        for (field, equal, value) in read {
+        for (field, equal, value) in read.into_iter().filter(|own| !(own.0.is_empty() && own.2.is_empty())) {
             if !is_known(field, gvk, custom) {
                 return Err(unsupported(field, gvk, custom.is_some()));
             }
@@ -293,7 +293,7 @@ mod tests {
     fn fields_are_compared_as_text() {
         let object = json!({"metadata": {"name": "a"}, "spec": {"nodeName": "n1"}, "status": {"phase": "Running"}});
         for (selector, want) in [
-            ("", true),
+            ("=,!=", true),
             ("metadata.name=a", true),
             ("metadata.name==a,spec.nodeName!=n2", true),
             ("status.phase!=Running", false),

@@ -5,6 +5,7 @@ use std::fmt;
 use serde_json::Value;
 
 use super::{SelectorError, parse};
+use crate::status::quote;
 use crate::{Object, meta};
 
 /// How a requirement compares.
@@ -59,14 +60,16 @@ impl Requirement {
                 }
                 let odd = values.iter().enumerate().filter(|(_, value)| value.parse::<i64>().is_err());
                 let why = "for 'Gt', 'Lt' operators, the value must be an integer";
-                wrong.extend(odd.map(|(index, value)| format!("values[{index}]: Invalid value: {value:?}: {why}")));
+                wrong.extend(
+                    odd.map(|(index, value)| format!("values[{index}]: Invalid value: {}: {why}", quote(value))),
+                );
             }
             _ => {}
         }
         for (index, value) in values.iter().enumerate() {
             let why = meta::label_value(value).join("; ");
             if !why.is_empty() {
-                wrong.push(format!("values[{index}][{key}]: Invalid value: {value:?}: {why}"));
+                wrong.push(format!("values[{index}][{key}]: Invalid value: {}: {why}", quote(value)));
             }
         }
         match wrong.as_slice() {
@@ -100,7 +103,7 @@ impl Requirement {
 /// A malformed key.
 pub(super) fn check_key(path: &str, key: &str) -> Result<(), SelectorError> {
     let why = meta::qualified_name(key).join("; ");
-    if why.is_empty() { Ok(()) } else { Err(SelectorError(format!("{path}: Invalid value: {key:?}: {why}"))) }
+    if why.is_empty() { Ok(()) } else { Err(SelectorError(format!("{path}: Invalid value: {}: {why}", quote(key)))) }
 }
 
 /// All conditions must hold; an empty selector matches everything.
@@ -184,7 +187,7 @@ fn expression_requirement(expression: &Value) -> Result<Requirement, SelectorErr
         "Gt" => Operator::Gt,
         "Lt" => Operator::Lt,
         other => {
-            return Err(SelectorError(format!("{other:?} is not a valid label selector operator")));
+            return Err(SelectorError(format!("{} is not a valid label selector operator", quote(other))));
         }
     };
     let values = expression.get("values").and_then(Value::as_array).into_iter().flatten();

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
-use super::field::FieldError;
+use super::field::{FieldError, quote};
 use super::reason::Reason;
 use crate::resources::Resource;
 
@@ -94,7 +94,7 @@ impl Status {
 
     /// 404: no object of that name.
     pub fn not_found(resource: &Resource, name: &str) -> Self {
-        Self::new(Reason::NotFound, format!("{} {name:?} not found", resource.group_resource()))
+        Self::new(Reason::NotFound, format!("{} {} not found", resource.group_resource(), quote(name)))
             .with_details(Self::about(resource, name))
     }
 
@@ -105,7 +105,7 @@ impl Status {
 
     /// 409: an object of that name exists.
     pub fn already_exists(resource: &Resource, name: &str) -> Self {
-        Self::new(Reason::AlreadyExists, format!("{} {name:?} already exists", resource.group_resource()))
+        Self::new(Reason::AlreadyExists, format!("{} {} already exists", resource.group_resource(), quote(name)))
             .with_details(Self::about(resource, name))
     }
 
@@ -120,7 +120,7 @@ impl Status {
     pub fn conflict(resource: &Resource, name: &str, why: &str) -> Self {
         Self::new(
             Reason::Conflict,
-            format!("Operation cannot be fulfilled on {} {name:?}: {why}", resource.group_resource()),
+            format!("Operation cannot be fulfilled on {} {}: {why}", resource.group_resource(), quote(name)),
         )
         .with_details(Self::about(resource, name))
     }
@@ -153,7 +153,7 @@ impl Status {
             .iter()
             .map(|e| Cause { reason: e.kind.as_str().into(), message: e.body(), field: e.path.to_string() })
             .collect();
-        Self::new(Reason::Invalid, format!("{qualified} {name:?} is invalid: {all}")).with_details(Details {
+        Self::new(Reason::Invalid, format!("{qualified} {} is invalid: {all}", quote(name))).with_details(Details {
             name: name.into(),
             group: group.into(),
             kind: kind.into(),
@@ -178,14 +178,15 @@ impl Status {
         let message = if name.is_empty() {
             format!("{what} is forbidden: {why}")
         } else {
-            format!("{what} {name:?} is forbidden: {why}")
+            format!("{what} {} is forbidden: {why}", quote(name))
         };
         Self::new(Reason::Forbidden, message).with_details(Self::about(resource, name))
     }
 
     /// 403 for a path that is no resource.
     pub fn forbidden_path(user: &str, verb: &str, path: &str) -> Self {
-        Self::new(Reason::Forbidden, format!("forbidden: User {user:?} cannot {verb} path {path:?}"))
+        let (user, path) = (quote(user), quote(path));
+        Self::new(Reason::Forbidden, format!("forbidden: User {user} cannot {verb} path {path}"))
             .with_details(Details::default())
     }
 

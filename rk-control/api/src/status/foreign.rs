@@ -1,6 +1,6 @@
 //! Answers of other servers that are no Status of their own.
 
-use super::{Details, Reason, Status};
+use super::{Details, Reason, Status, quote};
 
 impl Status {
     /// What a client is told of an answer of another server that is no Status: it was asked for a `resource` by `name`, each empty where
@@ -42,7 +42,7 @@ fn reading(code: u16, said: &str) -> (Reason, String) {
             "the server was unable to return a response in the time allotted, but may still be processing the request",
         ),
         500.. => {
-            let text = format!("an error on the server ({said:?}) has prevented the request from succeeding");
+            let text = format!("an error on the server ({}) has prevented the request from succeeding", quote(said));
             return (Reason::InternalError, text);
         }
         _ => {

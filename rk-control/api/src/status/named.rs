@@ -1,6 +1,6 @@
 //! Failures about what upstream does not name by its resource: by its kind, or together with a subresource.
 
-use super::{Details, FieldErrors, Path, Reason, Status};
+use super::{Details, FieldErrors, Path, Reason, Status, quote};
 use crate::resources::Resource;
 
 /// `pods/binding`, `Deployment.apps`: what it is, and its group.
@@ -16,14 +16,14 @@ impl Status {
     /// 409 about `(group, what)`.
     #[must_use]
     pub fn conflict_on(what: (&str, &str), name: &str, why: &str) -> Self {
-        let message = format!("Operation cannot be fulfilled on {} {name:?}: {why}", qualified(what));
+        let message = format!("Operation cannot be fulfilled on {} {}: {why}", qualified(what), quote(name));
         Self::new(Reason::Conflict, message).with_details(details(what, name))
     }
 
     /// 403 about `(group, what)`.
     #[must_use]
     pub fn forbidden_on(what: (&str, &str), name: &str, why: &str) -> Self {
-        let message = format!("{} {name:?} is forbidden: {why}", qualified(what));
+        let message = format!("{} {} is forbidden: {why}", qualified(what), quote(name));
         Self::new(Reason::Forbidden, message).with_details(details(what, name))
     }
 

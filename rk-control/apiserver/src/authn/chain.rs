@@ -13,16 +13,25 @@ use crate::http::{Connection, Peer};
 use crate::proxy::BEARER_PROTOCOL;
 use crate::server::Core;
 
-/// The user of a request: a bearer token if there is one, else the connection's certificate, else `system:anonymous`.
+/// What a client hears whose token stands after two spaces; upstream's words.
+const SPACED: &str = "the provided Authorization header contains extra space before the bearer token, and is ignored";
+
+/// The user of a request: that of the connection's certificate, else of a bearer token, else `system:anonymous`. What is odd about the
+/// credentials is left in `warnings`.
 ///
 /// # Errors
 /// 401 when credentials were offered and none is valid.
-pub async fn authenticate(core: &Core, headers: &HeaderMap, connection: &Connection) -> Result<User, Status> {
+pub async fn authenticate(
+    core: &Core,
+    headers: &HeaderMap,
+    connection: &Connection,
+    warnings: &mut Vec<String>,
+) -> Result<User, Status> {
     if let Peer::InProcess(user) = &connection.peer {
         return Ok(User::clone(user));
     }
     let started = Instant::now();
-    let user = offered(core, headers, connection).await;
+    let user = offered(core, headers, connection, warnings).await;
     core.metrics.access.authenticated(user.is_ok(), started.elapsed());
     if let Ok(user) = &user {
         core.metrics.access.user(&user.name);
@@ -30,11 +39,16 @@ pub async fn authenticate(core: &Core, headers: &HeaderMap, connection: &Connect
     user
 }
 
-async fn offered(core: &Core, headers: &HeaderMap, connection: &Connection) -> Result<User, Status> {
+async fn offered(
+    core: &Core,
+    headers: &HeaderMap,
+    connection: &Connection,
+    warnings: &mut Vec<String>,
+) -> Result<User, Status> {
     if let Peer::Certified { user, until } = &connection.peer {
         return certified(core, user, *until);
     }
-    if let Some(token) = bearer(headers) {
+    if let Some(token) = bearer(headers, warnings) {
         return match authenticate_token(core, &token, &[]).await? {
             Ok((user, _)) => Ok(user),
             Err(_) => Err(Status::unauthorized("")),
@@ -60,12 +74,20 @@ fn certified(core: &Core, user: &User, until: i64) -> Result<User, Status> {
     Ok(user.clone())
 }
 
-/// The token of an `Authorization: Bearer` header, or of the WebSocket subprotocol that browsers use instead.
-fn bearer(headers: &HeaderMap) -> Option<String> {
+/// The token of an `Authorization: Bearer` header, or of the WebSocket subprotocol that browsers use instead. What follows the token is
+/// of no meaning; after two spaces there is none.
+fn bearer(headers: &HeaderMap, warnings: &mut Vec<String>) -> Option<String> {
     let Some(value) = headers.get(AUTHORIZATION) else { return websocket_bearer(headers) };
-    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
-    let token = token.trim();
-    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| token.to_owned())
+    let mut parts = value.to_str().ok()?.trim().splitn(3, ' ');
+    let (scheme, token) = (parts.next()?, parts.next()?);
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return None;
+    }
+    if token.is_empty() {
+        warnings.push(SPACED.to_owned());
+        return None;
+    }
+    Some(token.to_owned())
 }
 
 fn websocket_bearer(headers: &HeaderMap) -> Option<String> {
@@ -87,4 +109,31 @@ pub async fn authenticate_token(core: &Core, token: &str, audiences: &[String]) 
         return Ok(Ok((user, Vec::new())));
     }
     core.tokens.authenticate(core, token, audiences).await
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn a_token_stands_between_the_first_and_the_second_space() {
+        for (header, token, warned) in [
+            ("Bearer a.b", Some("a.b"), false),
+            (" bearer a.b ", Some("a.b"), false),
+            ("BEARER a.b c d", Some("a.b"), false),
+            ("Bearer  a.b", None, true),
+            ("Bearer ", None, false),
+            ("Bearer", None, false),
+            ("Basic a.b", None, false),
+            ("", None, false),
+        ] {
+            let headers = HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_static(header))]);
+            let mut warnings = Vec::new();
+            assert_eq!(bearer(&headers, &mut warnings).as_deref(), token, "{header}");
+            assert_eq!(warnings.len(), usize::from(warned), "{header}");
+        }
+        assert_eq!(bearer(&HeaderMap::new(), &mut Vec::new()), None);
+    }
 }

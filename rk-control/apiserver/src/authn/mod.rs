@@ -13,7 +13,7 @@ mod user;
 
 pub use certificate::ClientCertificates;
 pub use chain::{Verdict, authenticate, authenticate_token};
-pub use impersonation::impersonate;
+pub use impersonation::{Habits, impersonate};
 pub use review::{self_subject_review, token_review};
 pub use secret_tokens::{SecretTokens, run as run_secret_tokens};
 pub use service_account::{Bound, MAXIMUM_SECONDS, MINIMUM_SECONDS, TokenIssuer};

@@ -8,10 +8,10 @@ mod rules;
 
 use std::time::Instant;
 
-use rk_api::status::{Details, Reason, Status};
+use rk_api::status::{Details, Reason, Status, quote};
 
 use crate::audit;
-use crate::authn::{MASTERS, User};
+use crate::authn::{Habits, MASTERS, User};
 use crate::http::RequestInfo;
 use crate::metrics::Decider;
 use crate::server::Core;
@@ -80,6 +80,7 @@ impl Attributes {
 #[derive(Default)]
 pub struct Authorizer {
     rbac: Rbac,
+    habits: Habits,
 }
 
 impl Authorizer {
@@ -87,6 +88,12 @@ impl Authorizer {
     #[must_use]
     pub fn rbac(&self) -> &Rbac {
         &self.rbac
+    }
+
+    /// How callers became somebody else the last time.
+    #[must_use]
+    pub fn habits(&self) -> &Habits {
+        &self.habits
     }
 
     /// Judges a request.
@@ -193,16 +200,17 @@ pub fn forbidden(user: &User, attributes: &Attributes, why: &str) -> Status {
     let Attributes { verb, group, namespace, name, .. } = attributes;
     let qualified =
         if group.is_empty() { attributes.resource.clone() } else { format!("{}.{group}", attributes.resource) };
-    let subject = if name.is_empty() { qualified } else { format!("{qualified} {name:?}") };
+    let subject = if name.is_empty() { qualified } else { format!("{qualified} {}", quote(name)) };
     let place = if namespace.is_empty() {
         " at the cluster scope".to_owned()
     } else {
-        format!(" in the namespace {namespace:?}")
+        format!(" in the namespace {}", quote(namespace))
     };
     let mut message = format!(
-        "{subject} is forbidden: User {:?} cannot {verb} resource {:?} in API group {group:?}{place}",
-        user.name,
-        attributes.combined()
+        "{subject} is forbidden: User {} cannot {verb} resource {} in API group {}{place}",
+        quote(&user.name),
+        quote(&attributes.combined()),
+        quote(group)
     );
     if !why.is_empty() {
         message.push_str(": ");

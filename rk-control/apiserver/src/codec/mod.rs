@@ -5,16 +5,12 @@ mod yaml;
 use bytes::Bytes;
 use http::HeaderMap;
 use rk_api::decode::{self, DecodeError, Decoded, FieldValidation, Limits};
-use rk_api::meta;
 use rk_api::resources::GroupVersionKind;
 use rk_api::schema::Schema;
 use rk_api::status::Status;
 use serde_json::Value;
 
 use crate::http::{Format, content_format};
-
-/// Where upstream registers the options of requests, as its messages name it.
-const OPTIONS_SCHEME: &str = "k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27";
 
 /// Encodes an object as protobuf with its envelope; `None` for kinds without a message.
 #[must_use]
@@ -52,8 +48,8 @@ pub fn decode_object(
     mode: FieldValidation,
     warnings: &mut Vec<String>,
 ) -> Result<Value, Status> {
-    let refused = |error: DecodeError| error.into_status(&gvk.kind, &gvk.version, body);
-    let decoded = read(headers, body, gvk, schema, mode, refused)?;
+    let decoded = read(headers, body, gvk, schema, mode)?;
+    let decoded = decoded.map_err(|error| error.into_status(&gvk.kind, &gvk.version, body))?;
     warnings.extend(decoded.warnings);
     let mut object = decoded.object;
     decode::identify(&mut object, gvk, body)?;
@@ -67,34 +63,22 @@ pub fn decode_object(
 pub fn decode_delete_options(headers: &HeaderMap, body: &Bytes) -> Result<Value, Status> {
     let gvk = GroupVersionKind::new("", "v1", "DeleteOptions");
     let schema = Schema::of_kind(&gvk).unwrap_or(Schema::ANY);
-    // Nothing in so many words is no wish.
-    let nothing = Bytes::from_static(b"{}");
-    let body = if body.trim_ascii() == b"null" { &nothing } else { body };
-    let mut object = read(headers, body, &gvk, &schema, FieldValidation::Ignore, DecodeError::into_fault)?.object;
-    let (kind, version) = (meta::text(&object, &["kind"]), meta::text(&object, &["apiVersion"]));
-    if !matches!(kind, "" | "DeleteOptions") {
-        let version = if version.is_empty() { "meta.k8s.io/v1" } else { version };
-        return Err(Status::bad_request(format!(
-            "no kind {kind:?} is registered for version {version:?} in scheme {OPTIONS_SCHEME:?}"
-        )));
-    }
-    if let Some(members) = object.as_object_mut() {
-        members.remove("apiVersion");
-    }
-    decode::identify(&mut object, &gvk, body)?;
+    let decoded = read(headers, body, &gvk, &schema, FieldValidation::Ignore)?;
+    let mut object = decoded.map_err(DecodeError::into_status_of_options)?.object;
+    decode::identify_delete_options(&mut object)?;
     Ok(object)
 }
 
+/// What comes of a body in the format that the headers name; the outer failure is 415.
 fn read(
     headers: &HeaderMap,
     body: &Bytes,
     gvk: &GroupVersionKind,
     schema: &Schema,
     mode: FieldValidation,
-    refused: impl FnOnce(DecodeError) -> Status,
-) -> Result<Decoded, Status> {
+) -> Result<Result<Decoded, DecodeError>, Status> {
     let limits = Limits::default();
-    match content_format(headers)? {
+    Ok(match content_format(headers)? {
         Format::Json => decode::json(body, schema, mode, limits),
         Format::Yaml => decode::yaml(body, schema, mode, limits),
         Format::Protobuf if !schema.is_fixed() => {
@@ -102,6 +86,5 @@ fn read(
         }
         Format::Protobuf => rk_api::proto::decode(body, Some(gvk), limits)
             .and_then(|object| decode::finish(object, Vec::new(), schema, mode)),
-    }
-    .map_err(refused)
+    })
 }

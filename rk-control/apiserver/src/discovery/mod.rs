@@ -15,22 +15,26 @@ pub use openapi::OpenApi;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use http::header::{ETAG, IF_NONE_MATCH, VARY};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::header::{ACCEPT, ETAG, IF_NONE_MATCH, VARY};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use rk_api::resources::Registry;
-use rk_api::status::{Reason, Status};
+use rk_api::status::Status;
 use serde_json::{Value, json};
 
 use crate::aggregation;
 use crate::authn::User;
 use crate::http::{
-    Accept, Body, Query, RequestInfo, Subject, accepts_gzip, bytes_response, json_response, maybe_gzip, plain_response,
+    Accept, Body, Query, RequestInfo, accepts_gzip, bytes_response, json_response, maybe_gzip, plain_response,
     wants_pretty,
 };
 use crate::server::Core;
 
 /// The version that clients see.
 pub const GIT_VERSION: &str = "v1.36.0";
+/// The media type of figures in Prometheus' text form.
+const FIGURES: &str = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores";
+/// What a client hears that does not take the one form which a document has.
+const NO_JSON: &str = "406: Not Acceptable\n\nAvailable representations: application/json";
 
 /// Rendered aggregated discovery documents; made on first use, dropped when the resource table changes.
 #[derive(Default)]
@@ -64,7 +68,7 @@ impl Discovery {
 /// Serves a path that is no resource.
 ///
 /// # Errors
-/// 404, 405, and what forwarding to an aggregated API fails with.
+/// 404, 405, 406, and what forwarding to an aggregated API fails with.
 pub async fn serve(
     core: &Arc<Core>,
     user: &User,
@@ -72,15 +76,14 @@ pub async fn serve(
     query: &Query,
     request: Request<Body>,
 ) -> Result<Response<Body>, Status> {
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return Err(Status::new(
-            Reason::MethodNotAllowed,
-            "the server does not allow this method on the requested resource",
-        ));
-    }
     let path = info.path.trim_end_matches('/');
     if let Some(remote) = core.aggregated.documented(path) {
         return aggregation::forward(core, &remote, user, request).await;
+    }
+    // What begins with two slashes is authorized as if it were a path of the API, and is none.
+    let parts: Vec<&str> = path.strip_prefix('/').unwrap_or(path).split('/').collect();
+    if *request.method() != Method::GET && is_only_got(&core.registry(), &parts) {
+        return Err(Status::foreign(405, ("", ""), ""));
     }
     let headers = request.headers();
     let gzip = accepts_gzip(headers);
@@ -88,7 +91,7 @@ pub async fn serve(
     // What upstream indents, whoever asks.
     let indented = |value: &Value| Ok(json_response(StatusCode::OK, value, true));
     let negotiated = |value: &Value| -> Result<Response<Body>, Status> {
-        let accept = Accept::negotiate(headers, query, Subject::Object)?;
+        let accept = Accept::negotiate_plain(headers, query)?;
         let (media_type, body) = crate::codec::encode(value, accept.format, accept.pretty);
         Ok(bytes_response(StatusCode::OK, media_type, body))
     };
@@ -96,7 +99,6 @@ pub async fn serve(
         Some(document) => negotiated(&document),
         None => unserved(&core.registry(), group),
     };
-    let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
     match parts.as_slice() {
         ["api"] | ["apis"] => {
             let core_group = parts == ["api"];
@@ -118,6 +120,7 @@ pub async fn serve(
             known(group, core.aggregated.extend_group(group, own))
         }
         ["apis", group, version] => known(group, documents::resources(&core.registry(), group, version)),
+        ["version"] if !accepts_json(headers) => Err(Status::foreign(406, ("", ""), NO_JSON)),
         ["version"] => indented(&version::document()),
         ["healthz" | "livez" | "readyz", ..] => Ok(core.health.serve(core, path, query).await.unwrap_or_else(no_page)),
         ["metrics"] => Ok(metrics(core).await),
@@ -156,24 +159,44 @@ async fn metrics(core: &Core) -> Response<Body> {
     figures(text)
 }
 
-/// Figures in Prometheus' text format, under the whole name of that format.
+/// Figures, in the type by which collectors know how to read them.
 fn figures(text: String) -> Response<Body> {
-    bytes_response(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8; escaping=underscores", text.into())
+    bytes_response(StatusCode::OK, FIGURES, text.into())
+}
+
+/// Whether a path answers GET alone, and not even HEAD, as kube-apiserver v1.36 has it for documents of what is built in; every other
+/// path answers any method.
+fn is_only_got(registry: &Registry, parts: &[&str]) -> bool {
+    match parts {
+        ["api"] | ["api", _] | ["version"] | [".well-known", "openid-configuration"] | ["openid", "v1", "jwks"] => true,
+        ["apis", group, _] => has_built_in(registry, group),
+        _ => false,
+    }
+}
+
+/// Whether a client takes JSON, by the rules of the few documents that come in nothing else.
+fn accepts_json(headers: &HeaderMap) -> bool {
+    let mut types = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("*/*").split(',');
+    types.any(|clause| matches!(clause.split(';').next().map(str::trim), Some("" | "*/*" | "application/json")))
+}
+
+/// Whether a group has kinds that are built in.
+fn has_built_in(registry: &Registry, group: &str) -> bool {
+    registry.iter().any(|own| own.gvk.group == group && own.custom.is_none())
 }
 
 /// No Status: that is how clients tell a missing path from a missing object.
-fn no_page() -> Response<Body> {
+pub(crate) fn no_page() -> Response<Body> {
     plain_response(StatusCode::NOT_FOUND, "404 page not found\n")
 }
 
 /// The answer for a version or a resource that is not served: of a group that the server has itself a Status, whatever the version.
 pub(crate) fn unserved(registry: &Registry, group: &str) -> Result<Response<Body>, Status> {
-    let is_own = registry.iter().any(|own| own.gvk.group == group && own.custom.is_none());
-    if is_own { Err(Status::unknown_path()) } else { Ok(no_page()) }
+    if has_built_in(registry, group) { Err(Status::unknown_path()) } else { Ok(no_page()) }
 }
 
 /// An answer with an ETag; 304 when the client has it already.
-fn tagged(media_type: &'static str, body: &Bytes, etag: &str, headers: &http::HeaderMap, gzip: bool) -> Response<Body> {
+fn tagged(media_type: &'static str, body: &Bytes, etag: &str, headers: &HeaderMap, gzip: bool) -> Response<Body> {
     let known = headers.get(IF_NONE_MATCH).and_then(|value| value.to_str().ok()).is_some_and(|own| own == etag);
     let mut response = if known {
         bytes_response(StatusCode::NOT_MODIFIED, media_type, Bytes::new())

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::HeaderMap;
-use rk_api::decode::FieldValidation;
+use rk_api::decode::{FieldValidation, settle};
 use rk_api::resources::Resource;
 use rk_api::status::Status;
 use serde_json::{Map, Value, json};
@@ -108,7 +108,13 @@ impl Call {
     pub fn complete(&self, object: &mut Value) {
         match &self.resource.custom {
             Some(custom) => custom.default(object),
-            None => rk_api::defaults::apply(&self.resource.gvk, object),
+            None => {
+                rk_api::defaults::apply(&self.resource.gvk, object);
+                // Defaults and choices of a schema are as free of types as what it describes.
+                if &*self.resource.gvk.kind == "CustomResourceDefinition" {
+                    settle(object);
+                }
+            }
         }
     }
 

@@ -5,10 +5,12 @@ use rk_api::status::Status;
 
 use super::call::Call;
 use super::{list, render};
-use crate::http::Body;
+use crate::http::{Body, Subject};
 
 /// Serves GET of one object. `resourceVersion` means "not older than", `0` whatever the cache has.
 pub(super) async fn get(call: &Call) -> Result<Response<Body>, Status> {
+    // What the client does not take is not looked for.
+    call.accept(Subject::Object)?;
     match call.query.text("resourceVersion") {
         "" => {
             call.core.storage.fresh().await?;

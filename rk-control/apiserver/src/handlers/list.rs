@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{Response, StatusCode};
 use rk_api::decode::base64_error;
-use rk_api::status::{FieldErrors, Path, Reason, Status};
+use rk_api::status::{FieldErrors, Path, Reason, Status, quote};
 use rk_store::Revision;
 use serde_json::{Value, json};
 
@@ -250,7 +250,7 @@ fn decode_continue(token: &str) -> Result<(Option<Revision>, String), Status> {
 
 /// Reads a number without a sign, or says in Go's words why it is none.
 pub(super) fn parse_unsigned(text: &str) -> Result<u64, String> {
-    let told = |why: &str| format!("strconv.ParseUint: parsing {text:?}: {why}");
+    let told = |why: &str| format!("strconv.ParseUint: parsing {}: {why}", quote(text));
     if text.starts_with('+') {
         return Err(told("invalid syntax"));
     }
@@ -263,7 +263,7 @@ pub(super) fn parse_unsigned(text: &str) -> Result<u64, String> {
 /// Reads a resource version. Upstream takes what is none for a fault of its own, but in a list.
 pub(super) fn parse_version(text: &str) -> Result<Revision, Status> {
     parse_unsigned(text)
-        .map_err(|why| Status::new(Reason::Unknown, format!("resourceVersion: Invalid value: {text:?}: {why}")))
+        .map_err(|why| Status::new(Reason::Unknown, format!("resourceVersion: Invalid value: {}: {why}", quote(text))))
 }
 
 /// Reads the resource version of a list.

@@ -26,8 +26,9 @@ mod write;
 use std::sync::Arc;
 
 use http::{Method, Request, Response};
+use rk_api::meta::path_segment;
 use rk_api::resources::Verb;
-use rk_api::status::Status;
+use rk_api::status::{Status, quote};
 
 use crate::audit;
 use crate::authn::User;
@@ -75,7 +76,9 @@ pub async fn dispatch(
     }
     let known =
         matches!(method, Method::GET | Method::HEAD | Method::POST | Method::PUT | Method::PATCH | Method::DELETE);
-    if !known && path.subresource != "proxy" {
+    // A path of old, which means a watch by itself, is there for GET alone.
+    let is_misread = verb == "watch" && !matches!(method, Method::GET | Method::HEAD);
+    if (!known || is_misread) && path.subresource != "proxy" {
         return Err(Status::method_not_allowed(&resource, ""));
     }
     let deprecated = deprecation(&path).map(str::to_owned);
@@ -98,7 +101,7 @@ pub async fn dispatch(
         subresource::serve(&mut call, &method, request).await
     };
     // Who is refused is warned as well.
-    *warnings = call.warnings;
+    warnings.extend(call.warnings);
     outcome
 }
 
@@ -153,6 +156,11 @@ async fn verb_on_resource(call: &mut Call, request: Request<Body>) -> Result<Res
     }
     if misplaced {
         return Err(Status::method_not_allowed(&call.resource, wanted.as_str()));
+    }
+    let odd = path_segment(&call.path.name);
+    if !odd.is_empty() {
+        let (name, why) = (quote(&call.path.name), odd.join(";"));
+        return Err(Status::bad_request(format!("Name parameter invalid: {name}: {why}")));
     }
     if !matches!(wanted, Verb::Get | Verb::List | Verb::Watch) {
         call.check_answer()?;

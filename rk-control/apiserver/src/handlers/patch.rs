@@ -129,6 +129,9 @@ impl Patch {
             named_as(&mut patched, gvk);
         } else {
             decode::still(&patched, gvk)?;
+            if schema.is_fixed() {
+                keep_kind(&mut patched, object, gvk)?;
+            }
         }
         decode::finish(patched, self.notices().to_vec(), schema, validation)
             .map_err(|error| self.misfit(object, schema, gvk, error))
@@ -166,6 +169,18 @@ fn named_as(patched: &mut Value, gvk: &GroupVersionKind) {
             patched.insert(key.to_owned(), Value::String(name));
         }
     }
+}
+
+/// What another patch made of an object of a fixed type is of its kind when it does not say so. Without a version nothing of it can be
+/// read, not even its name, as kube-apiserver v1.36 has it.
+fn keep_kind(patched: &mut Value, object: &Value, gvk: &GroupVersionKind) -> Result<(), Status> {
+    if rk_api::meta::text(patched, &["apiVersion"]).is_empty() {
+        return Err(undeterminable(rk_api::meta::name(object)));
+    }
+    if rk_api::meta::text(patched, &["kind"]).is_empty() {
+        patched["kind"] = Value::String(gvk.kind.to_string());
+    }
+    Ok(())
 }
 
 /// Serves PATCH of the main resource.

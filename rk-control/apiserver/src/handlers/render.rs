@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
-use rk_api::status::Status;
+use rk_api::status::{Status, quote};
 use rk_api::table::IncludeObject;
 use serde_json::Value;
 
@@ -19,7 +19,8 @@ pub(super) fn include_object(query: &Query) -> Result<IncludeObject, Status> {
         "Object" => Ok(IncludeObject::Object),
         "None" => Ok(IncludeObject::None),
         other => Err(Status::bad_request(format!(
-            "Unable to convert to Table as requested: includeObject: Invalid value: {other:?}: must be 'Metadata', 'Object', 'None', or empty"
+            "Unable to convert to Table as requested: includeObject: Invalid value: {}: must be 'Metadata', 'Object', 'None', or empty",
+            quote(other)
         ))),
     }
 }

@@ -38,6 +38,8 @@ impl Plan {
     /// # Errors
     /// Options that upstream refuses, or that are no numbers.
     pub(super) fn parse(call: &Call) -> Result<Self, Status> {
+        // A watch has no limit, but options are read all together.
+        call.query.number("limit").map_err(Status::bad_request)?;
         let version = call.query.text("resourceVersion");
         let matching = call.query.text("resourceVersionMatch");
         let bookmarks = call.query.flag("allowWatchBookmarks");

@@ -115,13 +115,13 @@ impl Clause<'_> {
     }
 }
 
-/// The clauses of the `Accept` header, best first: by quality, and of the same quality those that leave less open.
+/// The clauses of the first `Accept` header, best first: by quality, and of the same quality those that leave less open.
 #[must_use]
 pub fn clauses(headers: &HeaderMap) -> Vec<Clause<'_>> {
     let mut out: Vec<Clause<'_>> = headers
-        .get_all(ACCEPT)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
+        .get(ACCEPT)
+        .and_then(|value| value.to_str().ok())
+        .into_iter()
         .flat_map(|value| value.split(','))
         .filter_map(|clause| {
             let mut parts = clause.split(';').map(str::trim);
@@ -146,6 +146,14 @@ impl Accept {
         Self::choose(headers, query, subject, |format, shape| format != Format::Protobuf || shape != Shape::Object)
     }
 
+    /// As [`Accept::negotiate`], for what has no shape but its own: documents and failures.
+    ///
+    /// # Errors
+    /// 406 when nothing that the client accepts can be had.
+    pub fn negotiate_plain(headers: &HeaderMap, query: &Query) -> Result<Self, Status> {
+        Self::choose(headers, query, Subject::Object, |_, shape| shape == Shape::Object)
+    }
+
     /// Reads the headers.
     ///
     /// # Errors
@@ -158,7 +166,7 @@ impl Accept {
     #[must_use]
     pub fn of_failure(accepted: Vec<HeaderValue>) -> Self {
         let headers: HeaderMap = accepted.into_iter().map(|value| (ACCEPT, value)).collect();
-        Self::negotiate(&headers, &Query::default(), Subject::Object).unwrap_or_default()
+        Self::negotiate_plain(&headers, &Query::default()).unwrap_or_default()
     }
 
     fn choose(
@@ -168,16 +176,15 @@ impl Accept {
         served: impl Fn(Format, Shape) -> bool,
     ) -> Result<Self, Status> {
         let pretty = wants_pretty(headers, query);
-        let clauses = clauses(headers);
-        if clauses.is_empty() {
+        if headers.get(ACCEPT).is_none_or(HeaderValue::is_empty) {
             return Ok(Self { pretty, ..Self::default() });
         }
-        clauses
+        clauses(headers)
             .iter()
             .find_map(|clause| {
                 let format = Format::parse(clause.media_type)?;
                 let (shape, version) = shape_of(clause, subject)?;
-                let known = format != Format::Protobuf || has_message(shape, version);
+                let known = streams(clause, format) && (format != Format::Protobuf || has_message(shape, version));
                 let pretty = pretty || clause.parameter("pretty") == "1";
                 (known && served(format, shape)).then_some(Self { format, shape, version, pretty })
             })
@@ -196,7 +203,9 @@ impl Accept {
 
 fn shape_of(clause: &Clause<'_>, subject: Subject) -> Option<(Shape, MetaVersion)> {
     let shape = match clause.parameter("as") {
-        "" => return Some((Shape::Object, MetaVersion::V1)),
+        "" if clause.parameter("g").is_empty() && clause.parameter("v").is_empty() => {
+            return Some((Shape::Object, MetaVersion::V1));
+        }
         "Table" => Shape::Table,
         // Watches of metadata name the single form.
         "PartialObjectMetadata" if subject != Subject::List => Shape::Metadata,
@@ -207,6 +216,14 @@ fn shape_of(clause: &Clause<'_>, subject: Subject) -> Option<(Shape, MetaVersion
         ("meta.k8s.io", "v1") => Some((shape, MetaVersion::V1)),
         ("meta.k8s.io", "v1beta1") => Some((shape, MetaVersion::V1Beta1)),
         _ => None,
+    }
+}
+
+/// Whether what a clause says of streams can be had: there is one kind of them, and none in YAML.
+fn streams(clause: &Clause<'_>, format: Format) -> bool {
+    match clause.parameter("stream") {
+        "" => true,
+        stream => stream == "watch" && format != Format::Yaml,
     }
 }
 
@@ -230,18 +247,11 @@ pub fn wants_pretty(headers: &HeaderMap, query: &Query) -> bool {
     agent.starts_with("curl") || agent.starts_with("Wget") || agent.starts_with("Mozilla/5.0")
 }
 
-/// Whether the client takes gzip.
+/// Whether the client takes gzip, and says no more of it than that.
 #[must_use]
 pub fn accepts_gzip(headers: &HeaderMap) -> bool {
-    headers
-        .get_all(ACCEPT_ENCODING)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|coding| {
-            let (name, parameters) = coding.split_once(';').unwrap_or((coding, ""));
-            name.trim() == "gzip" && !matches!(parameters.trim(), "q=0" | "q=0.0")
-        })
+    let asked = headers.get(ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    asked.split(',').any(|coding| coding.trim() == "gzip")
 }
 
 /// The format of a request body; an absent header means JSON.
@@ -249,13 +259,25 @@ pub fn accepts_gzip(headers: &HeaderMap) -> bool {
 /// # Errors
 /// 415 for any other type.
 pub fn content_format(headers: &HeaderMap) -> Result<Format, Status> {
-    let text = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let media_type = text.split(';').next().unwrap_or_default().trim();
-    match media_type {
-        "" => Ok(Format::Json),
-        "*/*" | "application/*" => Err(Status::unsupported_media_type(OFFERED)),
-        other => Format::parse(other).ok_or_else(|| Status::unsupported_media_type(OFFERED)),
+    let Some(value) = headers.get(CONTENT_TYPE).filter(|value| !value.is_empty()) else { return Ok(Format::Json) };
+    let media_type = value.to_str().ok().and_then(media_type).filter(|name| !name.contains('*'));
+    media_type.and_then(|name| Format::parse(&name)).ok_or_else(|| Status::unsupported_media_type(OFFERED))
+}
+
+/// The media type that a `Content-Type` header names, in lower case; `None` where something other than parameters follows it.
+fn media_type(text: &str) -> Option<String> {
+    let (name, parameters) = text.split_once(';').unwrap_or((text, ""));
+    let is_parameter =
+        |part: &str| part.split_once('=').is_some_and(|(name, value)| !name.is_empty() && !value.is_empty());
+    let mut parts = parameters.split(';').map(str::trim).peekable();
+    while let Some(part) = parts.next() {
+        // A semicolon at the end says nothing.
+        let is_end = part.is_empty() && parts.peek().is_none();
+        if !is_end && !is_parameter(part) {
+            return None;
+        }
     }
+    Some(name.trim().to_ascii_lowercase())
 }
 
 #[cfg(test)]
@@ -299,6 +321,42 @@ mod tests {
         assert_eq!(accept("*/*, application/yaml", Subject::List).unwrap().format, Format::Yaml);
         assert_eq!(accept("*/*, application/yaml;q=0.9", Subject::List).unwrap().format, Format::Json);
         assert_eq!(accept("text/html", Subject::List), None);
+        assert_eq!(accept("application/json;g=meta.k8s.io", Subject::List), None);
+        assert_eq!(accept("application/json;stream=other", Subject::List), None);
+        assert_eq!(accept("application/yaml;stream=watch", Subject::Events), None);
+        assert_eq!(accept(";;", Subject::List), None);
+        assert_eq!(accept("", Subject::List), Some(Accept::default()));
+    }
+
+    #[test]
+    fn failures_and_documents_have_no_shape_but_their_own() {
+        let of = |header: &'static str| Accept::of_failure(vec![HeaderValue::from_static(header)]).format;
+        assert_eq!(of("application/yaml"), Format::Yaml);
+        assert_eq!(of("application/yaml;as=Table;g=meta.k8s.io;v=v1"), Format::Json);
+        assert_eq!(of("application/json;as=Table;g=meta.k8s.io;v=v1,application/yaml"), Format::Yaml);
+    }
+
+    #[test]
+    fn bodies_are_of_the_type_that_is_named_in_any_case_with_parameters_or_without() {
+        let of = |header: &'static str| {
+            let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(header))]);
+            content_format(&headers).ok()
+        };
+        for (header, format) in [
+            ("", Some(Format::Json)),
+            ("application/json", Some(Format::Json)),
+            ("APPLICATION/JSON", Some(Format::Json)),
+            ("application/yaml; charset=utf-8;", Some(Format::Yaml)),
+            ("application/vnd.kubernetes.protobuf", Some(Format::Protobuf)),
+            ("application/json;foo", None),
+            ("application/json;;charset=utf-8", None),
+            (";", None),
+            ("application/*", None),
+            ("text/plain", None),
+        ] {
+            assert_eq!(of(header), format, "{header}");
+        }
+        assert_eq!(content_format(&HeaderMap::new()).ok(), Some(Format::Json));
     }
 
     #[test]

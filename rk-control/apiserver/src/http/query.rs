@@ -3,17 +3,19 @@
 use std::num::{IntErrorKind, ParseIntError};
 use std::time::Duration;
 
+use rk_api::status::quote;
+
 /// Decoded query parameters in their order.
 #[derive(Debug, Clone, Default)]
 pub struct Query(Vec<(String, String)>);
 
 impl Query {
-    /// Parses the part of a URL after `?`.
+    /// Parses the part of a URL after `?`. What is malformed in it says nothing, as in Go.
     #[must_use]
     pub fn parse(text: &str) -> Self {
         Self(
             text.split('&')
-                .filter(|pair| !pair.is_empty())
+                .filter(|pair| !pair.is_empty() && !pair.contains(';') && is_sound(pair))
                 .map(|pair| {
                     let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
                     (decode(name, true), decode(value, true))
@@ -65,11 +67,21 @@ impl Query {
         }
         match rk_cel::parse_duration(text) {
             Some(nanos) => Ok(u64::try_from(nanos).ok().filter(|nanos| *nanos > 0).map(Duration::from_nanos)),
-            None => {
-                Err(format!("invalid timeout specified in the request URL - time: {} duration {text:?}", fault(text)))
-            }
+            None => Err(format!(
+                "invalid timeout specified in the request URL - time: {} duration {}",
+                fault(text),
+                cited(text)
+            )),
         }
     }
+}
+
+/// Whether every percent sign of a text begins an escape.
+fn is_sound(text: &str) -> bool {
+    text.split('%').skip(1).all(|rest| {
+        let mut bytes = rest.bytes();
+        bytes.next().and_then(hex).is_some() && bytes.next().and_then(hex).is_some()
+    })
 }
 
 /// Percent-decodes; bytes that do not form UTF-8 become the replacement character. `plus` reads `+` as a space.
@@ -105,7 +117,7 @@ fn no_integer(text: &str, error: &ParseIntError) -> String {
         IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
         _ => "invalid syntax",
     };
-    format!("strconv.ParseInt: parsing {text:?}: {why}")
+    format!("strconv.ParseInt: parsing {}: {why}", quote(text))
 }
 
 fn hex(byte: u8) -> Option<u8> {
@@ -121,18 +133,33 @@ fn fault(text: &str) -> String {
         // A second point ends the number.
         let (number, after) = rest.split_at(run.match_indices('.').nth(1).map_or(run.len(), |(at, _)| at));
         let (unit, after) = after.split_at(after.find(is_number).unwrap_or(after.len()));
-        if number == "." {
+        let whole = number.split('.').next().unwrap_or_default();
+        if number == "." || !whole.is_empty() && whole.parse::<i64>().is_err() {
             break;
         }
         if unit.is_empty() {
             return "missing unit in".to_owned();
         }
         if rk_cel::parse_duration(&format!("1{unit}")).is_none() {
-            return format!("unknown unit {unit:?} in");
+            return format!("unknown unit {} in", cited(unit));
         }
         rest = after;
     }
     "invalid".to_owned()
+}
+
+/// A text in quotes as Go's package for time cites it: what is not plain ASCII byte by byte.
+fn cited(text: &str) -> String {
+    let mut out = "\"".to_owned();
+    for byte in text.bytes() {
+        match byte {
+            b'"' | b'\\' => out.extend(['\\', char::from(byte)]),
+            b' '..=0x7f => out.push(char::from(byte)),
+            _ => out.push_str(&format!("\\x{byte:02x}")),
+        }
+    }
+    out.push('"');
+    out
 }
 
 #[cfg(test)]
@@ -141,12 +168,13 @@ mod tests {
 
     #[test]
     fn parameters_are_decoded_and_kept_in_order() {
-        let query = Query::parse("labelSelector=a%3Db%2Cc&command=sh&command=-c&watch=1&x+y=1+2&odd=%zz");
+        let query =
+            Query::parse("labelSelector=a%3Db%2Cc&command=sh&command=-c&watch=1&x+y=1+2&odd=%zz&%4=1&a;b=1&half=%4");
         assert_eq!(query.text("labelSelector"), "a=b,c");
         assert_eq!(query.all("command").collect::<Vec<_>>(), ["sh", "-c"]);
         assert!(query.flag("watch"));
         assert_eq!(query.text("x y"), "1 2");
-        assert_eq!(query.text("odd"), "%zz");
+        assert_eq!([query.get("odd"), query.get("half"), query.get("a"), query.get("a;b")], [None; 4]);
     }
 
     #[test]
@@ -178,10 +206,13 @@ mod tests {
             (".s", "invalid"),
             ("..5s", "invalid"),
             ("99999999999999999999h", "invalid"),
+            ("99999999999999999999", "invalid"),
         ] {
             let why = format!("invalid timeout specified in the request URL - time: {fault} duration {text:?}");
             assert_eq!(of(text), Err(why));
         }
+        let of_letters = r#"invalid timeout specified in the request URL - time: unknown unit "\xc3\xa4\"" in duration "5\xc3\xa4\"""#;
+        assert_eq!(of("5\u{e4}\""), Err(of_letters.to_owned()));
         assert!(of(&"99999999999999999999h".repeat(500)).is_err(), "the sum is longer than any number");
     }
 

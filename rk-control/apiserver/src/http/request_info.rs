@@ -70,9 +70,11 @@ fn verb_of(method: &Method, resource: &ResourcePath, query: &Query) -> &'static 
         Method::DELETE if one => "delete",
         Method::DELETE => "deletecollection",
         // Who names an object gets it, whatever else the query says.
-        _ if one => "get",
-        _ if query.flag("watch") => "watch",
-        _ => "list",
+        Method::GET | Method::HEAD if one => "get",
+        Method::GET | Method::HEAD if query.flag("watch") => "watch",
+        Method::GET | Method::HEAD => "list",
+        // Other methods are no verb, and only those may use them who may do everything.
+        _ => "",
     }
 }
 
@@ -89,16 +91,18 @@ fn is_segment(name: &str) -> bool {
     !name.is_empty() && path_segment(name).is_empty()
 }
 
-/// Reads `/api/v1/…` and `/apis/group/version/…`. The second value tells the old `/watch/` form.
+/// Reads `/api/v1/…` and `/apis/group/version/…`. The second value tells the old `/watch/` form. What is between two slashes may be
+/// empty, and a slash that is encoded is one.
 fn parse_resource(path: &str) -> Option<(ResourcePath, bool)> {
-    let mut segments = path.trim_start_matches('/').split('/');
+    let decoded = decode(path, false);
+    let mut segments = decoded.trim_matches('/').split('/');
     let (group, version) = match segments.next()? {
-        "api" => (String::new(), segments.next()?),
-        "apis" => (decode(segments.next()?, false), segments.next()?),
+        "api" => ("", segments.next()?),
+        "apis" => (segments.next().filter(|group| !group.is_empty())?, segments.next()?),
         _ => return None,
     };
-    let mut out = ResourcePath { group, version: decode(version, false), ..ResourcePath::default() };
-    let mut segments = segments.filter(|segment| !segment.is_empty()).peekable();
+    let mut out = ResourcePath { group: group.to_owned(), version: version.to_owned(), ..ResourcePath::default() };
+    let mut segments = segments.peekable();
     let watch = segments.next_if_eq(&"watch").is_some();
     let mut first = segments.next()?;
     if first == "namespaces" {
@@ -106,20 +110,20 @@ fn parse_resource(path: &str) -> Option<(ResourcePath, bool)> {
             out.resource = "namespaces".to_owned();
             return Some((out, watch));
         };
-        out.namespace = decode(namespace, false);
+        out.namespace = namespace.to_owned();
         match segments.peek() {
             None | Some(&("status" | "finalize")) => {
                 out.resource = "namespaces".to_owned();
                 out.name = out.namespace.clone();
-                out.subresource = segments.next().map(|segment| decode(segment, false)).unwrap_or_default();
+                out.subresource = segments.next().unwrap_or_default().to_owned();
                 return Some((out, watch));
             }
             Some(_) => first = segments.next()?,
         }
     }
-    out.resource = decode(first, false);
-    out.name = segments.next().map(|segment| decode(segment, false)).unwrap_or_default();
-    out.subresource = segments.next().map(|segment| decode(segment, false)).unwrap_or_default();
+    out.resource = first.to_owned();
+    out.name = segments.next().unwrap_or_default().to_owned();
+    out.subresource = segments.next().unwrap_or_default().to_owned();
     if out.subresource == "proxy" {
         out.rest = rest_after_proxy(path);
     } else if segments.next().is_some() {
@@ -220,6 +224,11 @@ mod tests {
                 "scale",
             ),
             (Method::GET, "/api/v1/nodes?fieldSelector=metadata.name%3Dn1", "list", "", "", "nodes", "n1", ""),
+            (Method::HEAD, "/api/v1/namespaces/a/pods/", "list", "", "a", "pods", "", ""),
+            (Method::OPTIONS, "/api/v1/namespaces/a/pods", "", "", "a", "pods", "", ""),
+            (Method::GET, "/api/v1/namespaces/a%2Fpods/p%2Flog", "get", "", "a", "pods", "p", "log"),
+            (Method::GET, "/api/v1/namespaces//pods", "list", "", "", "pods", "", ""),
+            (Method::GET, "//apis/g/v1/foos//status", "list", "g", "", "foos", "", "status"),
         ] {
             let got = info(method, target);
             let path = got.resource.unwrap();
@@ -240,7 +249,16 @@ mod tests {
 
     #[test]
     fn discovery_and_health_are_no_resources() {
-        for path in ["/api", "/apis", "/api/v1", "/apis/apps/v1", "/healthz", "/openapi/v3/apis/apps/v1", "/version"] {
+        for path in [
+            "/api",
+            "/apis",
+            "/api/v1",
+            "/apis/apps/v1",
+            "/healthz",
+            "/openapi/v3/apis/apps/v1",
+            "/version",
+            "/apis//apps/v1/deployments",
+        ] {
             assert_eq!(info(Method::GET, path).resource, None, "{path}");
         }
     }

@@ -63,9 +63,6 @@ pub fn status_response(status: &Status, format: Format, pretty: bool) -> Respons
     {
         response.headers_mut().insert(RETRY_AFTER, value);
     }
-    if code == StatusCode::UNAUTHORIZED {
-        response.headers_mut().insert(http::header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"rk\""));
-    }
     response
 }
 

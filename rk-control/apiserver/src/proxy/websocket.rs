@@ -18,7 +18,8 @@ use hyper_util::rt::TokioIo;
 use rk_api::status::Status;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use super::forward::is_upgrade;
@@ -218,6 +219,8 @@ async fn copy(io: hyper::upgrade::Upgraded, encoding: Encoding, mut body: Body) 
         }
     }
     // A client that is gone needs no farewell.
+    let over = CloseFrame { code: CloseCode::Normal, reason: Utf8Bytes::default() };
+    let _ = sink.send(Message::Close(Some(over))).await;
     let _ = sink.close().await;
 }
 

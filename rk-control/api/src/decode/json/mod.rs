@@ -9,6 +9,7 @@ pub(super) use order::in_order;
 
 use super::{DecodeError, Limits};
 use crate::Object;
+use crate::status::quote;
 
 /// Parses a whole body; the second part holds the paths of duplicate fields (the last one wins, as upstream).
 pub(super) fn parse(body: &[u8], limits: Limits) -> Result<(Value, Vec<String>), DecodeError> {
@@ -38,11 +39,8 @@ fn unexpected(byte: u8, context: &str) -> DecodeError {
     let shown = match byte {
         b'\'' => r"'\''".to_owned(),
         b'"' => "'\"'".to_owned(),
-        b'\n' => r"'\n'".to_owned(),
-        b'\r' => r"'\r'".to_owned(),
-        b'\t' => r"'\t'".to_owned(),
-        0x20..0x7f => format!("'{}'", char::from(byte)),
-        _ => format!("'\\x{byte:02x}'"),
+        // A byte stands for the letter of its number.
+        _ => format!("'{}'", quote(&char::from(byte).to_string()).trim_matches('"')),
     };
     DecodeError::Syntax(format!("invalid character {shown} {context}"))
 }

@@ -42,6 +42,11 @@ fn malformed_json_is_refused_in_known_words() {
         ("1.x", "invalid character 'x' after decimal point in numeric literal"),
         ("\"a\nb\"", "invalid character '\\n' in string literal"),
         (r#""\x""#, "invalid character 'x' in string escape code"),
+        ("'", r"invalid character '\'' looking for beginning of value"),
+        ("\u{0}", r"invalid character '\x00' looking for beginning of value"),
+        ("\u{7}", r"invalid character '\a' looking for beginning of value"),
+        ("\\", r"invalid character '\\' looking for beginning of value"),
+        ("\u{e9}", "invalid character '\u{c3}' looking for beginning of value"),
     ] {
         assert_eq!(run(text).unwrap_err().to_string(), want, "{text}");
     }

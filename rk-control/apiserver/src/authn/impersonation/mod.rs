@@ -2,6 +2,8 @@
 
 mod modes;
 
+pub use modes::Habits;
+
 use std::collections::BTreeMap;
 
 use http::{HeaderMap, HeaderValue};

@@ -1,6 +1,9 @@
 //! The modes of impersonation (KEP-5284). Each but the last needs two rights: to do so what is asked for (`impersonate-on:<mode>:<verb>`), and
 //! to be who is wanted (`impersonate:<mode>`). The last one is the right of old to be somebody in all that they may do.
 
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
 use rk_api::meta;
 use rk_api::status::Status;
 
@@ -15,6 +18,8 @@ use crate::server::Core;
 const GROUP: &str = "authentication.k8s.io";
 /// So many checks of one sort are tried as one for all first; upstream's figure.
 const MANY: usize = 4;
+/// The habits of so many callers are remembered; upstream's figure.
+const CALLERS: usize = 10_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
@@ -67,10 +72,38 @@ impl Mode {
     }
 }
 
+/// How callers became somebody else the last time: what they are likely to want again is tried first, and told of where they may not.
+#[derive(Debug, Default)]
+pub struct Habits(Mutex<HashMap<String, Mode>>);
+
+impl Habits {
+    fn of(&self, caller: &str) -> Option<Mode> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(caller).copied()
+    }
+
+    fn note(&self, caller: &str, mode: Mode) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.get(caller) == Some(&mode) {
+            return;
+        }
+        // Who is forgotten loses nothing but time.
+        if known.len() >= CALLERS {
+            known.clear();
+        }
+        known.insert(caller.to_owned(), mode);
+    }
+
+    /// The modes in the order in which they are tried for a caller.
+    fn order(&self, caller: &str) -> impl Iterator<Item = Mode> {
+        let habit = self.of(caller);
+        habit.into_iter().chain(ALL.into_iter().filter(move |mode| Some(*mode) != habit))
+    }
+}
+
 /// Who the caller becomes, and the verb of the mode that bounds it (empty for none).
 ///
 /// # Errors
-/// 403 of the first mode that could have been; roles cannot be read.
+/// 403 of the first mode that was tried; roles cannot be read.
 pub(super) async fn become_wanted(
     core: &Core,
     caller: &User,
@@ -78,10 +111,14 @@ pub(super) async fn become_wanted(
     asked: &Attributes,
 ) -> Result<(User, &'static str), Status> {
     let mut refusal = None;
-    for mode in ALL.into_iter().filter(|mode| mode.applies(wanted, caller)) {
+    let habits = core.authorizer.habits();
+    for mode in habits.order(&caller.name).filter(|mode| mode.applies(wanted, caller)) {
         match judge(core, mode, caller, wanted, asked).await {
-            Ok(()) if mode == Mode::Unbounded => return Ok((becoming(mode, wanted), "")),
-            Ok(()) => return Ok((becoming(mode, wanted), mode.verb())),
+            Ok(()) => {
+                habits.note(&caller.name, mode);
+                let bound = if mode == Mode::Unbounded { "" } else { mode.verb() };
+                return Ok((becoming(mode, wanted), bound));
+            }
             Err(status) => refusal = refusal.or(Some(status)),
         }
     }
@@ -235,6 +272,18 @@ mod tests {
 
     fn applying(wanted: &Wanted, caller: &User) -> Vec<Mode> {
         ALL.into_iter().filter(|mode| mode.applies(wanted, caller)).collect()
+    }
+
+    #[test]
+    fn the_mode_that_was_of_use_last_is_tried_first() {
+        let habits = Habits::default();
+        assert_eq!(habits.order("jane").collect::<Vec<_>>(), ALL);
+        habits.note("jane", Mode::Unbounded);
+        let rest = [Mode::AssociatedNode, Mode::ArbitraryNode, Mode::ServiceAccount, Mode::UserInfo];
+        assert_eq!(habits.order("jane").collect::<Vec<_>>(), [&[Mode::Unbounded][..], &rest[..]].concat());
+        assert_eq!(habits.order("john").collect::<Vec<_>>(), ALL);
+        habits.note("jane", Mode::UserInfo);
+        assert_eq!(habits.of("jane"), Some(Mode::UserInfo));
     }
 
     #[test]

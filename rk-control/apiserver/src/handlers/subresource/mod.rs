@@ -32,7 +32,8 @@ pub(super) async fn serve(call: &mut Call, method: &Method, request: Request<Bod
         return Err(if call.resource.custom.is_some() { call.not_found() } else { Status::unknown_path() });
     };
     let verb = match call.verb.as_str() {
-        "get" | "watch" => Verb::Get,
+        // Methods that are no verb come through to proxies alone.
+        "get" | "watch" | "" => Verb::Get,
         "create" => Verb::Create,
         "update" => Verb::Update,
         "patch" => Verb::Patch,

@@ -179,10 +179,14 @@ async fn a_collection_is_deleted_by_selector() {
     for (name, keep) in [("a", "no"), ("b", "no"), ("c", "yes")] {
         let mut map = config_map(name, json!({}));
         map["metadata"]["labels"] = json!({"keep": keep});
+        map["metadata"]["finalizers"] = json!(if name == "b" { vec!["example.com/held"] } else { vec![] });
         admin.create(MAPS, &map).await.ok();
     }
     let deleted = admin.delete(&format!("{MAPS}?labelSelector=keep%3Dno")).await.ok();
     assert_eq!(deleted["items"].as_array().unwrap().len(), 2);
+    assert_eq!(deleted["items"][1]["metadata"].get("deletionTimestamp"), None, "they are told as they were found");
+    assert!(admin.get(&format!("{MAPS}/b")).await.ok()["metadata"]["deletionTimestamp"].is_string());
+    admin.patch(&format!("{MAPS}/b"), MERGE, &json!({"metadata": {"finalizers": null}})).await.ok();
     let left = admin.get(MAPS).await.ok();
     assert_eq!(left["items"][0]["metadata"]["name"], "c");
     assert_eq!(left["items"].as_array().unwrap().len(), 1);

@@ -96,3 +96,32 @@ async fn a_scale_names_the_workload_that_it_means() {
     seen["metadata"]["resourceVersion"] = json!("1");
     assert_eq!(put(&admin, &path, &seen).await.0, 409);
 }
+
+#[tokio::test]
+async fn a_patch_that_takes_the_kind_away_leaves_it_and_one_that_takes_the_version_is_refused() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    admin.create(MAPS, &config_map("kept", json!({}))).await.ok();
+    let path = format!("{MAPS}/kept");
+    for kind in [Value::Null, json!("")] {
+        let patched = admin.patch(&path, MERGE, &json!({"kind": kind})).await.ok();
+        assert_eq!((&patched["kind"], &patched["apiVersion"]), (&json!("ConfigMap"), &json!("v1")));
+    }
+    assert_eq!(admin.get(&path).await.ok()["kind"], "ConfigMap");
+    let told =
+        admin.patch(&path, "application/json-patch+json", &json!([{"op": "remove", "path": "/apiVersion"}])).await;
+    let why = "the name of the object (kept based on URL) was undeterminable: name must be provided";
+    assert_eq!(told.failure(), (400, why.to_owned()));
+}
+
+#[tokio::test]
+async fn a_name_that_no_path_can_have_is_refused() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    for (name, shown, why) in [("a%25", "a%", "may not contain '%'"), ("%2e%2e", "..", "may not be '..'")] {
+        for method in [Method::GET, Method::DELETE] {
+            let told = admin.send(method, &format!("{MAPS}/{name}"), &json!({})).await.failure();
+            assert_eq!(told, (400, format!("Name parameter invalid: \"{shown}\": {why}")));
+        }
+    }
+}
