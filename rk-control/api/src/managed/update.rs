@@ -266,6 +266,7 @@ mod tests {
             force: false,
             now: jiff::Timestamp::UNIX_EPOCH,
             has_status: true,
+            status_resets: &SPEC,
             versions: &OneVersion,
         };
         let of = |replicas: i32| json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d", "uid": "u"}, "spec": {"replicas": replicas}});
@@ -303,6 +304,7 @@ mod tests {
             force: false,
             now: jiff::Timestamp::UNIX_EPOCH,
             has_status: false,
+            status_resets: &SPEC,
             versions: &OneVersion,
         };
         let map = |data: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "uid": "u"}, "data": {"k": data}});
