@@ -21,6 +21,7 @@ use restart::Deed;
 use rk_machine_proto::v1::{self, Empty};
 use serde_json::{Value, json};
 use std::path::Path;
+use std::time::Duration;
 use tokio::task::JoinSet;
 
 pub use ask::{Question, ask};
@@ -308,6 +309,7 @@ async fn rotate(global: &Global, secrets: &Path) -> Result<Class> {
             let request = client.request_certificate(Empty {}).await?.into_inner().request;
             let certificate = secrets.sign(&request)?;
             client.install_certificate(v1::InstallCertificateRequest { certificate }).await?;
+            served_again(&node, &trust).await;
             anyhow::Ok(())
         };
         if let Err(err) = in_time(global.timeout, rotated).await.with_context(|| node.clone()) {
@@ -328,6 +330,26 @@ async fn rotate(global: &Global, secrets: &Path) -> Result<Class> {
     Ok(class)
 }
 
+/// How often a node is asked whether its machine API has begun anew.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Waits until the machine API runs again, which starts anew with its new certificate. The caller bounds the time.
+async fn served_again(node: &str, trust: &Trust) {
+    loop {
+        let asked = async { ask(&mut connect(node, trust).await?, &Question::Health).await };
+        if asked.await.is_ok_and(|health| serves(&health)) {
+            return;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Whether nothing is said against the machine API in a report on health.
+fn serves(health: &Value) -> bool {
+    let mut checks = health.get("checks").and_then(Value::as_array).into_iter().flatten();
+    !checks.any(|check| check["name"] == "service machine" && check["ok"] == false)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -341,6 +363,15 @@ mod tests {
         let refused = runtime.block_on(on(&global("rkctl reset --all"), reset)).unwrap_err();
         assert!(refused.to_string().starts_with("name what to erase"), "{refused}");
         assert!(named(&global("rkctl reset --all -n 10.0.0.11")).is_ok());
+    }
+
+    #[test]
+    fn a_machine_api_serves_that_neither_stops_nor_starts() {
+        for (ok, name, wanted) in
+            [(true, "service machine", true), (false, "service machine", false), (false, "node", true)]
+        {
+            assert_eq!(serves(&json!({"checks": [{"name": name, "ok": ok}]})), wanted, "{name} {ok}");
+        }
     }
 
     #[test]
