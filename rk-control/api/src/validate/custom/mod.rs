@@ -105,7 +105,9 @@ fn wrong_versions(versions: &[Value], path: &Path<'_>, why: &str, errors: &mut F
         )
     };
     let all: Vec<String> = versions.iter().map(shown).collect();
-    errors.invalid_unshown(path, format!("{}: {why}", go_json(&format!("[{}]", all.join(",")))));
+    // A list that says nothing is none.
+    let list = if all.is_empty() { "null".to_owned() } else { format!("[{}]", all.join(",")) };
+    errors.invalid_unshown(path, format!("{}: {why}", go_json(&list)));
 }
 
 /// A name that is a label.
