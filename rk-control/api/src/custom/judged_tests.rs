@@ -12,10 +12,7 @@ fn rules_are_told_in_known_words() {
     for (spec, want) in [
         (
             json!({"replicas": "3"}),
-            concat!(
-                r#"spec.replicas: Invalid value: "string": spec.replicas in body must be of type integer: "string"; "#,
-                ".spec.replicas: Invalid value: 0: .spec.replicas accessor error: 3 is of the type string, expected int64"
-            ),
+            r#"spec.replicas: Invalid value: "string": spec.replicas in body must be of type integer: "string""#,
         ),
         (
             json!({"replicas": 9}),

@@ -101,6 +101,7 @@ fn an_update_that_changes_nothing_leaves_ownership_alone() {
     reset["metadata"]["managedFields"] = json!([{}]);
     update(Some(&first), &mut reset, &request(&schema, "b"));
     assert!(reset["metadata"].get("managedFields").is_none());
+    reset["metadata"]["uid"] = json!("u");
     let mut later = reset.clone();
     later["spec"]["replicas"] = json!(2);
     update(Some(&reset), &mut later, &request(&schema, "b"));

@@ -342,7 +342,7 @@ async fn an_update_of_version_zero_replaces_any_version() {
 async fn head_is_no_verb_of_a_resource_and_never_has_a_body() {
     let cluster = Cluster::start().await;
     let admin = cluster.admin();
-    for (path, code) in [(MAPS, 405), ("/version", 405), ("/healthz", 200), ("/apis/none", 404)] {
+    for (path, code) in [(MAPS, 405), ("/version", 405), ("/livez/ping", 200), ("/apis/none", 404)] {
         let answer = admin.answer(Method::HEAD, path, "", Bytes::new()).await;
         assert!(answer.code == code && answer.body.is_empty(), "{path}: {} {:?}", answer.code, answer.body);
     }
