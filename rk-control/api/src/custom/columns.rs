@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::path::JsonPath;
+use crate::decode::INTEGERS;
 use crate::meta::at;
 use crate::patch::shown;
 use crate::status::go_json;
@@ -83,7 +84,7 @@ impl Column {
 
 /// The integer part of a number; the least of all for what no integer can tell, as upstream's processors have it.
 fn whole(number: f64) -> i64 {
-    if number.abs() < 9_223_372_036_854_775_808.0 { number as i64 } else { i64::MIN }
+    if number.abs() < INTEGERS { number as i64 } else { i64::MIN }
 }
 
 /// What clients are told of the first column.

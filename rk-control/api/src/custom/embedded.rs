@@ -2,10 +2,18 @@
 
 use serde_json::{Map, Value};
 
+use super::kind::children;
 use super::node::{EMBEDDED, flag};
 use crate::meta::dns1035_label;
 use crate::status::{FieldErrors, Path};
 use crate::validate;
+
+/// Whether a schema names a place of a whole object, at any depth.
+pub(super) fn is_named(schema: &Value) -> bool {
+    let mut named = flag(schema, EMBEDDED);
+    children(schema, &mut |child| named |= is_named(child));
+    named
+}
 
 /// Judges every object within a value, however much of it is as it was.
 pub(super) fn walk(value: &Value, schema: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
@@ -61,5 +69,26 @@ fn identity(name: &str, text: &str, path: &Path<'_>, errors: &mut FieldErrors) {
     if !broken.is_empty() {
         let why = format!("may have mixed case, but should otherwise match: {}", broken.join(","));
         errors.invalid(path, text, why);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn places_of_whole_objects_are_found_at_any_depth() {
+        let place = json!({"type": "object", "x-kubernetes-embedded-resource": true});
+        let listed = json!({"properties": {"a": {"type": "array", "items": place}}});
+        let mapped = json!({"properties": {"a": {"properties": {"b": {"additionalProperties": place}}}}});
+        for schema in [place, listed, mapped] {
+            assert!(is_named(&schema), "{schema}");
+        }
+        let named_alike = json!({"properties": {"x-kubernetes-embedded-resource": {"type": "boolean"}}});
+        for schema in [json!({"properties": {"a": {"x-kubernetes-embedded-resource": false}}}), named_alike] {
+            assert!(!is_named(&schema), "{schema}");
+        }
     }
 }

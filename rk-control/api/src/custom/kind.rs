@@ -64,6 +64,10 @@ pub struct CustomKind {
     /// The webhook that makes other versions, if one does.
     pub conversion: Option<ConversionWebhook>,
     patterns: HashMap<String, Regex>,
+    /// Whether objects of the kind hold whole objects.
+    embeds: bool,
+    /// Whether a status that is not there has a default.
+    has_default_status: bool,
     /// What others made of the schema.
     made: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
@@ -96,6 +100,8 @@ impl CustomKind {
             list_kind: if list_kind.is_empty() { format!("{}List", text(kind)) } else { list_kind },
             conversion: ConversionWebhook::of(at(definition, &["spec", "conversion"])),
             patterns,
+            embeds: embedded::is_named(&schema),
+            has_default_status: schema.pointer("/properties/status/default").is_some(),
             made: OnceLock::new(),
             schema,
         }
@@ -111,6 +117,11 @@ impl CustomKind {
     pub fn prune(&self, object: &mut Value, schema: &Schema) {
         // Objects that were valid once stay readable whatever became of the schema.
         let _ = fit(object, schema, Form::Canonical);
+    }
+
+    /// Whether an object from which the status was taken gets another by [`Self::default`].
+    pub fn has_default_status(&self) -> bool {
+        self.has_default_status
     }
 
     /// Fills in defaults.
@@ -129,7 +140,7 @@ impl CustomKind {
     /// Holds an object against the rules of its schema.
     pub fn validate(&self, object: &Value, errors: &mut FieldErrors) {
         rules::Judge { patterns: &self.patterns, strict_either: true }.root(object, &self.schema, errors);
-        embedded::walk(object, &self.schema, &Path::ROOT, errors);
+        self.judge_embedded(object, errors);
     }
 
     /// Holds what the scale subresource shows of an object against its rules; what is wanted only where a request can change it.
@@ -152,7 +163,14 @@ impl CustomKind {
         }
         errors.extend(found);
         // Judged anew whatever it was before.
-        embedded::walk(new, &self.schema, &Path::ROOT, errors);
+        self.judge_embedded(new, errors);
+    }
+
+    /// Judges the objects within an object; most kinds have none.
+    fn judge_embedded(&self, object: &Value, errors: &mut FieldErrors) {
+        if self.embeds {
+            embedded::walk(object, &self.schema, &Path::ROOT, errors);
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::ScalePaths;
-use crate::patch::{shown, type_name};
+use crate::patch::{go_type, shown};
 use crate::status::{FieldErrors, Path};
 
 /// Holds an object against the rules of numbers of replicas, those that are wanted if `wanted` and those that are there, and of the selector.
@@ -51,8 +51,8 @@ fn found<'a>(path: &[String], object: &'a Value) -> Result<Option<&'a Value>, St
 }
 
 fn unfit(path: &[String], value: &Value, wanted: &str) -> String {
-    let sort = if value.is_null() { "<nil>" } else { type_name(value) };
-    format!("{} accessor error: {} is of the type {sort}, expected {wanted}", place(path), shown(value))
+    let (place, sort) = (place(path), go_type(value));
+    format!("{place} accessor error: {} is of the type {sort}, expected {wanted}", shown(value))
 }
 
 fn place(path: &[String]) -> String {

@@ -336,3 +336,16 @@ fn null_stands_for_the_default_where_it_may_not_be() {
     custom(&resource).default(&mut object);
     assert_eq!(object, json!({"list": [1, 2], "free": nulls, "bare": nulls, "map": {"a": 1}}));
 }
+
+#[test]
+fn a_kind_tells_whether_a_status_that_was_taken_comes_again() {
+    let comes = |status: Value| {
+        let rows = rows(&definition(json!({"type": "object", "properties": {"status": status}})));
+        rows.iter().find(|row| row.is_hub()).is_some_and(|row| custom(row).has_default_status())
+    };
+    for status in [json!({"type": "object", "default": {}}), json!({"nullable": true, "default": null})] {
+        assert!(comes(status.clone()), "{status}");
+    }
+    let within = json!({"type": "object", "properties": {"phase": {"type": "string", "default": "Waiting"}}});
+    assert!(!comes(within), "nothing is filled in below a status that is not there");
+}

@@ -33,7 +33,7 @@ const BESIDE_OPTIONS: [(&str, &[&str]); 2] = [
     ("v1", &["APIGroup", "APIGroupList", "APIResourceList", "APIVersions", "Status"]),
 ];
 /// What upstream reads of a body first, in Go's words.
-const NAMES: &str =
+pub const TYPE_META: &str =
     r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
 
 /// Whether a body can say what it is; whether it does so is for [`identify`].
@@ -42,7 +42,7 @@ const NAMES: &str =
 /// Neither object nor null, or names that are none.
 pub(super) fn readable(body: &Value) -> Result<(), DecodeError> {
     if !body.is_object() && !body.is_null() {
-        return Err(DecodeError::Syntax(unfit(body, NAMES)));
+        return Err(DecodeError::Syntax(unfit(body, TYPE_META)));
     }
     for field in ["apiVersion", "kind"] {
         if let Some(value) = body.get(field).filter(|value| !value.is_string() && !value.is_null()) {
@@ -132,7 +132,7 @@ pub(super) fn unregistered_options(kind: &str, api_version: &str) -> Status {
     Status::bad_request(if is_known {
         format!("converting (v1.{kind}) to (v1.DeleteOptions): unknown conversion")
     } else {
-        missing_from(OPTIONS_SCHEME, kind, api_version)
+        unregistered_in(OPTIONS_SCHEME, kind, api_version)
     })
 }
 
@@ -223,10 +223,12 @@ fn unconverted(kind: &str, api_version: &str, want: &GroupVersionKind) -> Option
 /// What upstream says of a kind that it has no type for.
 #[must_use]
 pub fn unregistered(kind: &str, api_version: &str) -> String {
-    missing_from(SCHEME, kind, api_version)
+    unregistered_in(SCHEME, kind, api_version)
 }
 
-fn missing_from(scheme: &str, kind: &str, api_version: &str) -> String {
+/// The same of a kind that a scheme other than that of the API has no type for; `scheme` is its name in messages.
+#[must_use]
+pub fn unregistered_in(scheme: &str, kind: &str, api_version: &str) -> String {
     let (kind, api_version) = (quote(kind), quote(api_version));
     format!("no kind {kind} is registered for version {api_version} in scheme {scheme:?}")
 }

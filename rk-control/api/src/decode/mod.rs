@@ -18,8 +18,9 @@ pub use fit::{Form, fit};
 pub use go::base64_error;
 pub(crate) use go::found;
 use identity::unregistered_options;
-pub use identity::{as_map, identify, identify_delete_options, still, unregistered};
+pub use identity::{TYPE_META, as_map, identify, identify_delete_options, still, unregistered, unregistered_in};
 pub use kept::as_kept;
+pub(crate) use number::INTEGERS;
 pub use number::settle;
 
 /// Bounds on outside data.

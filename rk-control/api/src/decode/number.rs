@@ -3,7 +3,7 @@
 use serde_json::{Number, Value};
 
 /// Beyond it numbers are no integers of 64 bits.
-const INTEGERS: f64 = 9_223_372_036_854_775_808.0;
+pub(crate) const INTEGERS: f64 = 9_223_372_036_854_775_808.0;
 
 /// Gives all numbers in a value the form in which kube-apiserver v1.36 writes those of custom objects: whole ones have no point.
 pub fn settle(value: &mut Value) {

@@ -255,20 +255,25 @@ mod tests {
     use super::*;
     use crate::managed::OneVersion;
 
-    #[test]
-    fn who_scales_owns_replicas_without_a_time_if_somebody_did_and_there_are_some() {
-        let schema = Schema::named("apps/v1.Deployment").unwrap();
-        let request = Request {
-            schema: &schema,
+    /// What `m` asks of the main resource, at the beginning of time.
+    fn request<'a>(schema: &'a Schema, api_version: &'a str, has_status: bool) -> Request<'a> {
+        Request {
+            schema,
             manager: "m",
-            api_version: "apps/v1",
+            api_version,
             subresource: "",
             force: false,
             now: jiff::Timestamp::UNIX_EPOCH,
-            has_status: true,
+            has_status,
             status_resets: &SPEC,
             versions: &OneVersion,
-        };
+        }
+    }
+
+    #[test]
+    fn who_scales_owns_replicas_without_a_time_if_somebody_did_and_there_are_some() {
+        let schema = Schema::named("apps/v1.Deployment").unwrap();
+        let request = request(&schema, "apps/v1", true);
         let of = |replicas: i32| json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d", "uid": "u"}, "spec": {"replicas": replicas}});
         let mut made = of(1);
         made["spec"]["paused"] = json!(true);
@@ -296,17 +301,7 @@ mod tests {
     #[test]
     fn an_object_without_owners_stays_without_until_it_is_applied() {
         let schema = Schema::named("core/v1.ConfigMap").unwrap();
-        let request = Request {
-            schema: &schema,
-            manager: "m",
-            api_version: "v1",
-            subresource: "",
-            force: false,
-            now: jiff::Timestamp::UNIX_EPOCH,
-            has_status: false,
-            status_resets: &SPEC,
-            versions: &OneVersion,
-        };
+        let request = request(&schema, "v1", false);
         let map = |data: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "uid": "u"}, "data": {"k": data}});
         let mut changed = map("2");
         update(Some(&map("1")), &mut changed, &request);

@@ -182,18 +182,10 @@ pub fn quote(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
     for letter in text.chars() {
-        match letter {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\u{7}' => out.push_str("\\a"),
-            '\u{8}' => out.push_str("\\b"),
-            '\u{c}' => out.push_str("\\f"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            '\u{b}' => out.push_str("\\v"),
-            _ if is_printable(letter) => out.push(letter),
-            _ => out.push_str(&match u32::from(letter) {
+        match escape(letter) {
+            Some(escaped) => out.push_str(escaped),
+            None if is_printable(letter) => out.push(letter),
+            None => out.push_str(&match u32::from(letter) {
                 code @ ..0x80 => format!("\\x{code:02x}"),
                 code @ ..0x10000 => format!("\\u{code:04x}"),
                 code => format!("\\U{code:08x}"),
@@ -202,6 +194,23 @@ pub fn quote(text: &str) -> String {
     }
     out.push('"');
     out
+}
+
+/// The short form in which Go writes a letter in quotes, if it has one.
+#[must_use]
+pub fn escape(letter: char) -> Option<&'static str> {
+    Some(match letter {
+        '"' => "\\\"",
+        '\\' => "\\\\",
+        '\u{7}' => "\\a",
+        '\u{8}' => "\\b",
+        '\u{c}' => "\\f",
+        '\n' => "\\n",
+        '\r' => "\\r",
+        '\t' => "\\t",
+        '\u{b}' => "\\v",
+        _ => return None,
+    })
 }
 
 /// Whether a letter is shown as it is; of the spaces the plain one alone.

@@ -10,7 +10,7 @@ mod shown;
 
 pub use build::{Cause, Details, Status, precondition_missed};
 pub(crate) use field::is_printable;
-pub use field::{ErrorKind, FieldError, FieldErrors, Path, go_json, quote};
+pub use field::{ErrorKind, FieldError, FieldErrors, Path, escape, go_json, quote};
 pub use float::go_float;
 pub use reason::Reason;
 pub(crate) use shown::{

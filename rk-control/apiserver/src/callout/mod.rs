@@ -35,9 +35,6 @@ use trust::{Mode, Trust};
 const ANSWER: usize = 8 * 1024 * 1024;
 /// Most connections that are kept idle; one per place is what sequential calls need.
 const IDLE: usize = 64;
-/// What every object has, as upstream's decoder calls it.
-const TYPE_META: &str =
-    r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
 /// How long an aggregated API server may take to accept a connection.
 const CONNECT: Duration = Duration::from_secs(10);
 
@@ -247,7 +244,7 @@ fn judge(code: http::StatusCode, body: &[u8]) -> Result<Value, CalloutError> {
         let unread = |why: String| CalloutError(format!("couldn't get version/kind; json parse error: {why}"));
         return match object.map_err(|error| unread(error.to_string()))? {
             object @ (Value::Object(_) | Value::Null) => Ok(object),
-            other => Err(unread(rk_api::patch::unfit(&other, TYPE_META))),
+            other => Err(unread(rk_api::patch::unfit(&other, rk_api::decode::TYPE_META))),
         };
     }
     let said = object.map(|object| rk_api::meta::text(&object, &["message"]).to_owned()).unwrap_or_default();

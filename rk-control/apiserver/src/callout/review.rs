@@ -1,6 +1,9 @@
 //! What webhooks answer with: a review of the version in which they were asked.
 
-use rk_api::status::quote;
+use rk_api::decode::unregistered_in;
+
+/// Where upstream registers the kinds of reviews, as its messages name it.
+const SCHEME: &str = "k8s.io/apiserver/pkg/util/webhook/client.go:71";
 
 /// The name of a kind of reviews and the group that it is of.
 pub(crate) struct Review {
@@ -32,10 +35,7 @@ impl Review {
                 let kind = if kind.is_empty() { own } else { kind };
                 let wanted = format!("{}/{version}", self.group);
                 let api_version = if api_version.is_empty() { wanted.as_str() } else { api_version };
-                let (kind, api_version) = (quote(kind), quote(api_version));
-                Some(format!(
-                    "no kind {kind} is registered for version {api_version} in scheme \"k8s.io/apiserver/pkg/util/webhook/client.go:71\""
-                ))
+                Some(unregistered_in(SCHEME, kind, api_version))
             }
         }
     }

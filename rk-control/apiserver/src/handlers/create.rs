@@ -116,9 +116,9 @@ async fn create_stored(
     Err(Status::internal("name generation ended without an answer"))
 }
 
-/// A new object as its readers find it: what was taken out of it, such as the status, may have defaults.
+/// A new object as its readers find it: the status that was taken out of it may have a default.
 fn refilled(call: &Call, created: Stored) -> Stored {
-    let Some(custom) = &call.hub.custom else { return created };
+    let Some(custom) = call.hub.custom.as_ref().filter(|custom| custom.has_default_status()) else { return created };
     let mut object = created.object.clone();
     custom.default(&mut object);
     if object == created.object { created } else { Stored { object, json: None } }

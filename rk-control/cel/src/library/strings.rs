@@ -1,5 +1,7 @@
 //! Functions of strings. Positions are counted in characters.
 
+use rk_api::status::escape;
+
 use super::{Made, count, failed, int, items, no_overload, text};
 use crate::registry::Row;
 use crate::value::Value;
@@ -45,17 +47,9 @@ pub(super) const TABLE: &[Row] = &[
 fn quoted(text: &str) -> String {
     let mut out = String::from("\"");
     for letter in text.chars() {
-        match letter {
-            '\u{7}' => out.push_str("\\a"),
-            '\u{8}' => out.push_str("\\b"),
-            '\u{c}' => out.push_str("\\f"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            '\u{b}' => out.push_str("\\v"),
-            '\\' => out.push_str("\\\\"),
-            '"' => out.push_str("\\\""),
-            _ => out.push(letter),
+        match escape(letter) {
+            Some(escaped) => out.push_str(escaped),
+            None => out.push(letter),
         }
     }
     out + "\""
