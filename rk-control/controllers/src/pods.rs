@@ -26,6 +26,13 @@ pub(crate) fn owner_values(meta: &ObjectMeta) -> Vec<String> {
     }]
 }
 
+/// What an owner may have: what names it for its controller, and what nobody controls in its namespace. By [`BY_OWNER`].
+pub(crate) fn candidates<K: Object>(all: &Informer<K>, owner: &ObjectMeta) -> Vec<Arc<K>> {
+    let mut found = all.by_index(BY_OWNER, owner.uid.as_deref().unwrap_or_default());
+    found.extend(all.by_index(BY_OWNER, &orphans_of(owner.namespace.as_deref().unwrap_or_default())));
+    found
+}
+
 /// Keeps [`BY_OWNER`].
 pub(crate) fn index_by_owner(pods: &Informer<Pod>) {
     pods.index(BY_OWNER, |pod| owner_values(&pod.metadata));

@@ -166,12 +166,7 @@ impl Controller {
 
     /// All nodes, and nodes that are gone but still named by pods.
     async fn seats(&self, set: &DaemonSet) -> kube::Result<BTreeMap<String, Seat>> {
-        let uid = set.metadata.uid.as_deref().unwrap_or_default();
-        let mut candidates = self.pods.by_index(pods::BY_OWNER, uid);
-        candidates.extend(
-            self.pods
-                .by_index(pods::BY_OWNER, &pods::orphans_of(set.metadata.namespace.as_deref().unwrap_or_default())),
-        );
+        let candidates = pods::candidates(&self.pods, &set.metadata);
         let owned = claim_all(&self.client, set, &selector_of(set), &self.pods, candidates).await?;
         let mut seats: BTreeMap<String, Seat> = BTreeMap::new();
         for node in self.nodes.list() {

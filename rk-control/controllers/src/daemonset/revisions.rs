@@ -15,12 +15,7 @@ use std::sync::Arc;
 impl Controller {
     /// The set's revisions, each with a hash.
     pub(super) async fn revisions_of(&self, set: &DaemonSet) -> kube::Result<Vec<ControllerRevision>> {
-        let uid = set.metadata.uid.as_deref().unwrap_or_default();
-        let mut candidates = self.revisions.by_index(pods::BY_OWNER, uid);
-        candidates.extend(
-            self.revisions
-                .by_index(pods::BY_OWNER, &pods::orphans_of(set.metadata.namespace.as_deref().unwrap_or_default())),
-        );
+        let candidates = pods::candidates(&self.revisions, &set.metadata);
         let owned = claim_all(&self.client, set, &selector_of(set), &self.revisions, candidates).await?;
         let mut known = Vec::with_capacity(owned.len());
         for revision in owned {

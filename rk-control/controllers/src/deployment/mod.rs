@@ -101,9 +101,7 @@ impl Controller {
             );
             return self.only_observe(&cached).await;
         }
-        let uid = cached.metadata.uid.as_deref().unwrap_or_default();
-        let mut candidates = self.sets.by_index(pods::BY_OWNER, uid);
-        candidates.extend(self.sets.by_index(pods::BY_OWNER, &pods::orphans_of(&key.namespace)));
+        let candidates = pods::candidates(&self.sets, &cached.metadata);
         let owned = claim_all(&self.client, cached.as_ref(), &selector, &self.sets, candidates).await?;
         let mut sets: Vec<ReplicaSet> = owned.iter().map(|set| ReplicaSet::clone(set)).collect();
         sets.sort_by(|a, b| template::age_order(&a.metadata, &b.metadata));

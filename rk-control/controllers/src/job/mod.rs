@@ -179,10 +179,7 @@ impl Controller {
 
     /// What is adopted is counted once, as all others are: the finalizer comes with the owner.
     async fn owned(&self, job: &Job) -> kube::Result<Vec<Arc<Pod>>> {
-        let uid = job.metadata.uid.as_deref().unwrap_or_default();
-        let orphans = pods::orphans_of(job.metadata.namespace.as_deref().unwrap_or_default());
-        let mut candidates = self.pods.by_index(pods::BY_OWNER, uid);
-        candidates.extend(self.pods.by_index(pods::BY_OWNER, &orphans));
+        let candidates = pods::candidates(&self.pods, &job.metadata);
         claim_held(&self.client, job, &selector_of(job), &self.pods, candidates, Some(FINALIZER)).await
     }
 

@@ -49,8 +49,7 @@ impl<K: Replicated> Controller<K> {
     async fn sync(&self, key: &ObjectKey) -> Result<Outcome, BoxError> {
         let Some(set) = self.sets.get(key) else { return Ok(Outcome::AwaitChange) };
         let uid = set.meta().uid.clone().unwrap_or_default();
-        let mut candidates = self.pods.by_index(pods::BY_OWNER, &uid);
-        candidates.extend(self.pods.by_index(pods::BY_OWNER, &pods::orphans_of(&key.namespace)));
+        let mut candidates = pods::candidates(&self.pods, set.meta());
         candidates.retain(|pod| !pods::is_finished(pod));
         let owned = claim_all(&self.client, set.as_ref(), &set.selector(), &self.pods, candidates).await?;
         let failure = if set.meta().deletion_timestamp.is_none() { self.manage(&set, &owned).await } else { None };

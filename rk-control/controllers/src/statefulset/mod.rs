@@ -100,24 +100,14 @@ impl Controller {
 
     /// Owned pods; only those whose name fits are adopted.
     async fn owned(&self, set: &StatefulSet) -> kube::Result<Vec<Arc<Pod>>> {
-        let uid = set.metadata.uid.as_deref().unwrap_or_default();
         let name = set.metadata.name.as_deref().unwrap_or_default();
-        let mut candidates = self.pods.by_index(pods::BY_OWNER, uid);
-        candidates.extend(
-            self.pods
-                .by_index(pods::BY_OWNER, &pods::orphans_of(set.metadata.namespace.as_deref().unwrap_or_default())),
-        );
+        let mut candidates = pods::candidates(&self.pods, &set.metadata);
         candidates.retain(|pod| pod.metadata.name.as_deref().is_some_and(|n| model::ordinal_of(name, n).is_some()));
         claim_all(&self.client, set, &selector_of(set), &self.pods, candidates).await
     }
 
     async fn revisions(&self, set: &StatefulSet) -> kube::Result<Revisions> {
-        let uid = set.metadata.uid.as_deref().unwrap_or_default();
-        let mut candidates = self.revisions.by_index(pods::BY_OWNER, uid);
-        candidates.extend(
-            self.revisions
-                .by_index(pods::BY_OWNER, &pods::orphans_of(set.metadata.namespace.as_deref().unwrap_or_default())),
-        );
+        let candidates = pods::candidates(&self.revisions, &set.metadata);
         let owned = claim_all(&self.client, set, &selector_of(set), &self.revisions, candidates).await?;
         let all: Vec<ControllerRevision> = owned.iter().map(|r| ControllerRevision::clone(r)).collect();
         let mut collisions = set.status.as_ref().and_then(|s| s.collision_count);
