@@ -28,7 +28,9 @@ pub trait Store: Send + Sync + 'static {
         value: Bytes,
         expect: Expect,
         ttl: Option<Duration>,
-    ) -> BoxFuture<'a, Result<Written>>;
+    ) -> BoxFuture<'a, Result<Written>> {
+        self.put_attached(key, value, expect, ttl, None)
+    }
 
     /// As [`Store::put`]; a backend that can hands `attached` to this process' watchers with the change.
     fn put_attached<'a>(
@@ -38,10 +40,7 @@ pub trait Store: Send + Sync + 'static {
         expect: Expect,
         ttl: Option<Duration>,
         attached: Option<Attached>,
-    ) -> BoxFuture<'a, Result<Written>> {
-        drop(attached);
-        self.put(key, value, expect, ttl)
-    }
+    ) -> BoxFuture<'a, Result<Written>>;
 
     /// Whether the value of a key would be stored otherwise now, as after a change of encryption keys: then a write that changes nothing
     /// is made all the same.

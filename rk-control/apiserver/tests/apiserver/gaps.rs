@@ -10,7 +10,9 @@ use futures::future::BoxFuture;
 use rk_api::resources::Registry;
 use rk_apiserver::storage::{Storage, object_key, run_dispatcher};
 use rk_apiserver::{ApiServer, Config, User};
-use rk_store::{Entry, Expect, ListRequest, Page, Result, Revision, SqliteStore, Store, StoreError, Watch, Written};
+use rk_store::{
+    Attached, Entry, Expect, ListRequest, Page, Result, Revision, SqliteStore, Store, StoreError, Watch, Written,
+};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -59,12 +61,13 @@ impl Store for Troubled {
         self.inner.list(request)
     }
 
-    fn put<'a>(
+    fn put_attached<'a>(
         &'a self,
         key: &'a str,
         value: Bytes,
         expect: Expect,
         ttl: Option<Duration>,
+        _: Option<Attached>,
     ) -> BoxFuture<'a, Result<Written>> {
         if self.refused.is_some_and(|part| key.contains(part)) {
             return std::future::ready(Err(StoreError::Closed)).boxed();

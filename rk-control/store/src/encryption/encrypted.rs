@@ -61,16 +61,6 @@ impl Store for EncryptedStore {
         .boxed()
     }
 
-    fn put<'a>(
-        &'a self,
-        key: &'a str,
-        value: Bytes,
-        expect: Expect,
-        ttl: Option<Duration>,
-    ) -> BoxFuture<'a, Result<Written>> {
-        self.put_attached(key, value, expect, ttl, None)
-    }
-
     fn put_attached<'a>(
         &'a self,
         key: &'a str,

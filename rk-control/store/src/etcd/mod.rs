@@ -17,7 +17,7 @@ use futures::future::BoxFuture;
 use tokio::sync::watch::Sender;
 
 use crate::error::{Result, StoreError};
-use crate::model::{Entry, Expect, ListRequest, Page, Revision, Written};
+use crate::model::{Attached, Entry, Expect, ListRequest, Page, Revision, Written};
 use crate::store::{Store, VALUE_LIMIT};
 use crate::watch::Watch;
 
@@ -155,12 +155,13 @@ impl Store for EtcdStore {
         .boxed()
     }
 
-    fn put<'a>(
+    fn put_attached<'a>(
         &'a self,
         key: &'a str,
         value: Bytes,
         expect: Expect,
         ttl: Option<Duration>,
+        _: Option<Attached>,
     ) -> BoxFuture<'a, Result<Written>> {
         async move {
             if value.len() > VALUE_LIMIT {

@@ -92,16 +92,6 @@ impl Store for SqliteStore {
         self.readers.list(request).boxed()
     }
 
-    fn put<'a>(
-        &'a self,
-        key: &'a str,
-        value: Bytes,
-        expect: Expect,
-        ttl: Option<Duration>,
-    ) -> BoxFuture<'a, Result<Written>> {
-        self.put_attached(key, value, expect, ttl, None)
-    }
-
     fn put_attached<'a>(
         &'a self,
         key: &'a str,
