@@ -9,8 +9,37 @@ use super::Request;
 const STORAGE: &[&str] =
     &["storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class"];
 const INGRESS: &[&str] = &["ingressclass.kubernetes.io/is-default-class"];
-const OLD_STORAGE: &str = "volume.beta.kubernetes.io/storage-class";
-const OLD_INGRESS: &str = "kubernetes.io/ingress.class";
+
+/// How new objects of a kind come to a class.
+pub(super) struct Choice {
+    /// Group and resource of the kind.
+    chooser: (&'static str, &'static str),
+    /// The field of the spec that tells the class.
+    field: &'static str,
+    /// The annotation that told it before there was the field.
+    old: &'static str,
+    /// Group and resource of the classes.
+    classes: (&'static str, &'static str),
+    /// What marks one of them as default.
+    marks: &'static [&'static str],
+}
+
+/// Claims of storage.
+pub(super) static OF_CLAIMS: Choice = Choice {
+    chooser: ("", "persistentvolumeclaims"),
+    field: "storageClassName",
+    old: "volume.beta.kubernetes.io/storage-class",
+    classes: ("storage.k8s.io", "storageclasses"),
+    marks: STORAGE,
+};
+/// Ingresses.
+pub(super) static OF_INGRESSES: Choice = Choice {
+    chooser: ("networking.k8s.io", "ingresses"),
+    field: "ingressClassName",
+    old: "kubernetes.io/ingress.class",
+    classes: ("networking.k8s.io", "ingressclasses"),
+    marks: INGRESS,
+};
 
 fn is_default(class: &Value, annotations: &[&str]) -> bool {
     annotations.iter().any(|key| meta::text(class, &["metadata", "annotations", key]) == "true")
@@ -26,34 +55,21 @@ fn newest(classes: Vec<Value>, annotations: &[&str]) -> Option<String> {
     defaults.first().map(|class| meta::name(class).to_owned())
 }
 
-pub(super) async fn storage(request: &Request<'_>, claim: &mut Value) -> Result<(), Status> {
-    if !request.is("", "persistentvolumeclaims") || !request.creates() {
+/// Gives a new object that tells no class the default one, if there is one.
+pub(super) async fn give(choice: &Choice, request: &Request<'_>, object: &mut Value) -> Result<(), Status> {
+    let (group, resource) = choice.chooser;
+    if !request.is(group, resource) || !request.creates() {
         return Ok(());
     }
-    let chosen = !meta::at(claim, &["spec", "storageClassName"]).is_null()
-        || !meta::at(claim, &["metadata", "annotations", OLD_STORAGE]).is_null();
+    let chosen = !meta::at(object, &["spec", choice.field]).is_null()
+        || !meta::at(object, &["metadata", "annotations", choice.old]).is_null();
     if chosen {
         return Ok(());
     }
-    let classes = request.core.objects("storage.k8s.io", "v1", "storageclasses", "").await?;
-    if let Some(name) = newest(classes, STORAGE) {
-        claim["spec"]["storageClassName"] = json!(name);
-    }
-    Ok(())
-}
-
-pub(super) async fn ingress(request: &Request<'_>, ingress: &mut Value) -> Result<(), Status> {
-    if !request.is("networking.k8s.io", "ingresses") || !request.creates() {
-        return Ok(());
-    }
-    let chosen = !meta::at(ingress, &["spec", "ingressClassName"]).is_null()
-        || !meta::at(ingress, &["metadata", "annotations", OLD_INGRESS]).is_null();
-    if chosen {
-        return Ok(());
-    }
-    let classes = request.core.objects("networking.k8s.io", "v1", "ingressclasses", "").await?;
-    if let Some(name) = newest(classes, INGRESS) {
-        ingress["spec"]["ingressClassName"] = json!(name);
+    let (group, classes) = choice.classes;
+    let classes = request.core.objects(group, "v1", classes, "").await?;
+    if let Some(name) = newest(classes, choice.marks) {
+        object["spec"][choice.field] = json!(name);
     }
     Ok(())
 }

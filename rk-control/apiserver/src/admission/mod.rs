@@ -201,8 +201,12 @@ const CHAIN: &[Plugin] = &[
     validating("CertificateSubjectRestriction", |request, object, _, _| {
         Box::pin(certificates::subject(request, object))
     }),
-    mutating("DefaultStorageClass", |request, object, _| Box::pin(default_class::storage(request, object))),
-    mutating("DefaultIngressClass", |request, object, _| Box::pin(default_class::ingress(request, object))),
+    mutating("DefaultStorageClass", |request, object, _| {
+        Box::pin(default_class::give(&default_class::OF_CLAIMS, request, object))
+    }),
+    mutating("DefaultIngressClass", |request, object, _| {
+        Box::pin(default_class::give(&default_class::OF_INGRESSES, request, object))
+    }),
     mutating("PodTopologyLabels", |request, object, _| Box::pin(pod_topology::mutate(request, object))),
     validating("PodResizeValidator", |request, object, _, _| Box::pin(pod_resize::validate(request, object))),
     validating("NodeDeclaredFeatureValidator", |request, object, _, _| {
