@@ -1,5 +1,7 @@
 //! Collecting the files of one volume from the API.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -40,16 +42,8 @@ impl Collector<'_> {
         mode: Option<i32>,
         optional: bool,
     ) -> Result<Payload, String> {
-        let found = self
-            .objects
-            .config_map(spec::namespace(self.pod), name, self.max_age)
-            .await
-            .map_err(|e| api_error::text(&e))?;
-        match found {
-            Some(map) => keyed(config_map_data(&map), items, mode, optional),
-            None if optional => Ok(Payload::new()),
-            None => Err(format!("configmap \"{name}\" not found")),
-        }
+        let found = self.objects.config_map(spec::namespace(self.pod), name, self.max_age).await;
+        keyed(keys(found, config_map_data, ("configmap", name), optional)?, items, mode, optional)
     }
 
     /// The files of a secret volume.
@@ -60,16 +54,8 @@ impl Collector<'_> {
         mode: Option<i32>,
         optional: bool,
     ) -> Result<Payload, String> {
-        let found = self
-            .objects
-            .secret(spec::namespace(self.pod), name, self.max_age)
-            .await
-            .map_err(|e| api_error::text(&e))?;
-        match found {
-            Some(secret) => keyed(secret_data(&secret), items, mode, optional),
-            None if optional => Ok(Payload::new()),
-            None => Err(format!("secret \"{name}\" not found")),
-        }
+        let found = self.objects.secret(spec::namespace(self.pod), name, self.max_age).await;
+        keyed(keys(found, secret_data, ("secret", name), optional)?, items, mode, optional)
     }
 
     /// The files of a projected volume, all sources together.
@@ -129,10 +115,23 @@ impl Collector<'_> {
     }
 }
 
+/// The keys of what the API was asked for; none where there is no such object and need not be.
+fn keys<T>(
+    found: Result<Option<Arc<T>>, kube::Error>,
+    of: fn(&T) -> BTreeMap<String, Vec<u8>>,
+    (kind, name): (&str, &str),
+    optional: bool,
+) -> Result<BTreeMap<String, Vec<u8>>, String> {
+    match found.map_err(|error| api_error::text(&error))? {
+        Some(object) => Ok(of(&object)),
+        None if optional => Ok(BTreeMap::new()),
+        None => Err(format!("{kind} \"{name}\" not found")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
+    use k8s_openapi::api::core::v1::ConfigMap;
     use serde_json::json;
     use tokio::sync::Barrier;
 
@@ -162,5 +161,19 @@ mod tests {
         let files = tokio::time::timeout(Duration::from_secs(10), collector.projected(&volume)).await.unwrap().unwrap();
         assert_eq!(files.keys().collect::<Vec<_>>(), ["a", "b", "same"]);
         assert_eq!(files["same"].data, b"b");
+    }
+
+    #[test]
+    fn what_is_not_there_has_no_keys_where_it_need_not_be() {
+        let map = ConfigMap { data: Some(BTreeMap::from([("k".to_owned(), "v".to_owned())])), ..ConfigMap::default() };
+        let named = |found: Option<Arc<ConfigMap>>, optional: bool| {
+            keys(Ok(found), config_map_data, ("configmap", "a"), optional)
+        };
+        for optional in [true, false] {
+            let want = BTreeMap::from([("k".to_owned(), b"v".to_vec())]);
+            assert_eq!(named(Some(Arc::new(map.clone())), optional), Ok(want));
+        }
+        assert_eq!(named(None, true), Ok(BTreeMap::new()));
+        assert_eq!(named(None, false), Err("configmap \"a\" not found".to_owned()));
     }
 }
