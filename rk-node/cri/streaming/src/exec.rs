@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::Body;
 use crate::inlet::ByteReader;
-use crate::negotiate::{Negotiated, Transport, negotiate};
+use crate::negotiate::{Negotiated, Transport, upgraded};
 use crate::pipe::ByteWriter;
 use crate::status::ExecOutcome;
 use crate::{spdy, websocket};
@@ -74,24 +74,14 @@ pub struct TerminalSize {
 }
 
 /// Answers an exec or attach request. After the upgrade `handler` runs with the streams; it is dropped when the client leaves.
-pub fn serve_exec<B, F, R>(mut request: Request<B>, options: ExecOptions, handler: F) -> Response<Body>
+pub fn serve_exec<B, F, R>(request: Request<B>, options: ExecOptions, handler: F) -> Response<Body>
 where
     F: FnOnce(ExecStreams) -> R + Send + 'static,
     R: Future<Output = ExecOutcome> + Send + 'static,
 {
-    let agreed = match negotiate(&request, SPDY_VERSIONS, WEBSOCKET_VERSIONS) {
-        Ok(agreed) => agreed,
-        Err(refusal) => return refusal.response(),
-    };
-    let response = agreed.response();
-    let upgrade = hyper::upgrade::on(&mut request);
-    tokio::spawn(async move {
-        match upgrade.await {
-            Ok(io) => run(TokioIo::new(io), &agreed, options, handler).await,
-            Err(error) => tracing::debug!(%error, "a streaming client left before the upgrade"),
-        }
-    });
-    response
+    upgraded(request, (SPDY_VERSIONS, WEBSOCKET_VERSIONS), move |io, agreed| async move {
+        run(io, &agreed, options, handler).await;
+    })
 }
 
 async fn run<F, R>(io: TokioIo<Upgraded>, agreed: &Negotiated, options: ExecOptions, handler: F)

@@ -4,6 +4,8 @@ use base64::Engine as _;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::Body;
@@ -65,8 +67,32 @@ impl Refusal {
     }
 }
 
+/// Answers a request to upgrade, and runs `session` on the connection once that is upgraded. `spdy` and `websocket` as in [`negotiate`].
+pub(crate) fn upgraded<B, R>(
+    mut request: Request<B>,
+    (spdy, websocket): (&[&'static str], &[&'static str]),
+    session: impl FnOnce(TokioIo<Upgraded>, Negotiated) -> R + Send + 'static,
+) -> Response<Body>
+where
+    R: Future<Output = ()> + Send + 'static,
+{
+    let agreed = match negotiate(&request, spdy, websocket) {
+        Ok(agreed) => agreed,
+        Err(refusal) => return refusal.response(),
+    };
+    let response = agreed.response();
+    let upgrade = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        match upgrade.await {
+            Ok(io) => session(TokioIo::new(io), agreed).await,
+            Err(error) => tracing::debug!(%error, "a streaming client left before the upgrade"),
+        }
+    });
+    response
+}
+
 /// Picks transport and protocol. `spdy` and `websocket` list what the server speaks, best first.
-pub(crate) fn negotiate<B>(
+fn negotiate<B>(
     request: &Request<B>,
     spdy: &[&'static str],
     websocket: &[&'static str],

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use crate::Body;
 use crate::inlet::ByteReader;
-use crate::negotiate::{Negotiated, Transport, negotiate};
+use crate::negotiate::{Negotiated, Transport, upgraded};
 use crate::pipe::ByteWriter;
 use crate::{spdy, websocket};
 
@@ -37,20 +37,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
 pub type Connect = Arc<dyn Fn(u16) -> BoxFuture<'static, io::Result<Box<dyn Duplex>>> + Send + Sync>;
 
 /// Answers a port-forward request. `ports` matter only to the old WebSocket protocol, whose channels they number.
-pub fn serve_port_forward<B>(mut request: Request<B>, ports: Vec<u16>, connect: Connect) -> Response<Body> {
-    let agreed = match negotiate(&request, SPDY_VERSIONS, WEBSOCKET_VERSIONS) {
-        Ok(agreed) => agreed,
-        Err(refusal) => return refusal.response(),
-    };
-    let response = agreed.response();
-    let upgrade = hyper::upgrade::on(&mut request);
-    tokio::spawn(async move {
-        match upgrade.await {
-            Ok(io) => run(TokioIo::new(io), &agreed, &ports, connect).await,
-            Err(error) => tracing::debug!(%error, "a port-forward client left before the upgrade"),
-        }
-    });
-    response
+pub fn serve_port_forward<B>(request: Request<B>, ports: Vec<u16>, connect: Connect) -> Response<Body> {
+    upgraded(request, (SPDY_VERSIONS, WEBSOCKET_VERSIONS), move |io, agreed| async move {
+        run(io, &agreed, &ports, connect).await;
+    })
 }
 
 async fn run(io: TokioIo<Upgraded>, agreed: &Negotiated, ports: &[u16], connect: Connect) {
