@@ -13,6 +13,7 @@
 mod cache;
 mod device;
 mod events;
+mod families;
 mod feed;
 mod figures;
 mod hub;

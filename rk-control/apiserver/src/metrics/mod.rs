@@ -9,6 +9,7 @@ mod pod_security;
 mod policies;
 mod process;
 mod series;
+mod stability;
 mod steps;
 mod watches;
 
@@ -29,6 +30,7 @@ pub use pod_security::{Evaluation, PodSecurity};
 pub use policies::{CheckError, PolicyChecks};
 pub use process::began;
 use series::{Labels, Table};
+pub(crate) use stability::help;
 pub use steps::{Admission, Came, Half, STEPS};
 pub use watches::OpenWatch;
 use watches::Watches;
@@ -247,11 +249,6 @@ fn collect(all: &mut BTreeMap<String, Figures>, labels: String, figures: Figures
 
 fn escape(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
-}
-
-/// Writes the two lines that begin a figure.
-pub(crate) fn help(out: &mut String, name: &str, kind: &str, text: &str) {
-    let _ = writeln!(out, "# HELP {name} {text}\n# TYPE {name} {kind}");
 }
 
 #[cfg(test)]
