@@ -25,7 +25,7 @@ use crate::aggregation;
 use crate::authn::User;
 use crate::http::{
     Accept, Body, Query, RequestInfo, accepts_gzip, bytes_response, json_response, maybe_gzip, plain_response,
-    wants_pretty,
+    text_response, wants_pretty,
 };
 use crate::server::Core;
 
@@ -128,6 +128,9 @@ pub async fn serve(
             let mut text = String::new();
             core.health.render(&mut text);
             Ok(figures(text))
+        }
+        ["debug", "api_priority_and_fairness", page] => {
+            Ok(core.flows.dump(page).map_or_else(no_page, |text| text_response(StatusCode::OK, text)))
         }
         ["statusz"] => zpages::statusz(core, headers, query),
         ["flagz"] => zpages::flagz(core, headers, query),

@@ -21,7 +21,7 @@ pub(super) const REQUEST_BOUNDS: &[f64] = &[
 const STORE_BOUNDS: &[f64] = REQUEST_BOUNDS;
 
 /// How many took up to how long; counted by many at once without waiting for each other.
-pub(super) struct Histogram {
+pub(crate) struct Histogram {
     bounds: &'static [f64],
     /// Those up to each bound and above the one before; the last are above all.
     counts: Box<[AtomicU64]>,
@@ -30,11 +30,11 @@ pub(super) struct Histogram {
 }
 
 impl Histogram {
-    pub(super) fn new(bounds: &'static [f64]) -> Self {
+    pub(crate) fn new(bounds: &'static [f64]) -> Self {
         Self { bounds, counts: (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect(), sum: AtomicU64::new(0) }
     }
 
-    pub(super) fn observe(&self, value: f64) {
+    pub(crate) fn observe(&self, value: f64) {
         let at = self.bounds.partition_point(|bound| *bound < value);
         if let Some(count) = self.counts.get(at) {
             count.fetch_add(1, Ordering::Relaxed);
@@ -45,19 +45,19 @@ impl Histogram {
     }
 
     /// The figures as of now. Those who count do not wait, so the sum may be ahead of the counts by an instant.
-    pub(super) fn figures(&self) -> Figures {
+    pub(crate) fn figures(&self) -> Figures {
         let counts = self.counts.iter().map(|count| count.load(Ordering::Relaxed)).collect();
         Figures { bounds: self.bounds, counts, sum: f64::from_bits(self.sum.load(Ordering::Relaxed)) }
     }
 
-    pub(super) fn render(&self, out: &mut String, name: &str, labels: &str) {
+    pub(crate) fn render(&self, out: &mut String, name: &str, labels: &str) {
         self.figures().render(out, name, labels);
     }
 }
 
 /// What a histogram has counted.
 #[derive(Clone)]
-pub(super) struct Figures {
+pub(crate) struct Figures {
     bounds: &'static [f64],
     counts: Vec<u64>,
     sum: f64,
@@ -65,7 +65,7 @@ pub(super) struct Figures {
 
 impl Figures {
     /// How many there were.
-    pub(super) fn total(&self) -> u64 {
+    pub(crate) fn total(&self) -> u64 {
         self.counts.iter().sum()
     }
 
@@ -88,7 +88,7 @@ impl Figures {
         self
     }
 
-    pub(super) fn render(&self, out: &mut String, name: &str, labels: &str) {
+    pub(crate) fn render(&self, out: &mut String, name: &str, labels: &str) {
         let comma = if labels.is_empty() { "" } else { "," };
         let mut up_to = 0;
         for (bound, count) in self.bounds.iter().zip(&self.counts) {

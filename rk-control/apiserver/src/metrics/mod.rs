@@ -24,6 +24,7 @@ use rk_api::resources::Resource;
 use crate::http::ResourcePath;
 pub use access::{Access, Decider};
 pub use aggregation::Aggregation;
+pub(crate) use histogram::Histogram;
 pub use histogram::Timings;
 use histogram::{Figures, REQUEST_BOUNDS, SIZE_BOUNDS};
 pub use pod_security::{Evaluation, PodSecurity};
@@ -247,7 +248,8 @@ fn collect(all: &mut BTreeMap<String, Figures>, labels: String, figures: Figures
     }
 }
 
-fn escape(text: &str) -> String {
+/// A text as the value of a label.
+pub(crate) fn escape(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
