@@ -4,6 +4,7 @@
 
 mod access;
 mod aggregation;
+mod cel;
 mod histogram;
 mod pod_security;
 mod policies;
@@ -11,6 +12,7 @@ mod process;
 mod series;
 mod stability;
 mod steps;
+mod timings;
 mod watches;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,10 +24,10 @@ use std::time::Duration;
 use rk_api::resources::Resource;
 
 use crate::http::ResourcePath;
-pub use access::{Access, Decider};
+pub use access::{Access, Decider, Filter};
 pub use aggregation::Aggregation;
+pub use cel::Expressions;
 pub(crate) use histogram::Histogram;
-pub use histogram::Timings;
 use histogram::{Figures, REQUEST_BOUNDS, SIZE_BOUNDS};
 pub use pod_security::{Evaluation, PodSecurity};
 pub use policies::{CheckError, PolicyChecks};
@@ -33,6 +35,7 @@ pub use process::began;
 use series::{Labels, Table};
 pub(crate) use stability::help;
 pub use steps::{Admission, Came, Half, STEPS};
+pub use timings::Timings;
 pub use watches::OpenWatch;
 use watches::Watches;
 
@@ -41,6 +44,17 @@ const SERIES: usize = 5000;
 
 /// How many of the bounds of requests the indicator is without.
 const SKIPPED: usize = 2;
+
+/// Upper bounds of the size of bodies that are sent to the server, in bytes; upstream's.
+const BODY_BOUNDS: [f64; 31] = {
+    let mut bounds = [50_000.0; 31];
+    let mut at = 1;
+    while at < bounds.len() {
+        bounds[at] = bounds[at - 1] + 100_000.0;
+        at += 1;
+    }
+    bounds
+};
 
 /// A deprecated API that was asked for: group, version, resource and subresource.
 type Deprecated = [String; 4];
@@ -53,6 +67,8 @@ pub struct Metrics {
     terminated: Table,
     /// Bytes of answers.
     sizes: Table,
+    /// Bytes of what was sent to be written.
+    bodies: Timings,
     deprecated: Mutex<BTreeSet<Deprecated>>,
     watches: Watches,
     /// Requests under way: those that read, those that write.
@@ -63,6 +79,8 @@ pub struct Metrics {
     pub policies: PolicyChecks,
     /// What the Pod Security Standards said.
     pub pod_security: PodSecurity,
+    /// Rules of custom kinds.
+    pub cel: Expressions,
     /// Who was let in.
     pub access: Access,
     /// Which APIs of other servers can be used.
@@ -85,12 +103,14 @@ impl Default for Metrics {
         Self {
             requests: Table::new(REQUEST_BOUNDS),
             sizes: Table::new(SIZE_BOUNDS),
+            bodies: Timings::new(&BODY_BOUNDS),
             terminated: Table::new(&[]),
             deprecated: Mutex::default(),
             watches: Watches::default(),
             in_flight: Default::default(),
             admission: Admission::default(),
             pod_security: PodSecurity::default(),
+            cel: Expressions::default(),
             access: Access::default(),
             aggregation: Aggregation::default(),
             policies: PolicyChecks::default(),
@@ -135,6 +155,15 @@ impl Metrics {
         }
     }
 
+    /// Counts the bytes of a body that was sent with a verb.
+    pub fn received(&self, verb: &str, resource: &Resource, bytes: usize) {
+        let verb = match verb {
+            "deletecollection" => "delete_collection",
+            own => ["create", "delete", "patch", "update"].into_iter().find(|known| *known == own).unwrap_or("other"),
+        };
+        self.bodies.sized(verb, resource, bytes);
+    }
+
     /// Counts a watch as open.
     #[must_use]
     pub fn open_watch(&self, resource: &Resource, path: &ResourcePath) -> OpenWatch {
@@ -162,6 +191,7 @@ impl Metrics {
         self.policies.render(&mut out);
         self.pod_security.render(&mut out);
         self.access.render(&mut out);
+        self.cel.render(&mut out);
         self.aggregation.render(&mut out);
         help(
             &mut out,
@@ -177,11 +207,7 @@ impl Metrics {
         for (plural, group, count) in objects {
             let _ = writeln!(out, "apiserver_resource_objects{{group=\"{group}\",resource=\"{plural}\"}} {count}");
         }
-        store.render(
-            &mut out,
-            "etcd_request_duration_seconds",
-            "Time of the store to answer, by operation and resource.",
-        );
+        store.render_store(&mut out);
         if let Some(size) = size {
             help(&mut out, "apiserver_storage_size_bytes", "gauge", "Size of the store.");
             let _ = writeln!(out, "apiserver_storage_size_bytes{{storage_cluster_id=\"etcd-0\"}} {size}");
@@ -232,6 +258,7 @@ impl Metrics {
         for told in self.sizes.told() {
             told.figures.render(out, name, &told.labels);
         }
+        self.bodies.render(out, "apiserver_request_body_size_bytes", "verb", "Bytes of what was sent to be written.");
         help(out, "apiserver_current_inflight_requests", "gauge", "Requests under way.");
         for (gauge, kind) in self.in_flight.iter().zip(["readOnly", "mutating"]) {
             let count = gauge.load(Ordering::Relaxed);
@@ -275,8 +302,12 @@ mod tests {
         metrics.sized("create", "", Some(&path), 2500);
         let registry = rk_api::resources::Registry::builtin();
         for (group, version, plural) in [("", "v1", "pods"), ("apps", "v1", "deployments")] {
-            store.observe("create", registry.get(group, version, plural).unwrap(), Duration::from_millis(2));
+            store.observe("create", registry.get(group, version, plural).unwrap(), Duration::from_millis(2), false);
         }
+        let pods = registry.get("", "v1", "pods").unwrap();
+        metrics.received("create", pods, 50_000);
+        metrics.received("deletecollection", pods, 2_000_000);
+        metrics.cel.evaluated(Duration::from_millis(5));
         observe("create", false, 409, 7);
         observe("create", true, 201, 7);
         observe("watch", false, 200, 7000);
@@ -304,6 +335,12 @@ mod tests {
             "apiserver_request_duration_seconds_count{component=\"apiserver\",dry_run=\"\",group=\"\",resource=\"pods\",\
              scope=\"namespace\",subresource=\"\",verb=\"WATCH\",version=\"v1\"} 1",
             "etcd_request_duration_seconds_count{group=\"apps\",operation=\"create\",resource=\"deployments\"} 1",
+            "apiserver_request_body_size_bytes_bucket{group=\"\",verb=\"create\",resource=\"pods\",le=\"50000\"} 1",
+            "apiserver_request_body_size_bytes_bucket{group=\"\",verb=\"delete_collection\",resource=\"pods\",le=\"1.95e+06\"} 0",
+            "apiserver_request_body_size_bytes_bucket{group=\"\",verb=\"delete_collection\",resource=\"pods\",le=\"2.05e+06\"} 1",
+            "apiserver_cel_evaluation_duration_seconds_bucket{le=\"0.005\"} 1",
+            "apiserver_cel_compilation_duration_seconds_count 0",
+            "# HELP apiserver_request_total [STABLE] Answered requests by verb, resource and code.",
             "apiserver_storage_size_bytes{storage_cluster_id=\"etcd-0\"} 4096",
             "apiserver_storage_objects{resource=\"leases.coordination.k8s.io\"} 3",
             "etcd_request_duration_seconds_count{group=\"\",operation=\"create\",resource=\"pods\"} 1",

@@ -4,6 +4,8 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use rk_store::StoreError;
+
 use super::Storage;
 use super::slot::Slot;
 use crate::metrics::help;
@@ -55,6 +57,11 @@ impl CacheFigures {
     }
 }
 
+/// Whether the store failed; to find a key in another state than was expected is an answer.
+pub(super) fn broke<T>(outcome: &Result<T, StoreError>) -> bool {
+    matches!(outcome, Err(error) if !matches!(error, StoreError::Conflict { .. }))
+}
+
 impl Storage {
     /// Writes the figures of all caches, in Prometheus' text format.
     pub fn render(&self, out: &mut String) {
@@ -86,6 +93,13 @@ fn place(slot: &Slot) -> (&str, &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_in_another_state_is_no_failure_of_the_store() {
+        let conflict = StoreError::Conflict { key: "k".to_owned(), current: None };
+        let large = StoreError::TooLarge { key: "k".to_owned(), size: 2, limit: 1 };
+        assert_eq!([Ok(()), Err(conflict), Err(large)].map(|outcome| broke(&outcome)), [false, false, true]);
+    }
 
     #[test]
     fn every_counter_counts_what_it_is_called_after() {

@@ -64,6 +64,16 @@ async fn figures_tell_of_deprecated_apis_and_of_what_watches_got() {
     ] {
         assert!(figures.lines().any(|own| own == line), "{line}\n{figures}");
     }
+    for counted in [
+        "apiserver_request_body_size_bytes_count{group=\"\",verb=\"create\",resource=\"configmaps\"} ",
+        "apiserver_request_filter_duration_seconds_count{filter=\"authorization\"} ",
+        "apiserver_request_filter_duration_seconds_count{filter=\"impersonation\"} ",
+        "apiserver_request_filter_duration_seconds_count{filter=\"priorityandfairness\"} ",
+        "etcd_requests_total{group=\"\",operation=\"create\",resource=\"configmaps\"} ",
+    ] {
+        let told = figures.lines().find_map(|own| own.strip_prefix(counted));
+        assert!(told.is_some_and(|told| told != "0"), "{counted}\n{figures}");
+    }
 }
 
 #[tokio::test]
