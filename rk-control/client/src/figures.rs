@@ -40,7 +40,12 @@ fn text(labels: &[(&str, &str)]) -> String {
 
 /// Counts one more.
 pub fn count(name: &'static str, labels: &[(&str, &str)]) {
-    change(name, labels, |series| series.value += 1.0);
+    add(name, labels, 1);
+}
+
+/// Counts so many more.
+pub fn add(name: &'static str, labels: &[(&str, &str)], more: usize) {
+    change(name, labels, |series| series.value += more as f64);
 }
 
 /// Notes how many there are now.
@@ -50,14 +55,18 @@ pub fn set(name: &'static str, labels: &[(&str, &str)], value: usize) {
 
 /// Notes how long something took.
 pub fn observe(name: &'static str, labels: &[(&str, &str)], took: Duration) {
-    let seconds = took.as_secs_f64();
+    sample(name, labels, took.as_secs_f64());
+}
+
+/// Notes how many there were of something this time.
+pub fn sample(name: &'static str, labels: &[(&str, &str)], value: f64) {
     let bounds = FAMILIES.iter().find(|family| family.name == name).map_or(&[][..], |family| family.bounds);
     change(name, labels, |series| {
         series.counts.resize(bounds.len(), 0);
-        series.value += seconds;
+        series.value += value;
         series.total += 1;
         for (bound, count) in bounds.iter().zip(&mut series.counts) {
-            *count += u64::from(seconds <= *bound);
+            *count += u64::from(value <= *bound);
         }
     });
 }
