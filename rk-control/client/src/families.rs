@@ -140,6 +140,12 @@ pub(crate) static FAMILIES: &[Family] = &[
         "Pods that leave for another one, per attempt.",
         VICTIMS,
     )),
+    stable(family(
+        "scheduler_queue_incoming_pods_total",
+        "counter",
+        "Pods that came into a queue, by what brought them there.",
+        &[],
+    )),
     family(
         "scheduler_resourceclaim_creates_total",
         "counter",

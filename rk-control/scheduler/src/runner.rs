@@ -19,7 +19,7 @@ use crate::follow::devices;
 use crate::model::PodInfo;
 use crate::preempt::Budget;
 use crate::reports::{BURST, RATE, Report};
-use crate::sync::{Shared, connect};
+use crate::sync::{LEFT, Shared, connect};
 use crate::turn::Turn;
 
 /// Calls to the API under way at once; decisions wait beyond that, since unbound assumptions only pile up.
@@ -117,6 +117,11 @@ impl Runner {
             for (name, count) in queue.waiting() {
                 rk_client::set("scheduler_pending_pods", &[("queue", name)], count);
             }
+            for (((what, how), queue), count) in queue.take_incoming() {
+                let event = format!("{what}{how}");
+                let labels = [("event", event.as_str()), ("queue", queue)];
+                rk_client::add("scheduler_queue_incoming_pods_total", &labels, count);
+            }
         }
         (next, queue.next_due())
     }
@@ -202,7 +207,7 @@ async fn bind(binder: &Binder, shared: &Shared, pod: &PodInfo, placement: &Place
     if !bound {
         binder.unreserve(pod, placement).await;
         if shared.cluster().unassume(pod) {
-            shared.cluster_changed();
+            shared.cluster_changed(LEFT);
         }
         shared.give_back(pod, false);
     }

@@ -195,6 +195,7 @@ async fn components_write_under_their_own_names_and_tell_figures() {
         "scheduler_scheduling_algorithm_duration_seconds_count ",
         "scheduler_pod_scheduling_sli_duration_seconds_count{attempts=",
         "scheduler_pod_scheduling_attempts_count ",
+        "scheduler_queue_incoming_pods_total{event=\"UnschedulablePodAdd\",queue=\"active\"}",
         "scheduler_framework_extension_point_duration_seconds_count{extension_point=\"Bind\",profile=\"default-scheduler\",status=\"Success\"}",
         "scheduler_framework_extension_point_duration_seconds_count{extension_point=\"PostFilter\",profile=\"default-scheduler\",status=\"Unschedulable\"}",
         "leader_election_master_status{name=\"kube-scheduler\"} 1",
