@@ -170,6 +170,18 @@ pub(crate) static FAMILIES: &[Family] = &[
         "Time of an attempt to schedule a pod, by what came of it; until it is bound, where a node was found.",
         SCHEDULING,
     )),
+    beta(family(
+        "statefulset_controller_statefulset_max_unavailable",
+        "gauge",
+        "Pods of a StatefulSet that may be missing while they are replaced.",
+        &[],
+    )),
+    beta(family(
+        "statefulset_controller_statefulset_unavailable_replicas",
+        "gauge",
+        "Pods of a StatefulSet that are wanted and not available.",
+        &[],
+    )),
     family("workqueue_adds_total", "counter", "Keys that were added to a queue.", &[]),
     family("workqueue_depth", "gauge", "Keys that wait in a queue.", &[]),
     family("workqueue_queue_duration_seconds", "histogram", "Time that keys waited in a queue.", QUEUE),

@@ -1,7 +1,7 @@
 //! Figures of control loops and of their client, under upstream's names, in Prometheus' text format.
 //!
 //! One table for the process: loops come and go with leadership, what they counted stays. The names are fixed here and labels come
-//! from the program's own text, so that the number of series is bounded.
+//! from the program's own text, or name an object and are forgotten with it, so that the number of series is bounded.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -51,6 +51,11 @@ pub fn add(name: &'static str, labels: &[(&str, &str)], more: usize) {
 /// Notes how many there are now.
 pub fn set(name: &'static str, labels: &[(&str, &str)], value: usize) {
     change(name, labels, |series| series.value = value as f64);
+}
+
+/// Tells no more of what is gone.
+pub fn forget(name: &'static str, labels: &[(&str, &str)]) {
+    TABLE.lock().unwrap_or_else(PoisonError::into_inner).remove(&(name, text(labels)));
 }
 
 /// Notes how long something took.

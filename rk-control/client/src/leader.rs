@@ -39,7 +39,7 @@ impl LeaseConfig {
 
     /// Tells in the figures whether this process leads.
     fn tell(&self, leads: bool) {
-        figures::set("leader_election_master_status", &[("name", &self.key.name)], usize::from(leads));
+        figures::set("leader_election_master_status", &[("name", self.key.name.as_str())], usize::from(leads));
     }
 
     /// How long one renewal lets a holder act: it gives up well before others may take over.

@@ -24,7 +24,8 @@ pub struct CacheFigures {
 /// The counters by name, with what they say; whether they have a label for an index, of which there is none.
 type Told = (&'static str, &'static str, bool, fn(&CacheFigures) -> &AtomicU64);
 
-const TOLD: [Told; 6] = [
+const TOLD: [Told; 7] = [
+    ("apiserver_storage_events_received_total", "Changes that the store told of.", false, |own| &own.received),
     ("apiserver_watch_cache_events_received_total", "Events that came from the store.", false, |own| &own.received),
     ("apiserver_watch_cache_events_dispatched_total", "Events that watches can see.", false, |own| &own.dispatched),
     ("apiserver_watch_cache_initializations_total", "Caches that were loaded.", false, |own| &own.initialized),
@@ -111,6 +112,7 @@ mod tests {
         figures.listed(3, 3);
         let counts = TOLD.map(|(name, _, _, count)| (name, count(&figures).load(Ordering::Relaxed)));
         let want = [
+            ("apiserver_storage_events_received_total", 5),
             ("apiserver_watch_cache_events_received_total", 5),
             ("apiserver_watch_cache_events_dispatched_total", 4),
             ("apiserver_watch_cache_initializations_total", 1),

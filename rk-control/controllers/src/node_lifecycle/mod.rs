@@ -101,7 +101,7 @@ impl Controller {
             *present = Some(wanted).filter(|t| !t.is_empty());
             self.nodes.replace(&current).await?;
             if begins {
-                rk_client::count("node_collector_evictions_total", &[("zone", &zone(&current))]);
+                rk_client::count("node_collector_evictions_total", &[("zone", zone(&current).as_str())]);
             }
         }
         if !ready {
