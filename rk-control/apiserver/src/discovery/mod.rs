@@ -11,6 +11,7 @@ mod zpages;
 
 pub use merged::part as openapi_part;
 pub use openapi::OpenApi;
+pub(crate) use version::labels as build_labels;
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -212,9 +212,8 @@ impl Metrics {
             help(&mut out, "apiserver_storage_size_bytes", "gauge", "Size of the store.");
             let _ = writeln!(out, "apiserver_storage_size_bytes{{storage_cluster_id=\"etcd-0\"}} {size}");
         }
-        help(&mut out, "kubernetes_build_info", "gauge", "The version.");
-        let version = crate::discovery::GIT_VERSION;
-        let _ = writeln!(out, "kubernetes_build_info{{git_version=\"{version}\",major=\"1\",minor=\"36\"}} 1");
+        help(&mut out, "kubernetes_build_info", "gauge", "What this was built from, and by what.");
+        let _ = writeln!(out, "kubernetes_build_info{{{}}} 1", crate::discovery::build_labels());
         process::render(&mut out);
         if let Some(more) = self.more.get() {
             out.push_str(&more());
