@@ -5,6 +5,7 @@ mod aggregated;
 mod documents;
 mod merged;
 mod openapi;
+mod pod_resources;
 mod remote;
 mod version;
 mod zpages;
@@ -130,6 +131,7 @@ pub async fn serve(
             core.health.render(&mut text);
             Ok(figures(text))
         }
+        ["metrics", "resources"] => Ok(figures(pod_resources::page(core).await?)),
         ["debug", "api_priority_and_fairness", page] => {
             Ok(core.flows.dump(page).map_or_else(no_page, |text| text_response(StatusCode::OK, text)))
         }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 /// Names whose labels and meaning stay.
-const STABLE: [&str; 13] = [
+const STABLE: [&str; 15] = [
     "apiserver_admission_controller_admission_duration_seconds",
     "apiserver_admission_step_admission_duration_seconds",
     "apiserver_admission_webhook_admission_duration_seconds",
@@ -15,6 +15,8 @@ const STABLE: [&str; 13] = [
     "apiserver_response_sizes",
     "apiserver_storage_objects",
     "apiserver_storage_size_bytes",
+    "kube_pod_resource_limit",
+    "kube_pod_resource_request",
     "kubernetes_healthcheck",
     "kubernetes_healthchecks_total",
 ];

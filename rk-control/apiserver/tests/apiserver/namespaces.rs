@@ -74,6 +74,9 @@ async fn figures_tell_of_deprecated_apis_and_of_what_watches_got() {
         let told = figures.lines().find_map(|own| own.strip_prefix(counted));
         assert!(told.is_some_and(|told| told != "0"), "{counted}\n{figures}");
     }
+    let pods = admin.get("/metrics/resources").await;
+    assert_eq!(pods.code, 200);
+    assert!(String::from_utf8_lossy(&pods.body).contains("# TYPE kube_pod_resource_request gauge"));
 }
 
 #[tokio::test]
