@@ -30,7 +30,7 @@ use crate::http::{
     serve_listener, status_response, wants_pretty,
 };
 use crate::in_process::InProcess;
-use crate::metrics::Metrics;
+use crate::metrics::{Filter, Metrics};
 use crate::pki::Pki;
 use crate::proxy::KubeletClient;
 use crate::storage::{self, Storage};
@@ -234,7 +234,7 @@ impl Core {
         let user = user?;
         let user = authn::impersonate(self, request.headers(), user, &info).await?;
         if info.verb == "watch" || !lasts(&info.verb, info.resource.as_ref()) {
-            *matched = self.flows.matched(&user, &info);
+            *matched = self.metrics.access.timed(Filter::Fairness, || self.flows.matched(&user, &info));
         }
         self.authorizer.authorize(self, &user, &info).await?;
         if let Some(remote) = self.aggregated.serving(&info.path) {

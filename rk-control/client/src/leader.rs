@@ -1,5 +1,6 @@
 //! Leader election on a `coordination.k8s.io/v1` Lease.
 
+use crate::figures;
 use crate::retry::is_not_found;
 use crate::verbs::Verbs;
 use jiff::Timestamp;
@@ -34,6 +35,11 @@ impl LeaseConfig {
             duration: Duration::from_secs(15),
             retry: Duration::from_secs(2),
         }
+    }
+
+    /// Tells in the figures whether this process leads.
+    fn tell(&self, leads: bool) {
+        figures::set("leader_election_master_status", &[("name", self.key.name.as_str())], usize::from(leads));
     }
 
     /// How long one renewal lets a holder act: it gives up well before others may take over.
@@ -90,6 +96,7 @@ impl Leadership {
     /// Waits until the Lease is ours, then renews it in the background until `stop`, when it is released.
     pub async fn acquire(client: Client, config: LeaseConfig, stop: CancellationToken) -> Option<Self> {
         let mut observed = Observed::default();
+        config.tell(false);
         let until = loop {
             let asked = Instant::now();
             match try_hold(&client, &config, &mut observed).await {
@@ -103,6 +110,7 @@ impl Leadership {
             }
         };
         tracing::info!(lease = %config.key, identity = config.identity, "became leader");
+        config.tell(true);
         let lost = CancellationToken::new();
         let (told, until) = watch::channel(until);
         tokio::spawn(renew(client, config, stop, lost.clone(), told));
@@ -136,6 +144,7 @@ async fn renew(
     loop {
         tokio::select! {
             () = stop.cancelled() => {
+                config.tell(false);
                 let _ = release(&client, &config).await;
                 return;
             }
@@ -152,6 +161,7 @@ async fn renew(
         }
     }
     tracing::error!(lease = %config.key, "leadership lost");
+    config.tell(false);
     lost.cancel();
 }
 
@@ -239,5 +249,15 @@ mod tests {
         }
         let last = held("other", 1_058);
         assert_eq!(decide(&last, "me", observed.unchanged(&last, start + Duration::from_secs(74))), Step::Take);
+    }
+
+    #[test]
+    fn who_leads_says_so() {
+        let config = LeaseConfig::new("kube-system", "of-this-test", "me");
+        for (leads, value) in [(false, 0), (true, 1), (false, 0)] {
+            config.tell(leads);
+            let line = format!("leader_election_master_status{{name=\"of-this-test\"}} {value}");
+            assert!(figures::render_figures().lines().any(|own| own == line), "{line}");
+        }
     }
 }

@@ -13,6 +13,7 @@
 mod cache;
 mod device;
 mod events;
+mod families;
 mod feed;
 mod figures;
 mod hub;
@@ -32,7 +33,7 @@ mod worker;
 pub use device::tolerates_device;
 pub use events::{EventType, Recorder, Recorders};
 pub use feed::{Feed, MetaHandler, Presence};
-pub use figures::{count, observe, render_figures, set};
+pub use figures::{add, count, forget, observe, render_figures, sample, set};
 pub use hub::Informers;
 pub use in_process::in_process;
 pub use informer::{Change, Informer};

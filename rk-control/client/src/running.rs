@@ -38,7 +38,7 @@ pub(crate) fn render(out: &mut String) {
         *longest = longest.max(seconds);
     }
     let mut family = |name: &str, help: &str, pick: fn(&(f64, f64)) -> f64| {
-        let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge");
+        let _ = writeln!(out, "# HELP {name} [ALPHA] {help}\n# TYPE {name} gauge");
         for (queue, seconds) in &by_queue {
             let _ = writeln!(out, "{name}{{name=\"{queue}\"}} {}", pick(seconds));
         }

@@ -16,7 +16,7 @@ mod usage;
 pub use claim::of_claim;
 pub use demand::missing;
 pub use devices::{DEVICES, Named, is_shared, of_devices, owner_of_extended};
-pub use pod::{of_pod, requests_as_a_whole, spec_amounts, spec_requests};
+pub use pod::{held_amounts, of_pod, requests_as_a_whole, spec_amounts, spec_requests};
 pub use scope::{covers_claim, covers_pod, is_scoped, is_terminating};
 pub use service::of_service;
 pub use usage::{Usage, growth, sum};

@@ -53,6 +53,12 @@ pub fn spec_requests(pod: &Pod) -> Usage {
     total(pod, Part::Requests, false)
 }
 
+/// Requests and limits of a pod with overhead, and with what a resize has not given back: what it is scheduled and run by.
+#[must_use]
+pub fn held_amounts(pod: &Pod) -> (Usage, Usage) {
+    (total(pod, Part::Requests, true), total(pod, Part::Limits, true))
+}
+
 /// Finished, or past the grace of its deletion: a node that is lost must not hold what others could use.
 fn has_ended(pod: &Pod, now: Timestamp) -> bool {
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());

@@ -13,7 +13,7 @@ use crate::diagnosis::Diagnosis;
 use crate::filter::STEPS_AT_ONCE;
 use crate::model::{Cluster, PodInfo};
 use crate::preempt::{Budget, Eviction, preempt, preempt_within};
-use crate::sync::Shared;
+use crate::sync::{LEFT, Shared};
 
 /// What came of a search while the cluster was locked.
 enum Attempt<T> {
@@ -86,7 +86,7 @@ impl Shared {
         }
         self.cluster().devices.end(allocations);
         if !bound {
-            self.cluster_changed();
+            self.cluster_changed(LEFT);
         }
     }
 

@@ -10,6 +10,7 @@ use rk_client::{Deletion, EventType, Informer, Informers, ObjectKey, Recorder, i
 use serde_json::{Value, json};
 
 use crate::decide::Placement;
+use crate::figures;
 use crate::model::{Choice, PodInfo, SELECTED_NODE};
 use crate::sync::Shared;
 use crate::turn::Turn;
@@ -49,14 +50,33 @@ pub(crate) struct Binder {
     pub(crate) informers: Informers,
     pub(crate) recorder: Recorder,
     pub(crate) shared: Arc<Shared>,
+    /// The scheduler's name.
+    pub(crate) profile: Arc<str>,
 }
 
 impl Binder {
     /// Binds a pod: first its late-binding claims and those of devices, then itself.
     pub(crate) async fn bind(&self, pod: &PodInfo, placement: &Placement, turn: &mut Turn) -> Result<(), BindError> {
-        let node = placement.node.as_str();
+        let begun = Instant::now();
+        let ready = self.bind_all_claims(pod, placement, turn).await;
+        self.told("PreBind", ready, begun)?;
+        let begun = Instant::now();
+        let bound = self.bind_pod(pod, &placement.node).await;
+        self.told("Bind", bound, begun)
+    }
+
+    /// Tells of a part of a binding that began then.
+    fn told(&self, part: &'static str, outcome: Result<(), BindError>, begun: Instant) -> Result<(), BindError> {
+        figures::extension_point(part, &self.profile, if outcome.is_ok() { "Success" } else { "Error" }, begun);
+        outcome
+    }
+
+    async fn bind_all_claims(&self, pod: &PodInfo, placement: &Placement, turn: &mut Turn) -> Result<(), BindError> {
         self.bind_claims(pod, placement, turn).await?;
-        self.bind_device_claims(pod, placement, turn).await?;
+        self.bind_device_claims(pod, placement, turn).await
+    }
+
+    async fn bind_pod(&self, pod: &PodInfo, node: &str) -> Result<(), BindError> {
         let ObjectKey { namespace, name } = &pod.key;
         let binding = json!({
             "apiVersion": "v1",

@@ -30,7 +30,20 @@ impl Attempt {
         let number = number(attempts);
         let labels = [("attempts", number.as_str())];
         rk_client::observe("scheduler_pod_scheduling_sli_duration_seconds", &labels, since.elapsed());
+        rk_client::sample("scheduler_pod_scheduling_attempts", &[], f64::from(attempts));
     }
+}
+
+/// A part of an attempt that began then has ended, with upstream's names of the part and of what came of it. Parts that decisions are
+/// made of are not told apart: decisions know no clock.
+pub(crate) fn extension_point(part: &'static str, profile: &str, status: &'static str, begun: Instant) {
+    let labels = [("extension_point", part), ("profile", profile), ("status", status)];
+    rk_client::observe("scheduler_framework_extension_point_duration_seconds", &labels, begun.elapsed());
+}
+
+/// So many pods are to leave for another one.
+pub(crate) fn victims(count: usize) {
+    rk_client::sample("scheduler_preemption_victims", &[], count as f64);
 }
 
 /// The number of attempts as it is told.
@@ -59,5 +72,13 @@ mod tests {
         assert!(!told("scheduler_pod_scheduling_sli_duration_seconds_count{attempts=\"3\"}"), "it is not placed");
         attempt.ended("scheduled");
         assert!(told("scheduler_pod_scheduling_sli_duration_seconds_count{attempts=\"3\"} 1"));
+        assert!(told("scheduler_pod_scheduling_attempts_bucket{le=\"2\"} 0"));
+        assert!(told("scheduler_pod_scheduling_attempts_bucket{le=\"4\"} 1"));
+        extension_point("Bind", "of-this-test", "Success", begun);
+        let labels = "extension_point=\"Bind\",profile=\"of-this-test\",status=\"Success\"";
+        assert!(told(&format!("scheduler_framework_extension_point_duration_seconds_count{{{labels}}} 1")));
+        victims(3);
+        assert!(told("scheduler_preemption_victims_bucket{le=\"2\"} 0"));
+        assert!(told("scheduler_preemption_victims_sum 3"));
     }
 }

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::resource::v1::{DeviceClass, ResourceClaim, ResourceSlice};
 use rk_client::{Change, Informers, ObjectKey};
 
-use crate::sync::{Shared, needs_devices, on_pod};
+use crate::sync::{Shared, deed, needs_devices, on_pod};
 
 /// Watches slices, classes and claims from the first pod on that claims devices or asks for extended resources, behind which some may
 /// stand; such pods are taken in once all is known.
@@ -22,7 +22,7 @@ pub(crate) async fn devices(shared: Arc<Shared>, informers: &Informers, schedule
             Change::Deleted(slice) => own.cluster().devices.remove_slice(&ObjectKey::of(slice.as_ref()).name),
             other => own.cluster().set_device_slice(other.object()),
         }
-        own.cluster_changed();
+        own.cluster_changed(("resource.k8s.io/ResourceSlice", deed(change)));
     });
     let own = Arc::clone(&shared);
     classes.on_change(move |change| {
@@ -30,7 +30,7 @@ pub(crate) async fn devices(shared: Arc<Shared>, informers: &Informers, schedule
             Change::Deleted(class) => own.cluster().devices.remove_class(&ObjectKey::of(class.as_ref()).name),
             other => own.cluster().set_device_class(other.object()),
         }
-        own.cluster_changed();
+        own.cluster_changed(("resource.k8s.io/DeviceClass", deed(change)));
     });
     claims.synced().await;
     slices.synced().await;
@@ -58,7 +58,7 @@ fn on_claim(shared: &Shared, change: &Change<ResourceClaim>) {
             && old.metadata.deletion_timestamp == claim.metadata.deletion_timestamp
     };
     if !change.previous().is_some_and(same) {
-        shared.cluster_changed();
+        shared.cluster_changed(("resource.k8s.io/ResourceClaim", deed(change)));
     }
 }
 

@@ -14,12 +14,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::bind::Binder;
 use crate::decide::{Decision, Placement};
 use crate::diagnosis::{Diagnosis, Remedy};
-use crate::figures::Attempt;
+use crate::figures::{self, Attempt};
 use crate::follow::devices;
 use crate::model::PodInfo;
 use crate::preempt::Budget;
 use crate::reports::{BURST, RATE, Report};
-use crate::sync::{Shared, connect};
+use crate::sync::{LEFT, Shared, connect};
 use crate::turn::Turn;
 
 /// Calls to the API under way at once; decisions wait beyond that, since unbound assumptions only pile up.
@@ -57,9 +57,10 @@ pub async fn run(client: Client, informers: &Informers, recorders: &Recorders, c
     informers.of::<CSIStorageCapacity>().synced().await;
     tracing::info!(scheduler = config.scheduler_name, "scheduling");
     let recorder = recorders.of("default-scheduler");
-    let binder = Binder { client, pods, informers: informers.clone(), recorder, shared: Arc::clone(&shared) };
+    let (profile, own) = (config.scheduler_name.clone(), Arc::clone(&shared));
+    let named = Arc::from(profile.as_str());
+    let binder = Binder { client, pods, informers: informers.clone(), recorder, shared: own, profile: named };
     let devices = devices(Arc::clone(&shared), informers, &config.scheduler_name);
-    let profile = config.scheduler_name.clone();
     let runner = Runner { shared, binder, budgets, calls: Arc::new(Semaphore::new(CALLS)), profile };
     tokio::join!(runner.run(), runner.tell(), devices);
 }
@@ -116,6 +117,11 @@ impl Runner {
             for (name, count) in queue.waiting() {
                 rk_client::set("scheduler_pending_pods", &[("queue", name)], count);
             }
+            for (((what, how), queue), count) in queue.take_incoming() {
+                let event = format!("{what}{how}");
+                let labels = [("event", event.as_str()), ("queue", queue)];
+                rk_client::add("scheduler_queue_incoming_pods_total", &labels, count);
+            }
         }
         (next, queue.next_due())
     }
@@ -147,7 +153,13 @@ impl Runner {
     async fn make_room(&self, pod: &Arc<PodInfo>, diagnosis: &Diagnosis, permit: OwnedSemaphorePermit) {
         let budgets: Vec<Budget> = self.budgets.list().iter().filter_map(|budget| Budget::new(budget).ok()).collect();
         rk_client::count("scheduler_preemption_attempts_total", &[]);
+        let begun = Instant::now();
         let eviction = self.shared.choose_victims(pod, diagnosis, &budgets).await;
+        let status = if eviction.is_some() { "Success" } else { "Unschedulable" };
+        figures::extension_point("PostFilter", &self.profile, status, begun);
+        if let Some(eviction) = &eviction {
+            figures::victims(eviction.victims.len());
+        }
         let outcome = match &eviction {
             Some(_) => String::new(),
             None => diagnosis.no_victims(),
@@ -195,7 +207,7 @@ async fn bind(binder: &Binder, shared: &Shared, pod: &PodInfo, placement: &Place
     if !bound {
         binder.unreserve(pod, placement).await;
         if shared.cluster().unassume(pod) {
-            shared.cluster_changed();
+            shared.cluster_changed(LEFT);
         }
         shared.give_back(pod, false);
     }

@@ -10,8 +10,11 @@ use rk_client::{Change, Informers, Object, ObjectKey};
 use tokio::sync::Notify;
 
 use crate::model::{Cluster, PodInfo, askers, pod_request};
-use crate::queue::SchedulingQueue;
+use crate::queue::{Event, SchedulingQueue};
 use crate::reports::Reports;
+
+/// A pod left the node that it had, or was to have.
+pub(crate) const LEFT: Event = ("AssignedPod", "Delete");
 
 /// What the runner and the informers share. Where both locks are needed, `cluster` is taken first.
 #[derive(Debug, Default)]
@@ -64,8 +67,8 @@ impl Shared {
     }
 
     /// Something happened that may let waiting pods fit.
-    pub(crate) fn cluster_changed(&self) {
-        self.queue().cluster_changed(Instant::now());
+    pub(crate) fn cluster_changed(&self, event: Event) {
+        self.queue().cluster_changed(event, Instant::now());
         self.wake.notify_one();
     }
 }
@@ -89,18 +92,34 @@ pub(crate) fn connect(shared: &Arc<Shared>, informers: &Informers, scheduler: &s
         Change::Deleted(namespace) => own.cluster().remove_namespace(&ObjectKey::of(namespace.as_ref()).name),
         other => own.cluster().set_namespace(other.object()),
     });
-    keep(shared, informers, Cluster::set_claim, Cluster::remove_claim);
-    keep(shared, informers, Cluster::set_volume, |cluster, key| cluster.remove_volume(&key.name));
-    keep(shared, informers, Cluster::set_class, |cluster, key| cluster.remove_class(&key.name));
-    keep(shared, informers, Cluster::set_limits, |cluster, key| cluster.remove_limits(&key.name));
-    keep(shared, informers, Cluster::set_driver, |cluster, key| cluster.remove_driver(&key.name));
-    keep(shared, informers, Cluster::set_capacity, Cluster::remove_capacity);
+    keep(shared, informers, "PersistentVolumeClaim", Cluster::set_claim, Cluster::remove_claim);
+    keep(shared, informers, "PersistentVolume", Cluster::set_volume, |cluster, key| cluster.remove_volume(&key.name));
+    keep(shared, informers, "storage.k8s.io/StorageClass", Cluster::set_class, |cluster, key| {
+        cluster.remove_class(&key.name)
+    });
+    keep(shared, informers, "storage.k8s.io/CSINode", Cluster::set_limits, |cluster, key| {
+        cluster.remove_limits(&key.name)
+    });
+    keep(shared, informers, "storage.k8s.io/CSIDriver", Cluster::set_driver, |cluster, key| {
+        cluster.remove_driver(&key.name)
+    });
+    keep(shared, informers, "storage.k8s.io/CSIStorageCapacity", Cluster::set_capacity, Cluster::remove_capacity);
 }
 
-/// Subscribes to a kind whose every change may let waiting pods fit.
+/// What a change is called among what brings pods into the queue.
+pub(crate) fn deed<K>(change: &Change<K>) -> &'static str {
+    match change {
+        Change::Added(_) => "Add",
+        Change::Updated { .. } => "Update",
+        Change::Deleted(_) => "Delete",
+    }
+}
+
+/// Subscribes to a kind whose every change may let waiting pods fit; `name` is upstream's of what changes.
 fn keep<K: Object>(
     shared: &Arc<Shared>,
     informers: &Informers,
+    name: &'static str,
     set: fn(&mut Cluster, &K),
     remove: fn(&mut Cluster, &ObjectKey),
 ) {
@@ -110,7 +129,7 @@ fn keep<K: Object>(
             Change::Deleted(object) => remove(&mut own.cluster(), &ObjectKey::of(object.as_ref())),
             other => set(&mut own.cluster(), other.object()),
         }
-        own.cluster_changed();
+        own.cluster_changed((name, deed(change)));
     });
 }
 
@@ -158,7 +177,7 @@ pub(crate) fn on_pod(shared: &Shared, scheduler: &str, change: &Change<Pod>) {
         let resized = change.previous().is_some_and(|old| pod_request(old) != info.request);
         // Its arrival may satisfy the affinity of pods that wait for it, and its resize leave them room.
         if !was_bound(change) || resized {
-            shared.cluster_changed();
+            shared.cluster_changed(("AssignedPod", if was_bound(change) { "Update" } else { "Add" }));
         }
         return;
     }
@@ -187,7 +206,7 @@ pub(crate) fn on_pod(shared: &Shared, scheduler: &str, change: &Change<Pod>) {
 fn gone(shared: &Shared, key: &ObjectKey) {
     shared.settled(key);
     if shared.cluster().remove_pod(key) {
-        shared.cluster_changed();
+        shared.cluster_changed(LEFT);
     }
 }
 
@@ -241,7 +260,7 @@ fn on_node(shared: &Shared, change: &Change<Node>) {
             && old.status.as_ref().map(offers) == node.status.as_ref().map(offers)
     };
     if !change.previous().is_some_and(same) {
-        shared.cluster_changed();
+        shared.cluster_changed(("Node", deed(change)));
     }
 }
 

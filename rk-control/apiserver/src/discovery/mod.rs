@@ -5,12 +5,14 @@ mod aggregated;
 mod documents;
 mod merged;
 mod openapi;
+mod pod_resources;
 mod remote;
 mod version;
 mod zpages;
 
 pub use merged::part as openapi_part;
 pub use openapi::OpenApi;
+pub(crate) use version::labels as build_labels;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -25,7 +27,7 @@ use crate::aggregation;
 use crate::authn::User;
 use crate::http::{
     Accept, Body, Query, RequestInfo, accepts_gzip, bytes_response, json_response, maybe_gzip, plain_response,
-    wants_pretty,
+    text_response, wants_pretty,
 };
 use crate::server::Core;
 
@@ -128,6 +130,10 @@ pub async fn serve(
             let mut text = String::new();
             core.health.render(&mut text);
             Ok(figures(text))
+        }
+        ["metrics", "resources"] => Ok(figures(pod_resources::page(core).await?)),
+        ["debug", "api_priority_and_fairness", page] => {
+            Ok(core.flows.dump(page).map_or_else(no_page, |text| text_response(StatusCode::OK, text)))
         }
         ["statusz"] => zpages::statusz(core, headers, query),
         ["flagz"] => zpages::flagz(core, headers, query),

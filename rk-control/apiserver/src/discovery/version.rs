@@ -30,6 +30,23 @@ pub(super) fn document() -> Value {
     })
 }
 
+/// The same as labels of `kubernetes_build_info`.
+pub(crate) fn labels() -> String {
+    let document = document();
+    let told = [
+        ("build_date", "buildDate"),
+        ("compiler", "compiler"),
+        ("git_commit", "gitCommit"),
+        ("git_tree_state", "gitTreeState"),
+        ("git_version", "gitVersion"),
+        ("go_version", "goVersion"),
+        ("major", "major"),
+        ("minor", "minor"),
+        ("platform", "platform"),
+    ];
+    told.map(|(label, field)| format!("{label}=\"{}\"", rk_api::meta::text(&document, &[field]))).join(",")
+}
+
 /// Operating system and processor, by Go's names.
 fn platform() -> String {
     let processor = match std::env::consts::ARCH {
@@ -56,5 +73,8 @@ mod tests {
         assert!(matches!(version["gitTreeState"].as_str(), Some("" | "clean" | "dirty")));
         assert_eq!(version["gitCommit"] == "", version["gitTreeState"] == "");
         version["buildDate"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+        let labels = labels();
+        assert!(labels.contains(",major=\"1\",minor=\"36\",platform=\"linux/"), "{labels}");
+        assert!(labels.contains(&format!(",git_version=\"{GIT_VERSION}\",go_version=\"rust1.")), "{labels}");
     }
 }

@@ -1,16 +1,15 @@
 //! Which FlowSchema a request matches, and to which priority level that leads.
 
-use std::fmt::Write;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use http::{HeaderMap, HeaderValue};
 use rk_api::meta;
 use serde_json::Value;
 
+use super::figures::{Executing, Flow};
 use crate::authn::{SERVICE_ACCOUNT_PREFIX, User};
 use crate::authz;
 use crate::http::{RequestInfo, ResourcePath, lists};
-use crate::metrics::help;
 
 /// Answers tell by it which schema the request matched.
 const SCHEMA_UID: &str = "x-kubernetes-pf-flowschema-uid";
@@ -24,41 +23,55 @@ const SEATS: u64 = 600;
 pub struct Flows(RwLock<Arc<Table>>);
 
 impl Flows {
-    /// Matches with these from now on.
-    pub(super) fn publish(&self, table: Table) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
+    /// Matches with these from now on; what was counted of a schema goes on while it leads to the same level.
+    pub(super) fn publish(&self, mut table: Table) {
+        let mut own = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        for schema in &mut table.schemas {
+            if let Some(known) = own.schemas.iter().find(|known| known.flow.is_named_as(&schema.flow)) {
+                schema.flow = Arc::clone(&known.flow);
+            }
+        }
+        *own = Arc::new(table);
     }
 
     fn now(&self) -> Arc<Table> {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// What the request of a user matches first; nothing before the schemas are read for the first time.
+    /// What the request of a user matches first, which counts it as executed until dropped; nothing before the schemas are read for the
+    /// first time.
     #[must_use]
     pub fn matched(&self, user: &User, info: &RequestInfo) -> Option<Matched> {
         let table = self.now();
-        table.schemas.iter().find(|own| own.means(user, info)).map(|own| own.matched.clone())
+        let found = table.schemas.iter().find(|own| own.means(user, info))?;
+        let executing = Flow::begin(&found.flow, info.verb == "watch");
+        Some(Matched { schema: found.uid.clone(), level: found.level.clone(), _executing: executing })
     }
 
-    /// How many of the server's seats each level is configured to have.
+    /// What each level is configured to have of the server's seats, and what was counted of each schema.
     pub fn render(&self, out: &mut String) {
-        let name = "apiserver_flowcontrol_nominal_limit_seats";
-        help(out, name, "gauge", "Seats that a priority level is configured to have.");
-        for (level, seats) in &self.now().seats {
-            let _ = writeln!(out, "{name}{{priority_level=\"{level}\"}} {seats}");
-        }
+        let table = self.now();
+        super::figures::render(out, &table.seats, &table.flows());
+    }
+
+    /// The pages of `/debug/api_priority_and_fairness`; `None` for one that is not there.
+    #[must_use]
+    pub fn dump(&self, page: &str) -> Option<String> {
+        let table = self.now();
+        super::dump::page(page, &table.seats, &table.flows())
     }
 }
 
 /// What a request matched.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Matched {
     schema: HeaderValue,
     level: HeaderValue,
+    _executing: Executing,
 }
 
 impl Matched {
-    /// Says so in an answer.
+    /// Says so in an answer, with which the request is over.
     pub fn tell(self, headers: &mut HeaderMap) {
         headers.insert(SCHEMA_UID, self.schema);
         headers.insert(LEVEL_UID, self.level);
@@ -73,6 +86,10 @@ pub(super) struct Table {
 }
 
 impl Table {
+    fn flows(&self) -> Vec<&Flow> {
+        self.schemas.iter().map(|own| &*own.flow).collect()
+    }
+
     pub(super) fn new(schemas: &[Value], levels: &[Value]) -> Self {
         let mut ordered: Vec<&Value> = schemas.iter().collect();
         ordered.sort_by_key(|own| (meta::at(own, &["spec", "matchingPrecedence"]).as_i64(), meta::name(own)));
@@ -93,7 +110,10 @@ fn shares(level: &Value) -> u64 {
 
 struct Schema {
     rules: Vec<Rule>,
-    matched: Matched,
+    uid: HeaderValue,
+    /// The level's UID.
+    level: HeaderValue,
+    flow: Arc<Flow>,
 }
 
 impl Schema {
@@ -102,7 +122,8 @@ impl Schema {
         let level = levels.iter().find(|own| meta::name(own) == wanted)?;
         let uid = |own: &Value| HeaderValue::from_str(meta::text(own, &["metadata", "uid"])).ok();
         let rules = each(schema, &["spec", "rules"]).map(Rule::parse).collect();
-        Some(Self { rules, matched: Matched { schema: uid(schema)?, level: uid(level)? } })
+        let flow = Arc::new(Flow::new(meta::name(schema), wanted));
+        Some(Self { rules, uid: uid(schema)?, level: uid(level)?, flow })
     }
 
     fn means(&self, user: &User, info: &RequestInfo) -> bool {
@@ -316,5 +337,31 @@ mod tests {
             let line = format!("apiserver_flowcontrol_nominal_limit_seats{{priority_level=\"{level}\"}} {seats}");
             assert!(text.lines().any(|own| own == line), "{line}\n{text}");
         }
+    }
+
+    #[test]
+    fn what_was_counted_of_a_schema_goes_on_while_it_leads_to_the_same_level() {
+        let (mut all, jane) = (objects(), User::new("jane", []));
+        let flows = flows(&all);
+        let info = RequestInfo::parse(&Method::GET, "/version", &Query::default());
+        let told = |line: &str| {
+            let mut text = String::new();
+            flows.render(&mut text);
+            let labels = "flow_schema=\"global-default\",priority_level";
+            let line = format!("apiserver_flowcontrol_{}", line.replace("LABELS", labels));
+            text.lines().any(|own| own == line)
+        };
+        let under_way = flows.matched(&jane, &info).expect("something takes everybody");
+        drop(flows.matched(&jane, &info));
+        flows.publish(Table::new(&all.0, &all.1));
+        assert!(told("current_executing_requests{LABELS=\"global-default\"} 1"));
+        assert!(told("dispatched_requests_total{LABELS=\"global-default\"} 2"));
+        drop(under_way);
+        assert!(told("current_executing_requests{LABELS=\"global-default\"} 0"));
+        assert!(told("request_execution_seconds_count{LABELS=\"global-default\",type=\"regular\"} 2"));
+        let moved = all.0.iter_mut().find(|own| meta::name(own) == "global-default").expect("it is one of them");
+        moved["spec"]["priorityLevelConfiguration"]["name"] = json!("system");
+        flows.publish(Table::new(&all.0, &all.1));
+        assert!(told("dispatched_requests_total{LABELS=\"system\"} 0"), "that is another flow");
     }
 }

@@ -5,6 +5,8 @@
 
 mod dangling;
 mod defaults;
+mod dump;
+mod figures;
 mod keeper;
 mod matching;
 

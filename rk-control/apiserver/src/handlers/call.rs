@@ -15,7 +15,7 @@ use crate::authn::User;
 use crate::authz::Attributes;
 use crate::codec;
 use crate::conversion::OwnersVersions;
-use crate::http::{Accept, Query, ResourcePath, Shape, Subject};
+use crate::http::{Accept, Body, Query, ResourcePath, Shape, Subject, read_body};
 use crate::server::Core;
 
 /// One request.
@@ -102,6 +102,16 @@ impl Call {
         audit::request_object(&object, |object| self.complete(object));
         self.warnings.extend(noticed);
         Ok(object)
+    }
+
+    /// Reads the whole body of the request.
+    ///
+    /// # Errors
+    /// As [`read_body`].
+    pub async fn read(&self, body: Body) -> Result<Bytes, Status> {
+        let body = read_body(body).await?;
+        self.core.metrics.received(&self.verb, &self.resource, body.len());
+        Ok(body)
     }
 
     /// Fills in what the author of an object of the path's version left out.

@@ -15,7 +15,7 @@ use super::render;
 use super::write::{AFTER_ADMISSION, Intent, change, fix_namespace, name_owners_once, refuse_invalid};
 use crate::admission::{self, Held, Operation};
 use crate::conversion;
-use crate::http::{Body, read_body};
+use crate::http::Body;
 use crate::storage::Stored;
 
 /// How often another name is generated when the generated one is taken; upstream's figure.
@@ -26,7 +26,7 @@ const TURNS: usize = 5;
 /// Serves POST.
 pub(super) async fn create(call: &mut Call, body: Body) -> Result<Response<Body>, Status> {
     let options = WriteOptions::parse(call)?;
-    let body = read_body(body).await?;
+    let body = call.read(body).await?;
     let mut object = call.decode(&body, options.validation)?;
     name_owners_once(&mut object, "", &mut call.warnings);
     let created = create_stored(call, object, &options, false).await?;
@@ -212,9 +212,9 @@ async fn judge(
     let mut errors = admission::device_access::check(&request, &call.verb, object).await?;
     errors.extend(strategy::validate_create(&call.hub, object));
     strategy::validate_requested(&call.resource, object, None, &mut errors);
-    admission::expression::check(&call.hub, object, &mut errors);
+    admission::expression::check(&call.core.metrics.cel, &call.hub, object, &mut errors);
     admission::signing_request::check(&call.hub, object, &mut errors);
-    admission::expression::judge(&call.hub, object, None, &mut errors, warnings);
+    admission::expression::judge(&call.core.metrics.cel, &call.hub, object, None, &mut errors, warnings);
     if errors.is_empty() {
         errors.extend(admission::param_access::check(&request, object).await?);
     }

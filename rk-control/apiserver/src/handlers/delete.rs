@@ -10,7 +10,7 @@ use super::remove::{Removed, remove};
 use super::render;
 use crate::audit;
 use crate::conversion;
-use crate::http::{Body, read_body};
+use crate::http::Body;
 
 /// Kinds whose deletion is answered with the object instead of a `Status`; upstream's list.
 const RETURNS_OBJECT: &[(&str, &[&str])] = &[
@@ -46,7 +46,7 @@ pub(super) fn warn_of_orphans(call: &mut Call, options: &DeleteOptions) {
 
 /// Serves DELETE.
 pub(super) async fn delete(call: &mut Call, body: Body) -> Result<Response<Body>, Status> {
-    let body = read_body(body).await?;
+    let body = call.read(body).await?;
     let options = DeleteOptions::parse(&call.headers, &call.query, &body)?;
     warn_of_orphans(call, &options);
     let name = call.path.name.clone();

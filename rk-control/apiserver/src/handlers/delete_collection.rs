@@ -8,11 +8,11 @@ use super::delete::warn_of_orphans;
 use super::options::DeleteOptions;
 use super::remove::remove;
 use super::{list, list_body};
-use crate::http::{Body, read_body};
+use crate::http::Body;
 
 /// Serves DELETE of a collection: each object that the selectors match is deleted as if by itself. The answer is the list as it was found.
 pub(super) async fn delete_collection(call: &mut Call, body: Body) -> Result<Response<Body>, Status> {
-    let body = read_body(body).await?;
+    let body = call.read(body).await?;
     let options = DeleteOptions::parse(&call.headers, &call.query, &body)?;
     warn_of_orphans(call, &options);
     let found = list::find(call).await?;

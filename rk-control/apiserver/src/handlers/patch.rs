@@ -19,7 +19,7 @@ use super::options::WriteOptions;
 use super::render;
 use super::write::{Intent, change, undeterminable};
 use crate::audit;
-use crate::http::{Body, read_body};
+use crate::http::Body;
 
 /// The media type of server-side apply.
 const APPLY: &str = "application/apply-patch+yaml";
@@ -196,7 +196,7 @@ pub(super) async fn patch_object(
     subresource: Option<&str>,
 ) -> Result<(StatusCode, Value), Status> {
     let options = WriteOptions::parse(call)?;
-    let body = read_body(body).await?;
+    let body = call.read(body).await?;
     let patch = match Patch::parse(call, &body, options.validation) {
         // What is not there is told before what is wrong with a patch of it; an applied configuration would make it.
         Err(status) if status.reason == Reason::BadRequest && !is_apply(call) => {

@@ -11,12 +11,12 @@ use super::create::change_or_create;
 use super::options::WriteOptions;
 use super::render;
 use super::write::{Intent, change, check_name, fix_namespace, name_owners_once, precondition_failed};
-use crate::http::{Body, read_body};
+use crate::http::Body;
 
 /// Serves PUT.
 pub(super) async fn update(call: &mut Call, body: Body) -> Result<Response<Body>, Status> {
     let options = WriteOptions::parse(call)?;
-    let body = read_body(body).await?;
+    let body = call.read(body).await?;
     let mut object = call.decode(&body, options.validation)?;
     name_owners_once(&mut object, "", &mut call.warnings);
     fix_namespace(call, &mut object)?;

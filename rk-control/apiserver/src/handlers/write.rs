@@ -269,12 +269,12 @@ fn errors_of(call: &Call, part: Option<&str>, new: &Value, old: &Value, warnings
         strategy::validate_requested(&call.resource, new, Some(old), &mut errors);
         let compiled = |object: &Value| {
             let mut errors = FieldErrors::new();
-            admission::expression::check(&call.hub, object, &mut errors);
+            admission::expression::check(&call.core.metrics.cel, &call.hub, object, &mut errors);
             errors
         };
         errors.extend(strategy::news(compiled(new), || compiled(old)));
     }
-    admission::expression::judge(&call.hub, new, Some(old), &mut errors, warnings);
+    admission::expression::judge(&call.core.metrics.cel, &call.hub, new, Some(old), &mut errors, warnings);
     errors
 }
 

@@ -1,7 +1,7 @@
 //! Who was let in: handshakes, attempts to authenticate and to be authorized, and how long client certificates still last.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::help;
 use super::histogram::{Figures, Histogram};
@@ -44,6 +44,25 @@ pub enum Decider {
 const USERS: [&str; 7] =
     ["admin", "client", "kube_proxy", "kubelet", "system:serviceaccount:kube-system:default", "email_id", "other"];
 
+/// Upper bounds of the time that a request needs to pass what it passes, in seconds; upstream's.
+const FILTER_BOUNDS: &[f64] = &[0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 5.0, 10.0, 15.0, 30.0];
+
+/// Upstream's names of [`Filter`].
+const FILTERS: [&str; 4] = ["authentication", "authorization", "impersonation", "priorityandfairness"];
+
+/// What a request passes before it is handled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Filter {
+    /// Who asks is known.
+    Authentication,
+    /// They may.
+    Authorization,
+    /// As whom they ask is known.
+    Impersonation,
+    /// The FlowSchema is found that means the request.
+    Fairness,
+}
+
 /// Counts of what was asked and answered at the door.
 pub struct Access {
     /// Let in, or refused for credentials that do not hold.
@@ -55,6 +74,8 @@ pub struct Access {
     /// Connections that never came to a request.
     handshakes: AtomicU64,
     expiry: Histogram,
+    /// Requests that passed each filter.
+    filters: [Histogram; FILTERS.len()],
 }
 
 impl Default for Access {
@@ -66,6 +87,7 @@ impl Default for Access {
             decided: Default::default(),
             handshakes: AtomicU64::new(0),
             expiry: Histogram::new(EXPIRY_BOUNDS),
+            filters: std::array::from_fn(|_| Histogram::new(FILTER_BOUNDS)),
         }
     }
 }
@@ -80,6 +102,9 @@ impl Access {
     pub fn authenticated(&self, success: bool, took: Duration) {
         let [yes, no] = &self.authenticated;
         if success { yes } else { no }.observe(took.as_secs_f64());
+        if success {
+            self.passed(Filter::Authentication, took);
+        }
     }
 
     /// Who was let in.
@@ -101,6 +126,24 @@ impl Access {
             None => failed,
         };
         count.observe(took.as_secs_f64());
+        if allowed == Some(true) {
+            self.passed(Filter::Authorization, took);
+        }
+    }
+
+    /// A request passed a filter, which took so long.
+    pub fn passed(&self, filter: Filter, took: Duration) {
+        if let Some(own) = self.filters.get(filter as usize) {
+            own.observe(took.as_secs_f64());
+        }
+    }
+
+    /// Does what a filter does, which lets everybody pass.
+    pub fn timed<T>(&self, filter: Filter, work: impl FnOnce() -> T) -> T {
+        let begun = Instant::now();
+        let done = work();
+        self.passed(filter, begun.elapsed());
+        done
     }
 
     /// Something was allowed, whether it was a request or a question about one.
@@ -133,6 +176,11 @@ impl Access {
         for ((kind, own), count) in DECIDERS.iter().zip(&self.decided) {
             let labels = format!("decision=\"allowed\",name=\"{own}\",type=\"{kind}\"");
             out.push_str(&format!("{name}{{{labels}}} {}\n", count.load(Ordering::Relaxed)));
+        }
+        let name = "apiserver_request_filter_duration_seconds";
+        help(out, name, "histogram", "Time that requests needed to pass what they pass before they are handled.");
+        for (filter, own) in FILTERS.iter().zip(&self.filters) {
+            own.render(out, name, &format!("filter=\"{filter}\""));
         }
         let name = "apiserver_tls_handshake_errors_total";
         help(out, name, "counter", "TLS handshakes that failed.");
@@ -171,6 +219,8 @@ mod tests {
         access.authenticated(true, Duration::from_millis(3));
         access.authenticated(false, Duration::from_millis(1));
         access.authorized(Some(false), Duration::from_millis(20));
+        access.authorized(Some(true), Duration::from_millis(20));
+        assert_eq!(access.timed(Filter::Fairness, || 7), 7);
         access.decided(Decider::Rbac);
         access.handshake_failed();
         for name in ["jane@example.com", "system:node:a", "kubelet", "email_id"] {
@@ -186,7 +236,12 @@ mod tests {
             "authentication_duration_seconds_bucket{result=\"success\",le=\"0.004\"} 1",
             "authorization_duration_seconds_bucket{result=\"no-opinion\",le=\"0.016\"} 0",
             "authorization_duration_seconds_count{result=\"no-opinion\"} 1",
-            "authorization_attempts_total{result=\"allowed\"} 0",
+            "authorization_attempts_total{result=\"allowed\"} 1",
+            "apiserver_request_filter_duration_seconds_bucket{filter=\"authentication\",le=\"0.003\"} 1",
+            "apiserver_request_filter_duration_seconds_count{filter=\"authentication\"} 1",
+            "apiserver_request_filter_duration_seconds_count{filter=\"authorization\"} 1",
+            "apiserver_request_filter_duration_seconds_count{filter=\"impersonation\"} 0",
+            "apiserver_request_filter_duration_seconds_count{filter=\"priorityandfairness\"} 1",
             "apiserver_authorization_decisions_total{decision=\"allowed\",name=\"rbac\",type=\"RBAC\"} 1",
             "apiserver_authorization_decisions_total{decision=\"allowed\",name=\"node\",type=\"Node\"} 0",
             "apiserver_tls_handshake_errors_total 1",

@@ -1,14 +1,7 @@
 //! Histograms of durations and sizes.
 
-use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{PoisonError, RwLock};
-use std::time::Duration;
-
-use rk_api::resources::Resource;
-
-use super::help;
 
 /// Upper bounds of the size of answers, in bytes; upstream's.
 pub(super) const SIZE_BOUNDS: &[f64] = &[1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
@@ -17,11 +10,9 @@ pub(super) const REQUEST_BOUNDS: &[f64] = &[
     0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 20.0, 30.0,
     45.0, 60.0,
 ];
-/// Upper bounds of the store's answers; upstream's are those of requests.
-const STORE_BOUNDS: &[f64] = REQUEST_BOUNDS;
 
 /// How many took up to how long; counted by many at once without waiting for each other.
-pub(super) struct Histogram {
+pub(crate) struct Histogram {
     bounds: &'static [f64],
     /// Those up to each bound and above the one before; the last are above all.
     counts: Box<[AtomicU64]>,
@@ -30,11 +21,11 @@ pub(super) struct Histogram {
 }
 
 impl Histogram {
-    pub(super) fn new(bounds: &'static [f64]) -> Self {
+    pub(crate) fn new(bounds: &'static [f64]) -> Self {
         Self { bounds, counts: (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect(), sum: AtomicU64::new(0) }
     }
 
-    pub(super) fn observe(&self, value: f64) {
+    pub(crate) fn observe(&self, value: f64) {
         let at = self.bounds.partition_point(|bound| *bound < value);
         if let Some(count) = self.counts.get(at) {
             count.fetch_add(1, Ordering::Relaxed);
@@ -45,19 +36,19 @@ impl Histogram {
     }
 
     /// The figures as of now. Those who count do not wait, so the sum may be ahead of the counts by an instant.
-    pub(super) fn figures(&self) -> Figures {
+    pub(crate) fn figures(&self) -> Figures {
         let counts = self.counts.iter().map(|count| count.load(Ordering::Relaxed)).collect();
         Figures { bounds: self.bounds, counts, sum: f64::from_bits(self.sum.load(Ordering::Relaxed)) }
     }
 
-    pub(super) fn render(&self, out: &mut String, name: &str, labels: &str) {
+    pub(crate) fn render(&self, out: &mut String, name: &str, labels: &str) {
         self.figures().render(out, name, labels);
     }
 }
 
 /// What a histogram has counted.
 #[derive(Clone)]
-pub(super) struct Figures {
+pub(crate) struct Figures {
     bounds: &'static [f64],
     counts: Vec<u64>,
     sum: f64,
@@ -65,7 +56,7 @@ pub(super) struct Figures {
 
 impl Figures {
     /// How many there were.
-    pub(super) fn total(&self) -> u64 {
+    pub(crate) fn total(&self) -> u64 {
         self.counts.iter().sum()
     }
 
@@ -88,7 +79,7 @@ impl Figures {
         self
     }
 
-    pub(super) fn render(&self, out: &mut String, name: &str, labels: &str) {
+    pub(crate) fn render(&self, out: &mut String, name: &str, labels: &str) {
         let comma = if labels.is_empty() { "" } else { "," };
         let mut up_to = 0;
         for (bound, count) in self.bounds.iter().zip(&self.counts) {
@@ -106,54 +97,6 @@ impl Figures {
 /// A bound as Go writes it: those from a million on by their power. It is a label, which readers compare letter by letter.
 fn written(bound: f64) -> String {
     if bound < 1e6 { bound.to_string() } else { format!("{bound:e}").replace('e', "e+0") }
-}
-
-/// One operation on the resources of one plural.
-struct Timing {
-    operation: &'static str,
-    group: Box<str>,
-    histogram: Histogram,
-}
-
-/// Durations by operation and resource; both come from the resource table, so that their number is bounded.
-#[derive(Default)]
-pub struct Timings(RwLock<HashMap<Box<str>, Vec<Timing>>>);
-
-impl Timings {
-    /// Counts one operation on a resource.
-    pub fn observe(&self, operation: &'static str, resource: &Resource, took: Duration) {
-        let seconds = took.as_secs_f64();
-        let is_it = |own: &&Timing| own.operation == operation && *own.group == *resource.gvk.group;
-        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(own) = known.get(&*resource.plural).and_then(|all| all.iter().find(is_it)) {
-            own.histogram.observe(seconds);
-            return;
-        }
-        drop(known);
-        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let all = known.entry(Box::from(&*resource.plural)).or_default();
-        // Another may have come first.
-        if let Some(own) = all.iter().find(is_it) {
-            own.histogram.observe(seconds);
-            return;
-        }
-        let histogram = Histogram::new(STORE_BOUNDS);
-        histogram.observe(seconds);
-        all.push(Timing { operation, group: Box::from(&*resource.gvk.group), histogram });
-    }
-
-    pub(super) fn render(&self, out: &mut String, name: &str, text: &str) {
-        help(out, name, "histogram", text);
-        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let mut sorted: BTreeMap<[&str; 3], Figures> = BTreeMap::new();
-        for (plural, own) in known.iter().flat_map(|(plural, all)| all.iter().map(move |own| (plural, own))) {
-            sorted.insert([&*own.group, own.operation, &**plural], own.histogram.figures());
-        }
-        for ([group, operation, resource], figures) in &sorted {
-            let labels = format!("group=\"{group}\",operation=\"{operation}\",resource=\"{resource}\"");
-            figures.render(out, name, &labels);
-        }
-    }
 }
 
 #[cfg(test)]

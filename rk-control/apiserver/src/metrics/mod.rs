@@ -4,12 +4,15 @@
 
 mod access;
 mod aggregation;
+mod cel;
 mod histogram;
 mod pod_security;
 mod policies;
 mod process;
 mod series;
+mod stability;
 mod steps;
+mod timings;
 mod watches;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,15 +24,18 @@ use std::time::Duration;
 use rk_api::resources::Resource;
 
 use crate::http::ResourcePath;
-pub use access::{Access, Decider};
+pub use access::{Access, Decider, Filter};
 pub use aggregation::Aggregation;
-pub use histogram::Timings;
+pub use cel::Expressions;
+pub(crate) use histogram::Histogram;
 use histogram::{Figures, REQUEST_BOUNDS, SIZE_BOUNDS};
 pub use pod_security::{Evaluation, PodSecurity};
 pub use policies::{CheckError, PolicyChecks};
 pub use process::began;
 use series::{Labels, Table};
+pub(crate) use stability::help;
 pub use steps::{Admission, Came, Half, STEPS};
+pub use timings::Timings;
 pub use watches::OpenWatch;
 use watches::Watches;
 
@@ -38,6 +44,17 @@ const SERIES: usize = 5000;
 
 /// How many of the bounds of requests the indicator is without.
 const SKIPPED: usize = 2;
+
+/// Upper bounds of the size of bodies that are sent to the server, in bytes; upstream's.
+const BODY_BOUNDS: [f64; 31] = {
+    let mut bounds = [50_000.0; 31];
+    let mut at = 1;
+    while at < bounds.len() {
+        bounds[at] = bounds[at - 1] + 100_000.0;
+        at += 1;
+    }
+    bounds
+};
 
 /// A deprecated API that was asked for: group, version, resource and subresource.
 type Deprecated = [String; 4];
@@ -50,6 +67,8 @@ pub struct Metrics {
     terminated: Table,
     /// Bytes of answers.
     sizes: Table,
+    /// Bytes of what was sent to be written.
+    bodies: Timings,
     deprecated: Mutex<BTreeSet<Deprecated>>,
     watches: Watches,
     /// Requests under way: those that read, those that write.
@@ -60,6 +79,8 @@ pub struct Metrics {
     pub policies: PolicyChecks,
     /// What the Pod Security Standards said.
     pub pod_security: PodSecurity,
+    /// Rules of custom kinds.
+    pub cel: Expressions,
     /// Who was let in.
     pub access: Access,
     /// Which APIs of other servers can be used.
@@ -82,12 +103,14 @@ impl Default for Metrics {
         Self {
             requests: Table::new(REQUEST_BOUNDS),
             sizes: Table::new(SIZE_BOUNDS),
+            bodies: Timings::new(&BODY_BOUNDS),
             terminated: Table::new(&[]),
             deprecated: Mutex::default(),
             watches: Watches::default(),
             in_flight: Default::default(),
             admission: Admission::default(),
             pod_security: PodSecurity::default(),
+            cel: Expressions::default(),
             access: Access::default(),
             aggregation: Aggregation::default(),
             policies: PolicyChecks::default(),
@@ -132,6 +155,15 @@ impl Metrics {
         }
     }
 
+    /// Counts the bytes of a body that was sent with a verb.
+    pub fn received(&self, verb: &str, resource: &Resource, bytes: usize) {
+        let verb = match verb {
+            "deletecollection" => "delete_collection",
+            own => ["create", "delete", "patch", "update"].into_iter().find(|known| *known == own).unwrap_or("other"),
+        };
+        self.bodies.sized(verb, resource, bytes);
+    }
+
     /// Counts a watch as open.
     #[must_use]
     pub fn open_watch(&self, resource: &Resource, path: &ResourcePath) -> OpenWatch {
@@ -159,6 +191,7 @@ impl Metrics {
         self.policies.render(&mut out);
         self.pod_security.render(&mut out);
         self.access.render(&mut out);
+        self.cel.render(&mut out);
         self.aggregation.render(&mut out);
         help(
             &mut out,
@@ -174,18 +207,13 @@ impl Metrics {
         for (plural, group, count) in objects {
             let _ = writeln!(out, "apiserver_resource_objects{{group=\"{group}\",resource=\"{plural}\"}} {count}");
         }
-        store.render(
-            &mut out,
-            "etcd_request_duration_seconds",
-            "Time of the store to answer, by operation and resource.",
-        );
+        store.render_store(&mut out);
         if let Some(size) = size {
             help(&mut out, "apiserver_storage_size_bytes", "gauge", "Size of the store.");
             let _ = writeln!(out, "apiserver_storage_size_bytes{{storage_cluster_id=\"etcd-0\"}} {size}");
         }
-        help(&mut out, "kubernetes_build_info", "gauge", "The version.");
-        let version = crate::discovery::GIT_VERSION;
-        let _ = writeln!(out, "kubernetes_build_info{{git_version=\"{version}\",major=\"1\",minor=\"36\"}} 1");
+        help(&mut out, "kubernetes_build_info", "gauge", "What this was built from, and by what.");
+        let _ = writeln!(out, "kubernetes_build_info{{{}}} 1", crate::discovery::build_labels());
         process::render(&mut out);
         if let Some(more) = self.more.get() {
             out.push_str(&more());
@@ -229,6 +257,7 @@ impl Metrics {
         for told in self.sizes.told() {
             told.figures.render(out, name, &told.labels);
         }
+        self.bodies.render(out, "apiserver_request_body_size_bytes", "verb", "Bytes of what was sent to be written.");
         help(out, "apiserver_current_inflight_requests", "gauge", "Requests under way.");
         for (gauge, kind) in self.in_flight.iter().zip(["readOnly", "mutating"]) {
             let count = gauge.load(Ordering::Relaxed);
@@ -245,13 +274,9 @@ fn collect(all: &mut BTreeMap<String, Figures>, labels: String, figures: Figures
     }
 }
 
-fn escape(text: &str) -> String {
+/// A text as the value of a label.
+pub(crate) fn escape(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
-}
-
-/// Writes the two lines that begin a figure.
-pub(crate) fn help(out: &mut String, name: &str, kind: &str, text: &str) {
-    let _ = writeln!(out, "# HELP {name} {text}\n# TYPE {name} {kind}");
 }
 
 #[cfg(test)]
@@ -276,8 +301,12 @@ mod tests {
         metrics.sized("create", "", Some(&path), 2500);
         let registry = rk_api::resources::Registry::builtin();
         for (group, version, plural) in [("", "v1", "pods"), ("apps", "v1", "deployments")] {
-            store.observe("create", registry.get(group, version, plural).unwrap(), Duration::from_millis(2));
+            store.observe("create", registry.get(group, version, plural).unwrap(), Duration::from_millis(2), false);
         }
+        let pods = registry.get("", "v1", "pods").unwrap();
+        metrics.received("create", pods, 50_000);
+        metrics.received("deletecollection", pods, 2_000_000);
+        metrics.cel.evaluated(Duration::from_millis(5));
         observe("create", false, 409, 7);
         observe("create", true, 201, 7);
         observe("watch", false, 200, 7000);
@@ -305,6 +334,12 @@ mod tests {
             "apiserver_request_duration_seconds_count{component=\"apiserver\",dry_run=\"\",group=\"\",resource=\"pods\",\
              scope=\"namespace\",subresource=\"\",verb=\"WATCH\",version=\"v1\"} 1",
             "etcd_request_duration_seconds_count{group=\"apps\",operation=\"create\",resource=\"deployments\"} 1",
+            "apiserver_request_body_size_bytes_bucket{group=\"\",verb=\"create\",resource=\"pods\",le=\"50000\"} 1",
+            "apiserver_request_body_size_bytes_bucket{group=\"\",verb=\"delete_collection\",resource=\"pods\",le=\"1.95e+06\"} 0",
+            "apiserver_request_body_size_bytes_bucket{group=\"\",verb=\"delete_collection\",resource=\"pods\",le=\"2.05e+06\"} 1",
+            "apiserver_cel_evaluation_duration_seconds_bucket{le=\"0.005\"} 1",
+            "apiserver_cel_compilation_duration_seconds_count 0",
+            "# HELP apiserver_request_total [STABLE] Answered requests by verb, resource and code.",
             "apiserver_storage_size_bytes{storage_cluster_id=\"etcd-0\"} 4096",
             "apiserver_storage_objects{resource=\"leases.coordination.k8s.io\"} 3",
             "etcd_request_duration_seconds_count{group=\"\",operation=\"create\",resource=\"pods\"} 1",

@@ -4,6 +4,8 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use rk_store::StoreError;
+
 use super::Storage;
 use super::slot::Slot;
 use crate::metrics::help;
@@ -22,7 +24,8 @@ pub struct CacheFigures {
 /// The counters by name, with what they say; whether they have a label for an index, of which there is none.
 type Told = (&'static str, &'static str, bool, fn(&CacheFigures) -> &AtomicU64);
 
-const TOLD: [Told; 6] = [
+const TOLD: [Told; 7] = [
+    ("apiserver_storage_events_received_total", "Changes that the store told of.", false, |own| &own.received),
     ("apiserver_watch_cache_events_received_total", "Events that came from the store.", false, |own| &own.received),
     ("apiserver_watch_cache_events_dispatched_total", "Events that watches can see.", false, |own| &own.dispatched),
     ("apiserver_watch_cache_initializations_total", "Caches that were loaded.", false, |own| &own.initialized),
@@ -53,6 +56,11 @@ impl CacheFigures {
         self.fetched.fetch_add(fetched as u64, Ordering::Relaxed);
         self.returned.fetch_add(returned as u64, Ordering::Relaxed);
     }
+}
+
+/// Whether the store failed; to find a key in another state than was expected is an answer.
+pub(super) fn broke<T>(outcome: &Result<T, StoreError>) -> bool {
+    matches!(outcome, Err(error) if !matches!(error, StoreError::Conflict { .. }))
 }
 
 impl Storage {
@@ -88,6 +96,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_key_in_another_state_is_no_failure_of_the_store() {
+        let conflict = StoreError::Conflict { key: "k".to_owned(), current: None };
+        let large = StoreError::TooLarge { key: "k".to_owned(), size: 2, limit: 1 };
+        assert_eq!([Ok(()), Err(conflict), Err(large)].map(|outcome| broke(&outcome)), [false, false, true]);
+    }
+
+    #[test]
     fn every_counter_counts_what_it_is_called_after() {
         let figures = CacheFigures::default();
         (0..5).for_each(|_| figures.received());
@@ -97,6 +112,7 @@ mod tests {
         figures.listed(3, 3);
         let counts = TOLD.map(|(name, _, _, count)| (name, count(&figures).load(Ordering::Relaxed)));
         let want = [
+            ("apiserver_storage_events_received_total", 5),
             ("apiserver_watch_cache_events_received_total", 5),
             ("apiserver_watch_cache_events_dispatched_total", 4),
             ("apiserver_watch_cache_initializations_total", 1),

@@ -259,7 +259,7 @@ impl Storage {
         let key = object_key(hub, namespace, name);
         let begun = Instant::now();
         let entry = self.store.get(&key).await;
-        self.timings.observe("get", hub, begun.elapsed());
+        self.timings.observe("get", hub, begun.elapsed(), figures::broke(&entry));
         let entry = entry.map_err(|error| store_status(&error))?;
         entry.map(|entry| Ok((object::parse_entry(hub, &entry)?, entry.mod_revision))).transpose()
     }
@@ -303,7 +303,7 @@ impl Storage {
         let begun = Instant::now();
         let attached = prepared.map(Attached::new);
         let written = self.store.put_attached(&key, text.clone(), expect, ttl, attached.clone()).await;
-        self.timings.observe(operation, hub, begun.elapsed());
+        self.timings.observe(operation, hub, begun.elapsed(), figures::broke(&written));
         let written = written?;
         self.settle(hub, written.revision).await;
         object::set_resource_version(&mut object, written.revision);
@@ -325,7 +325,7 @@ impl Storage {
     ) -> Result<Written, StoreError> {
         let begun = Instant::now();
         let written = self.store.delete(&object_key(hub, namespace, name), expect).await;
-        self.timings.observe("delete", hub, begun.elapsed());
+        self.timings.observe("delete", hub, begun.elapsed(), figures::broke(&written));
         let written = written?;
         self.settle(hub, written.revision).await;
         Ok(written)
@@ -364,7 +364,7 @@ impl Storage {
         let request = ListRequest { prefix, after, limit, revision };
         let begun = Instant::now();
         let page = self.store.list(request).await;
-        self.timings.observe("list", hub, begun.elapsed());
+        self.timings.observe("list", hub, begun.elapsed(), figures::broke(&page));
         let page = page.map_err(|error| store_status(&error))?;
         let objects =
             page.entries.iter().map(|entry| Cached::from_entry(hub, entry).map(Arc::new)).collect::<Result<_, _>>()?;

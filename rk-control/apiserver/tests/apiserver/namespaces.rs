@@ -64,6 +64,19 @@ async fn figures_tell_of_deprecated_apis_and_of_what_watches_got() {
     ] {
         assert!(figures.lines().any(|own| own == line), "{line}\n{figures}");
     }
+    for counted in [
+        "apiserver_request_body_size_bytes_count{group=\"\",verb=\"create\",resource=\"configmaps\"} ",
+        "apiserver_request_filter_duration_seconds_count{filter=\"authorization\"} ",
+        "apiserver_request_filter_duration_seconds_count{filter=\"impersonation\"} ",
+        "apiserver_request_filter_duration_seconds_count{filter=\"priorityandfairness\"} ",
+        "etcd_requests_total{group=\"\",operation=\"create\",resource=\"configmaps\"} ",
+    ] {
+        let told = figures.lines().find_map(|own| own.strip_prefix(counted));
+        assert!(told.is_some_and(|told| told != "0"), "{counted}\n{figures}");
+    }
+    let pods = admin.get("/metrics/resources").await;
+    assert_eq!(pods.code, 200);
+    assert!(String::from_utf8_lossy(&pods.body).contains("# TYPE kube_pod_resource_request gauge"));
 }
 
 #[tokio::test]
@@ -124,7 +137,20 @@ async fn answers_tell_which_flow_schema_a_request_matched() {
     assert!(other.is_some() && other != own.0, "{other:?}");
     let figures = admin.get("/metrics").await.body;
     let seats = "apiserver_flowcontrol_nominal_limit_seats{priority_level=\"own\"} 3";
-    assert!(String::from_utf8_lossy(&figures).lines().any(|line| line == seats));
+    let figures = String::from_utf8_lossy(&figures).into_owned();
+    assert!(figures.lines().any(|line| line == seats));
+    let begun = "apiserver_flowcontrol_dispatched_requests_total{flow_schema=\"own\",priority_level=\"own\"} ";
+    let begun = figures.lines().find_map(|line| line.strip_prefix(begun)).expect("what was counted of it").to_owned();
+    assert_ne!(begun, "0");
+    // Operators look into it by the pages that upstream has for that, as any other path for whoever may.
+    let page = "/debug/api_priority_and_fairness/dump_priority_levels";
+    assert_eq!(noxu.get(&format!("{page}/more")).await.failure().0, 403);
+    let levels = admin.get(page).await;
+    let levels = String::from_utf8_lossy(&levels.body).into_owned();
+    let row = levels.lines().find(|line| line.starts_with("own,")).unwrap_or_else(|| panic!("{levels}"));
+    let values: Vec<&str> = row.split(',').map(str::trim).collect();
+    assert_eq!(values[..6], ["own", "0", "true", "false", "0", "0"], "{row}");
+    assert_eq!(admin.get("/debug/api_priority_and_fairness/dump_requests").await.code, 404);
 }
 
 #[tokio::test]

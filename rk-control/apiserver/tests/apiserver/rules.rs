@@ -175,3 +175,19 @@ async fn rules_have_a_budget() {
     let (_, message) = admin.create(WIDGETS, &widget("many", json!({"list": many}))).await.failure();
     assert!(message.contains("'operation cancelled: actual cost limit exceeded': no further validation rules will be run due to call cost exceeds limit"), "{message}");
 }
+
+#[tokio::test]
+async fn compiling_rules_and_judging_by_them_is_timed() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let spec = json!({"type": "object", "properties": {"a": {"type": "integer"}},
+        "x-kubernetes-validations": [{"rule": "self.a > 0"}]});
+    define(&admin, spec, json!([])).await;
+    admin.create(WIDGETS, &widget("good", json!({"a": 1}))).await.ok();
+    let figures = String::from_utf8(admin.get("/metrics").await.body.to_vec()).unwrap();
+    for name in ["compilation", "evaluation"] {
+        let begins = format!("apiserver_cel_{name}_duration_seconds_count ");
+        let told = figures.lines().find_map(|own| own.strip_prefix(&begins));
+        assert!(told.is_some_and(|told| told != "0"), "{name}\n{figures}");
+    }
+}

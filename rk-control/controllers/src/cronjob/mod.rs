@@ -206,6 +206,7 @@ impl Controller {
         let job = build(cron, spec, time);
         match self.jobs.create(&job).await {
             Ok(created) => {
+                note_skew(&created, time);
                 self.recorder.normal(
                     cron,
                     "SuccessfulCreate",
@@ -250,6 +251,14 @@ impl Controller {
             }
         }
         Ok(())
+    }
+}
+
+/// Tells how much later than at its time a Job was made.
+fn note_skew(job: &Job, time: Timestamp) {
+    if let Some(made) = &job.metadata.creation_timestamp {
+        let skew = made.0.duration_since(time).max(SignedDuration::ZERO).unsigned_abs();
+        rk_client::observe("cronjob_controller_job_creation_skew_duration_seconds", &[], skew);
     }
 }
 
@@ -325,5 +334,15 @@ mod tests {
         controller.end_running(&cron, &mut status).await.expect("deleted");
         assert_eq!(*deleted.lock().expect("whole"), ["/apis/batch/v1/namespaces/n/jobs/by-clock"]);
         assert!(status.active.is_none_or(|active| active.is_empty()));
+    }
+
+    #[test]
+    fn a_job_that_is_late_is_told_of() {
+        let job = json!({"metadata": {"creationTimestamp": "2026-01-01T00:00:03Z"}});
+        note_skew(&serde_json::from_value(job).expect("valid"), "2026-01-01T00:00:00Z".parse().expect("a time"));
+        let told = rk_client::render_figures();
+        let told = |line: &str| told.lines().any(|own| own == line);
+        assert!(told("cronjob_controller_job_creation_skew_duration_seconds_bucket{le=\"2\"} 0"));
+        assert!(told("cronjob_controller_job_creation_skew_duration_seconds_bucket{le=\"4\"} 1"));
     }
 }

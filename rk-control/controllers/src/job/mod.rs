@@ -2,6 +2,7 @@
 
 mod backoff;
 mod ended;
+mod figures;
 mod indexes;
 mod kept;
 mod plan;
@@ -31,6 +32,7 @@ use rk_client::{
 use serde_json::json;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 use tally::{FINALIZER, Tally};
 
 /// Pods created or deleted in one run at most.
@@ -142,31 +144,49 @@ impl Controller {
             }
             return Ok(Outcome::AwaitChange);
         }
+        let (begun, mut action) = (Instant::now(), figures::OVER);
+        let outcome = self.reconcile(key, &job, &owned, &mut action).await;
+        figures::ran(&job, action, outcome.is_ok(), begun.elapsed());
+        outcome
+    }
+
+    /// A run over a Job that is not finished; `action` is what figures call it.
+    async fn reconcile(
+        &self,
+        key: &ObjectKey,
+        job: &Job,
+        owned: &[Arc<Pod>],
+        action: &mut &'static str,
+    ) -> Result<Outcome, BoxError> {
         let now = Timestamp::now();
-        let mut tally = tally::tally(&job, &owned);
+        let mut tally = tally::tally(job, owned);
         self.ends.complete(key, job.metadata.uid.as_deref().unwrap_or_default(), &mut tally.ends);
-        let mut status = status::count(&job, &tally);
-        let mut notices = status::note_suspension(&job, &mut status, now);
+        let mut status = status::count(job, &tally);
+        let mut notices = status::note_suspension(job, &mut status, now);
         let started = status.start_time.as_ref().map(|t| t.0);
-        let end = status::decided(&status).or_else(|| plan::end(&job, &tally, started, now));
+        let end = status::decided(&status).or_else(|| plan::end(job, &tally, started, now));
         if end.is_some() {
             kept::let_go(&job.spec.clone().unwrap_or_default(), &mut tally);
             status.uncounted_terminated_pods = Some(tally.uncounted.clone());
         }
-        let mut wait = deadline_left(&job, started, now);
+        let mut wait = deadline_left(job, started, now);
         let mut error = None;
         match &end {
             Some(end) => {
-                error = crate::replicas::delete_pods(job.as_ref(), &self.pods, &self.recorder, &tally.active).await;
+                error = crate::replicas::delete_pods(job, &self.pods, &self.recorder, &tally.active).await;
                 let pods_left = !tally.active.is_empty() || tally.terminating > 0;
                 notices.extend(status::note_end(&mut status, end, pods_left, now));
             }
-            None => match plan::size(&job, &tally, now) {
-                Size::Wait(left) => wait = Some(wait.map_or(left, |w| w.min(left))),
-                size => error = self.resize(&job, &tally, size, &mut status).await,
-            },
+            None => {
+                let size = plan::size(job, &tally, now);
+                *action = figures::action(&size);
+                match size {
+                    Size::Wait(left) => wait = Some(wait.map_or(left, |w| w.min(left))),
+                    size => error = self.resize(job, &tally, size, &mut status).await,
+                }
+            }
         }
-        self.write(&job, status, notices).await?;
+        self.write(job, status, notices).await?;
         // Only now, with their uids on record, may the pods go.
         for pod in &tally.release {
             self.release(pod).await?;
@@ -226,7 +246,9 @@ impl Controller {
 
     async fn write(&self, job: &Job, status: JobStatus, notices: status::Notices) -> kube::Result<()> {
         if job.status.as_ref() != Some(&status) {
-            self.jobs.replace_status(&Job { status: Some(status), ..job.clone() }).await?;
+            let changed = Job { status: Some(status), ..job.clone() };
+            self.jobs.replace_status(&changed).await?;
+            figures::written(job.status.as_ref(), &changed);
         }
         for (warning, reason, message) in notices {
             self.recorder.event(job, if warning { EventType::Warning } else { EventType::Normal }, reason, message);

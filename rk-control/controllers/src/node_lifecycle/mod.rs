@@ -96,8 +96,13 @@ impl Controller {
         }
         let ready = health::ready_status(&current).is_none_or(|status| status == "True");
         if let Some(wanted) = taints::wanted(&current, self.all_nodes_down(), Timestamp::now()) {
-            current.spec.get_or_insert_default().taints = Some(wanted).filter(|t| !t.is_empty());
+            let present = &mut current.spec.get_or_insert_default().taints;
+            let begins = taints::evicts(&wanted) && !taints::evicts(present.as_deref().unwrap_or_default());
+            *present = Some(wanted).filter(|t| !t.is_empty());
             self.nodes.replace(&current).await?;
+            if begins {
+                rk_client::count("node_collector_evictions_total", &[("zone", zone(&current).as_str())]);
+            }
         }
         if !ready {
             self.mark_pods(&node).await?;
@@ -137,6 +142,16 @@ impl Controller {
     }
 }
 
+/// Region and zone of a node as upstream joins them; nothing where it has neither.
+fn zone(node: &Node) -> String {
+    let label =
+        |name: &str| node.metadata.labels.as_ref().and_then(|labels| labels.get(name)).map_or("", String::as_str);
+    match (label("topology.kubernetes.io/region"), label("topology.kubernetes.io/zone")) {
+        ("", "") => String::new(),
+        (region, zone) => format!("{region}:\0:{zone}"),
+    }
+}
+
 /// How events name a node.
 fn reference(node: &Node) -> ObjectReference {
     ObjectReference {
@@ -144,5 +159,20 @@ fn reference(node: &Node) -> ObjectReference {
         name: node.metadata.name.clone(),
         uid: node.metadata.uid.clone(),
         ..ObjectReference::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_is_in_a_zone_of_a_region() {
+        let node = |labels: serde_json::Value| -> Node {
+            serde_json::from_value(json!({"metadata": {"labels": labels}})).expect("valid")
+        };
+        assert_eq!(zone(&node(json!({"other": "x"}))), "");
+        let labels = json!({"topology.kubernetes.io/region": "r", "topology.kubernetes.io/zone": "z"});
+        assert_eq!(zone(&node(labels)), "r:\0:z");
     }
 }

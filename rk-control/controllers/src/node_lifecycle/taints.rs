@@ -24,6 +24,11 @@ fn is_managed(taint: &Taint) -> bool {
     lifecycle || (scheduling && taint.effect == "NoSchedule")
 }
 
+/// Whether pods have to go since their node is not ready, or nobody hears of it.
+pub(super) fn evicts(taints: &[Taint]) -> bool {
+    taints.iter().any(|t| t.effect == "NoExecute" && [NOT_READY, UNREACHABLE].contains(&t.key.as_str()))
+}
+
 /// The node's taints as they should be, or `None` when they are so. With `hold_evictions` no new NoExecute taint
 /// is set, but one that is there stays.
 pub(super) fn wanted(node: &Node, hold_evictions: bool, now: Timestamp) -> Option<Vec<Taint>> {
@@ -35,9 +40,7 @@ pub(super) fn wanted(node: &Node, hold_evictions: bool, now: Timestamp) -> Optio
         Some(status) => {
             let key = if status == "False" { NOT_READY } else { UNREACHABLE };
             targets.push((key, "NoSchedule"));
-            let present =
-                current.iter().any(|t| t.effect == "NoExecute" && [NOT_READY, UNREACHABLE].contains(&t.key.as_str()));
-            if !hold_evictions || present {
+            if !hold_evictions || evicts(&current) {
                 targets.push((key, "NoExecute"));
             }
         }

@@ -1,5 +1,6 @@
 //! StatefulSets: pods with lasting names and claims.
 
+mod figures;
 mod model;
 mod plan;
 mod pod;
@@ -76,15 +77,22 @@ impl Revisions {
 
 impl Controller {
     async fn sync(&self, key: &ObjectKey) -> Result<Outcome, BoxError> {
-        let Some(set) = self.sets.get(key) else { return Ok(Outcome::AwaitChange) };
+        let Some(set) = self.sets.get(key) else {
+            figures::forget(key);
+            return Ok(Outcome::AwaitChange);
+        };
         let owned = self.owned(&set).await?;
         let revisions = self.revisions(&set).await?;
         let (wanted, condemned) = model::slots(&set, &owned, Timestamp::now());
-        let actions = plan::plan(&wanted, &condemned, &rules(&set, &revisions));
+        let rules = rules(&set, &revisions);
+        let actions = plan::plan(&wanted, &condemned, &rules);
         let result = self.carry_out(&set, &revisions, &wanted, &condemned, actions).await;
 
         let owned = self.owned(&set).await?;
         let (status, recheck) = status::count(&set, &owned, &revisions, Timestamp::now());
+        if !rules.on_delete {
+            figures::tell(key, &rules, model::spec_of(&set).replicas.unwrap_or(1), &status);
+        }
         if set.status.as_ref() != Some(&status) {
             self.sets.replace_status(&StatefulSet { status: Some(status.clone()), ..StatefulSet::clone(&set) }).await?;
         }

@@ -29,7 +29,7 @@ impl Text {
     /// Begins a metric.
     pub fn head(&mut self, name: &str, help: &str, kind: &str) {
         // Writing to a String cannot fail.
-        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        let _ = writeln!(self.0, "# HELP {name} {}{help}\n# TYPE {name} {kind}", stage(name));
     }
 
     /// One value of the metric that was begun last.
@@ -59,6 +59,25 @@ impl Text {
     /// The answer.
     pub fn done(self) -> Response<Body> {
         response(StatusCode::OK, CONTENT_TYPE, self.0)
+    }
+}
+
+/// What upstream promises of the kubelet's own names. Those of containers are cAdvisor's, too, who promises nothing.
+fn stage(name: &str) -> &'static str {
+    const ALPHA: [&str; 8] = [
+        "csi_operations_",
+        "dra_",
+        "kubelet_",
+        "kubernetes_build_info",
+        "prober_probe_duration_",
+        "rest_client_",
+        "storage_operation_",
+        "volume_manager_",
+    ];
+    match name {
+        "prober_probe_total" => "[BETA] ",
+        _ if ALPHA.iter().any(|own| name.starts_with(own)) => "[ALPHA] ",
+        _ => "",
     }
 }
 
@@ -169,9 +188,13 @@ async fn volumes(state: &State, text: &mut Text) {
 pub async fn resource(state: &State) -> Response<Body> {
     let mut text = Text::default();
     let node = stats::node(state.context.cgroups.root());
-    text.head("node_cpu_usage_seconds_total", "Cumulative cpu time consumed by the node in core-seconds", "counter");
+    text.head(
+        "node_cpu_usage_seconds_total",
+        "[STABLE] Cumulative cpu time consumed by the node in core-seconds",
+        "counter",
+    );
     text.sample_at("node_cpu_usage_seconds_total", &[], node.cpu_nanos.unwrap_or(0) as f64 / 1e9, node.at);
-    text.head("node_memory_working_set_bytes", "Current working set of the node in bytes", "gauge");
+    text.head("node_memory_working_set_bytes", "[STABLE] Current working set of the node in bytes", "gauge");
     text.sample_at("node_memory_working_set_bytes", &[], node.working_set.unwrap_or(0) as f64, node.at);
     let pods = stats::pods(&state.context).await;
     let failed = pods.is_err();
@@ -180,7 +203,7 @@ pub async fn resource(state: &State) -> Response<Body> {
         &mut text,
         &pods,
         "container_cpu_usage_seconds_total",
-        "Cumulative cpu time consumed by the container in core-seconds",
+        "[STABLE] Cumulative cpu time consumed by the container in core-seconds",
         "counter",
         |u| u.cpu_nanos.map(|n| n as f64 / 1e9),
     );
@@ -188,7 +211,7 @@ pub async fn resource(state: &State) -> Response<Body> {
         &mut text,
         &pods,
         "container_memory_working_set_bytes",
-        "Current working set of the container in bytes",
+        "[STABLE] Current working set of the container in bytes",
         "gauge",
         |u| u.working_set.map(|b| b as f64),
     );
@@ -196,7 +219,7 @@ pub async fn resource(state: &State) -> Response<Body> {
         &mut text,
         &pods,
         "pod_cpu_usage_seconds_total",
-        "Cumulative cpu time consumed by the pod in core-seconds",
+        "[STABLE] Cumulative cpu time consumed by the pod in core-seconds",
         "counter",
         |u| u.cpu_nanos.map(|n| n as f64 / 1e9),
     );
@@ -204,19 +227,23 @@ pub async fn resource(state: &State) -> Response<Body> {
         &mut text,
         &pods,
         "pod_memory_working_set_bytes",
-        "Current working set of the pod in bytes",
+        "[STABLE] Current working set of the pod in bytes",
         "gauge",
         |u| u.working_set.map(|b| b as f64),
     );
     swap(&mut text, &node, &pods);
     start_times(&mut text, state);
-    text.head("resource_scrape_error", "1 if there was an error while getting container metrics, 0 otherwise", "gauge");
+    text.head(
+        "resource_scrape_error",
+        "[STABLE] 1 if there was an error while getting container metrics, 0 otherwise",
+        "gauge",
+    );
     text.sample("resource_scrape_error", &[], f64::from(u8::from(failed)));
     text.done()
 }
 
 fn swap(text: &mut Text, node: &stats::Usage, pods: &[PodUsage]) {
-    let help = |what: &str| format!("Current {what} in bytes. Reported only on non-windows systems");
+    let help = |what: &str| format!("[ALPHA] Current {what} in bytes. Reported only on non-windows systems");
     text.head("node_swap_usage_bytes", &help("swap usage of the node"), "gauge");
     text.sample_at("node_swap_usage_bytes", &[], node.swap.unwrap_or(0) as f64, node.at);
     let used = |u: &stats::Usage| u.swap.map(|b| b as f64);
@@ -229,7 +256,11 @@ fn swap(text: &mut Text, node: &stats::Usage, pods: &[PodUsage]) {
 }
 
 fn start_times(text: &mut Text, state: &State) {
-    text.head("container_start_time_seconds", "Start time of the container since unix epoch in seconds", "gauge");
+    text.head(
+        "container_start_time_seconds",
+        "[STABLE] Start time of the container since unix epoch in seconds",
+        "gauge",
+    );
     for pod in state.pods.all() {
         let status = state.context.status.latest(crate::pod::spec::uid(&pod)).unwrap_or_default();
         let of_init = status.init_container_statuses.into_iter().flatten();
@@ -314,5 +345,20 @@ mod tests {
             "memory{namespace=\"n\",pod=\"p\"} 7",
         ];
         assert_eq!(samples, wanted);
+    }
+
+    #[test]
+    fn texts_of_the_kubelet_begin_with_what_is_promised_of_the_name() {
+        let mut text = Text::default();
+        for name in ["kubelet_running_pods", "prober_probe_total", "container_memory_rss"] {
+            text.head(name, "Told.", "gauge");
+        }
+        let heads: Vec<&str> = text.as_str().lines().filter(|line| line.starts_with("# HELP ")).collect();
+        let wanted = [
+            "# HELP kubelet_running_pods [ALPHA] Told.",
+            "# HELP prober_probe_total [BETA] Told.",
+            "# HELP container_memory_rss Told.",
+        ];
+        assert_eq!(heads, wanted);
     }
 }

@@ -1,5 +1,7 @@
 //! Whether the expressions of an object compile: asked when it is written.
 
+use std::time::Instant;
+
 use rk_api::meta::{at, text};
 use rk_api::resources::Resource;
 use rk_api::status::{ErrorKind, FieldErrors, Path};
@@ -7,10 +9,11 @@ use rk_cel::{CompileError, Env, Program, Type, json_patch, object};
 use serde_json::Value;
 
 use super::{devices, of_policies, of_webhooks, rules, variables};
+use crate::metrics::Expressions;
 
 /// Adds what is wrong with the expressions of webhook configurations, admission policies, definitions of custom kinds and selectors of
 /// devices.
-pub(crate) fn check(resource: &Resource, new: &Value, errors: &mut FieldErrors) {
+pub(crate) fn check(cel: &Expressions, resource: &Resource, new: &Value, errors: &mut FieldErrors) {
     match (&*resource.gvk.group, &*resource.gvk.kind) {
         ("admissionregistration.k8s.io", "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration") => {
             webhooks(new, errors);
@@ -18,7 +21,12 @@ pub(crate) fn check(resource: &Resource, new: &Value, errors: &mut FieldErrors) 
         ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy" | "MutatingAdmissionPolicy") => {
             policy(new, errors);
         }
-        ("apiextensions.k8s.io", "CustomResourceDefinition") => rules::check(new, errors),
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => {
+            let begun = Instant::now();
+            if rules::check(new, errors) {
+                cel.compiled(begun.elapsed());
+            }
+        }
         ("resource.k8s.io", kind) => devices::check(kind, new, errors),
         _ => {}
     }

@@ -1,6 +1,7 @@
 //! Holding custom objects against the rules of their kind.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use rk_api::custom::{Elements, is_unchanged};
 use rk_api::resources::Resource;
@@ -9,12 +10,14 @@ use rk_cel::{Context, EXPRESSION_LIMIT, Failure, REQUEST_BUDGET, Value as Cel};
 use serde_json::Value;
 
 use super::rules::{Node, Rule, Rules};
+use crate::metrics::Expressions;
 
 /// Longest text that an expression may make for a message, in bytes; upstream's figure.
 const MESSAGE_MAX: usize = 5 * 1024;
 
 /// Adds the rules that an object breaks. Of what did not change they only warn, unless they compare with what was.
 pub(crate) fn judge(
+    cel: &Expressions,
     resource: &Resource,
     object: &Value,
     old: Option<&Value>,
@@ -22,7 +25,14 @@ pub(crate) fn judge(
     warnings: &mut Vec<String>,
 ) {
     let Some(custom) = &resource.custom else { return };
-    let made = custom.made_of_schema(|schema| Arc::new(Rules::of(schema)));
+    let made = custom.made_of_schema(|schema| {
+        let begun = Instant::now();
+        let rules = Rules::of(schema);
+        if rules.node.is_some() {
+            cel.compiled(begun.elapsed());
+        }
+        Arc::new(rules)
+    });
     let Some(rules) = made.downcast_ref::<Rules>() else { return };
     let Some(node) = &rules.node else { return };
     let blocks = |kind: ErrorKind| {
@@ -34,8 +44,10 @@ pub(crate) fn judge(
         errors.invalid(&Path::new("<nil>"), Value::Null, why);
         return;
     }
+    let begun = Instant::now();
     let mut judge = Judge { left: REQUEST_BUDGET, errors, warnings };
     judge.place(node, &rules.root, Now::root(&rules.root, object, old), &Path::ROOT);
+    cel.evaluated(begun.elapsed());
 }
 
 /// A value, and what it was.

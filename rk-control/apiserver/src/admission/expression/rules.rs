@@ -57,8 +57,8 @@ impl Rules {
     }
 }
 
-/// Adds what is wrong with the rules of a definition.
-pub(super) fn check(definition: &Value, errors: &mut FieldErrors) {
+/// Adds what is wrong with the rules of a definition; tells whether any compile.
+pub(super) fn check(definition: &Value, errors: &mut FieldErrors) -> bool {
     let versions = list(definition, &["spec", "versions"]);
     let schema = |version: &Value| at(version, &["schema", "openAPIV3Schema"]).clone();
     let schemas: Vec<Value> = versions.iter().map(schema).collect();
@@ -68,23 +68,25 @@ pub(super) fn check(definition: &Value, errors: &mut FieldErrors) {
         && rest.iter().all(|other| other == first)
     {
         let path = spec.child("validation");
-        judge(first, &path.child("openAPIV3Schema"), errors);
-        return;
+        return judge(first, &path.child("openAPIV3Schema"), errors);
     }
     let all = spec.child("versions");
+    let mut any = false;
     for (index, schema) in schemas.iter().enumerate() {
         let path = all.index(index);
         let path = path.child("schema");
-        judge(schema, &path.child("openAPIV3Schema"), errors);
+        any |= judge(schema, &path.child("openAPIV3Schema"), errors);
     }
+    any
 }
 
-/// Adds what is wrong with the rules of one schema.
-fn judge(schema: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+/// Adds what is wrong with the rules of one schema; tells whether any compile.
+fn judge(schema: &Value, path: &Path<'_>, errors: &mut FieldErrors) -> bool {
     let root = with_identity(schema);
     let mut costs = Costs::default();
-    walk(&root, &Place::root(Some(Extent::root(&root))), path, &mut costs, errors);
+    let any = walk(&root, &Place::root(Some(Extent::root(&root))), path, &mut costs, errors).is_some();
     costs.judge(path, errors);
+    any
 }
 
 /// Where in a schema.

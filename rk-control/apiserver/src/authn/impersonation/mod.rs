@@ -5,6 +5,7 @@ mod modes;
 pub use modes::Habits;
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use http::{HeaderMap, HeaderValue};
 use rk_api::status::Status;
@@ -13,6 +14,7 @@ use super::user::User;
 use crate::audit;
 use crate::authz::Attributes;
 use crate::http::{RequestInfo, decode};
+use crate::metrics::Filter;
 use crate::server::Core;
 
 const USER: &str = "impersonate-user";
@@ -34,6 +36,13 @@ struct Wanted {
 /// # Errors
 /// 400 for headers without a user, 403 when the caller may not impersonate.
 pub async fn impersonate(core: &Core, headers: &HeaderMap, caller: User, info: &RequestInfo) -> Result<User, Status> {
+    let begun = Instant::now();
+    let user = shown_as(core, headers, caller, info).await?;
+    core.metrics.access.passed(Filter::Impersonation, begun.elapsed());
+    Ok(user)
+}
+
+async fn shown_as(core: &Core, headers: &HeaderMap, caller: User, info: &RequestInfo) -> Result<User, Status> {
     let Some(wanted) = Wanted::of(headers)? else { return Ok(caller) };
     let (user, constraint) = modes::become_wanted(core, &caller, &wanted, &Attributes::of_request(info)).await?;
     audit::impersonated(&user, constraint);

@@ -21,7 +21,7 @@ use super::write::fix_namespace;
 use crate::admission::{self, Operation};
 use crate::audit;
 use crate::codec;
-use crate::http::{Body, read_body};
+use crate::http::Body;
 
 pub(super) use review::review;
 
@@ -68,7 +68,7 @@ pub(super) async fn serve(call: &mut Call, method: &Method, request: Request<Bod
 /// Decodes the body of a subresource with a kind of its own; it speaks of the path's namespace.
 async fn decode(call: &mut Call, body: Body, gvk: &GroupVersionKind) -> Result<(WriteOptions, Value), Status> {
     let options = WriteOptions::parse(call)?;
-    let body = read_body(body).await?;
+    let body = call.read(body).await?;
     let mut warnings = Vec::new();
     let schema = Schema::of_kind(gvk).unwrap_or(Schema::ANY);
     let mut object = codec::decode_object(&call.headers, &body, gvk, &schema, options.validation, &mut warnings)?;

@@ -8,7 +8,7 @@ use super::super::call::Call;
 use super::super::options::WriteOptions;
 use super::super::write::fix_namespace;
 use super::super::{get, patch, render, update};
-use crate::http::{Body, read_body};
+use crate::http::Body;
 
 pub(super) async fn serve(call: &mut Call, verb: Verb, body: Body) -> Result<Response<Body>, Status> {
     let subresource = call.path.subresource.clone();
@@ -20,7 +20,7 @@ pub(super) async fn serve(call: &mut Call, verb: Verb, body: Body) -> Result<Res
         }
         _ => {
             let options = WriteOptions::parse(call)?;
-            let body = read_body(body).await?;
+            let body = call.read(body).await?;
             let mut object = call.decode(&body, options.validation)?;
             fix_namespace(call, &mut object)?;
             let (code, stored) = update::put(call, &options, object, Some(&subresource)).await?;

@@ -18,7 +18,7 @@ use super::super::patch::{Patch, configuration};
 use super::super::render;
 use super::super::write::{self, Intent};
 use crate::conversion;
-use crate::http::{Body, read_body};
+use crate::http::Body;
 
 /// Computes the new workload from the present one.
 type Compute = Box<dyn Fn(&Value) -> Result<Value, Status> + Send + Sync>;
@@ -55,7 +55,7 @@ pub(super) async fn serve(call: &mut Call, verb: Verb, body: Body) -> Result<Res
         let uid = meta::uid(&wanted).to_owned();
         Change { uid, ..Change::unowned(move |present| scale::apply(&resource, present, &wanted)) }
     } else {
-        let body = read_body(body).await?;
+        let body = call.read(body).await?;
         let schema = Schema::of_kind(&gvk).unwrap_or(Schema::ANY);
         match Patch::parse(call, &body, options.validation)? {
             Patch::Apply(config, notices) => {

@@ -1,0 +1,96 @@
+//! What is told of Jobs, under upstream's names.
+
+use super::plan::Size;
+use super::tally::is_indexed;
+use k8s_openapi::api::batch::v1::{Job, JobStatus};
+use std::time::Duration;
+
+/// What a run is called that makes and ends no pods since the Job is over.
+pub(super) const OVER: &str = "reconciling";
+
+/// What a run is called that brings a Job to its size.
+pub(super) fn action(size: &Size) -> &'static str {
+    match size {
+        Size::Create(_) => "pods_created",
+        Size::Delete(_) => "pods_deleted",
+        Size::Keep | Size::Wait(_) => "tracking",
+    }
+}
+
+fn mode(job: &Job) -> (&'static str, &'static str) {
+    let indexed = job.spec.as_ref().is_some_and(is_indexed);
+    ("completion_mode", if indexed { "Indexed" } else { "NonIndexed" })
+}
+
+/// A run over a Job that was not finished has ended.
+pub(super) fn ran(job: &Job, action: &'static str, well: bool, took: Duration) {
+    let labels = [("action", action), mode(job), ("result", if well { "success" } else { "error" })];
+    rk_client::count("job_controller_job_syncs_total", &labels);
+    rk_client::observe("job_controller_job_sync_duration_seconds", &labels, took);
+}
+
+/// The status of a Job was written: its pods that are counted from now on, and its end.
+pub(super) fn written(before: Option<&JobStatus>, after: &Job) {
+    let Some(now) = &after.status else { return };
+    let (succeeded, failed) = before.map_or((None, None), |status| (status.succeeded, status.failed));
+    for (result, was, is) in [("succeeded", succeeded, now.succeeded), ("failed", failed, now.failed)] {
+        // Indexes that are none any more count no longer.
+        let more = is.unwrap_or(0).saturating_sub(was.unwrap_or(0));
+        if let Some(more) = usize::try_from(more).ok().filter(|more| *more > 0) {
+            rk_client::add("job_controller_job_pods_finished_total", &[mode(after), ("result", result)], more);
+        }
+    }
+    for (end, result) in [("Complete", "succeeded"), ("Failed", "failed")] {
+        let met = |status: &JobStatus| {
+            let condition = status.conditions.iter().flatten().find(|own| own.type_ == end && own.status == "True");
+            condition.map(|own| own.reason.clone().unwrap_or_default())
+        };
+        if let Some(reason) = met(now).filter(|_| before.and_then(met).is_none()) {
+            let labels = [mode(after), ("reason", reason.as_str()), ("result", result)];
+            rk_client::count("job_controller_jobs_finished_total", &labels);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn job(status: Value) -> Job {
+        let spec = json!({"completionMode": "Indexed", "template": {}});
+        serde_json::from_value(json!({"spec": spec, "status": status})).expect("valid")
+    }
+
+    /// What a series shows; other tests run over Jobs, too.
+    fn told(series: &str) -> f64 {
+        let value = |line: &str| line.strip_prefix(series)?.trim().parse().ok();
+        rk_client::render_figures().lines().find_map(value).unwrap_or_default()
+    }
+
+    #[test]
+    fn pods_are_counted_as_far_as_they_are_new_and_an_end_once() {
+        const PODS: &str = "job_controller_job_pods_finished_total{completion_mode=\"Indexed\",result=\"failed\"}";
+        const ENDS: &str =
+            "job_controller_jobs_finished_total{completion_mode=\"Indexed\",reason=\"OfThisTest\",result=\"failed\"}";
+        let before = job(json!({"failed": 2}));
+        let ended = json!([{"type": "Failed", "status": "True", "reason": "OfThisTest"}]);
+        let after = job(json!({"failed": 5, "conditions": ended}));
+        let pods = told(PODS);
+        written(before.status.as_ref(), &after);
+        assert!(told(PODS) >= pods + 3.0);
+        assert_eq!(told(ENDS), 1.0);
+        written(after.status.as_ref(), &after);
+        assert_eq!(told(ENDS), 1.0, "it ended before");
+    }
+
+    #[test]
+    fn runs_are_told_by_what_they_did() {
+        const RUNS: &str =
+            "job_controller_job_syncs_total{action=\"pods_created\",completion_mode=\"Indexed\",result=\"error\"}";
+        let runs = told(RUNS);
+        ran(&job(Value::Null), action(&Size::Create(1)), false, Duration::from_millis(5));
+        assert!(told(RUNS) >= runs + 1.0);
+        assert_eq!([Size::Keep, Size::Delete(1)].map(|size| action(&size)), ["tracking", "pods_deleted"]);
+    }
+}
