@@ -3,6 +3,8 @@
 
 use serde_json::Value;
 
+use crate::Object;
+
 /// An object as a YAML document, its members in alphabetical order.
 #[must_use]
 pub fn write(value: &Value) -> String {
@@ -15,7 +17,7 @@ pub fn write(value: &Value) -> String {
     out
 }
 
-fn map(members: &rk_api::Object, indent: usize, inline: bool, out: &mut String) {
+fn map(members: &Object, indent: usize, inline: bool, out: &mut String) {
     let mut keys: Vec<&String> = members.keys().collect();
     keys.sort_unstable();
     for (index, key) in keys.into_iter().enumerate() {
@@ -102,9 +104,10 @@ fn is_plain(string: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use rk_api::decode::{self, Limits};
     use serde_json::json;
+
+    use super::*;
+    use crate::decode::{self, Limits};
 
     #[test]
     fn what_could_be_taken_for_something_else_is_quoted() {
