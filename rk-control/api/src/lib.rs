@@ -7,7 +7,7 @@
 //! 2. [`patch`] or [`managed::apply`] computes the new object when the verb is PATCH; [`scale`] maps the scale subresource.
 //! 3. [`convert`] moves between the versions of a group, [`defaults`] fills what was left out.
 //! 4. [`managed::update`] tracks owners; [`strategy`] resets what the caller may not set, bumps `generation` and validates.
-//! 5. [`table`], [`proto`] or `serde_json` write the answer; every failure is a [`status::Status`].
+//! 5. [`table`], [`proto`], [`yaml`] or `serde_json` write the answer; every failure is a [`status::Status`].
 //!
 //! Kinds that CustomResourceDefinitions make take the same way; [`custom`] holds what only they have.
 //!
@@ -31,6 +31,7 @@ pub mod status;
 pub mod strategy;
 pub mod table;
 pub mod validate;
+pub mod yaml;
 
 /// A JSON object: the body of every Kubernetes object.
 pub type Object = serde_json::Map<String, serde_json::Value>;

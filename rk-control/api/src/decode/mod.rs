@@ -92,7 +92,7 @@ pub fn json(body: &[u8], schema: &Schema, mode: FieldValidation, limits: Limits)
     judge(object, with_unknown(json::in_order(body, &[], &duplicates), in_turn(unknown)), mode)
 }
 
-/// Decodes a YAML body (one document) by the rules of YAML's JSON-compatible subset.
+/// Decodes a YAML body, of which the first document counts, by the rules of YAML 1.1, as kube-apiserver v1.36 does.
 ///
 /// # Errors
 /// As [`json`].
@@ -129,8 +129,8 @@ pub fn untyped_json(body: &[u8], limits: Limits) -> Result<Value, DecodeError> {
     Ok(json::parse(body, limits)?.0)
 }
 
-/// Decodes any YAML text without a schema (server-side apply bodies); the second part is what strict decoding says of
-/// duplicate keys.
+/// Decodes any YAML text without a schema (server-side apply bodies, manifests) as [`yaml()`]; the second part is what strict decoding
+/// says of duplicate keys.
 ///
 /// # Errors
 /// Malformed or too deep YAML.

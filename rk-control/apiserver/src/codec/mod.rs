@@ -1,7 +1,5 @@
 //! From bodies to objects and back, in every format.
 
-mod yaml;
-
 use bytes::Bytes;
 use http::HeaderMap;
 use rk_api::decode::{self, DecodeError, Decoded, FieldValidation, Limits};
@@ -26,7 +24,7 @@ pub fn encode(object: &Value, format: Format, pretty: bool) -> (&'static str, By
             Some(bytes) => (format.media_type(), bytes),
             None => encode(object, Format::Json, pretty),
         },
-        Format::Yaml => (format.media_type(), yaml::write(object).into()),
+        Format::Yaml => (format.media_type(), rk_api::yaml::write(object).into()),
         Format::Json => {
             let text = if pretty { serde_json::to_vec_pretty(object) } else { serde_json::to_vec(object) };
             let mut text = text.unwrap_or_default();

@@ -3,6 +3,7 @@
 mod deletion;
 mod device_access;
 mod devices;
+mod forms;
 mod identity;
 mod owners;
 mod scale;
@@ -255,7 +256,7 @@ async fn a_body_is_judged_by_size_type_and_kind() {
     let (code, message) = admin.create(MAPS, &pod("p")).await.failure();
     assert_eq!(code, 400);
     assert!(message.contains("Pod"), "{message}");
-    let yaml = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: y}\ndata: {a: b}\n";
+    let yaml = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: yaml}\ndata: {a: b}\n";
     assert_eq!(admin.answer(Method::POST, MAPS, "application/yaml", yaml.into()).await.ok()["data"]["a"], "b");
 }
 

@@ -20,12 +20,7 @@ pub(super) fn accepted(headers: &HeaderMap, kind: &str) -> Result<Answer, Refusa
 pub(super) fn object(page: &str, object: &Value, version: Version, format: Format) -> Result<Response<Body>, Refusal> {
     let mut answered = match format {
         Format::Json => json(object),
-        Format::Yaml => match serde_yaml_ng::to_string(object) {
-            Ok(yaml) => response(StatusCode::OK, "application/yaml", yaml),
-            Err(error) => {
-                return Err(refuse(StatusCode::INTERNAL_SERVER_ERROR, format!("encoding the answer: {error}")));
-            }
-        },
+        Format::Yaml => response(StatusCode::OK, "application/yaml", rk_api::yaml::write(object)),
     };
     let kind = object["kind"].as_str().unwrap_or_default();
     if let Ok(named) = HeaderValue::from_str(&version.media_type(kind, format)) {

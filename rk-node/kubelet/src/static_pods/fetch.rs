@@ -15,6 +15,7 @@ use kube::client::Body;
 use serde_json::Value;
 use tokio::sync::watch;
 
+use super::document::document;
 use super::source::{HTTP, parse};
 use crate::api_error;
 use crate::join::{PkiError, WebConnector, web_connector};
@@ -150,7 +151,7 @@ fn redirect<B>(from: &Uri, response: &Response<B>) -> Option<Uri> {
 /// The pods of a document: one, or a list. A wrong one spoils them all.
 fn decode(data: &[u8], url: &str, node: &str) -> Result<Vec<(OsString, Pod)>, String> {
     let text = std::str::from_utf8(data).map_err(|error| error.to_string())?;
-    let document: Value = serde_yaml_ng::from_str(text).map_err(|error| error.to_string())?;
+    let document = document(text)?;
     let single = std::slice::from_ref(&document);
     let items = match document.get("kind").and_then(Value::as_str) {
         Some("Pod") => single,
@@ -240,8 +241,8 @@ mod tests {
         };
         assert_eq!(names(&pod("a", "i").to_string()), owned(&["a-node-1"]));
         assert_eq!(
-            names("kind: Pod\nmetadata: {name: y}\nspec: {containers: [{name: c, image: i}]}"),
-            owned(&["y-node-1"])
+            names("kind: Pod\nmetadata: {name: w}\nspec: {containers: [{name: c, image: i}]}"),
+            owned(&["w-node-1"])
         );
         assert_eq!(names(&list(&[pod("a", "i"), pod("b", "i")])), owned(&["a-node-1", "b-node-1"]));
         assert_eq!(names(&list(&[])), owned(&[]));

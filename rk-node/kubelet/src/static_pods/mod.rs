@@ -1,6 +1,7 @@
 //! Static pods: manifests in a directory of the node or at an address, run whether or not the API server answers, and shown there as
 //! mirror pods.
 
+mod document;
 mod fetch;
 mod mirror;
 mod references;

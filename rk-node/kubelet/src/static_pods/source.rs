@@ -12,6 +12,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
+use super::document::document;
 use super::fetch::Fetched;
 use super::references;
 use super::removals::Removals;
@@ -70,9 +71,9 @@ fn files(dir: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// A static pod from the text of its manifest, which is at `path` of a kind of source. JSON is YAML, too.
+/// A static pod from the text of its manifest, which is at `path` of a kind of source.
 pub fn parse(text: &str, path: &Path, source: &str, node: &str) -> Result<Pod, String> {
-    let manifest: serde_json::Value = serde_yaml_ng::from_str(text).map_err(|e| e.to_string())?;
+    let manifest = document(text)?;
     // By way of JSON, as every other pod comes: a second way to read a pod is a third of a megabyte of program.
     let mut pod: Pod = serde_json::from_str(&manifest.to_string()).map_err(|e| e.to_string())?;
     let name = pod.metadata.name.clone().filter(|n| !n.is_empty()).ok_or("metadata.name is missing")?;

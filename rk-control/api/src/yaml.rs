@@ -3,6 +3,8 @@
 
 use serde_json::Value;
 
+use crate::Object;
+
 /// An object as a YAML document, its members in alphabetical order.
 #[must_use]
 pub fn write(value: &Value) -> String {
@@ -15,7 +17,7 @@ pub fn write(value: &Value) -> String {
     out
 }
 
-fn map(members: &rk_api::Object, indent: usize, inline: bool, out: &mut String) {
+fn map(members: &Object, indent: usize, inline: bool, out: &mut String) {
     let mut keys: Vec<&String> = members.keys().collect();
     keys.sort_unstable();
     for (index, key) in keys.into_iter().enumerate() {
@@ -72,8 +74,15 @@ fn text(string: &str, out: &mut String) {
     if is_plain(string) {
         out.push_str(string);
     } else {
-        // A JSON string is one of YAML too.
-        out.push_str(&Value::from(string).to_string());
+        // A JSON string is one of YAML too, but for letters that break lines or are not printed.
+        for letter in Value::from(string).to_string().chars() {
+            match letter {
+                '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}' => {
+                    out.push_str(&format!("\\u{:04x}", u32::from(letter)));
+                }
+                _ => out.push(letter),
+            }
+        }
     }
 }
 
@@ -95,8 +104,10 @@ fn is_plain(string: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use serde_json::json;
+
+    use super::*;
+    use crate::decode::{self, Limits};
 
     #[test]
     fn what_could_be_taken_for_something_else_is_quoted() {
@@ -113,5 +124,86 @@ mod tests {
         let back: Value = serde_yaml_ng::from_str(&written).unwrap();
         assert_eq!(back, object);
         assert_eq!(write(&json!([[1, 2], []])), "-\n  - 1\n  - 2\n- []\n");
+    }
+
+    #[test]
+    fn what_yaml_1_1_takes_for_no_text_is_quoted_as_key_and_as_value() {
+        for word in [
+            "y",
+            "Y",
+            "yes",
+            "YES",
+            "n",
+            "No",
+            "on",
+            "Off",
+            "OFF",
+            "true",
+            "FALSE",
+            "~",
+            "null",
+            "Null",
+            "",
+            "010",
+            "0o17",
+            "0x1F",
+            "0b1",
+            "1e3",
+            "1_000",
+            "+1",
+            "-1",
+            "1.5",
+            ".5",
+            ".inf",
+            "-.INF",
+            ".NaN",
+            "1:30",
+            "2001-01-01",
+            "2001-01-01T00:00:00Z",
+            "<<",
+            "=",
+            "!a",
+            "&a",
+            "*a",
+            "- a",
+            "? a",
+            "a: b",
+            "a:",
+            "a #b",
+            "#a",
+            "%a",
+            "@a",
+            "`a",
+            "|",
+            ">",
+            "{a",
+            "[a",
+            "]",
+            "}",
+            ",",
+            "'a'",
+            "\"a\"",
+            " a",
+            "a ",
+            "---",
+            "...",
+            "\t",
+        ] {
+            let value = json!({word: [word]});
+            let written = write(&value);
+            let quoted = Value::from(word).to_string();
+            assert_eq!(written, format!("{quoted}:\n- {quoted}\n"));
+            let (read, _) = decode::untyped_yaml(written.as_bytes(), Limits::default()).unwrap();
+            assert_eq!(read, value, "{written}");
+        }
+        for word in
+            ["a", "yesterday", "nope", "nullable", "a:b", "registry.k8s.io/pause:3.10", "e1", "inf", "a=b", "_a"]
+        {
+            assert_eq!(write(&json!([word])), format!("- {word}\n"));
+        }
+        let odd = json!(["a\u{85}b", "\u{7f}", "\u{2028}", "\u{feff}a", "\u{9f}\u{ffff}", "é\u{1f7d4}\u{8}\u{0}"]);
+        let written = write(&odd);
+        assert!(written.contains(r#""a\u0085b""#), "{written}");
+        assert_eq!(decode::untyped_yaml(written.as_bytes(), Limits::default()).unwrap().0, odd, "{written}");
     }
 }
