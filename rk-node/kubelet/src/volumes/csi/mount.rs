@@ -130,6 +130,7 @@ impl Csi {
         if let Some(parent) = target.parent() {
             make_dir(parent)?;
         }
+        let before = VolumeData::read(&dir);
         let mut data = VolumeData {
             spec_name: volume.spec_name.clone(),
             pod_volume: volume.pod_volume.clone(),
@@ -139,7 +140,8 @@ impl Csi {
             volume_lifecycle_mode: volume.lifecycle.as_str().into(),
             target: volume.block.then(|| target.clone()),
             staging: staging.clone(),
-            unpublished: VolumeData::read(&dir).is_none_or(|known| known.unpublished),
+            unpublished: before.as_ref().is_none_or(|known| known.unpublished),
+            group: before.and_then(|known| known.group),
         };
         let note = |data: &VolumeData| {
             data.write(&dir).map_err(|e| format!("writing the volume's data in {}: {e}", dir.display()))
@@ -169,7 +171,7 @@ impl Csi {
         }
         let mut client = driver.client();
         driver.call("NodePublishVolume", client.node_publish_volume(request)).await.map_err(|e| words(&e))?;
-        if by_driver.is_none() && group.is_some() && volume.kubelet_sets_group(object.as_ref()) {
+        if by_driver.is_none() && volume.is_to_be_given(object.as_ref(), group, data.group) {
             let context = pod.spec.as_ref().and_then(|s| s.security_context.clone()).unwrap_or_default();
             let on_mismatch = context.fs_group_change_policy.as_deref() == Some("OnRootMismatch");
             let path = target.clone();
@@ -177,6 +179,8 @@ impl Csi {
                 .await
                 .map_err(|e| e.to_string())?
                 .map_err(|e| format!("applying fsGroup: {e}"))?;
+            data.group = group;
+            note(&data)?;
         }
         if object.is_none_or(|o| o.spec.requires_republish != Some(true)) {
             self.published.lock().unwrap_or_else(PoisonError::into_inner).insert(target);
