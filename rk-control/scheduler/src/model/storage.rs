@@ -118,6 +118,9 @@ impl Storage {
             let Some(claim) = self.claims.get(&ObjectKey::new(&pod.key.namespace, name)) else {
                 return Some(VolumeProblem::Missing(name.clone()));
             };
+            if let Some(volume) = &claim.lost {
+                return Some(VolumeProblem::Lost(name.clone(), volume.clone()));
+            }
             if claim.deleting {
                 return Some(VolumeProblem::Deleting(name.clone()));
             }
@@ -323,6 +326,19 @@ mod tests {
         storage.remove_claim(&large);
         add_claim(&mut storage, "large", "local", "5Gi", None);
         assert_eq!(given(&storage, &second, "a"), Ok(vec![some("a-big")]), "it is another claim by now");
+    }
+
+    #[test]
+    fn a_pod_is_told_which_volume_its_claim_has_lost() {
+        let mut storage = Storage::default();
+        let mut claim = json!({"metadata": {"name": "c", "namespace": "n"}, "spec": {"volumeName": "pv"}, "status": {"phase": "Lost"}});
+        let told = |storage: &Storage| storage.problem(&pod("p", &["c"])).map(|problem| problem.message());
+        storage.set_claim(&serde_json::from_value(claim.clone()).expect("a claim"));
+        let lost = "persistentvolumeclaim \"c\" bound to non-existent persistentvolume \"pv\"";
+        assert_eq!(told(&storage).as_deref(), Some(lost));
+        claim["status"]["phase"] = json!("Bound");
+        storage.set_claim(&serde_json::from_value(claim).expect("a claim"));
+        assert_eq!(told(&storage), None);
     }
 
     #[test]
