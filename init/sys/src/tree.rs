@@ -2,7 +2,7 @@
 
 use nix::dir::{Dir, Type};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open, openat, renameat};
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2, renameat};
 use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use std::ffi::CStr;
@@ -19,7 +19,7 @@ const HOW: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFO
 /// enough for, and that have more levels than a stack has room for or a process has descriptors: what lies deep is brought up first.
 ///
 /// # Errors
-/// The first thing that cannot be removed, such as what is mounted in the tree.
+/// The first thing that cannot be removed. What is mounted in the tree is one, though it was mounted just now: it is not looked into.
 pub fn remove_tree(root: &Path) -> io::Result<()> {
     let top = match open(root, HOW, Mode::empty()) {
         Err(Errno::ENOENT) => return Ok(()),
@@ -56,7 +56,8 @@ fn empty(top: &OwnedFd, dir: &OwnedFd, depth: usize, raised: &mut u64) -> io::Re
         };
         match removed {
             Err(Errno::EISDIR) if depth < DEEPEST => {
-                empty(top, &openat(dir, name, HOW, Mode::empty())?, depth + 1, raised)?;
+                let how = OpenHow::new().flags(HOW).resolve(ResolveFlag::RESOLVE_NO_XDEV);
+                empty(top, &openat2(dir, name, how)?, depth + 1, raised)?;
                 unlinkat(dir, name, UnlinkatFlags::RemoveDir)?;
             }
             Err(Errno::EISDIR) => raise(top, dir, name, raised)?,
@@ -81,6 +82,7 @@ fn raise(top: &OwnedFd, dir: &OwnedFd, name: &CStr, raised: &mut u64) -> io::Res
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nix::fcntl::openat;
     use nix::sys::stat::mkdirat;
     use std::fs;
 
