@@ -257,7 +257,9 @@ impl VolumeManager {
         if let Some(asked) = CsiVolume::persistent(&persistent, read_only) {
             let asked = asked.behind(&volume.name, &claim);
             let (plugin, work) = (tally::of_driver(&asked.driver), self.csi.set_up(pod, &asked, &self.tokens));
-            let placed = self.tallied(pod, volume, &plugin, work).await.map_err(&named)?;
+            let placed = self.tallied(pod, volume, &plugin, work).await;
+            let crowded = placed.is_err() && self.csi.gives_up(&asked);
+            let placed = placed.map_err(|reason| VolumeError { crowded, ..named(reason) })?;
             if let Some(growth) = growth(&bound, &persistent) {
                 let source = persistent.spec.as_ref().and_then(|s| s.csi.as_ref());
                 let secret = source.and_then(|c| c.node_expand_secret_ref.as_ref());
