@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use k8s_openapi::api::core::v1::{Namespace, Node, NodeStatus, Pod, PodResourceClaimStatus, PodSpec};
+use k8s_openapi::api::storage::v1::VolumeAttachment;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use rk_client::{Change, Informers, Object, ObjectKey};
 use tokio::sync::Notify;
@@ -93,6 +94,15 @@ pub(crate) fn connect(shared: &Arc<Shared>, informers: &Informers, scheduler: &s
     keep(shared, informers, Cluster::set_volume, |cluster, key| cluster.remove_volume(&key.name));
     keep(shared, informers, Cluster::set_class, |cluster, key| cluster.remove_class(&key.name));
     keep(shared, informers, Cluster::set_limits, |cluster, key| cluster.remove_limits(&key.name));
+    let own = Arc::clone(shared);
+    informers.of::<VolumeAttachment>().on_change(move |change| match change {
+        Change::Deleted(attachment) => {
+            own.cluster().remove_attachment(&ObjectKey::of(attachment.as_ref()).name);
+            own.cluster_changed();
+        }
+        // Nobody fits anywhere for that.
+        other => own.cluster().set_attachment(other.object()),
+    });
     keep(shared, informers, Cluster::set_driver, |cluster, key| cluster.remove_driver(&key.name));
     keep(shared, informers, Cluster::set_capacity, Cluster::remove_capacity);
 }
