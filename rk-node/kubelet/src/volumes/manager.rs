@@ -294,7 +294,7 @@ impl VolumeManager {
         }
         if let Some(empty) = &volume.empty_dir {
             let path = dir("kubernetes.io~empty-dir");
-            empty_dir::place(pod, empty, &path)?;
+            empty_dir::place(pod, empty, collector.fields.allocatable.get("memory"), &path)?;
             return Ok(path);
         }
         let (path, files) = if let Some(map) = &volume.config_map {
