@@ -97,11 +97,7 @@ impl Binder {
         }
         match class.as_deref() {
             Some(class) if class.provisioner != NO_PROVISIONER => self.ask(claim, class).await,
-            _ if claim.spec.as_ref().is_some_and(|s| s.storage_class_name.is_none())
-                && self.adopt_default(claim).await? =>
-            {
-                Ok(Outcome::AwaitChange)
-            }
+            _ if !matching::names_class(claim) && self.adopt_default(claim).await? => Ok(Outcome::AwaitChange),
             None if !class_name.is_empty() => {
                 self.recorder.warning(
                     claim,

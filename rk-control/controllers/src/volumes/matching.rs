@@ -15,6 +15,12 @@ pub(super) fn class_of_claim(claim: &PersistentVolumeClaim) -> String {
     old.or_else(|| claim.spec.as_ref()?.storage_class_name.clone()).unwrap_or_default()
 }
 
+/// Whether the claim names a class, though it be none: it gets no default one.
+pub(super) fn names_class(claim: &PersistentVolumeClaim) -> bool {
+    let old = claim.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(OLD_CLASS));
+    old || claim.spec.as_ref().is_some_and(|spec| spec.storage_class_name.is_some())
+}
+
 pub(super) fn class_of_volume(volume: &PersistentVolume) -> String {
     let old = volume.metadata.annotations.as_ref().and_then(|a| a.get(OLD_CLASS)).cloned();
     old.or_else(|| volume.spec.as_ref()?.storage_class_name.clone()).unwrap_or_default()
@@ -144,6 +150,16 @@ mod tests {
         let slow = [volume("small", "2Gi", "ssd", None), volume("mine", "5Gi", "disk", Some("c"))];
         assert_eq!(name(&claim("1Gi", "ssd", "ReadWriteOnce"), &slow).as_deref(), Some("mine"), "of whatever class");
         assert_eq!(name(&claim("1Gi", "ssd", "ReadWriteMany"), &slow), None);
+    }
+
+    #[test]
+    fn a_claim_names_its_class_in_either_place() {
+        let mut none = claim("1Gi", "", "ReadWriteOnce");
+        assert!(names_class(&none), "it wants none");
+        none.spec.get_or_insert_default().storage_class_name = None;
+        assert!(!names_class(&none));
+        none.metadata.annotations = Some([(OLD_CLASS.to_owned(), "ssd".to_owned())].into());
+        assert!(names_class(&none) && class_of_claim(&none) == "ssd");
     }
 
     #[test]
