@@ -331,8 +331,14 @@ impl VolumeManager {
         self.settled.forget(uid);
         // Parts of volumes before these: what is still mounted somewhere lives on, though its driver has let it go.
         remove(self.pod_dir(uid).join("volume-subpaths")).await?;
+        // Then what no driver has, which may be memory: a driver may be away for long.
+        let volumes = self.pod_dir(uid).join("volumes");
+        let own = entries(&volumes).map(|e| e.path()).filter(|dir| dir.is_dir() && !dir.ends_with("kubernetes.io~csi"));
+        for dir in own {
+            remove(dir).await?;
+        }
         self.csi.tear_down(uid).await?;
-        remove(self.pod_dir(uid).join("volumes")).await?;
+        remove(volumes).await?;
         self.tally.forget(uid);
         Ok(())
     }
@@ -345,18 +351,17 @@ impl VolumeManager {
 
     /// UIDs of pods that have a directory.
     pub fn known_pods(&self) -> Vec<String> {
-        fs::read_dir(&self.pods)
-            .into_iter()
-            .flatten()
-            .flatten()
-            .filter_map(|e| e.file_name().into_string().ok())
-            .collect()
+        entries(&self.pods).filter_map(|e| e.file_name().into_string().ok()).collect()
     }
 }
 
 /// File work off the two runtime threads: a slow disk must not stop probes and leases.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, String> + Send + 'static) -> Result<T, String> {
     tokio::task::spawn_blocking(work).await.map_err(|e| e.to_string())?
+}
+
+fn entries(of: &Path) -> impl Iterator<Item = fs::DirEntry> + use<> {
+    fs::read_dir(of).into_iter().flatten().flatten()
 }
 
 /// Removes a tree of a pod's, with what is mounted in it.
