@@ -26,6 +26,7 @@ mod program;
 mod seccomp;
 mod signal;
 mod swap;
+mod tree;
 mod tty;
 mod watch;
 
@@ -59,5 +60,6 @@ pub use program::release_program;
 pub use seccomp::{Confinement, confine, confine_agent};
 pub use signal::{Signal, SignalQueue};
 pub use swap::{allocate, swap_off, swap_on};
+pub use tree::remove_tree;
 pub use tty::{log_pipe, open_console, set_hostname, sync_disks, take_as_stdio};
 pub use watch::FileWatch;

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use k8s_openapi::api::storage::v1::{CSIDriver, CSINode, CSIStorageCapacity, StorageClass};
+use k8s_openapi::api::storage::v1::{CSIDriver, CSINode, CSIStorageCapacity, StorageClass, VolumeAttachment};
 use kube::Client;
 use rk_client::{Informer, Informers, Recorders, TokenBucket};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -54,6 +54,7 @@ pub async fn run(client: Client, informers: &Informers, recorders: &Recorders, c
     informers.of::<StorageClass>().synced().await;
     informers.of::<CSINode>().synced().await;
     informers.of::<CSIDriver>().synced().await;
+    informers.of::<VolumeAttachment>().synced().await;
     informers.of::<CSIStorageCapacity>().synced().await;
     tracing::info!(scheduler = config.scheduler_name, "scheduling");
     let recorder = recorders.of("default-scheduler");

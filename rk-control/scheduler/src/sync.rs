@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use k8s_openapi::api::core::v1::{Namespace, Node, NodeStatus, Pod, PodResourceClaimStatus, PodSpec};
+use k8s_openapi::api::storage::v1::VolumeAttachment;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use rk_client::{Change, Informers, Object, ObjectKey};
 use tokio::sync::Notify;
@@ -99,6 +100,15 @@ pub(crate) fn connect(shared: &Arc<Shared>, informers: &Informers, scheduler: &s
     });
     keep(shared, informers, "storage.k8s.io/CSINode", Cluster::set_limits, |cluster, key| {
         cluster.remove_limits(&key.name)
+    });
+    let own = Arc::clone(shared);
+    informers.of::<VolumeAttachment>().on_change(move |change| match change {
+        Change::Deleted(attachment) => {
+            own.cluster().remove_attachment(&ObjectKey::of(attachment.as_ref()).name);
+            own.cluster_changed(("storage.k8s.io/VolumeAttachment", deed(change)));
+        }
+        // Nobody fits anywhere for that.
+        other => own.cluster().set_attachment(other.object()),
     });
     keep(shared, informers, "storage.k8s.io/CSIDriver", Cluster::set_driver, |cluster, key| {
         cluster.remove_driver(&key.name)

@@ -173,3 +173,25 @@ async fn a_volume_that_is_recycled_is_emptied_before_another_claim_gets_it() {
     rest.create("persistentvolumeclaims", &claim("second", "none")).await;
     rest.until("persistentvolumeclaims/second", |own| own["spec"]["volumeName"] == "shared").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pods_own_claim_is_made_again_and_a_strange_one_of_its_name_is_told_of() {
+    let (plane, _nodes) = start(&["n1"]).await;
+    let rest = Rest::new(plane.client().await, "own").await;
+    let asks = |name: &str| {
+        let template = json!({"spec": claim("any", "none")["spec"]});
+        let volumes = json!([{"name": "v", "ephemeral": {"volumeClaimTemplate": template}}]);
+        let mut pod = pod(name, "any", None);
+        pod["spec"]["volumes"] = volumes;
+        pod
+    };
+    rest.create("persistentvolumeclaims", &claim("q-v", "none")).await;
+    rest.create("pods", &asks("p")).await;
+    let first = rest.until("persistentvolumeclaims/p-v", Value::is_object).await;
+    rest.delete("persistentvolumeclaims/p-v", &Value::Null).await;
+    let other = |own: &Value| own.is_object() && own["metadata"]["uid"] != first["metadata"]["uid"];
+    rest.until("persistentvolumeclaims/p-v", other).await;
+    rest.create("pods", &asks("q")).await;
+    let told = "ephemeral volume v: PVC own/q-v was not created for pod own/q (pod is not owner)";
+    rest.hears("q", "FailedBinding", |text| text == told).await;
+}

@@ -14,7 +14,7 @@ fn user(kubectl: &Kubectl, name: &str) {
          tolerations: [{{operator: Exists}}]\n  securityContext: {{fsGroup: 2000}}\n  volumes:\n  \
          - {{name: v, persistentVolumeClaim: {{claimName: files}}}}\n  - {{name: b, persistentVolumeClaim: {{claimName: block}}}}\n  \
          containers:\n  - name: main\n    image: rk.local/busybox:demo\n    command: [sleep, '36000']\n    \
-         volumeMounts: [{{name: v, mountPath: /v}}]\n    volumeDevices: [{{name: b, devicePath: /dev/block}}]\n"
+         volumeMounts: [{{name: v, mountPath: /v}}, {{name: v, mountPath: /part, subPath: part}}]\n    volumeDevices: [{{name: b, devicePath: /dev/block}}]\n"
     ));
     wait_ready(kubectl, name);
 }
@@ -32,6 +32,7 @@ fn volumes_of_a_driver_in_a_pod_are_trees_and_devices_that_grow_and_last() {
     assert_eq!(sh(&kubectl, "first", "grep -c ' /v ext4 rw' /proc/mounts").as_deref(), Ok("1"));
     assert_eq!(sh(&kubectl, "first", "blockdev --getsize64 /dev/block").as_deref(), Ok(SIZES[0]));
     sh(&kubectl, "first", "echo kept > /v/file && printf raw | dd of=/dev/block conv=notrunc,fsync").expect("writing");
+    assert_eq!(sh(&kubectl, "first", "echo x > /part/file && cat /v/part/file").as_deref(), Ok("x"));
 
     // As an external resizer does, up to the part of the node.
     kubectl.ok(&["patch", "pv", "csi-block", "--type=merge", "-p", r#"{"spec":{"capacity":{"storage":"128Mi"}}}"#]);

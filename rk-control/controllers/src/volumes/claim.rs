@@ -1,11 +1,13 @@
 //! Claims: find a volume, ask for one, or say why there is none.
 
 use super::matching::{self, BIND_COMPLETED, BOUND_BY_US};
-use super::{Binder, is_default_class};
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, PersistentVolumeClaimStatus};
+use super::{Binder, is_default_class, protect};
+use crate::pods;
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, PersistentVolumeClaimStatus, Pod};
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::Resource;
 use rk_client::{BoxError, ObjectKey, Outcome};
+use std::sync::Arc;
 use std::time::Duration;
 
 const PROVISIONER: &str = "volume.kubernetes.io/storage-provisioner";
@@ -13,6 +15,10 @@ const OLD_PROVISIONER: &str = "volume.beta.kubernetes.io/storage-provisioner";
 const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
 const NO_PROVISIONER: &str = "kubernetes.io/no-provisioner";
 const LOOK_AGAIN: Duration = Duration::from_secs(15);
+
+const LOST_REFERENCE: &str = "Bound claim has lost reference to PersistentVolume. Data on the volume is lost!";
+const LOST_VOLUME: &str = "Bound claim has lost its PersistentVolume. Data on the volume is lost!";
+const MISBOUND: &str = "Two claims are bound to the same volume, this one is bound incorrectly";
 
 fn has(claim: &PersistentVolumeClaim, annotation: &str) -> bool {
     claim.metadata.annotations.as_ref().is_some_and(|a| a.contains_key(annotation))
@@ -31,6 +37,7 @@ impl Binder {
         let named = claim.spec.as_ref().and_then(|s| s.volume_name.clone()).filter(|n| !n.is_empty());
         match named {
             Some(name) if has(&claim, BIND_COMPLETED) => self.check_bound(&claim, &name).await,
+            None if has(&claim, BIND_COMPLETED) => self.lose(&claim, "ClaimLost", LOST_REFERENCE).await,
             Some(name) => match self.volumes.get(&ObjectKey::cluster(name)) {
                 Some(volume) => self.bind_named(&claim, &volume).await,
                 // The volume may still be on its way.
@@ -41,30 +48,21 @@ impl Binder {
     }
 
     async fn check_bound(&self, claim: &PersistentVolumeClaim, name: &str) -> Result<Outcome, BoxError> {
-        match self.volumes.get(&ObjectKey::cluster(name)) {
-            Some(volume) if matching::is_for(&volume, claim) => self.finish(claim, &volume).await,
-            Some(volume) if volume.spec.as_ref().is_some_and(|s| s.claim_ref.is_none()) => {
-                self.promise(claim, &volume).await
-            }
-            Some(_) => {
-                self.recorder.warning(
-                    claim,
-                    "ClaimMisbound",
-                    "Two claims are bound to the same volume, this one is bound incorrectly",
-                );
-                self.set_phase(claim, "Lost").await
-            }
-            None => {
-                if phase(claim) != "Lost" {
-                    self.recorder.warning(
-                        claim,
-                        "ClaimLost",
-                        "Bound claim has lost its PersistentVolume. Data on the volume is lost!",
-                    );
-                }
-                self.set_phase(claim, "Lost").await
-            }
+        let volume = self.volumes.get(&ObjectKey::cluster(name));
+        match (standing(claim, volume.as_deref()), volume) {
+            (Standing::Bound, Some(volume)) => self.finish(claim, &volume).await,
+            (Standing::Free, Some(volume)) => self.promise(claim, &volume).await,
+            (Standing::Taken, _) => self.lose(claim, "ClaimMisbound", MISBOUND).await,
+            _ => self.lose(claim, "ClaimLost", LOST_VOLUME).await,
         }
+    }
+
+    /// Tells once that a claim has no volume any more.
+    async fn lose(&self, claim: &PersistentVolumeClaim, reason: &'static str, why: &str) -> Result<Outcome, BoxError> {
+        if phase(claim) != "Lost" {
+            self.recorder.warning(claim, reason, why);
+        }
+        self.set_phase(claim, "Lost").await
     }
 
     async fn bind_named(&self, claim: &PersistentVolumeClaim, volume: &PersistentVolume) -> Result<Outcome, BoxError> {
@@ -93,20 +91,13 @@ impl Binder {
             return self.promise(claim, volume).await;
         }
         if waits && !has(claim, SELECTED_NODE) {
-            self.recorder.normal(
-                claim,
-                "WaitForFirstConsumer",
-                "waiting for first consumer to be created before binding",
-            );
+            let (reason, text) = awaited(&protect::users(&self.pods, &ObjectKey::of(claim)));
+            self.recorder.normal(claim, reason, text);
             return self.set_phase(claim, "Pending").await;
         }
         match class.as_deref() {
             Some(class) if class.provisioner != NO_PROVISIONER => self.ask(claim, class).await,
-            _ if claim.spec.as_ref().is_some_and(|s| s.storage_class_name.is_none())
-                && self.adopt_default(claim).await? =>
-            {
-                Ok(Outcome::AwaitChange)
-            }
+            _ if !matching::names_class(claim) && self.adopt_default(claim).await? => Ok(Outcome::AwaitChange),
             None if !class_name.is_empty() => {
                 self.recorder.warning(
                     claim,
@@ -209,6 +200,45 @@ impl Binder {
     }
 }
 
+/// What has become of the volume of a claim that was bound.
+#[derive(Debug, PartialEq, Eq)]
+enum Standing {
+    /// It is the claim's.
+    Bound,
+    /// It is nobody's.
+    Free,
+    /// It is another's, or promised to whatever claim comes by the name.
+    Taken,
+    /// It is gone.
+    Gone,
+}
+
+fn standing(claim: &PersistentVolumeClaim, volume: Option<&PersistentVolume>) -> Standing {
+    let Some(volume) = volume else { return Standing::Gone };
+    match volume.spec.as_ref().and_then(|s| s.claim_ref.as_ref()) {
+        None => Standing::Free,
+        // The name alone says nothing: there may have been another claim of it.
+        Some(to) if to.uid.is_some() && to.uid == claim.metadata.uid => Standing::Bound,
+        Some(_) => Standing::Taken,
+    }
+}
+
+/// What a claim waits for that is bound with its first consumer: that one, or the scheduler; in upstream's words.
+fn awaited(users: &[Arc<Pod>]) -> (&'static str, String) {
+    let waits = |pod: &&Arc<Pod>| pods::node_name(pod).is_none() && !pods::is_finished(pod);
+    let names: Vec<&str> = users.iter().filter(waits).filter_map(|pod| pod.metadata.name.as_deref()).collect();
+    match names.as_slice() {
+        [] => ("WaitForFirstConsumer", "waiting for first consumer to be created before binding".to_owned()),
+        [one] => ("WaitForPodScheduled", format!("waiting for pod {one} to be scheduled")),
+        many => ("WaitForPodScheduled", format!("waiting for pods {} to be scheduled", many.join(","))),
+    }
+}
+
+/// Whether the claim, which is bound, asks for more than it did.
+pub(super) fn grows(old: &PersistentVolumeClaim, new: &PersistentVolumeClaim) -> bool {
+    phase(new) == "Bound" && matching::requested(new) > matching::requested(old)
+}
+
 /// The status of a claim that has the volume.
 fn bound(claim: &PersistentVolumeClaim, volume: &PersistentVolume) -> PersistentVolumeClaimStatus {
     let has = volume.spec.clone().unwrap_or_default();
@@ -229,6 +259,64 @@ fn bound(claim: &PersistentVolumeClaim, volume: &PersistentVolume) -> Persistent
 mod tests {
     use super::*;
     use serde_json::{Value, json};
+
+    #[test]
+    fn a_claim_that_was_bound_has_its_volume_by_the_uid_alone() {
+        let claim = serde_json::from_value(json!({"metadata": {"name": "c", "namespace": "n", "uid": "u"}}));
+        let claim: PersistentVolumeClaim = claim.expect("a claim");
+        let volume = |to: Value| -> PersistentVolume {
+            serde_json::from_value(json!({"metadata": {"name": "pv"}, "spec": {"claimRef": to}})).expect("a volume")
+        };
+        let to = |uid: Value| json!({"namespace": "n", "name": "c", "uid": uid});
+        for (volume, want) in [
+            (None, Standing::Gone),
+            (Some(volume(Value::Null)), Standing::Free),
+            (Some(volume(to(json!("u")))), Standing::Bound),
+            (Some(volume(to(json!("other")))), Standing::Taken),
+            (Some(volume(to(json!("")))), Standing::Taken),
+            // Who told it so would find it available the next moment, and so on for ever.
+            (Some(volume(to(Value::Null))), Standing::Taken),
+        ] {
+            assert_eq!(standing(&claim, volume.as_ref()), want, "{volume:?}");
+        }
+        assert_eq!(standing(&PersistentVolumeClaim::default(), Some(&volume(to(Value::Null)))), Standing::Taken);
+    }
+
+    #[test]
+    fn a_claim_that_waits_says_for_whom() {
+        let pod = |name: &str, node: &str, phase: &str| -> Arc<Pod> {
+            let spec = json!({"nodeName": node, "containers": []});
+            let pod = json!({"metadata": {"name": name}, "spec": spec, "status": {"phase": phase}});
+            Arc::new(serde_json::from_value(pod).expect("a pod"))
+        };
+        let (a, b) = (pod("a", "", "Pending"), pod("b", "", "Pending"));
+        for (users, reason, text) in [
+            (vec![], "WaitForFirstConsumer", "waiting for first consumer to be created before binding"),
+            (
+                vec![pod("c", "n", "Pending"), pod("d", "", "Failed")],
+                "WaitForFirstConsumer",
+                "waiting for first consumer",
+            ),
+            (vec![Arc::clone(&a)], "WaitForPodScheduled", "waiting for pod a to be scheduled"),
+            (vec![a, b], "WaitForPodScheduled", "waiting for pods a,b to be scheduled"),
+        ] {
+            let told = awaited(&users);
+            assert!(told.0 == reason && told.1.starts_with(text), "{told:?}");
+        }
+    }
+
+    #[test]
+    fn a_bound_claim_grows_when_it_asks_for_more() {
+        let claim = |size: &str, phase: &str| -> PersistentVolumeClaim {
+            let spec = json!({"resources": {"requests": {"storage": size}}});
+            serde_json::from_value(json!({"metadata": {"name": "c"}, "spec": spec, "status": {"phase": phase}}))
+                .expect("a claim")
+        };
+        let small = claim("1Gi", "Bound");
+        assert!(grows(&small, &claim("2Gi", "Bound")));
+        assert!(!grows(&small, &claim("1024Mi", "Bound")) && !grows(&claim("2Gi", "Bound"), &small));
+        assert!(!grows(&small, &claim("2Gi", "Pending")));
+    }
 
     #[test]
     fn a_claim_tells_what_its_volume_was_when_it_got_it() {

@@ -15,6 +15,12 @@ pub(super) fn class_of_claim(claim: &PersistentVolumeClaim) -> String {
     old.or_else(|| claim.spec.as_ref()?.storage_class_name.clone()).unwrap_or_default()
 }
 
+/// Whether the claim names a class, though it be none: it gets no default one.
+pub(super) fn names_class(claim: &PersistentVolumeClaim) -> bool {
+    let old = claim.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(OLD_CLASS));
+    old || claim.spec.as_ref().is_some_and(|spec| spec.storage_class_name.is_some())
+}
+
 pub(super) fn class_of_volume(volume: &PersistentVolume) -> String {
     let old = volume.metadata.annotations.as_ref().and_then(|a| a.get(OLD_CLASS)).cloned();
     old.or_else(|| volume.spec.as_ref()?.storage_class_name.clone()).unwrap_or_default()
@@ -28,7 +34,7 @@ pub(super) fn capacity(volume: &PersistentVolume) -> i64 {
     volume.spec.as_ref().and_then(|s| s.capacity.as_ref()?.get("storage")).map_or(0, parse_value)
 }
 
-fn requested(claim: &PersistentVolumeClaim) -> i64 {
+pub(super) fn requested(claim: &PersistentVolumeClaim) -> i64 {
     claim.spec.as_ref().and_then(|s| s.resources.as_ref()?.requests.as_ref()?.get("storage")).map_or(0, parse_value)
 }
 
@@ -64,7 +70,12 @@ fn unlike(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> impl Iter
     differences.into_iter().filter_map(|(is_there, why)| is_there.then_some(why))
 }
 
-/// The volume for a claim: the one promised to it, else the smallest free one that suits.
+/// How many access modes the volume has.
+fn breadth(volume: &PersistentVolume) -> usize {
+    volume.spec.as_ref().and_then(|s| s.access_modes.as_ref()).map_or(0, Vec::len)
+}
+
+/// The volume for a claim: the one promised to it, else the smallest free one that suits, of those with the fewest access modes.
 pub(super) fn find<'a>(
     volumes: &'a [Arc<PersistentVolume>],
     claim: &PersistentVolumeClaim,
@@ -87,7 +98,7 @@ pub(super) fn find<'a>(
             && matches!(phase, Some("Available") | None)
             && matcher.matches(v.metadata.labels.as_ref())
     };
-    volumes.iter().filter(usable).filter(free).min_by_key(|v| (capacity(v), v.metadata.name.clone()))
+    volumes.iter().filter(usable).filter(free).min_by_key(|v| (breadth(v), capacity(v), v.metadata.name.clone()))
 }
 
 #[cfg(test)]
@@ -126,9 +137,29 @@ mod tests {
         assert_eq!(name(&claim("1Gi", "", "ReadWriteMany"), &volumes), None);
         let promised = [volume("small", "2Gi", "", None), volume("mine", "5Gi", "", Some("c"))];
         assert_eq!(name(&claim("1Gi", "", "ReadWriteOnce"), &promised).as_deref(), Some("mine"));
+        let mut wide = PersistentVolume::clone(&volume("wide", "1Gi", "", None));
+        wide.spec.get_or_insert_default().access_modes =
+            Some(["ReadWriteOnce", "ReadWriteMany"].map(str::to_owned).into());
+        let both = [Arc::new(wide), volume("small", "2Gi", "", None)];
+        assert_eq!(
+            name(&claim("1Gi", "", "ReadWriteOnce"), &both).as_deref(),
+            Some("small"),
+            "others may need the modes"
+        );
+        assert_eq!(name(&claim("1Gi", "", "ReadWriteMany"), &both).as_deref(), Some("wide"));
         let slow = [volume("small", "2Gi", "ssd", None), volume("mine", "5Gi", "disk", Some("c"))];
         assert_eq!(name(&claim("1Gi", "ssd", "ReadWriteOnce"), &slow).as_deref(), Some("mine"), "of whatever class");
         assert_eq!(name(&claim("1Gi", "ssd", "ReadWriteMany"), &slow), None);
+    }
+
+    #[test]
+    fn a_claim_names_its_class_in_either_place() {
+        let mut none = claim("1Gi", "", "ReadWriteOnce");
+        assert!(names_class(&none), "it wants none");
+        none.spec.get_or_insert_default().storage_class_name = None;
+        assert!(!names_class(&none));
+        none.metadata.annotations = Some([(OLD_CLASS.to_owned(), "ssd".to_owned())].into());
+        assert!(names_class(&none) && class_of_claim(&none) == "ssd");
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub(crate) use ephemeral::register as register_ephemeral;
 pub(crate) use protect::{register_attributes_classes, register_claims, register_volumes};
 
 use crate::context::Context;
+use crate::pods;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::StorageClass;
 use rk_client::{Change, Informer, ObjectKey, Queue, Recorder};
@@ -64,14 +65,23 @@ pub(crate) fn register(ctx: &Context) {
     protect::index_by_claim(&binder.pods);
     let q = binder.queue.clone();
     binder.pods.on_change(move |change| {
-        if let Some(name) = recycle::volume_of(change.object()) {
+        let pod = change.object();
+        if let Some(name) = recycle::volume_of(pod) {
             q.add(Work::Volume(name));
+        }
+        // Claims that wait for a consumer tell that they have one.
+        if change.previous().is_none() && pods::node_name(pod).is_none() {
+            protect::claims_of(pod).into_iter().for_each(|key| q.add(Work::Claim(key)));
         }
     });
     let (q, volumes) = (binder.queue.clone(), binder.volumes.clone());
+    let growth = ctx.recorders.of("volume_expand");
     binder.claims.on_change(move |change| {
         let claim = change.object();
         let key = ObjectKey::of(claim.as_ref());
+        if change.previous().is_some_and(|old| claim::grows(old, claim)) {
+            growth.normal(claim.as_ref(), "ExternalExpanding", "waiting for an external controller to expand this PVC");
+        }
         if matches!(change, Change::Deleted(_)) {
             // Also those that were promised to it before it could learn of them.
             let promised = volumes.list().into_iter().filter(|v| volume::claim_key(v).as_ref() == Some(&key));

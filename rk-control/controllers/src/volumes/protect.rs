@@ -5,7 +5,9 @@ use crate::discovery::has_finalizer;
 use crate::pods;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::VolumeAttributesClass;
-use rk_client::{BoxError, Informer, Object, ObjectKey, Outcome, Queue, is_controlled_by};
+use kube::Client;
+use kube::api::ListParams;
+use rk_client::{BoxError, Informer, Object, ObjectKey, Outcome, Queue, Verbs, is_controlled_by};
 use std::sync::Arc;
 
 const CLAIM_FINALIZER: &str = "kubernetes.io/pvc-protection";
@@ -53,6 +55,19 @@ fn uses(pod: &Pod, claim: &PersistentVolumeClaim) -> bool {
         })
 }
 
+/// Whether any pod keeps the claim: one that is known here or, before the claim goes for good, one that there is at all. Data is at stake,
+/// and a cache may not have heard yet of a pod that has just got its node.
+async fn is_used(client: &Client, pods: &Informer<Pod>, claim: &PersistentVolumeClaim) -> kube::Result<bool> {
+    if users(pods, &ObjectKey::of(claim)).iter().any(|pod| uses(pod, claim)) {
+        return Ok(true);
+    }
+    if claim.metadata.deletion_timestamp.is_none() || !has_finalizer(&claim.metadata, CLAIM_FINALIZER) {
+        return Ok(false);
+    }
+    let newest = client.list::<Pod>(claim.metadata.namespace.as_deref(), &ListParams::default()).await?;
+    Ok(newest.items.iter().any(|pod| uses(pod, claim)))
+}
+
 /// The object with or without the finalizer, if that is a change.
 fn with_finalizer<K: Object>(object: &K, finalizer: &str, wanted: bool) -> Option<K> {
     if has_finalizer(object.meta(), finalizer) == wanted {
@@ -94,12 +109,13 @@ pub(crate) fn register_claims(ctx: &Context) {
     claims.on_change(move |change| q.add(ObjectKey::of(change.object().as_ref())));
     let q = queue.clone();
     pods.on_change(move |change| claims_of(change.object()).into_iter().for_each(|key| q.add(key)));
+    let client = ctx.client.clone();
     ctx.work("pvcprotection", queue, 1, move |key| {
-        let (claims, pods) = (claims.clone(), pods.clone());
+        let (client, claims, pods) = (client.clone(), claims.clone(), pods.clone());
         async move {
-            let used =
-                |claim: &PersistentVolumeClaim| users(&pods, &ObjectKey::of(claim)).iter().any(|pod| uses(pod, claim));
-            sync(&claims, &key, CLAIM_FINALIZER, used).await
+            let Some(claim) = claims.get(&key) else { return Ok(Outcome::AwaitChange) };
+            let used = is_used(&client, &pods, &claim).await?;
+            sync(&claims, &key, CLAIM_FINALIZER, |_| used).await
         }
     });
 }
@@ -194,6 +210,43 @@ mod tests {
         ] {
             assert_eq!((uses(&pod, &claim("named", "x")), uses(&pod, &claim("p-b", "u"))), (named, own), "{pod:?}");
             assert!(!uses(&pod, &claim("p-b", "another")) && !uses(&pod, &claim("other", "u")));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_claim_goes_only_when_the_api_itself_knows_of_no_pod_that_uses_it() {
+        let pod = |node: &str| {
+            let volumes = json!([{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]);
+            let spec = json!({"nodeName": node, "containers": [], "volumes": volumes});
+            json!({"metadata": {"name": "p", "namespace": "n", "uid": "u", "resourceVersion": "1"}, "spec": spec})
+        };
+        let claim = |leaves: Option<&str>| -> PersistentVolumeClaim {
+            let metadata =
+                json!({"name": "c", "namespace": "n", "deletionTimestamp": leaves, "finalizers": [CLAIM_FINALIZER]});
+            serde_json::from_value(json!({"metadata": metadata})).expect("a claim")
+        };
+        let leaves = Some("2026-01-01T00:00:00Z");
+        for (cached, there, leaves, want) in [
+            (None, "a", leaves, true),
+            (None, "", leaves, false),
+            (Some("a"), "a", leaves, true),
+            // What stays is nobody's hurry.
+            (None, "a", None, false),
+        ] {
+            let list =
+                json!({"apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": [pod(there)]}).to_string();
+            let server = tower::service_fn(move |_: http::Request<kube::client::Body>| {
+                let body = kube::client::Body::from(list.clone().into_bytes());
+                std::future::ready(Ok::<_, tower::BoxError>(http::Response::new(body)))
+            });
+            let client = Client::new(server, "default");
+            let pods = rk_client::Informers::new(client.clone()).of::<Pod>();
+            index_by_claim(&pods);
+            if let Some(node) = cached {
+                pods.observe(serde_json::from_value(pod(node)).expect("a pod"));
+            }
+            let used = is_used(&client, &pods, &claim(leaves)).await.expect("an answer");
+            assert_eq!(used, want, "{cached:?} {there:?} {leaves:?}");
         }
     }
 

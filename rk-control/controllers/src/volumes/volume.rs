@@ -64,13 +64,7 @@ impl Binder {
         if policy(volume) == "Recycle" {
             return self.recycle(volume).await;
         }
-        let external = volume.spec.as_ref().is_some_and(|s| s.csi.is_some()) || has_note(volume, PROVISIONED_BY);
-        // External provisioners delete what they made; nothing else can be deleted from here.
-        if policy(volume) != "Retain" && !external && phase != Some("Failed") {
-            let text = format!(
-                "Error getting deleter volume plugin for volume {:?}: no deletable volume plugin matched",
-                volume.metadata.name.as_deref().unwrap_or_default()
-            );
+        if let Some(text) = undeletable(volume).filter(|_| phase != Some("Failed")) {
             self.recorder.warning(volume, "VolumeFailedDelete", text.clone());
             self.set_volume_phase(volume, "Failed", Some(text)).await?;
         }
@@ -99,6 +93,14 @@ fn has_note(volume: &PersistentVolume, annotation: &str) -> bool {
 /// What becomes of the volume once its claim is gone.
 fn policy(volume: &PersistentVolume) -> &str {
     volume.spec.as_ref().and_then(|s| s.persistent_volume_reclaim_policy.as_deref()).unwrap_or("Retain")
+}
+
+/// Why nobody deletes the volume though its policy wants that: provisioners delete what they made, and nothing is deleted from here.
+fn undeletable(volume: &PersistentVolume) -> Option<String> {
+    let maker = volume.metadata.annotations.as_ref().and_then(|all| all.get(PROVISIONED_BY));
+    let name = volume.metadata.name.as_deref().unwrap_or_default();
+    (policy(volume) == "Delete" && maker.is_none_or(String::is_empty))
+        .then(|| format!("error getting deleter volume plugin for volume {name:?}: no deletable volume plugin matched"))
 }
 
 /// The volume without its promise to a claim that has another one or is gone: an administrator's promise stays, but for which claim of that name.
@@ -157,6 +159,20 @@ mod tests {
         };
         assert_eq!(told(json!({BOUND_BY_US: "yes", "other": "note"})), (None, 1));
         assert_eq!(told(json!({"other": "note"})), (Some((Some("c".to_owned()), None)), 1));
+    }
+
+    #[test]
+    fn a_volume_that_nobody_will_delete_says_so() {
+        let why = |policy: &str, notes: Value| {
+            let spec = json!({"persistentVolumeReclaimPolicy": policy, "csi": {"driver": "d", "volumeHandle": "h"}});
+            let volume = json!({"metadata": {"name": "v", "annotations": notes}, "spec": spec});
+            undeletable(&serde_json::from_value(volume).expect("valid"))
+        };
+        let told = "error getting deleter volume plugin for volume \"v\": no deletable volume plugin matched";
+        assert_eq!(why("Delete", Value::Null).as_deref(), Some(told), "its driver's provisioner did not make it");
+        assert_eq!(why("Delete", json!({PROVISIONED_BY: ""})).as_deref(), Some(told));
+        assert_eq!(why("Delete", json!({PROVISIONED_BY: "d"})), None);
+        assert_eq!(why("Retain", Value::Null), None);
     }
 
     #[test]

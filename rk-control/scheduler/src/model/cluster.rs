@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::api::resource::v1::{DeviceClass, ResourceClaim, ResourceSlice};
-use k8s_openapi::api::storage::v1::{CSIDriver, CSINode, CSIStorageCapacity, StorageClass};
+use k8s_openapi::api::storage::v1::{CSIDriver, CSINode, CSIStorageCapacity, StorageClass, VolumeAttachment};
 use rk_client::{Labels, ObjectKey};
 
 use super::node::NodeInfo;
@@ -196,6 +196,16 @@ impl Cluster {
     /// Forgets what the drivers of a node take.
     pub fn remove_limits(&mut self, node: &str) {
         self.storage.remove_limits(node);
+    }
+
+    /// Takes over that a volume is brought to a node.
+    pub fn set_attachment(&mut self, attachment: &VolumeAttachment) {
+        self.storage.attached.set(attachment);
+    }
+
+    /// A volume has left its node.
+    pub fn remove_attachment(&mut self, name: &str) {
+        self.storage.attached.remove(name);
     }
 
     /// Takes over whether a driver of volumes publishes its space.

@@ -1,6 +1,7 @@
 //! What the scheduler remembers, in the form in which it asks questions.
 
 mod affinity;
+mod attached;
 mod capacity;
 mod cluster;
 mod extended;

@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::api::storage::v1::{CSINode, StorageClass};
 use rk_client::ObjectKey;
 
+use super::attached::Attached;
 use super::capacity::Capacities;
 use super::node::NodeInfo;
 use super::pod::PodInfo;
@@ -44,6 +45,7 @@ pub(crate) struct Storage {
     promises: HashMap<ObjectKey, Promise>,
     /// Space for volumes that are still to be made.
     pub(super) capacities: Capacities,
+    pub(super) attached: Attached,
 }
 
 /// A driver, and the name of a volume of its.
@@ -118,6 +120,9 @@ impl Storage {
             let Some(claim) = self.claims.get(&ObjectKey::new(&pod.key.namespace, name)) else {
                 return Some(VolumeProblem::Missing(name.clone()));
             };
+            if let Some(volume) = &claim.lost {
+                return Some(VolumeProblem::Lost(name.clone(), volume.clone()));
+            }
             if claim.deleting {
                 return Some(VolumeProblem::Deleting(name.clone()));
             }
@@ -206,11 +211,19 @@ impl Storage {
         if wanted.is_empty() {
             return true;
         }
-        let there: HashSet<Used<'_>> = node.pods.values().flat_map(|other| self.used_by(other)).collect();
+        let attached = self.attached.on(&node.name).filter_map(|name| self.of_driver(name));
+        let there = node.pods.values().flat_map(|other| self.used_by(other)).chain(attached);
+        let there: HashSet<Used<'_>> = there.collect();
         limits.iter().all(|(driver, limit)| {
             let new = wanted.difference(&there).filter(|(own, _)| *own == driver.as_str()).count();
             new == 0 || there.iter().filter(|(own, _)| *own == driver.as_str()).count() + new <= *limit
         })
+    }
+
+    /// The driver of a volume, and what that calls it.
+    fn of_driver(&self, name: &str) -> Option<Used<'_>> {
+        let (driver, handle) = self.volumes.get(name)?.handle.as_ref()?;
+        Some((driver.as_str(), Cow::Borrowed(handle.as_str())))
     }
 
     /// Drivers and names of a pod's volumes; one that is still to be made goes by its claim.
@@ -218,10 +231,7 @@ impl Storage {
         keys(pod).filter_map(move |key| {
             let claim = self.claims.get(&key)?;
             match &claim.volume {
-                Some(name) => {
-                    let (driver, handle) = self.volumes.get(name)?.handle.as_ref()?;
-                    Some((driver.as_str(), Cow::Borrowed(handle.as_str())))
-                }
+                Some(name) => self.of_driver(name),
                 None => Some((self.classes.get(&claim.class)?.provisioner.as_str(), Cow::Owned(key.to_string()))),
             }
         })
@@ -323,6 +333,19 @@ mod tests {
         storage.remove_claim(&large);
         add_claim(&mut storage, "large", "local", "5Gi", None);
         assert_eq!(given(&storage, &second, "a"), Ok(vec![some("a-big")]), "it is another claim by now");
+    }
+
+    #[test]
+    fn a_pod_is_told_which_volume_its_claim_has_lost() {
+        let mut storage = Storage::default();
+        let mut claim = json!({"metadata": {"name": "c", "namespace": "n"}, "spec": {"volumeName": "pv"}, "status": {"phase": "Lost"}});
+        let told = |storage: &Storage| storage.problem(&pod("p", &["c"])).map(|problem| problem.message());
+        storage.set_claim(&serde_json::from_value(claim.clone()).expect("a claim"));
+        let lost = "persistentvolumeclaim \"c\" bound to non-existent persistentvolume \"pv\"";
+        assert_eq!(told(&storage).as_deref(), Some(lost));
+        claim["status"]["phase"] = json!("Bound");
+        storage.set_claim(&serde_json::from_value(claim).expect("a claim"));
+        assert_eq!(told(&storage), None);
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub(crate) struct Claim {
     pub(crate) volume: Option<String>,
     /// Whether it names a volume, bound or not.
     pub(crate) named: bool,
+    /// The volume that it had, where that is lost.
+    pub(crate) lost: Option<String>,
     /// Its storage class.
     pub(crate) class: String,
     /// The class of the attributes that it asks for; empty when it does not care.
@@ -45,7 +47,7 @@ fn class(annotations: Option<&Labels>, field: Option<&String>) -> String {
 impl Claim {
     pub(crate) fn new(claim: &PersistentVolumeClaim) -> Self {
         let spec = claim.spec.clone().unwrap_or_default();
-        let bound = claim.status.as_ref().and_then(|s| s.phase.as_deref()) == Some("Bound");
+        let phase = claim.status.as_ref().and_then(|s| s.phase.as_deref());
         let annotations = claim.metadata.annotations.as_ref();
         let named = spec.volume_name.filter(|name| !name.is_empty());
         let modes = spec.access_modes.unwrap_or_default();
@@ -54,7 +56,8 @@ impl Claim {
         Self {
             uid: claim.metadata.uid.clone().unwrap_or_default(),
             named: named.is_some(),
-            volume: named.filter(|_| bound),
+            lost: (phase == Some("Lost")).then(|| named.clone().unwrap_or_default()),
+            volume: named.filter(|_| phase == Some("Bound")),
             class: class(annotations, spec.storage_class_name.as_ref()),
             attributes: spec.volume_attributes_class_name.unwrap_or_default(),
             deleting: claim.metadata.deletion_timestamp.is_some(),
@@ -175,6 +178,8 @@ impl Class {
 pub(crate) enum VolumeProblem {
     /// The claim does not exist.
     Missing(String),
+    /// The claim has lost its volume.
+    Lost(String, String),
     /// The claim is being deleted.
     Deleting(String),
     /// The claim binds at once, but has not been bound.
@@ -186,6 +191,9 @@ impl VolumeProblem {
     pub(crate) fn message(&self) -> String {
         match self {
             Self::Missing(name) => format!("persistentvolumeclaim \"{name}\" not found"),
+            Self::Lost(name, volume) => {
+                format!("persistentvolumeclaim \"{name}\" bound to non-existent persistentvolume \"{volume}\"")
+            }
             Self::Deleting(name) => format!("persistentvolumeclaim \"{name}\" is being deleted"),
             Self::Unbound => "pod has unbound immediate PersistentVolumeClaims".to_owned(),
         }

@@ -88,7 +88,7 @@ pub async fn register_loop(kubelet: PathBuf, takers: Takers) {
     let mut taken: BTreeMap<PathBuf, Plugin> = BTreeMap::new();
     let mut again: BTreeMap<PathBuf, Instant> = BTreeMap::new();
     // The object is written once at the start, so that it names no driver that is not there.
-    let mut unwritten = true;
+    let (mut unwritten, mut first) = (true, true);
     let mut ticks = interval(PERIOD);
     loop {
         ticks.tick().await;
@@ -117,6 +117,10 @@ pub async fn register_loop(kubelet: PathBuf, takers: Takers) {
             }
         }
         seen = now;
+        if std::mem::take(&mut first) {
+            takers.object.settle();
+            unwritten = true;
+        }
         if unwritten {
             match takers.object.write().await {
                 Ok(()) => unwritten = false,

@@ -39,8 +39,12 @@ pub fn publish(target: &Path, payload: &Payload, finish: impl FnOnce(&Path) -> i
         return Ok(false);
     }
     let fresh = new_directory(target)?;
-    write_files(&target.join(&fresh), payload)?;
-    finish(&target.join(&fresh))?;
+    let place = target.join(&fresh);
+    if let Err(error) = write_files(&place, payload).and_then(|()| finish(&place)) {
+        // Whoever tries again does not fill what has no room.
+        let _ = fs::remove_dir_all(&place);
+        return Err(error);
+    }
     let new_link = target.join(DATA_NEW);
     remove_if_there(&new_link)?;
     symlink(&fresh, &new_link)?;
@@ -209,5 +213,6 @@ mod tests {
         publish(dir.path(), &payload(&[("a", "1")]), |_| Ok(())).unwrap();
         publish(dir.path(), &payload(&[("a", "2")]), |_| Err(io::Error::other("no"))).unwrap_err();
         assert_eq!(fs::read_to_string(dir.path().join("a")).unwrap(), "1");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3, "the file, the link to all and what that is of");
     }
 }

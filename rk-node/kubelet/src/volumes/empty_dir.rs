@@ -7,6 +7,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 
 use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, Pod};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use super::{ownership, tmpfs};
 use crate::pod::spec;
@@ -20,8 +21,8 @@ const RESOURCE: &str = "hugepages-";
 /// Mode of the volume: everybody's, as upstream's. With a group, what is made in it is the group's as well.
 const OPEN: u32 = 0o777;
 
-/// Makes the volume at `path`. Safe to repeat.
-pub fn place(pod: &Pod, empty: &EmptyDirVolumeSource, path: &Path) -> Result<(), String> {
+/// Makes the volume at `path`. `room`: the memory that the node has for pods. Safe to repeat.
+pub fn place(pod: &Pod, empty: &EmptyDirVolumeSource, room: Option<&Quantity>, path: &Path) -> Result<(), String> {
     let medium = empty.medium.as_deref().unwrap_or_default();
     let huge = match medium.starts_with(HUGE_PAGES) {
         true => Some(page_size(pod, medium)?),
@@ -32,7 +33,7 @@ pub fn place(pod: &Pod, empty: &EmptyDirVolumeSource, path: &Path) -> Result<(),
     let mode = group.map_or(OPEN, |_| OPEN | ownership::SET_GID);
     let placed = match (medium, huge) {
         ("", _) => on_disk(path, mode, group),
-        ("Memory", _) => tmpfs::ensure_tmpfs(path, memory_size(pod, empty), mode, group),
+        ("Memory", _) => tmpfs::ensure_tmpfs(path, memory_size(pod, empty, room), mode, group),
         (_, Some(page)) => tmpfs::ensure_hugetlbfs(path, page, mode, group),
         (other, None) => Err(io::Error::other(format!("unknown storage medium {other:?}"))),
     };
@@ -57,11 +58,15 @@ fn on_disk(path: &Path, mode: u32, group: Option<u32>) -> io::Result<()> {
     fs::rename(&half, path)
 }
 
-/// Most bytes of a volume in memory: its own limit or the pod's, whichever is less; the kernel's default without both.
-fn memory_size(pod: &Pod, empty: &EmptyDirVolumeSource) -> Option<u64> {
-    let own = empty.size_limit.as_ref().and_then(|q| quantity::units(&q.0)).and_then(|v| u64::try_from(v).ok());
-    let whole = all_limited(pod, "memory").then(|| pod_total(pod, "memory", true) / 1000);
-    own.into_iter().chain(whole.and_then(|bytes| u64::try_from(bytes).ok())).filter(|bytes| *bytes > 0).min()
+/// Most bytes of a volume in memory: its own limit or the pod's, whichever is less; what the node has for all pods is the limit of a pod
+/// that has none, as upstream has it.
+fn memory_size(pod: &Pod, empty: &EmptyDirVolumeSource, room: Option<&Quantity>) -> Option<u64> {
+    let whole = match all_limited(pod, "memory") {
+        true => u64::try_from(pod_total(pod, "memory", true) / 1000).ok(),
+        false => room.and_then(|room| bytes(&room.0)),
+    };
+    let own = empty.size_limit.as_ref().and_then(|limit| bytes(&limit.0));
+    own.into_iter().chain(whole).filter(|bytes| *bytes > 0).min()
 }
 
 /// Bytes of one page: as the medium says, or the one size that the pod asks for. Upstream's rule: it must be asked for.
@@ -144,12 +149,15 @@ mod tests {
             (&limited, Some("1Gi"), Some(64 << 20)),
             (&limited, Some("0"), Some(64 << 20)),
             (&free, Some("1Mi"), Some(1 << 20)),
-            (&free, None, None),
+            (&free, Some("8Gi"), Some(2 << 30)),
+            (&free, None, Some(2 << 30)),
         ] {
             let empty: EmptyDirVolumeSource =
                 serde_json::from_value(json!({"medium": "Memory", "sizeLimit": limit})).unwrap();
-            assert_eq!(memory_size(&pod(spec.clone()), &empty), want, "{limit:?}");
+            let room = Quantity("2Gi".to_owned());
+            assert_eq!(memory_size(&pod(spec.clone()), &empty, Some(&room)), want, "{limit:?}");
         }
+        assert_eq!(memory_size(&pod(free), &EmptyDirVolumeSource::default(), None), None, "nobody knows yet");
     }
 
     #[test]
@@ -165,14 +173,14 @@ mod tests {
             let mode = || fs::metadata(&path).unwrap().mode() & 0o7777;
             // What a kubelet left that died half way is in nobody's way.
             fs::create_dir_all(path.with_file_name(format!(".{want:o}"))).unwrap();
-            place(&pod, &empty, &path).unwrap();
+            place(&pod, &empty, None, &path).unwrap();
             assert_eq!((mode(), fs::metadata(&path).unwrap().gid()), (want, group));
             let file = path.join("file");
             fs::write(&file, "").unwrap();
             for own in [&path, &file] {
                 fs::set_permissions(own, fs::Permissions::from_mode(0o700)).unwrap();
             }
-            place(&pod, &empty, &path).unwrap();
+            place(&pod, &empty, None, &path).unwrap();
             assert_eq!((mode(), fs::metadata(&file).unwrap().mode() & 0o7777), (0o700, 0o700));
         }
         assert_eq!(fs::read_dir(dir.path().join("volumes")).unwrap().count(), 2);
@@ -182,7 +190,7 @@ mod tests {
     fn a_medium_that_nobody_knows_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let empty: EmptyDirVolumeSource = serde_json::from_value(json!({"medium": "Tape"})).unwrap();
-        let told = place(&pod(json!({"containers": []})), &empty, &dir.path().join("v")).unwrap_err();
+        let told = place(&pod(json!({"containers": []})), &empty, None, &dir.path().join("v")).unwrap_err();
         assert!(told.ends_with("unknown storage medium \"Tape\""), "{told}");
     }
 }

@@ -21,7 +21,7 @@ use super::settled::Settled;
 use super::source::Collector;
 use super::tally::{self, Tally};
 use super::token::Tokens;
-use super::usage::{Usage, Volumes};
+use super::usage::{Usage, Volumes, is_of_others, never_written};
 use super::{empty_dir, host_path, nfs, ownership, persistent, tmpfs};
 use crate::meters::Meters;
 use crate::pod::spec;
@@ -139,7 +139,10 @@ impl VolumeManager {
         let (mut volumes, mut held) = (Volumes::default(), BTreeMap::new());
         let mut problem: Option<VolumeError> = None;
         let usage = Usage::of(pod);
-        for volume in pod.spec.as_ref().and_then(|s| s.volumes.as_deref()).unwrap_or_default() {
+        let all = pod.spec.as_ref().and_then(|s| s.volumes.as_deref()).unwrap_or_default();
+        // The node's own first: no driver or server that hangs keeps a token from being made anew.
+        let (late, early): (Vec<&Volume>, Vec<&Volume>) = all.iter().partition(|volume| is_of_others(volume));
+        for volume in early.into_iter().chain(late) {
             let collector = Collector { pod, fields, objects: &self.objects, tokens: &self.tokens, max_age };
             if let Some(image) = &volume.image {
                 let entry = (image.reference.clone().unwrap_or_default(), image.pull_policy.clone());
@@ -254,7 +257,9 @@ impl VolumeManager {
         if let Some(asked) = CsiVolume::persistent(&persistent, read_only) {
             let asked = asked.behind(&volume.name, &claim);
             let (plugin, work) = (tally::of_driver(&asked.driver), self.csi.set_up(pod, &asked, &self.tokens));
-            let placed = self.tallied(pod, volume, &plugin, work).await.map_err(&named)?;
+            let placed = self.tallied(pod, volume, &plugin, work).await;
+            let crowded = placed.is_err() && self.csi.gives_up(&asked);
+            let placed = placed.map_err(|reason| VolumeError { crowded, ..named(reason) })?;
             if let Some(growth) = growth(&bound, &persistent) {
                 let source = persistent.spec.as_ref().and_then(|s| s.csi.as_ref());
                 let secret = source.and_then(|c| c.node_expand_secret_ref.as_ref());
@@ -289,7 +294,7 @@ impl VolumeManager {
         }
         if let Some(empty) = &volume.empty_dir {
             let path = dir("kubernetes.io~empty-dir");
-            empty_dir::place(pod, empty, &path)?;
+            empty_dir::place(pod, empty, collector.fields.allocatable.get("memory"), &path)?;
             return Ok(path);
         }
         let (path, files) = if let Some(map) = &volume.config_map {
@@ -324,9 +329,16 @@ impl VolumeManager {
         self.tokens.forget(uid);
         self.held.forget(uid);
         self.settled.forget(uid);
+        // Parts of volumes before these: what is still mounted somewhere lives on, though its driver has let it go.
+        remove(self.pod_dir(uid).join("volume-subpaths")).await?;
+        // Then what no driver has, which may be memory: a driver may be away for long.
+        let volumes = self.pod_dir(uid).join("volumes");
+        let own = entries(&volumes).map(|e| e.path()).filter(|dir| dir.is_dir() && !dir.ends_with("kubernetes.io~csi"));
+        for dir in own {
+            remove(dir).await?;
+        }
         self.csi.tear_down(uid).await?;
-        let volumes = [self.pod_dir(uid).join("volume-subpaths"), self.pod_dir(uid).join("volumes")];
-        blocking(move || volumes.iter().try_for_each(|dir| tmpfs::remove_tree(dir).map_err(|e| e.to_string()))).await?;
+        remove(volumes).await?;
         self.tally.forget(uid);
         Ok(())
     }
@@ -334,24 +346,27 @@ impl VolumeManager {
     /// Removes the pod's directory with everything in it.
     pub async fn remove_pod_dir(&self, uid: &str) -> Result<(), String> {
         self.tear_down(uid).await?;
-        let dir = self.pod_dir(uid);
-        blocking(move || tmpfs::remove_tree(&dir).map_err(|e| e.to_string())).await
+        remove(self.pod_dir(uid)).await
     }
 
     /// UIDs of pods that have a directory.
     pub fn known_pods(&self) -> Vec<String> {
-        fs::read_dir(&self.pods)
-            .into_iter()
-            .flatten()
-            .flatten()
-            .filter_map(|e| e.file_name().into_string().ok())
-            .collect()
+        entries(&self.pods).filter_map(|e| e.file_name().into_string().ok()).collect()
     }
 }
 
 /// File work off the two runtime threads: a slow disk must not stop probes and leases.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, String> + Send + 'static) -> Result<T, String> {
     tokio::task::spawn_blocking(work).await.map_err(|e| e.to_string())?
+}
+
+fn entries(of: &Path) -> impl Iterator<Item = fs::DirEntry> + use<> {
+    fs::read_dir(of).into_iter().flatten().flatten()
+}
+
+/// Removes a tree of a pod's, with what is mounted in it.
+async fn remove(dir: PathBuf) -> Result<(), String> {
+    blocking(move || tmpfs::remove_tree(&dir).map_err(|e| e.to_string())).await
 }
 
 fn publish_at(path: &Path, files: &Payload, memory: bool, fs_group: Option<i64>) -> Result<(), String> {
@@ -373,17 +388,6 @@ fn publish_at(path: &Path, files: &Payload, memory: bool, fs_group: Option<i64>)
 fn export(source: &NFSVolumeSource, options: Vec<String>, read_only: bool) -> nfs::Export {
     let read_only = read_only || source.read_only == Some(true);
     nfs::Export { server: source.server.clone(), path: source.path.clone(), read_only, options }
-}
-
-/// Whether a container's writes would be lost or misread.
-fn never_written(volume: &Volume) -> bool {
-    volume.config_map.is_some()
-        || volume.secret.is_some()
-        || volume.projected.is_some()
-        || volume.downward_api.is_some()
-        || volume.persistent_volume_claim.as_ref().and_then(|c| c.read_only) == Some(true)
-        || volume.csi.as_ref().and_then(|c| c.read_only) == Some(true)
-        || volume.nfs.as_ref().and_then(|n| n.read_only) == Some(true)
 }
 
 /// The kind of a volume as its field is called, for messages.

@@ -1,9 +1,12 @@
 //! Making a volume usable by the pod's `fsGroup`.
 
-use std::fs;
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, chmod, chownat, fstat, open, openat};
+use rustix::io::Errno;
+use rustix::process::Gid;
 
 /// Read and write for the group, or only read.
 const READ_WRITE: u32 = 0o660;
@@ -13,37 +16,72 @@ const DIRECTORY: u32 = 0o110;
 /// New files in directories belong to the group.
 pub const SET_GID: u32 = 0o2000;
 
+/// Levels of directories that are gone down at most: each takes two descriptors and a part of the stack.
+const DEEPEST: usize = 1024;
+/// Something is opened to be looked at, whatever it is; no link is followed.
+const LOOK: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+const LIST: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
 /// Gives everything below `root` to `group`. `on_root_mismatch`: skip the walk when the root already fits.
 pub fn apply(root: &Path, group: Option<i64>, read_only: bool, on_root_mismatch: bool) -> io::Result<()> {
     let Some(group) = group.and_then(|g| u32::try_from(g).ok()) else { return Ok(()) };
     let mask = if read_only { READ_ONLY } else { READ_WRITE };
+    let root = open(root, LOOK, Mode::empty())?;
     if on_root_mismatch {
-        let meta = fs::symlink_metadata(root)?;
+        let meta = fstat(&root)?;
         let wanted = mask | DIRECTORY | SET_GID;
-        if meta.gid() == group && meta.mode() & wanted == wanted {
+        if meta.st_gid == group && meta.st_mode & wanted == wanted {
             return Ok(());
         }
     }
-    walk(root, group, mask)
+    give(&root, group, mask, DEEPEST)
 }
 
-fn walk(path: &Path, group: u32, mask: u32) -> io::Result<()> {
-    let meta = fs::symlink_metadata(path)?;
-    lchown(path, None, Some(group))?;
-    if meta.file_type().is_symlink() {
-        return Ok(());
+/// Gives what is open to the group, after all that is below it: a root that fits tells of the whole. Nothing is looked up twice: whoever
+/// else has the volume may put a link to a file of the node in the place of anything meanwhile.
+fn give(what: &OwnedFd, group: u32, mask: u32, levels: usize) -> io::Result<()> {
+    let meta = fstat(what)?;
+    let kind = FileType::from_raw_mode(meta.st_mode);
+    let mut wanted = mask;
+    if kind == FileType::Directory {
+        wanted |= DIRECTORY | SET_GID;
+        give_all(what, group, mask, levels)?;
     }
-    if meta.is_dir() {
-        for entry in fs::read_dir(path)? {
-            walk(&entry?.path(), group, mask)?;
+    let strange = meta.st_gid != group;
+    if strange {
+        chownat(what, c"", None, Some(Gid::from_raw(group)), AtFlags::EMPTY_PATH)?;
+    }
+    // Another group may have taken bits away.
+    if kind != FileType::Symlink && (strange || meta.st_mode & wanted != wanted) {
+        let mode = Mode::from_raw_mode((meta.st_mode | wanted) & 0o7777);
+        chmod(format!("/proc/self/fd/{}", what.as_raw_fd()), mode)?;
+    }
+    Ok(())
+}
+
+/// Gives what is in a directory to the group.
+fn give_all(dir: &OwnedFd, group: u32, mask: u32, levels: usize) -> io::Result<()> {
+    let levels = levels.checked_sub(1).ok_or_else(|| io::Error::other("its directories are nested too deeply"))?;
+    for entry in Dir::new(openat(dir, ".", LIST, Mode::empty())?)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name == c"." || name == c".." {
+            continue;
         }
-        return fs::set_permissions(path, fs::Permissions::from_mode(meta.mode() | mask | DIRECTORY | SET_GID));
+        match openat(dir, name, LOOK, Mode::empty()) {
+            // Somebody has removed it.
+            Err(Errno::NOENT) => {}
+            found => give(&found?, group, mask, levels)?,
+        }
     }
-    fs::set_permissions(path, fs::Permissions::from_mode(meta.mode() | mask))
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
     use super::*;
 
     #[test]
@@ -79,5 +117,25 @@ mod tests {
         set(&file, 0o600);
         apply(&root, None, false, false).unwrap();
         assert_eq!(mode(&file), 0o600, "without a group nothing changes");
+    }
+
+    #[test]
+    fn a_root_fits_only_after_all_that_is_below_it_and_no_link_is_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, outside) = (dir.path().join("v"), dir.path().join("outside"));
+        fs::create_dir(&outside).unwrap();
+        fs::write(outside.join("file"), "").unwrap();
+        let set = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        let mode = |path: &Path| fs::symlink_metadata(path).unwrap().mode() & 0o7777;
+        [outside.join("file"), outside.clone()].iter().for_each(|path| set(path, 0o700));
+        fs::create_dir_all(root.join("d/d/d/d")).unwrap();
+        std::os::unix::fs::symlink(&outside, root.join("link")).unwrap();
+        std::os::unix::fs::symlink(outside.join("file"), root.join("to-file")).unwrap();
+        set(&root, 0o700);
+        let group = fs::metadata(&root).unwrap().gid();
+        give(&open(&root, LOOK, Mode::empty()).unwrap(), group, READ_WRITE, 3).unwrap_err();
+        assert_eq!(mode(&root), 0o700, "what is begun is not taken for done");
+        apply(&root, Some(i64::from(group)), false, true).unwrap();
+        assert_eq!((mode(&root), mode(&outside), mode(&outside.join("file"))), (0o2770, 0o700, 0o700));
     }
 }

@@ -31,8 +31,9 @@ pub fn secret_data(secret: &Secret) -> BTreeMap<String, Vec<u8>> {
     secret.data.iter().flatten().map(|(k, v)| (k.clone(), v.0.clone())).collect()
 }
 
-/// Chosen keys (all without `items`) as files.
+/// Chosen keys (all without `items`) as files; `what` is it that has them: `config` or `secret`.
 pub fn keyed(
+    what: &str,
     data: BTreeMap<String, Vec<u8>>,
     items: Option<&[KeyToPath]>,
     default: Option<i32>,
@@ -48,7 +49,7 @@ pub fn keyed(
                 files.insert(item.path.clone(), entry(value.clone(), mode(item.mode, default)));
             }
             None if optional => {}
-            None => return Err(format!("references non-existent config key: {}", item.key)),
+            None => return Err(format!("references non-existent {what} key: {}", item.key)),
         }
     }
     Ok(files)
@@ -98,16 +99,15 @@ mod tests {
     #[test]
     fn items_choose_rename_and_set_modes() {
         let data = BTreeMap::from([("a".to_owned(), b"1".to_vec()), ("b".to_owned(), b"2".to_vec())]);
-        let all = keyed(data.clone(), None, Some(0o400), false).unwrap();
+        let all = keyed("config", data.clone(), None, Some(0o400), false).unwrap();
         assert_eq!(all.get("a"), Some(&entry(b"1".to_vec(), 0o400)));
         let item = |key: &str, path: &str, mode| KeyToPath { key: key.into(), path: path.into(), mode };
-        let some = keyed(data.clone(), Some(&[item("b", "x/y", Some(0o600))]), None, false).unwrap();
+        let some = keyed("config", data.clone(), Some(&[item("b", "x/y", Some(0o600))]), None, false).unwrap();
         assert_eq!(some, Payload::from([("x/y".to_owned(), entry(b"2".to_vec(), 0o600))]));
-        assert!(
-            keyed(data.clone(), Some(&[item("z", "z", None)]), None, false)
-                .unwrap_err()
-                .contains("non-existent config key: z")
-        );
-        assert!(keyed(data, Some(&[item("z", "z", None)]), None, true).unwrap().is_empty());
+        for what in ["config", "secret"] {
+            let told = keyed(what, data.clone(), Some(&[item("z", "z", None)]), None, false).unwrap_err();
+            assert_eq!(told, format!("references non-existent {what} key: z"));
+        }
+        assert!(keyed("config", data, Some(&[item("z", "z", None)]), None, true).unwrap().is_empty());
     }
 }

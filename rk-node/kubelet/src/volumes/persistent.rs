@@ -92,6 +92,10 @@ mod tests {
         fs::set_permissions(&data, fs::Permissions::from_mode(0o700)).unwrap();
         assert_eq!((placed(), mode()), (there, 0o700), "what its containers make of it stays");
         assert!(pod.join("volumes/kubernetes.io~local-volume/pv/kept").is_file());
+        assert!(
+            rk_sys::remove_tree(&pod).is_err() && data.join("kept").is_file(),
+            "what is mounted is not looked into"
+        );
         tmpfs::remove_tree(&pod).unwrap();
         assert!(!pod.exists() && data.join("kept").is_file());
     }

@@ -10,22 +10,24 @@ const GROWTH: &str = "MountVolume.Setup failed while expanding volume";
 #[error("{step} for volume \"{volume}\" : {reason}")]
 pub struct VolumeError {
     /// What failed, as upstream calls it.
-    step: &'static str,
+    pub(super) step: &'static str,
     /// The volume's name: its own when it is a persistent one, else that in its pod.
     pub volume: String,
     /// Why.
     pub reason: String,
+    /// The node has had no room for it for so long that the pod is to wait no longer.
+    pub crowded: bool,
 }
 
 impl VolumeError {
     /// Says why about the volume of this name.
     pub fn of(volume: &str) -> impl Fn(String) -> Self {
-        move |reason| Self { step: SET_UP, volume: volume.to_owned(), reason }
+        move |reason| Self { step: SET_UP, volume: volume.to_owned(), reason, crowded: false }
     }
 
     /// Says why a volume could not be grown.
     pub fn of_growth(volume: String, reason: String) -> Self {
-        Self { step: GROWTH, volume, reason }
+        Self { step: GROWTH, volume, reason, crowded: false }
     }
 }
 

@@ -43,7 +43,7 @@ impl Collector<'_> {
         optional: bool,
     ) -> Result<Payload, String> {
         let found = self.objects.config_map(spec::namespace(self.pod), name, self.max_age).await;
-        keyed(keys(found, config_map_data, ("configmap", name), optional)?, items, mode, optional)
+        keyed("config", keys(found, config_map_data, ("configmap", name), optional)?, items, mode, optional)
     }
 
     /// The files of a secret volume.
@@ -55,7 +55,7 @@ impl Collector<'_> {
         optional: bool,
     ) -> Result<Payload, String> {
         let found = self.objects.secret(spec::namespace(self.pod), name, self.max_age).await;
-        keyed(keys(found, secret_data, ("secret", name), optional)?, items, mode, optional)
+        keyed("secret", keys(found, secret_data, ("secret", name), optional)?, items, mode, optional)
     }
 
     /// The files of a projected volume, all sources together.

@@ -110,10 +110,7 @@ pub fn remove_tree(root: &Path) -> io::Result<()> {
         return Ok(());
     }
     unmount_below(root)?;
-    match fs::remove_dir_all(root) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-        _ => Ok(()),
-    }
+    rk_sys::remove_tree(root)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use k8s_openapi::api::core::v1::{Pod, VolumeDevice, VolumeMount};
+use k8s_openapi::api::core::v1::{Pod, Volume, VolumeDevice, VolumeMount};
 
 use crate::pod::spec;
 
@@ -74,6 +74,25 @@ impl Volumes {
     }
 }
 
+/// Whether a container's writes would be lost or misread.
+pub fn never_written(volume: &Volume) -> bool {
+    volume.config_map.is_some()
+        || volume.secret.is_some()
+        || volume.projected.is_some()
+        || volume.downward_api.is_some()
+        || volume.persistent_volume_claim.as_ref().and_then(|c| c.read_only) == Some(true)
+        || volume.csi.as_ref().and_then(|c| c.read_only) == Some(true)
+        || volume.nfs.as_ref().and_then(|n| n.read_only) == Some(true)
+}
+
+/// Whether a driver or a server has the volume, or may have, and so may keep whoever waits for it.
+pub fn is_of_others(volume: &Volume) -> bool {
+    volume.csi.is_some()
+        || volume.nfs.is_some()
+        || volume.persistent_volume_claim.is_some()
+        || volume.ephemeral.is_some()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,6 +116,21 @@ mod tests {
             ("raw", None, Err("volume raw has volumeMode Filesystem, but is specified in volumeDevices".to_owned())),
         ] {
             assert_eq!(usage.suits(name, mode), want, "{name}");
+        }
+    }
+
+    #[test]
+    fn volumes_that_may_keep_who_waits_for_them_are_those_of_others() {
+        for (volume, want) in [
+            (json!({"name": "v", "projected": {"sources": []}}), false),
+            (json!({"name": "v", "emptyDir": {}}), false),
+            (json!({"name": "v", "hostPath": {"path": "/"}}), false),
+            (json!({"name": "v", "csi": {"driver": "d"}}), true),
+            (json!({"name": "v", "nfs": {"server": "s", "path": "/"}}), true),
+            (json!({"name": "v", "persistentVolumeClaim": {"claimName": "c"}}), true),
+            (json!({"name": "v", "ephemeral": {}}), true),
+        ] {
+            assert_eq!(is_of_others(&serde_json::from_value(volume.clone()).unwrap()), want, "{volume}");
         }
     }
 

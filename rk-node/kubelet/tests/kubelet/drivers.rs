@@ -75,6 +75,45 @@ async fn what_may_be_staged_is_unstaged_and_a_driver_that_refuses_that_keeps_no_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn parts_of_a_volume_are_taken_away_before_its_driver_is_asked_to() {
+    let (rig, driver) = with_driver(json!({"attachRequired": false})).await;
+    let mounts = json!([{"name": "v", "mountPath": "/part", "subPath": "part"}]);
+    let container = json!({"name": "c", "image": "img:1", "command": ["run"], "volumeMounts": mounts});
+    let volumes = json!([{"name": "v", "persistentVolumeClaim": {"claimName": "data"}}]);
+    rig.create("part", json!({"containers": [container], "volumes": volumes})).await;
+    rig.status("part", "the pod is ready", 60, ready).await;
+    let uid = rig.pods().get("part").await.unwrap().metadata.uid.unwrap();
+    let parts = rig.options.dirs.kubelet.join("pods").join(uid).join("volume-subpaths/v/c/0");
+    assert!(parts.is_dir(), "no {}", parts.display());
+    end(&rig, "part").await;
+    assert_eq!(driver.take_calls(&["unpublish", "unstage"]), ["unpublish", "unstage"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_driver_has_goes_though_a_driver_refuses_to_take_its_own() {
+    let (rig, driver) = with_driver(json!({"attachRequired": false})).await;
+    let mut pod = pod_with(json!({"name": "v", "persistentVolumeClaim": {"claimName": "data"}}));
+    pod["volumes"].as_array_mut().unwrap().push(json!({"name": "room", "emptyDir": {}}));
+    let mounts = pod["containers"][0]["volumeMounts"].as_array_mut().unwrap();
+    mounts.push(json!({"name": "room", "mountPath": "/room"}));
+    rig.create("both", pod).await;
+    rig.status("both", "the pod is ready", 60, ready).await;
+    let uid = rig.pods().get("both").await.unwrap().metadata.uid.unwrap();
+    let volumes = rig.options.dirs.kubelet.join("pods").join(uid).join("volumes");
+    let room = volumes.join("kubernetes.io~empty-dir/room");
+    assert!(room.is_dir(), "no {}", room.display());
+    driver.seen().refuses.insert("unpublish", Code::Internal);
+    rig.pods().delete("both", &DeleteParams::default()).await.unwrap();
+    eventually("the pod's own volume is gone", 60, || async {
+        if room.exists() { Err(format!("{} is there", room.display())) } else { Ok(()) }
+    })
+    .await;
+    assert!(volumes.join("kubernetes.io~csi/pv-data/mount/of-driver").is_file(), "the driver has not taken it");
+    driver.seen().refuses.clear();
+    rig.gone("both", 60).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_volume_is_told_as_in_use_before_it_is_there_and_no_longer_once_it_is_gone() {
     let (mut rig, driver) = with_driver(json!({"attachRequired": true})).await;
     // Whatever is told of volumes is told for their sake.

@@ -18,6 +18,9 @@ use crate::runtime::{RuntimeError, RuntimePod};
 use crate::swap::SWAP_FILE;
 use crate::volumes::{Grown, Outcome};
 
+/// Why a pod is refused for whose volumes the node has no room.
+const CROWDED: &str = "VolumeAttachmentLimitExceeded";
+
 impl Worker {
     /// A change of the pod's cgroup, timed.
     pub(super) fn of_cgroup<T>(&self, what: &str, change: impl FnOnce(&Cgroups) -> T) -> T {
@@ -94,6 +97,11 @@ impl Worker {
             }
             Err(error) => {
                 self.context.recorder.warning(&PodRef::of(pod), "FailedMount", error.to_string());
+                if error.crowded && !runtime.anything_running() {
+                    let why = format!("Node has reached its volume attachment limit, rejecting pod: {error}");
+                    self.failure = Some(self.context.refuse(pod, (CROWDED.to_owned(), why)));
+                    self.refused = true;
+                }
                 Err(error.to_string())
             }
         }

@@ -39,6 +39,9 @@ pub struct VolumeData {
     /// Where it was staged, when it was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub staging: Option<PathBuf>,
+    /// The group that the kubelet has given its files to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<i64>,
     /// The pod wants it, and its driver was not asked to publish it so far.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub unpublished: bool,
@@ -67,7 +70,7 @@ impl VolumeData {
     pub fn as_staged(&self) -> Option<Self> {
         let (pod_volume, claim, target, unpublished) = (String::new(), None, None, false);
         self.staging.as_ref()?;
-        Some(Self { pod_volume, claim, target, unpublished, ..self.clone() })
+        Some(Self { pod_volume, claim, target, group: None, unpublished, ..self.clone() })
     }
 
     /// Whether both are of one volume.
@@ -151,11 +154,13 @@ mod tests {
                 pod_volume: "v".into(),
                 claim: Some("c".into()),
                 staging: Some(dir.path().join(staging)),
+                group: Some(1),
                 unpublished: true,
                 ..Default::default()
             };
             let record = of_pod.as_staged().unwrap();
-            assert!(record.claim.is_none() && !record.unpublished && record.is_same_volume(&of_pod));
+            assert!(record.claim.is_none() && record.group.is_none() && !record.unpublished);
+            assert!(record.is_same_volume(&of_pod));
             record.write(&record_dir(record.staging.as_deref().unwrap()).unwrap()).unwrap();
         }
         let mut found: Vec<_> = staged(dir.path()).into_iter().map(|(path, _)| path).collect();

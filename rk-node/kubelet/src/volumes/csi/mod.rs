@@ -3,6 +3,7 @@
 //! What is staged or published is written beside the mount point before it is done (`vol_data.json`, as upstream does), so that
 //! a kubelet that starts anew finds everything that must be undone.
 
+mod crowded;
 mod data;
 mod drivers;
 mod expand;

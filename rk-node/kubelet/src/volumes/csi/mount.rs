@@ -16,6 +16,7 @@ use rk_plugin_api::csi::node_service_capability::rpc;
 use tokio::time::{Instant, sleep};
 use tonic::Code;
 
+use super::crowded::Crowded;
 use super::data::{self, VolumeData};
 use super::drivers::{Drivers, failed};
 use super::in_use::InUse;
@@ -59,6 +60,7 @@ pub struct Csi {
     /// See [`Self::left`].
     pub(super) left: Mutex<BTreeMap<PathBuf, i64>>,
     locks: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    crowded: Crowded,
     /// What volumes hold, by their directories.
     pub(super) figures: Figures<PathBuf, VolumeStats>,
 }
@@ -76,8 +78,9 @@ impl Csi {
     /// For the volumes below `kubelet`, with these drivers. Which of them are there is told through `in_use`.
     pub fn new(kubelet: &Path, node: String, objects: Objects, drivers: Drivers, in_use: InUse) -> Self {
         let (published, staged, left) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let (kubelet, crowded) = (kubelet.to_owned(), Crowded::default());
         let (locks, figures) = (Mutex::default(), Figures::new(PATIENCE));
-        Self { kubelet: kubelet.to_owned(), node, objects, drivers, in_use, published, staged, left, locks, figures }
+        Self { kubelet, node, objects, drivers, in_use, published, staged, left, locks, crowded, figures }
     }
 
     pub(super) fn pods_dir(&self) -> PathBuf {
@@ -130,6 +133,7 @@ impl Csi {
         if let Some(parent) = target.parent() {
             make_dir(parent)?;
         }
+        let before = VolumeData::read(&dir);
         let mut data = VolumeData {
             spec_name: volume.spec_name.clone(),
             pod_volume: volume.pod_volume.clone(),
@@ -139,7 +143,8 @@ impl Csi {
             volume_lifecycle_mode: volume.lifecycle.as_str().into(),
             target: volume.block.then(|| target.clone()),
             staging: staging.clone(),
-            unpublished: VolumeData::read(&dir).is_none_or(|known| known.unpublished),
+            unpublished: before.as_ref().is_none_or(|known| known.unpublished),
+            group: before.and_then(|known| known.group),
         };
         let note = |data: &VolumeData| {
             data.write(&dir).map_err(|e| format!("writing the volume's data in {}: {e}", dir.display()))
@@ -169,7 +174,7 @@ impl Csi {
         }
         let mut client = driver.client();
         driver.call("NodePublishVolume", client.node_publish_volume(request)).await.map_err(|e| words(&e))?;
-        if by_driver.is_none() && group.is_some() && volume.kubelet_sets_group(object.as_ref()) {
+        if by_driver.is_none() && volume.is_to_be_given(object.as_ref(), group, data.group) {
             let context = pod.spec.as_ref().and_then(|s| s.security_context.clone()).unwrap_or_default();
             let on_mismatch = context.fs_group_change_policy.as_deref() == Some("OnRootMismatch");
             let path = target.clone();
@@ -177,6 +182,8 @@ impl Csi {
                 .await
                 .map_err(|e| e.to_string())?
                 .map_err(|e| format!("applying fsGroup: {e}"))?;
+            data.group = group;
+            note(&data)?;
         }
         if object.is_none_or(|o| o.spec.requires_republish != Some(true)) {
             self.published.lock().unwrap_or_else(PoisonError::into_inner).insert(target);
@@ -230,10 +237,15 @@ impl Csi {
             let found = found.filter(|a| a.metadata.deletion_timestamp.is_none());
             let status = found.and_then(|a| a.status).unwrap_or_default();
             if status.attached {
+                self.crowded.forget(&name);
                 return Ok(status.attachment_metadata.unwrap_or_default().into_iter().collect());
             }
             if status.attach_error.as_ref().and_then(|e| e.error_code) == Some(Code::ResourceExhausted as i32) {
                 self.drivers.note_full(&volume.driver);
+                // Only where the driver wants to be asked how many volumes the node takes, as upstream has it.
+                if object.and_then(|d| d.spec.node_allocatable_update_period_seconds).is_some_and(|every| every > 0) {
+                    self.crowded.note(&name, Instant::now());
+                }
             }
             if let Some(message) = status.attach_error.and_then(|e| e.message) {
                 return Err(format!("the volume could not be attached: {message}"));
@@ -246,6 +258,11 @@ impl Csi {
             }
             sleep(ATTACH_PACE).await;
         }
+    }
+
+    /// Whether the volume could not be attached for so long for want of room on the node that its pod is to wait no longer.
+    pub fn gives_up(&self, volume: &CsiVolume) -> bool {
+        self.crowded.gives_up(&attachment_name(&volume.handle, &volume.driver, &self.node), Instant::now())
     }
 
     pub(super) async fn secrets(&self, reference: Option<&SecretReference>) -> Result<HashMap<String, String>, String> {

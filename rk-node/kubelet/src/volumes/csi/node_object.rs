@@ -2,6 +2,8 @@
 //! is, and what they call it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::api::storage::v1::{CSINode, CSINodeDriver, CSINodeSpec, VolumeNodeResources};
@@ -22,6 +24,8 @@ pub struct NodeObject {
     client: Client,
     node: String,
     drivers: Drivers,
+    /// Whether whoever is here has had the time to register.
+    settled: Arc<AtomicBool>,
 }
 
 fn entry(driver: &Driver) -> CSINodeDriver {
@@ -37,8 +41,16 @@ fn label<'a>(node: &'a Node, key: &str) -> Option<&'a String> {
     node.metadata.labels.as_ref()?.get(key)
 }
 
-/// What a Node does not say of its drivers so far; `None` when it says all. Where it is, it is for all drivers.
-fn news(node: &Node, drivers: &[Driver]) -> Result<Option<Value>, String> {
+/// What is told of the drivers that are here, and of others as long as `known` tells what was told of these.
+fn entries(drivers: &[Driver], known: Option<&CSINode>) -> Vec<CSINodeDriver> {
+    let here = |told: &&CSINodeDriver| drivers.iter().any(|driver| driver.name == told.name);
+    let others = known.into_iter().flat_map(|known| &known.spec.drivers).filter(|told| !here(told)).cloned();
+    drivers.iter().map(entry).chain(others).collect()
+}
+
+/// What a Node does not say of its drivers so far; `None` when it says all. Where it is, it is for all drivers. What it says of others
+/// stays until all have `settled`.
+fn news(node: &Node, drivers: &[Driver], settled: bool) -> Result<Option<Value>, String> {
     let labels: BTreeMap<&String, &String> = drivers.iter().flat_map(|d| &d.topology).collect();
     for (key, value) in &labels {
         if let Some(known) = label(node, key).filter(|known| known != value) {
@@ -47,9 +59,11 @@ fn news(node: &Node, drivers: &[Driver]) -> Result<Option<Value>, String> {
             ));
         }
     }
-    let ids: BTreeMap<&String, &String> = drivers.iter().map(|d| (&d.name, &d.node_id)).collect();
-    let ids = Some(json!(ids).to_string()).filter(|_| !drivers.is_empty());
     let told = node.metadata.annotations.as_ref().and_then(|all| all.get(NODE_ID));
+    let before = told.filter(|_| !settled).and_then(|told| serde_json::from_str(told).ok());
+    let mut ids: BTreeMap<String, String> = before.unwrap_or_default();
+    ids.extend(drivers.iter().map(|d| (d.name.clone(), d.node_id.clone())));
+    let ids = Some(json!(ids).to_string()).filter(|_| !ids.is_empty());
     if told == ids.as_ref() && labels.keys().all(|key| label(node, key).is_some()) {
         return Ok(None);
     }
@@ -59,17 +73,25 @@ fn news(node: &Node, drivers: &[Driver]) -> Result<Option<Value>, String> {
 impl NodeObject {
     /// The object of this node.
     pub fn new(client: Client, node: String, drivers: Drivers) -> Self {
-        Self { client, node, drivers }
+        Self { client, node, drivers, settled: Arc::default() }
+    }
+
+    /// Whoever is here has registered: from now on nothing is told of others. A kubelet that begins anew hears of its drivers one by one,
+    /// and volumes go on being placed and attached by what is told of all.
+    pub fn settle(&self) {
+        self.settled.store(true, Ordering::Release);
     }
 
     /// Makes the API say which drivers there are now.
     pub async fn write(&self) -> Result<(), String> {
         let drivers = self.drivers.all();
-        let node = self.tell_node(&drivers).await?;
-        let entries: Vec<CSINodeDriver> = drivers.iter().map(entry).collect();
+        let settled = self.settled.load(Ordering::Acquire);
+        let node = self.tell_node(&drivers, settled).await?;
         let api: Api<CSINode> = Api::all(self.client.clone());
         let failed = |e: kube::Error| format!("writing CSINode {}: {}", self.node, api_error::text(&e));
-        match api.get_opt(&self.node).await.map_err(failed)? {
+        let known = api.get_opt(&self.node).await.map_err(failed)?;
+        let entries = entries(&drivers, known.as_ref().filter(|_| !settled));
+        match known {
             Some(known) if known.spec.drivers == entries => Ok(()),
             Some(known) => {
                 let body = json!({"metadata": {"resourceVersion": known.metadata.resource_version}, "spec": {"drivers": entries}});
@@ -95,11 +117,11 @@ impl NodeObject {
     }
 
     /// Tells the Node what drivers say of it: volumes are placed by that. It must be there: it owns the other object.
-    async fn tell_node(&self, drivers: &[Driver]) -> Result<Node, String> {
+    async fn tell_node(&self, drivers: &[Driver], settled: bool) -> Result<Node, String> {
         let api: Api<Node> = Api::all(self.client.clone());
         let failed = |e: kube::Error| format!("telling node {} of its drivers: {}", self.node, api_error::text(&e));
         let node = api.get(&self.node).await.map_err(failed)?;
-        if let Some(body) = news(&node, drivers)? {
+        if let Some(body) = news(&node, drivers, settled)? {
             api.patch(&self.node, &PatchParams::default(), &Patch::Merge(body)).await.map_err(failed)?;
         }
         Ok(node)
@@ -119,13 +141,32 @@ mod tests {
         let topology = BTreeMap::from([("rack".to_owned(), "r1".to_owned())]);
         let drivers = [Driver::of("d", "n-of-d", topology)];
         let ids = json!({NODE_ID: r#"{"d":"n-of-d"}"#});
-        let told = news(&node(json!({}), json!({})), &drivers).unwrap().unwrap();
+        let told = news(&node(json!({}), json!({})), &drivers, true).unwrap().unwrap();
         assert_eq!(told["metadata"], json!({"labels": {"rack": "r1"}, "annotations": ids}));
-        assert_eq!(news(&node(json!({"rack": "r1"}), ids.clone()), &drivers), Ok(None));
-        let told = news(&node(json!({"rack": "r1"}), ids), &[]).unwrap().unwrap();
+        assert_eq!(news(&node(json!({"rack": "r1"}), ids.clone()), &drivers, true), Ok(None));
+        let told = news(&node(json!({"rack": "r1"}), ids), &[], true).unwrap().unwrap();
         assert_eq!(told["metadata"], json!({"labels": {}, "annotations": {NODE_ID: null}}), "the place stays");
-        assert_eq!(news(&node(json!({}), json!({})), &[]), Ok(None));
-        let elsewhere = news(&node(json!({"rack": "r2"}), json!({})), &drivers).unwrap_err();
+        assert_eq!(news(&node(json!({}), json!({})), &[], true), Ok(None));
+        let elsewhere = news(&node(json!({"rack": "r2"}), json!({})), &drivers, true).unwrap_err();
         assert!(elsewhere.ends_with(r#"driver reported "rack":"r1" but existing label is "rack":"r2""#), "{elsewhere}");
+    }
+
+    #[tokio::test]
+    async fn drivers_that_are_still_to_register_are_told_of_as_before() {
+        let told = |name: &str, id: &str| json!({"name": name, "nodeID": id});
+        let known =
+            json!({"metadata": {"name": "n"}, "spec": {"drivers": [told("late", "n-of-late"), told("d", "old")]}});
+        let known: CSINode = serde_json::from_value(known).unwrap();
+        let drivers = [Driver::of("d", "n-of-d", BTreeMap::new())];
+        let all = |known| entries(&drivers, known).into_iter().map(|one| (one.name, one.node_id)).collect::<Vec<_>>();
+        let pair = |name: &str, id: &str| (name.to_owned(), id.to_owned());
+        assert_eq!(all(Some(&known)), [pair("d", "n-of-d"), pair("late", "n-of-late")]);
+        assert_eq!(all(None), [pair("d", "n-of-d")]);
+        let ids = |ids: &str| json!({"metadata": {"labels": {}, "annotations": {NODE_ID: ids}}});
+        let node = json!({"metadata": {"name": "n", "annotations": {NODE_ID: r#"{"d":"old","late":"n-of-late"}"#}}});
+        let node: Node = serde_json::from_value(node).unwrap();
+        let both = ids(r#"{"d":"n-of-d","late":"n-of-late"}"#);
+        assert_eq!(news(&node, &drivers, false), Ok(Some(both)));
+        assert_eq!(news(&node, &drivers, true), Ok(Some(ids(r#"{"d":"n-of-d"}"#))));
     }
 }

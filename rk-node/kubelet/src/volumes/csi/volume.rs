@@ -197,6 +197,14 @@ impl CsiVolume {
         }
     }
 
+    /// Whether the kubelet is to give the volume's files to the pod's `group` now, after it has given them to the group `had` for the same
+    /// pod: once where they last, each time where the driver may have made them anew.
+    pub fn is_to_be_given(&self, driver: Option<&CSIDriver>, group: Option<i64>, had: Option<i64>) -> bool {
+        let anew = driver.and_then(|d| d.spec.requires_republish) == Some(true);
+        let lasts = self.lifecycle == Lifecycle::Persistent && !anew;
+        group.is_some() && self.kubelet_sets_group(driver) && !(lasts && group == had)
+    }
+
     /// Whether the driver takes volumes of this lifecycle.
     pub fn allowed(&self, driver: Option<&CSIDriver>) -> Result<(), String> {
         let modes = driver.and_then(|d| d.spec.volume_lifecycle_modes.clone()).filter(|m| !m.is_empty());
@@ -247,6 +255,28 @@ mod tests {
         assert!(inline.allowed(None).unwrap_err().contains("only supports CSI volume types [Persistent]"));
         inline.allowed(Some(&driver(json!({"volumeLifecycleModes": ["Ephemeral"]})))).unwrap();
         assert!(!inline.kubelet_sets_group(None));
+    }
+
+    #[test]
+    fn files_that_last_are_given_to_a_group_once() {
+        let pv = json!({"metadata": {"name": "pv"}, "spec": {"csi": {"driver": "d", "volumeHandle": "h"}}});
+        let pv = CsiVolume::persistent(&serde_json::from_value(pv).unwrap(), false).unwrap();
+        let csi = serde_json::from_value(json!({"driver": "d"})).unwrap();
+        let inline = CsiVolume::ephemeral(&Pod::default(), "v", &csi);
+        for (volume, anew, group, had, want) in [
+            (&pv, false, Some(1), None, true),
+            (&pv, false, Some(1), Some(1), false),
+            (&pv, false, Some(2), Some(1), true),
+            (&pv, false, None, None, false),
+            (&pv, true, Some(1), Some(1), true),
+            (&inline, false, Some(1), Some(1), true),
+        ] {
+            let driver =
+                json!({"metadata": {"name": "d"}, "spec": {"fsGroupPolicy": "File", "requiresRepublish": anew}});
+            let driver: CSIDriver = serde_json::from_value(driver).unwrap();
+            assert_eq!(volume.is_to_be_given(Some(&driver), group, had), want, "{} {group:?}", volume.handle);
+        }
+        assert!(!pv.is_to_be_given(None, Some(1), None), "nor where the kubelet gives nothing");
     }
 
     #[test]

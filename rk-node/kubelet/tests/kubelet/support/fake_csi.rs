@@ -112,6 +112,11 @@ impl Node for Service {
     ) -> Answer<NodeUnpublishVolumeResponse> {
         let request = request.into_inner();
         drop(self.note("unpublish", &request.volume_id)?);
+        // <pod>/volumes/<plugin>/<volume>/mount
+        let pod = Path::new(&request.target_path).ancestors().nth(4).map(|pod| pod.join("volume-subpaths"));
+        if pod.is_some_and(|parts| parts.exists()) {
+            return Err(Status::internal("parts of the volume are still mounted"));
+        }
         std::fs::remove_dir_all(&request.target_path)?;
         Ok(Response::new(NodeUnpublishVolumeResponse {}))
     }
