@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Container, ContainerStatus, HostIP, Pod, PodIP, PodStatus, ResourceRequirements};
+use k8s_openapi::api::core::v1::{
+    Container, ContainerStatus, HostIP, Pod, PodCondition, PodIP, PodStatus, ResourceRequirements,
+};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use super::conditions::Resizing;
@@ -119,6 +121,19 @@ pub fn pod_status(inputs: &StatusInputs<'_>) -> PodStatus {
         allocated_resources,
         resources,
         ..old
+    }
+}
+
+/// Takes a final phase back, and why it came: it promises that nothing runs any more (KEP-3329), and that devices are free. Until then what
+/// was told `before` is kept.
+pub fn not_yet_final(status: &mut PodStatus, before: Option<&PodStatus>) {
+    let phase = before.and_then(|before| before.phase.clone());
+    status.phase = phase.or_else(|| Some("Running".into()));
+    status.reason = before.and_then(|before| before.reason.clone());
+    status.message = before.and_then(|before| before.message.clone());
+    let disrupts = |condition: &PodCondition| condition.type_ == conditions::DISRUPTION && conditions::ours(condition);
+    if !before.is_some_and(|before| before.conditions.iter().flatten().any(disrupts)) {
+        status.conditions.iter_mut().for_each(|all| all.retain(|condition| !disrupts(condition)));
     }
 }
 
