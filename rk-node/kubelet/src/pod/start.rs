@@ -19,11 +19,11 @@ use crate::events::PodRef;
 use crate::images::ImageError;
 use crate::probes::{FALLBACK, HandlerContext, lifecycle_handler};
 use crate::resources::hold;
-use crate::runtime::{RuntimePod, RuntimeSandbox};
+use crate::runtime::{RuntimeError, RuntimePod, RuntimeSandbox};
 use crate::swap::SWAP_FILE;
 use crate::translate::{
-    ContainerInputs, HostResolver, Shortfall, check_non_root, container_config, give_container_users, give_users,
-    host_network_hosts, log_directory, managed_hosts, pod_dns, sandbox_config,
+    ContainerInputs, HostResolver, Shortfall, check_hostname, check_non_root, container_config, give_container_users,
+    give_users, host_network_hosts, log_directory, managed_hosts, pod_dns, sandbox_config,
 };
 use crate::userns::own_users;
 use crate::volumes::{Volumes, container_devices, container_mounts};
@@ -82,6 +82,7 @@ async fn check_users(context: &Context, pod: &Pod, handler: &str) -> Result<(), 
 
 /// The runtime handler that can run the pod, and what the sandbox is to be.
 async fn order(context: &Context, pod: &Pod, attempt: u32) -> Result<(cri::PodSandboxConfig, String), String> {
+    check_hostname(pod, &context.options.cluster.domain)?;
     let handler = runtime_handler(context, pod).await?;
     check_users(context, pod, &handler).await?;
     for (reason, message) in resolver(context, pod).1 {
@@ -161,8 +162,7 @@ impl Launch<'_> {
 
     /// Image, configuration, creation, start, postStart hook.
     pub async fn run(&self) -> Result<(), StartError> {
-        let found = spec::find_container(self.pod, &self.start.name);
-        let kind = found.map_or(spec::Kind::App, |(kind, _)| kind).label();
+        let kind = self.start.kind.label();
         let meters = &self.context.runtime.meters;
         meters.started_containers.add(&[kind]);
         let started = self.launch().await;
@@ -207,9 +207,7 @@ impl Launch<'_> {
     /// Adds what the node holds the container to besides what it asks for.
     fn add_limits(&self, container: &Container, resources: &mut cri::LinuxContainerResources) {
         let (context, uid) = (self.context, spec::uid(self.pod));
-        if let Some(cpus) = context.cpus.of(uid, &container.name) {
-            resources.cpuset_cpus = cpus.to_string();
-        }
+        context.cpus.hold(uid, &container.name, resources);
         if let Some(nodes) = context.memory.nodes(uid, &container.name) {
             resources.cpuset_mems = nodes.to_string();
         }
@@ -355,12 +353,18 @@ impl Launch<'_> {
         tracing::warn!(pod = %handler.pod, container = %container.name, "a postStart hook failed: {error}");
         // Not why: what a server answers, or a command prints, may be a secret of the pod.
         self.context.recorder.warning(about, "FailedPostStartHook", "PostStartHook failed");
-        self.context.recorder.normal(about, "Killing", "FailedPostStartHook");
-        let grace = spec::grace_seconds(self.pod);
-        if let Err(error) = self.context.runtime.stop_container(id, grace).await {
+        if let Err(error) = self.undo(id, &handler.pod_ip).await {
             tracing::warn!(container = %container.name, "stopping after a failed postStart hook: {error}");
         }
         Err(StartError::new("PostStartHookError", error.to_string()))
+    }
+
+    /// Ends a container that has just begun, as any other that runs: with its preStop hook.
+    async fn undo(&self, id: &str, pod_ip: &str) -> Result<(), RuntimeError> {
+        let (context, grace) = (self.context, spec::grace_seconds(self.pod));
+        let found = context.runtime.pod(spec::uid(self.pod)).await?;
+        let Some(container) = found.containers.iter().find(|c| c.id == id) else { return Ok(()) };
+        kill::kill_container(context, self.pod, container, pod_ip, grace, "FailedPostStartHook").await
     }
 }
 
