@@ -196,11 +196,15 @@ fn statuses(
     let pod = inputs.pod;
     let has_init = !spec::init_containers(pod).is_empty();
     let resizing = super::resize::resizes(pod, inputs.runtime, inputs.node_memory);
-    let containers: Vec<_> = match kind {
+    let mut containers: Vec<_> = match kind {
         Kind::Init => spec::init_containers(pod).to_vec(),
         Kind::App => spec::app_containers(pod).to_vec(),
         Kind::Ephemeral => spec::ephemeral_containers(pod).iter().map(spec::as_container).collect(),
     };
+    // Who takes the first one has always had the first by name; init containers are told in their order.
+    if kind != Kind::Init {
+        containers.sort_by(|a, b| a.name.cmp(&b.name));
+    }
     containers
         .iter()
         .map(|container| {

@@ -298,6 +298,17 @@ fn a_pod_that_ends_with_its_machine_has_failed_and_says_why() {
 }
 
 #[test]
+fn containers_are_told_by_name_and_init_containers_in_their_order() {
+    let pod =
+        pod(json!({"initContainers": [{"name": "z"}, {"name": "y"}], "containers": [{"name": "b"}, {"name": "a"}],
+        "ephemeralContainers": [{"name": "f"}, {"name": "e"}]}));
+    let status = status_of(&pod, &RuntimePod::default(), false);
+    let lists = [status.init_container_statuses, status.container_statuses, status.ephemeral_container_statuses];
+    let names = lists.map(|list| list.into_iter().flatten().map(|c| c.name).collect::<String>());
+    assert_eq!(names, ["zy", "ab", "ef"]);
+}
+
+#[test]
 fn why_a_pod_has_failed_is_told_once_nothing_of_it_runs() {
     let pod = pod(json!({"containers": [{"name": "a"}]}));
     let failure = ("Evicted".to_owned(), "too little".to_owned());
