@@ -63,7 +63,12 @@ fn quoted(text: &str) -> String {
             '\n' => out.push_str("\\n"),
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
-            c if c.is_control() => out.push_str(&format!("\\x{:02x}", u32::from(c))),
+            '\u{7}' => out.push_str("\\a"),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{b}' => out.push_str("\\v"),
+            '\u{c}' => out.push_str("\\f"),
+            c if c.is_ascii_control() => out.push_str(&format!("\\x{:02x}", u32::from(c))),
+            c if c.is_control() => out.push_str(&format!("\\u{:04x}", u32::from(c))),
             c => out.push(c),
         }
     }
@@ -146,6 +151,7 @@ mod tests {
         ] {
             assert_eq!(field_value(&pod(), &context, path).as_deref().map_err(String::as_str), want, "{path}");
         }
+        assert_eq!(quoted("\u{7}\u{1}\u{85}\n"), "\"\\a\\x01\\u0085\\n\"");
     }
 
     #[test]
