@@ -1,5 +1,6 @@
 //! Starting things: the sandbox, and a container from its image to its postStart hook.
 
+mod hook;
 mod image;
 
 use std::path::PathBuf;
@@ -17,9 +18,8 @@ use crate::context::Context;
 use crate::disk;
 use crate::events::PodRef;
 use crate::images::ImageError;
-use crate::probes::{FALLBACK, HandlerContext, lifecycle_handler};
 use crate::resources::hold;
-use crate::runtime::{RuntimeError, RuntimePod, RuntimeSandbox};
+use crate::runtime::{RuntimePod, RuntimeSandbox};
 use crate::swap::SWAP_FILE;
 use crate::translate::{
     ContainerInputs, HostResolver, Shortfall, check_hostname, check_non_root, container_config, give_container_users,
@@ -250,6 +250,7 @@ impl Launch<'_> {
             devices,
             target,
             node_memory: self.context.node.borrow().memory,
+            groups: self.context.volumes.groups(self.pod),
             seccomp: &self.context.seccomp(),
         });
         if let Some(resources) = container_config.linux.as_mut().and_then(|linux| linux.resources.as_mut()) {
@@ -331,40 +332,6 @@ impl Launch<'_> {
         if let Err(error) = made {
             tracing::warn!(link = %link.display(), "linking a container's log: {error}");
         }
-    }
-
-    async fn post_start(&self, container: &Container, id: &str, about: &PodRef) -> Result<(), StartError> {
-        let Some(hook) = container.lifecycle.as_ref().and_then(|l| l.post_start.as_ref()) else { return Ok(()) };
-        let handler = HandlerContext {
-            runtime: self.context.runtime.clone(),
-            pod: spec::describe(self.pod),
-            container_id: id.to_owned(),
-            container: container.clone(),
-            pod_ip: self.pod_ips().first().cloned().unwrap_or_default(),
-        };
-        let error = match lifecycle_handler(&handler, hook).await {
-            Ok(None) => return Ok(()),
-            Ok(Some(told)) => {
-                self.context.recorder.warning(about, FALLBACK, told);
-                return Ok(());
-            }
-            Err(error) => error,
-        };
-        tracing::warn!(pod = %handler.pod, container = %container.name, "a postStart hook failed: {error}");
-        // Not why: what a server answers, or a command prints, may be a secret of the pod.
-        self.context.recorder.warning(about, "FailedPostStartHook", "PostStartHook failed");
-        if let Err(error) = self.undo(id, &handler.pod_ip).await {
-            tracing::warn!(container = %container.name, "stopping after a failed postStart hook: {error}");
-        }
-        Err(StartError::new("PostStartHookError", error.to_string()))
-    }
-
-    /// Ends a container that has just begun, as any other that runs: with its preStop hook.
-    async fn undo(&self, id: &str, pod_ip: &str) -> Result<(), RuntimeError> {
-        let (context, grace) = (self.context, spec::grace_seconds(self.pod));
-        let found = context.runtime.pod(spec::uid(self.pod)).await?;
-        let Some(container) = found.containers.iter().find(|c| c.id == id) else { return Ok(()) };
-        kill::kill_container(context, self.pod, container, pod_ip, grace, "FailedPostStartHook").await
     }
 }
 

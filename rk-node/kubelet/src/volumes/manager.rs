@@ -13,6 +13,7 @@ use rk_figures::Ask;
 use super::atomic_writer::{Payload, publish};
 use super::claim;
 use super::csi::{Csi, CsiVolume, Outcome, Placed, VolumeStats, growth};
+use super::groups::Groups;
 use super::held::{Held, Holdings, Which};
 use super::objects::Objects;
 use super::payload::downward;
@@ -54,6 +55,7 @@ pub struct VolumeManager {
     held: Holdings,
     settled: Settled,
     tally: Tally,
+    pub(super) groups: Groups,
     secrets_in_memory: bool,
     meters: Arc<Meters>,
 }
@@ -62,8 +64,8 @@ impl VolumeManager {
     /// A manager over `<kubelet>/pods`. `secrets_in_memory`: files that must not reach a disk are kept on tmpfs.
     pub fn new(kubelet: &Path, objects: Objects, csi: Csi, secrets_in_memory: bool, meters: Arc<Meters>) -> Self {
         let (pods, tokens, held) = (kubelet.join("pods"), Tokens::default(), Holdings::default());
-        let (settled, tally) = (Settled::default(), Tally::default());
-        Self { pods, objects, tokens, csi, held, settled, tally, secrets_in_memory, meters }
+        let (settled, tally, groups) = (Settled::default(), Tally::default(), Groups::default());
+        Self { pods, objects, tokens, csi, held, settled, tally, groups, secrets_in_memory, meters }
     }
 
     /// By plugin, how many volumes pods are to have, and how many they have.
@@ -248,6 +250,7 @@ impl VolumeManager {
         let (bound, persistent) = found.map_err(&of_pod)?;
         let mode = persistent.spec.as_ref().and_then(|s| s.volume_mode.as_deref());
         usage.suits(&volume.name, mode).map_err(of_pod)?;
+        self.groups.note(spec::uid(pod), &volume.name, &persistent);
         let name = persistent.metadata.name.clone().unwrap_or_default();
         let named = VolumeError::of(&name);
         let read_only = volume.persistent_volume_claim.as_ref().and_then(|c| c.read_only) == Some(true);
@@ -324,6 +327,7 @@ impl VolumeManager {
         self.tokens.forget(uid);
         self.held.forget(uid);
         self.settled.forget(uid);
+        self.groups.forget(uid);
         self.csi.tear_down(uid).await?;
         let volumes = [self.pod_dir(uid).join("volume-subpaths"), self.pod_dir(uid).join("volumes")];
         blocking(move || volumes.iter().try_for_each(|dir| tmpfs::remove_tree(dir).map_err(|e| e.to_string()))).await?;
