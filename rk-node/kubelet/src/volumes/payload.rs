@@ -37,6 +37,7 @@ pub fn keyed(
     items: Option<&[KeyToPath]>,
     default: Option<i32>,
     optional: bool,
+    kind: &str,
 ) -> Result<Payload, String> {
     let Some(items) = items.filter(|i| !i.is_empty()) else {
         return Ok(data.into_iter().map(|(key, value)| (key, entry(value, mode(None, default)))).collect());
@@ -48,7 +49,7 @@ pub fn keyed(
                 files.insert(item.path.clone(), entry(value.clone(), mode(item.mode, default)));
             }
             None if optional => {}
-            None => return Err(format!("references non-existent config key: {}", item.key)),
+            None => return Err(format!("references non-existent {kind} key: {}", item.key)),
         }
     }
     Ok(files)
@@ -98,16 +99,15 @@ mod tests {
     #[test]
     fn items_choose_rename_and_set_modes() {
         let data = BTreeMap::from([("a".to_owned(), b"1".to_vec()), ("b".to_owned(), b"2".to_vec())]);
-        let all = keyed(data.clone(), None, Some(0o400), false).unwrap();
+        let all = keyed(data.clone(), None, Some(0o400), false, "config").unwrap();
         assert_eq!(all.get("a"), Some(&entry(b"1".to_vec(), 0o400)));
         let item = |key: &str, path: &str, mode| KeyToPath { key: key.into(), path: path.into(), mode };
-        let some = keyed(data.clone(), Some(&[item("b", "x/y", Some(0o600))]), None, false).unwrap();
+        let some = keyed(data.clone(), Some(&[item("b", "x/y", Some(0o600))]), None, false, "config").unwrap();
         assert_eq!(some, Payload::from([("x/y".to_owned(), entry(b"2".to_vec(), 0o600))]));
-        assert!(
-            keyed(data.clone(), Some(&[item("z", "z", None)]), None, false)
-                .unwrap_err()
-                .contains("non-existent config key: z")
-        );
-        assert!(keyed(data, Some(&[item("z", "z", None)]), None, true).unwrap().is_empty());
+        for kind in ["config", "secret"] {
+            let found = keyed(data.clone(), Some(&[item("z", "z", None)]), None, false, kind);
+            assert_eq!(found, Err(format!("references non-existent {kind} key: z")));
+        }
+        assert!(keyed(data, Some(&[item("z", "z", None)]), None, true, "config").unwrap().is_empty());
     }
 }

@@ -46,7 +46,7 @@ impl Collector<'_> {
             .await
             .map_err(|e| api_error::text(&e))?;
         match found {
-            Some(map) => keyed(config_map_data(&map), items, mode, optional),
+            Some(map) => keyed(config_map_data(&map), items, mode, optional, "config"),
             None if optional => Ok(Payload::new()),
             None => Err(format!("configmap \"{name}\" not found")),
         }
@@ -66,7 +66,7 @@ impl Collector<'_> {
             .await
             .map_err(|e| api_error::text(&e))?;
         match found {
-            Some(secret) => keyed(secret_data(&secret), items, mode, optional),
+            Some(secret) => keyed(secret_data(&secret), items, mode, optional, "secret"),
             None if optional => Ok(Payload::new()),
             None => Err(format!("secret \"{name}\" not found")),
         }
