@@ -62,8 +62,8 @@ impl Cgroups {
 
     /// What the files of a pod's group are to say.
     fn limits(&self, pod: &Pod) -> Vec<(&'static str, String)> {
-        let throttled = !self.cpus.as_ref().is_some_and(|cpus| cpus.has_exclusive(spec::uid(pod)));
-        pod_cgroup(pod, throttled)
+        let alone = self.cpus.as_ref().is_some_and(|cpus| cpus.has_exclusive(spec::uid(pod)));
+        pod_cgroup(pod, !alone)
     }
 
     /// Makes `kubepods` and its classes, and holds all pods to what they may have together.

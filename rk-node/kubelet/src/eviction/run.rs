@@ -75,8 +75,11 @@ pub async fn evict_loop(context: Shared, wake: mpsc::Sender<runtime::Change>) {
         tokio::time::sleep(PERIOD).await;
         let pods = context.pods.all();
         seen.hurried.retain(|uid| pods.iter().any(|pod| spec::uid(pod) == uid));
-        let phase = |pod: &Pod| context.status.latest(spec::uid(pod)).and_then(|s| s.phase);
-        let running: Vec<&Arc<Pod>> = pods.iter().filter(|p| seen.may_go(p, phase(p).as_deref())).collect();
+        let may_go = |pod: &&Arc<Pod>| {
+            let phase = context.status.latest(spec::uid(pod)).and_then(|status| status.phase);
+            seen.may_go(pod, phase.as_deref())
+        };
+        let running: Vec<&Arc<Pod>> = pods.iter().filter(may_go).collect();
         let mut verdict = look(&context, &mut seen);
         if let Some(verdict) = verdict {
             let message = format!("Attempting to reclaim {}", Shortage::of(verdict.signal).resource());

@@ -132,7 +132,8 @@ pub fn not_yet_final(status: &mut PodStatus, before: Option<&PodStatus>) {
     status.reason = before.and_then(|before| before.reason.clone());
     status.message = before.and_then(|before| before.message.clone());
     let disrupts = |condition: &PodCondition| condition.type_ == conditions::DISRUPTION && conditions::ours(condition);
-    if !before.is_some_and(|before| before.conditions.iter().flatten().any(disrupts)) {
+    let told = before.is_some_and(|before| before.conditions.iter().flatten().any(disrupts));
+    if !told {
         status.conditions.iter_mut().for_each(|all| all.retain(|condition| !disrupts(condition)));
     }
 }
