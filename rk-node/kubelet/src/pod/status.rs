@@ -82,9 +82,9 @@ pub fn pod_status(inputs: &StatusInputs<'_>) -> PodStatus {
     }
     let sandbox_ready = sandbox.is_some_and(|s| s.host_network || !s.ips.is_empty());
     let mut conditions = conditions::conditions(pod, &init, &app, phase, sandbox_ready, &now);
-    if let Some((_, message)) = inputs.failure.filter(|_| inputs.disrupted) {
+    if let Some((reason, message)) = inputs.failure.filter(|_| inputs.disrupted) {
         conditions.retain(|c| c.type_ != conditions::DISRUPTION);
-        conditions.push(conditions::disruption(pod, message, &now));
+        conditions.push(conditions::disruption(pod, reason, message, &now));
     }
     if may_restart_all(pod) {
         conditions.push(conditions::restarting(pod, phase, inputs.round.ends(), &now));
