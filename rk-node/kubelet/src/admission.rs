@@ -35,6 +35,9 @@ const SAFE_SYSCTLS: [&str; 12] = [
     "net.ipv4.tcp_wmem",
 ];
 
+/// A label that a pod may say its operating system by.
+const OS_LABEL: &str = "kubernetes.io/os";
+
 /// A refusal: reason and message of the pod's status.
 pub type Refusal = (String, String);
 
@@ -46,6 +49,10 @@ pub fn unexpected(problem: &str) -> Refusal {
 /// Decides on `pod` with the pods that are here already.
 pub fn admit(pod: &Pod, others: &[&Pod], node: &NodeFacts, max_pods: u32) -> Result<(), Refusal> {
     // First what no other pod's end could mend, then in the scheduler's order.
+    if pod.metadata.labels.as_ref().and_then(|labels| labels.get(OS_LABEL)).is_some_and(|os| os != "linux") {
+        let message = format!("Failed to admit pod as the `{OS_LABEL}` label doesn't match node label");
+        return Err(("PodOSSelectorNodeLabelDoesNotMatch".into(), message));
+    }
     if pod.spec.as_ref().and_then(|s| s.os.as_ref()).is_some_and(|os| os.name != "linux") {
         return Err(("PodOSNotSupported".into(), "Failed to admit pod as the OS field doesn't match node OS".into()));
     }
@@ -301,6 +308,10 @@ mod tests {
         assert_eq!(admit(&claimed, &[], &node, 110), Ok(()), "a driver brings it");
         let mut driven = pod(json!({"containers": []}));
         assert_eq!(admit(&driven, &[], &node, 110).unwrap_err().0, "TaintToleration");
+        for (os, want) in [("windows", "PodOSSelectorNodeLabelDoesNotMatch"), ("linux", "TaintToleration")] {
+            driven.metadata.labels = Some([(OS_LABEL.to_owned(), os.to_owned())].into());
+            assert_eq!(admit(&driven, &[], &node, 110).unwrap_err().0, want);
+        }
         driven.metadata.annotations = Some([("kubernetes.io/config.source".to_owned(), "file".to_owned())].into());
         assert_eq!(admit(&driven, &[], &node, 110), Ok(()));
     }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::Pod;
 
+use crate::cpus::Cpus;
 use crate::pod::spec;
 use crate::resources::{cgroup_parent, pod_cgroup, pod_huge_pages, shares, weight};
 
@@ -40,6 +41,8 @@ pub struct Cgroups {
     pids: Option<u64>,
     /// Sizes of huge pages that the kernel has, as it names them in files of cgroups.
     page_sizes: Vec<String>,
+    /// Who knows which pods have CPUs alone.
+    cpus: Option<Cpus>,
 }
 
 impl Cgroups {
@@ -49,7 +52,18 @@ impl Cgroups {
         if !usable {
             tracing::warn!(root = %root.display(), "no cgroup v2 here: pods run without resource limits of their own");
         }
-        Self { root: root.to_owned(), usable, pids, page_sizes }
+        Self { root: root.to_owned(), usable, pids, page_sizes, cpus: None }
+    }
+
+    /// Does not throttle pods that have CPUs alone.
+    pub fn beside(self, cpus: Cpus) -> Self {
+        Self { cpus: Some(cpus), ..self }
+    }
+
+    /// What the files of a pod's group are to say.
+    fn limits(&self, pod: &Pod) -> Vec<(&'static str, String)> {
+        let alone = self.cpus.as_ref().is_some_and(|cpus| cpus.has_exclusive(spec::uid(pod)));
+        pod_cgroup(pod, !alone)
     }
 
     /// Makes `kubepods` and its classes, and holds all pods to what they may have together.
@@ -107,7 +121,7 @@ impl Cgroups {
                 write(&dir, &file, &bytes.to_string())?;
             }
         }
-        pod_cgroup(pod).into_iter().try_for_each(|(file, value)| write(&dir, file, &value))
+        self.limits(pod).into_iter().try_for_each(|(file, value)| write(&dir, file, &value))
     }
 
     /// Raises the pod's limits to what it asks for now; those that would fall stay.
@@ -116,7 +130,7 @@ impl Cgroups {
             return Ok(());
         }
         let dir = self.path(pod);
-        let limits = pod_cgroup(pod);
+        let limits = self.limits(pod);
         for file in ["cpu.max", "memory.max"] {
             // A limit that is gone is the largest of all.
             let wanted = limits.iter().find(|(name, _)| *name == file).map_or("max", |(_, value)| value.as_str());
@@ -135,7 +149,7 @@ impl Cgroups {
             return false;
         }
         let dir = self.path(pod);
-        pod_cgroup(pod).iter().any(|(file, wanted)| {
+        self.limits(pod).iter().any(|(file, wanted)| {
             fs::read_to_string(dir.join(file)).is_ok_and(|held| !says(file, wanted.trim(), held.trim()))
         })
     }
@@ -217,6 +231,7 @@ fn remove(dir: &Path, depth: usize) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cpus::{CpuOptions, CpuPolicy, Reserved};
 
     #[test]
     fn a_pod_grows_first_and_shrinks_only_when_told() {
@@ -242,6 +257,27 @@ mod tests {
         assert_eq!(fs::read_to_string(group.join("pids.max")).unwrap(), "99");
         assert_eq!(fs::read_to_string(group.join("hugetlb.2MB.max")).unwrap(), "0");
         assert!(!group.join("hugetlb.1GB.max").exists(), "the kernel counts none of these");
+    }
+
+    #[test]
+    fn a_pod_with_cpus_of_its_own_is_not_throttled() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("cgroup.controllers"), "cpu memory").unwrap();
+        let pod = |uid: &str| -> Pod {
+            let amounts = serde_json::json!({"cpu": "1", "memory": "64Mi"});
+            let container = serde_json::json!({"name": "a", "resources": {"requests": amounts, "limits": amounts}});
+            let spec = serde_json::json!({"containers": [container]});
+            serde_json::from_value(serde_json::json!({"metadata": {"uid": uid}, "spec": spec})).unwrap()
+        };
+        let given = r#"{"policyName": "static", "defaultCpuSet": "0", "entries": {"own": {"a": "1"}}}"#;
+        fs::write(dir.path().join("cpu_manager_state"), given).unwrap();
+        let policy = CpuPolicy::Static { reserved: Reserved::Count(1), options: CpuOptions::default() };
+        let tree = Cgroups::new(dir.path(), None, Vec::new()).beside(Cpus::open(dir.path(), dir.path(), &policy));
+        for (uid, want) in [("own", "max 100000"), ("shares", "100000 100000")] {
+            tree.ensure_pod(&pod(uid)).unwrap();
+            let held = |file: &str| fs::read_to_string(tree.path(&pod(uid)).join(file)).unwrap();
+            assert_eq!((held("cpu.max").as_str(), held("memory.max").as_str()), (want, "67108864"), "{uid}");
+        }
     }
 
     #[test]

@@ -145,7 +145,8 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
     let (changed, changes) = mpsc::channel(CHANGES);
     tasks.spawn(Pleg::new(runtime.clone()).run(changed.clone(), healthy));
     let devices = Devices::open(&options.dirs.kubelet);
-    let cgroups = pod_cgroups(&options, &machine);
+    let cpus = Cpus::open(&options.dirs.kubelet, Path::new(CPU_DIR), &options.cpu_policy);
+    let cgroups = pod_cgroups(&options, &machine).beside(cpus.clone());
     let (shortages, in_use) = (Shortages::default(), InUse::default());
     let node_loop = NodeLoop::new(Sources {
         devices: devices.clone(),
@@ -197,7 +198,7 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
         services,
         devices,
         claims,
-        cpus: Cpus::open(&options.dirs.kubelet, Path::new(CPU_DIR), &options.cpu_policy),
+        cpus,
         memory,
         numa,
         swap,

@@ -242,11 +242,11 @@ pub fn all_limited(pod: &Pod, name: &str) -> bool {
     containers.all(|c| milli_of(c.resources.as_ref().and_then(|r| r.limits.as_ref()), name) > 0)
 }
 
-/// The files of a pod's cgroup: name and value.
-pub fn pod_cgroup(pod: &Pod) -> Vec<(&'static str, String)> {
+/// The files of a pod's cgroup: name and value. Unless it is `throttled` it may use its CPUs all the time, whatever its limit.
+pub fn pod_cgroup(pod: &Pod, throttled: bool) -> Vec<(&'static str, String)> {
     let mut files = vec![("cpu.weight", weight(shares(pod_total(pod, "cpu", false))).to_string())];
     // Limits are always written: a resize may have taken one away.
-    let cpu = all_limited(pod, "cpu").then(|| quota(pod_total(pod, "cpu", true)).to_string());
+    let cpu = (throttled && all_limited(pod, "cpu")).then(|| quota(pod_total(pod, "cpu", true)).to_string());
     files.push(("cpu.max", format!("{} {CPU_PERIOD}", cpu.as_deref().unwrap_or("max"))));
     let memory = all_limited(pod, "memory").then(|| (pod_total(pod, "memory", true) / 1000).to_string());
     files.push(("memory.max", memory.unwrap_or_else(|| "max".into())));

@@ -124,7 +124,7 @@ fn a_container_s_rule_restarts_all_containers_in_place() {
     let state = "{.status.phase} {range .status.initContainerStatuses[*]}{.name}={.restartCount}/{.lastState.terminated.reason} {end}\
         {range .status.containerStatuses[*]}{.name}={.restartCount}/{.lastState.terminated.reason}/{.ready} {end}";
     let all = "RestartingAllContainers";
-    let wanted = format!("Running init=1/{all} sidecar=1/{all} src=1/{all}/true other=1/{all}/true");
+    let wanted = format!("Running init=1/{all} sidecar=1/{all} other=1/{all}/true src=1/{all}/true");
     // Long before the grace period of what ignores TERM is over.
     shows(&kubectl, "whole", state, 60, &wanted);
     assert_eq!(kubectl.path(&["pod", "whole"], stays), before, "the pod, its address and its sandbox stay");

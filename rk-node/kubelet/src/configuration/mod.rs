@@ -28,6 +28,9 @@ use read::amount_of_bytes;
 pub(crate) use read::duration;
 pub use transport::TlsRules;
 
+/// The key that leaves thresholds which are not named as they are.
+const MERGE: &str = "mergeDefaultEvictionSettings";
+
 /// What this kubelet does anyway, and cannot do otherwise: the key and the value that says so.
 const FIXED: [(&str, &str); 6] = [
     ("cgroupDriver", "\"cgroupfs\""),
@@ -40,7 +43,7 @@ const FIXED: [(&str, &str); 6] = [
 
 /// Takes over what `document` says, and answers a line for everything of it that has no effect.
 pub fn configure(options: &mut Options, document: &Value) -> Vec<String> {
-    let mut reader = Reader { warnings: Vec::new(), faults: Vec::new() };
+    let mut reader = Reader { warnings: Vec::new(), faults: Vec::new(), merges: false };
     let Some(map) = document.as_object() else {
         if !document.is_null() {
             reader.warnings.push("it is no mapping: left out".into());
@@ -50,6 +53,7 @@ pub fn configure(options: &mut Options, document: &Value) -> Vec<String> {
     // Null says nothing, as it does to upstream's decoder.
     let said = map.iter().filter(|(_, value)| !value.is_null()).map(|(key, value)| (key.clone(), value.clone()));
     let map: &Map<String, Value> = &said.collect();
+    reader.merging(map);
     for (key, value) in map {
         reader.apply(options, key, value);
     }
@@ -71,9 +75,19 @@ struct Reader {
     warnings: Vec<String>,
     /// What the kubelet must not start with.
     faults: Vec<String>,
+    /// Whether thresholds that are not named stay as they are.
+    merges: bool,
 }
 
 impl Reader {
+    fn merging(&mut self, document: &Map<String, Value>) {
+        if let Some(value) = document.get(MERGE) {
+            let mut merges = false;
+            self.set(MERGE, value, &mut merges);
+            self.merges = merges;
+        }
+    }
+
     fn apply(&mut self, options: &mut Options, key: &str, value: &Value) {
         match key {
             "kind" | "apiVersion" => {}
@@ -89,7 +103,7 @@ impl Reader {
             "evictionHard" => self.thresholds(key, value, &mut options.eviction),
             "evictionSoft" => self.thresholds(key, value, &mut options.soft_eviction.thresholds),
             // Read together with the thresholds.
-            "evictionSoftGracePeriod" => {}
+            "evictionSoftGracePeriod" | MERGE => {}
             "evictionMaxPodGracePeriod" => self.set(key, value, &mut options.soft_eviction.pod_grace),
             "imageGCHighThresholdPercent" => self.percent(key, value, &mut options.image_gc.high),
             "imageGCLowThresholdPercent" => self.percent(key, value, &mut options.image_gc.low),
@@ -189,14 +203,14 @@ impl Reader {
         }
     }
 
-    /// As upstream: thresholds that are not named are none, once any is named.
+    /// As upstream: thresholds that are not named are none, once any is named, unless the document says that they stay.
     fn thresholds(&mut self, field: &str, value: &Value, into: &mut Thresholds) {
         let empty = Map::new();
         let named = value.as_object().unwrap_or(&empty);
         if named.is_empty() {
             return;
         }
-        let mut new = Thresholds::none();
+        let mut new = if self.merges { *into } else { Thresholds::none() };
         for (signal, value) in named {
             let key = format!("{field}[{signal}]");
             let Some(known) = Signal::ALL.into_iter().find(|s| s.as_str() == signal) else {
@@ -264,6 +278,26 @@ mod tests {
             let mut options = Options::new("n", Cluster::default());
             assert_eq!(configure(&mut options, &document).len(), warnings, "{document}");
             assert_eq!(options.read_only().map(|address| address.to_string()).as_deref(), want, "{document}");
+        }
+    }
+
+    #[test]
+    fn thresholds_that_are_not_named_stay_when_the_document_says_so() {
+        let read = |document: Value| {
+            let mut options = Options::new("n", Cluster::default());
+            let warnings = configure(&mut options, &document);
+            (options.eviction, warnings.len())
+        };
+        let (default, memory) = (Thresholds::default(), Amount::Share(500));
+        let hard = json!({"memory.available": "5%"});
+        for (document, want) in [
+            (json!({"evictionHard": hard}), (Thresholds { memory, ..Thresholds::none() }, 0)),
+            (json!({"evictionHard": hard, MERGE: false}), (Thresholds { memory, ..Thresholds::none() }, 0)),
+            (json!({"evictionHard": hard, MERGE: true}), (Thresholds { memory, ..default }, 0)),
+            (json!({MERGE: true}), (default, 0)),
+            (json!({MERGE: "yes"}), (default, 1)),
+        ] {
+            assert_eq!(read(document.clone()), want, "{document}");
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rk_cri_api::v1::LinuxContainerResources;
 use serde::{Deserialize, Serialize};
 
 use super::draft::{CpuDraft, Machine};
@@ -14,6 +15,9 @@ use crate::disk::{read_or_default, write_atomically};
 
 /// Upstream's name of the checkpoint.
 const CHECKPOINT: &str = "cpu_manager_state";
+
+/// The quota of a container that may use its CPUs all the time, whatever its limit.
+const UNTHROTTLED: i64 = -1;
 
 /// How CPUs are given to containers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -131,6 +135,22 @@ impl Cpus {
         Some(own.unwrap_or_else(|| state.machine.shared(&state.given))).filter(|set| !set.is_empty())
     }
 
+    /// Holds a container to its CPUs. One that has them alone is not throttled besides (upstream's `DisableCPUQuotaWithExclusiveCPUs`).
+    pub fn hold(&self, uid: &str, container: &str, resources: &mut LinuxContainerResources) {
+        if let Some(cpus) = self.of(uid, container) {
+            resources.cpuset_cpus = cpus.to_string();
+        }
+        if !self.exclusive(uid, container).is_empty() {
+            resources.cpu_quota = UNTHROTTLED;
+        }
+    }
+
+    /// Whether any container of a pod has CPUs alone: then the pod as a whole is not throttled either.
+    pub fn has_exclusive(&self, uid: &str) -> bool {
+        let of = |state: MutexGuard<'_, State>| Some(state.given.entries.get(uid)?.values().any(|set| !set.is_empty()));
+        self.state().and_then(of).unwrap_or(false)
+    }
+
     /// CPUs that a container has alone, for monitors.
     pub fn exclusive(&self, uid: &str, container: &str) -> CpuSet {
         let of = |state: MutexGuard<'_, State>| state.given.entries.get(uid)?.get(container).cloned();
@@ -217,6 +237,14 @@ mod tests {
         // A part of a CPU is a part of the shared ones.
         assert_eq!(of(&cpus, "a", "part").as_deref(), Some("0,3"));
         assert_eq!(of(&cpus, "b", "any").as_deref(), Some("0,3"));
+        for (uid, name, quota, set) in
+            [("a", "one", -1, "1"), ("a", "part", 50_000, "0,3"), ("b", "any", 50_000, "0,3")]
+        {
+            let mut resources = LinuxContainerResources { cpu_quota: 50_000, ..Default::default() };
+            cpus.hold(uid, name, &mut resources);
+            assert_eq!((resources.cpu_quota, resources.cpuset_cpus.as_str()), (quota, set), "{name}");
+        }
+        assert_eq!(["a", "b"].map(|uid| cpus.has_exclusive(uid)), [true, false]);
         let refused = admit(&cpus, &pod("b", &[], &[("two", "2")])).unwrap_err();
         assert!(refused.1.contains("requested=2, available=1"), "{refused:?}");
         assert_eq!(admit(&cpus, &pod("c", &[], &[("part", "100m")])), Ok(false));

@@ -1,6 +1,6 @@
 //! The loop that watches the node and its pods, and says which pod goes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -49,6 +49,22 @@ struct Seen {
     patience: Patience,
     hard: Vec<Signal>,
     soft: Vec<Signal>,
+    /// UIDs of pods that ended anyway and were told to hurry: they give nothing back any sooner.
+    hurried: BTreeSet<String>,
+}
+
+impl Seen {
+    /// Whether a pod in this phase can still give something back: one that ends already by hurrying.
+    fn may_go(&self, pod: &Pod, phase: Option<&str>) -> bool {
+        let ends = pod.metadata.deletion_timestamp.is_some();
+        !spec::terminal_phase(phase) && !(ends && self.hurried.contains(spec::uid(pod)))
+    }
+
+    fn note(&mut self, pod: &Pod) {
+        if pod.metadata.deletion_timestamp.is_some() {
+            self.hurried.insert(spec::uid(pod).to_owned());
+        }
+    }
 }
 
 /// Watches for ever. Pods that must go are named to `wake`.
@@ -58,7 +74,12 @@ pub async fn evict_loop(context: Shared, wake: mpsc::Sender<runtime::Change>) {
     loop {
         tokio::time::sleep(PERIOD).await;
         let pods = context.pods.all();
-        let running: Vec<&Arc<Pod>> = pods.iter().filter(|p| runs(&context, p)).collect();
+        seen.hurried.retain(|uid| pods.iter().any(|pod| spec::uid(pod) == uid));
+        let may_go = |pod: &&Arc<Pod>| {
+            let phase = context.status.latest(spec::uid(pod)).and_then(|status| status.phase);
+            seen.may_go(pod, phase.as_deref())
+        };
+        let running: Vec<&Arc<Pod>> = pods.iter().filter(may_go).collect();
         let mut verdict = look(&context, &mut seen);
         if let Some(verdict) = verdict {
             let message = format!("Attempting to reclaim {}", Shortage::of(verdict.signal).resource());
@@ -87,6 +108,7 @@ pub async fn evict_loop(context: Shared, wake: mpsc::Sender<runtime::Change>) {
         for (pod, used) in used.iter().filter(|(pod, _)| !is_critical(pod)) {
             if let Some((limit, message)) = limits::exceeded(pod, used) {
                 gone |= order(&context, &wake, pod, Order::of_eviction(limit, message, AT_ONCE)).await;
+                seen.note(pod);
             }
         }
         // What the pods' own limits have freed is counted before one goes for the others.
@@ -98,6 +120,7 @@ pub async fn evict_loop(context: Shared, wake: mpsc::Sender<runtime::Change>) {
             let text = message(shortage, pod, used, &threshold, free);
             let order_of = Order::of_eviction(verdict.signal.as_str(), text, verdict.grace);
             let told = Order { annotations: annotations(shortage, pod, used), ..order_of };
+            seen.note(pod);
             if order(&context, &wake, pod, told).await {
                 tokio::time::sleep(BREATH.max(Duration::from_secs(verdict.grace.unsigned_abs()))).await;
             }
@@ -132,12 +155,6 @@ fn shown(verdict: Verdict, all: u64) -> String {
         Shortage::Disk => threshold.of(all).to_string(),
         Shortage::Memory | Shortage::Inodes | Shortage::Pids => threshold.to_string(),
     }
-}
-
-/// Whether a pod still holds anything on this node.
-fn runs(context: &Shared, pod: &Pod) -> bool {
-    let phase = context.status.latest(spec::uid(pod)).and_then(|s| s.phase);
-    pod.metadata.deletion_timestamp.is_none() && !spec::terminal_phase(phase.as_deref())
 }
 
 async fn order(context: &Shared, wake: &mpsc::Sender<runtime::Change>, pod: &Pod, order: Order) -> bool {
@@ -215,6 +232,21 @@ fn of_runtime(uid: &str, stats: &[cri::ContainerStats]) -> PodUse {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pod_that_ends_already_is_told_to_hurry_once() {
+        let pod = |uid: &str, deleted: Option<&str>| -> Pod {
+            let meta = serde_json::json!({"uid": uid, "deletionTimestamp": deleted});
+            serde_json::from_value(serde_json::json!({"metadata": meta})).unwrap()
+        };
+        let (runs, ends) = (pod("runs", None), pod("ends", Some("2026-01-01T00:00:00Z")));
+        let mut seen = Seen::default();
+        for told in [false, true] {
+            assert_eq!([&runs, &ends].map(|pod| seen.may_go(pod, Some("Running"))), [true, !told]);
+            assert_eq!([&runs, &ends].map(|pod| seen.may_go(pod, Some("Failed"))), [false, false]);
+            [&runs, &ends].into_iter().for_each(|pod| seen.note(pod));
+        }
+    }
 
     #[test]
     fn what_must_go_at_once_has_a_second_and_what_was_borne_has_its_grace() {

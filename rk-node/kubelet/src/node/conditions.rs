@@ -33,10 +33,10 @@ pub fn conditions(health: &Health, old: &[NodeCondition], now: &Time) -> Vec<Nod
             let (reason, message) = if short { bad } else { good };
             (type_, short, reason, message.to_owned())
         };
-    let ready = if problems.is_empty() {
-        ("Ready", true, "KubeletReady", "kubelet is posting ready status".to_owned())
-    } else {
-        ("Ready", false, "KubeletNotReady", problems.join(", "))
+    let ready = match problems.as_slice() {
+        [] => ("Ready", true, "KubeletReady", "kubelet is posting ready status".to_owned()),
+        [one] => ("Ready", false, "KubeletNotReady", one.clone()),
+        several => ("Ready", false, "KubeletNotReady", format!("[{}]", several.join(", "))),
     };
     [
         pressure(
@@ -94,6 +94,10 @@ mod tests {
         );
         let leaving = conditions(&Health { going_down: true, ..Default::default() }, &first, &at(5));
         assert!(leaving.iter().any(|c| c.status == "False" && c.message.as_deref() == Some("node is shutting down")));
+        let both =
+            conditions(&Health { going_down: true, runtime: Some("gone".into()), ..Default::default() }, &[], &at(5));
+        let told = "[container runtime is down: gone, node is shutting down]";
+        assert!(both.iter().any(|c| c.message.as_deref() == Some(told)));
         let second = conditions(&Health::default(), &first, &at(9));
         let time = |list: &[NodeCondition], t: &str| {
             list.iter().find(|c| c.type_ == t).unwrap().last_transition_time.clone().unwrap()

@@ -5,6 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::round::may_restart_all;
 use super::spec;
+use super::status::PREEMPTED;
 
 /// Types that every pod has.
 const ALWAYS: [&str; 5] = ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
@@ -43,8 +44,12 @@ fn condition<'a>(pod: &'a Pod, type_: &str) -> Option<&'a PodCondition> {
     pod.status.iter().flat_map(|s| s.conditions.iter().flatten()).find(|c| c.type_ == type_)
 }
 
-/// The condition of a pod that the node needed gone.
-pub fn disruption(pod: &Pod, message: &str, now: &Time) -> PodCondition {
+/// What the condition tells of a pod that made room for a more important one.
+const MADE_ROOM: &str = "Pod was preempted by Kubelet to accommodate a critical pod.";
+
+/// The condition of a pod that the node needed gone, by what its status says of that.
+pub fn disruption(pod: &Pod, reason: &str, message: &str, now: &Time) -> PodCondition {
+    let message = if reason == PREEMPTED { MADE_ROOM } else { message };
     let old = condition(pod, DISRUPTION);
     PodCondition {
         type_: DISRUPTION.into(),
@@ -267,4 +272,19 @@ pub fn resizing(pod: &Pod, state: &Resizing, now: &Time) -> PodCondition {
         told.last_transition_time.clone_from(&before.last_transition_time);
     }
     told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pod::status::EVICTED;
+
+    #[test]
+    fn who_makes_room_for_a_critical_pod_hears_so() {
+        let now = Time(jiff::Timestamp::UNIX_EPOCH);
+        for (reason, want) in [(PREEMPTED, MADE_ROOM), (EVICTED, "why")] {
+            let told = disruption(&Pod::default(), reason, "why", &now);
+            assert_eq!((told.reason.as_deref(), told.message.as_deref()), (Some(BY_KUBELET), Some(want)));
+        }
+    }
 }

@@ -15,8 +15,13 @@ use crate::events::PodRef;
 use crate::probes::{FALLBACK, HandlerContext, HandlerError, lifecycle_handler};
 use crate::runtime::{RuntimeContainer, RuntimeError, RuntimePod, State};
 
-/// After the preStop hook a container always gets this long to react to TERM, seconds.
+/// A container always gets this long to react to TERM, seconds, also after a preStop hook that took all of its time.
 const LEAST_GRACE: i64 = 2;
+
+/// How long a container has to react to TERM, seconds, when so much of its grace period is spent.
+fn left(grace: i64, spent: Duration) -> i64 {
+    grace.saturating_sub(i64::try_from(spent.as_secs()).unwrap_or(i64::MAX)).max(LEAST_GRACE)
+}
 
 /// The field path of a container for events.
 pub fn about(pod: &Pod, name: &str) -> PodRef {
@@ -94,9 +99,7 @@ async fn kill_in_turn(
         let over = tokio::time::timeout(limit.saturating_sub(began.elapsed()), turn.come()).await.is_err();
         tracing::debug!(container = %container.name, over, "the container's turn to stop");
     }
-    let spent = i64::try_from(began.elapsed().as_secs()).unwrap_or(i64::MAX);
-    let left = if grace == 0 { 0 } else { grace.saturating_sub(spent).max(LEAST_GRACE) };
-    let result = context.runtime.stop_container(&container.id, left).await;
+    let result = context.runtime.stop_container(&container.id, left(grace, began.elapsed())).await;
     // A hook that is not done ends with its container, not before it.
     drop(hook);
     result
@@ -147,7 +150,8 @@ pub async fn kill_at_once(
     let mut kills = Vec::new();
     for victim in victims {
         if let Some(container) = runtime.containers.iter().find(|c| c.id == victim.id) {
-            kills.push(kill_container(context, pod, container, "", 0, &victim.message));
+            context.recorder.normal(&about(pod, &container.name), "Killing", victim.message.clone());
+            kills.push(context.runtime.stop_container(&container.id, 0));
         }
     }
     join_all(kills).await.into_iter().collect::<Result<Vec<_>, _>>().map(drop)
@@ -207,6 +211,13 @@ mod tests {
         for (name, list) in [("i", "spec.initContainers"), ("c", "spec.containers"), ("e", "spec.ephemeralContainers")]
         {
             assert_eq!(about(&pod, name), PodRef::of(&pod).container_named(name, list));
+        }
+    }
+
+    #[test]
+    fn whatever_its_grace_a_container_has_a_moment_to_react() {
+        for (grace, spent, want) in [(30, 0, 30), (30, 10, 20), (30, 29, 2), (30, 99, 2), (1, 0, 2), (0, 0, 2)] {
+            assert_eq!(left(grace, Duration::from_secs(spent)), want, "{grace} {spent}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! Termination messages: the file that the container wrote, or the end of its log.
 
-use std::io::Read;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 use k8s_openapi::api::core::v1::Pod;
@@ -10,7 +10,7 @@ use super::start::termination_file;
 use crate::logs;
 use crate::runtime::{RuntimePod, State};
 
-/// Longest message from the file.
+/// Longest message from the file; of a longer one its end counts.
 const MAX_FILE: u64 = 4096;
 /// Longest message from the log.
 const MAX_LOG: usize = 2048;
@@ -38,9 +38,30 @@ pub async fn collect(pod: &Pod, pod_dir: &Path, runtime: &mut RuntimePod) {
 
 fn read_limited(path: &Path) -> String {
     let mut bytes = Vec::new();
-    let read = std::fs::File::open(path).and_then(|file| file.take(MAX_FILE).read_to_end(&mut bytes));
+    let read = std::fs::File::open(path).and_then(|mut file| {
+        let length = file.seek(SeekFrom::End(0))?;
+        file.seek(SeekFrom::Start(length.saturating_sub(MAX_FILE)))?;
+        file.take(MAX_FILE).read_to_end(&mut bytes)
+    });
     if read.is_err() {
         return String::new();
     }
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_long_last_words_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("0");
+        assert_eq!(read_limited(&path), "", "there are none");
+        for (lead, said) in [(0, "short"), (4000, "the end"), (9000, "the end")] {
+            std::fs::write(&path, format!("{}{said}", "x".repeat(lead))).unwrap();
+            let read = read_limited(&path);
+            assert_eq!((read.len(), read.ends_with(said)), ((lead + said.len()).min(4096), true), "{lead}");
+        }
+    }
 }

@@ -37,7 +37,7 @@ fn wants_restart(container: &Container, resource: &str) -> bool {
     policies.iter().any(|p| p.resource_name == resource && p.restart_policy == "RestartContainer")
 }
 
-/// Compares the spec with what the runtime holds the containers to.
+/// Compares the spec with what the runtime holds the containers to; who has CPUs alone stays unthrottled.
 pub fn resizes(pod: &Pod, runtime: &RuntimePod, node_memory: i64) -> Vec<Resize> {
     spec::init_containers(pod)
         .iter()
@@ -46,6 +46,7 @@ pub fn resizes(pod: &Pod, runtime: &RuntimePod, node_memory: i64) -> Vec<Resize>
             let last = runtime.container(&container.name).filter(|c| c.running())?;
             let held = last.resources.as_ref()?;
             let mut wanted = container_resources(pod, container, node_memory);
+            wanted.cpu_quota = if held.cpu_quota < 0 { held.cpu_quota } else { wanted.cpu_quota };
             let cpu = differs(held.cpu_shares, wanted.cpu_shares) || differs(held.cpu_quota, wanted.cpu_quota);
             let memory = differs(held.memory_limit_in_bytes, wanted.memory_limit_in_bytes);
             if !cpu && !memory {
@@ -228,6 +229,10 @@ mod tests {
         assert!(resizes(&before, &found, 1 << 30).is_empty(), "a runtime that tells nothing is left alone");
         found.containers[0].resources = Some(container_resources(&before, &spec::app_containers(&before)[0], 1 << 30));
         assert!(resizes(&before, &found, 1 << 30).is_empty());
+        let mut alone = found.clone();
+        alone.containers[0].resources.as_mut().unwrap().cpu_quota = -1;
+        let changes = ["64Mi", "128Mi"].map(|memory| resizes(&with("500m", memory), &alone, 1 << 30));
+        assert_eq!(changes.map(|of| of.iter().map(|r| r.resources.cpu_quota).sum::<i64>()), [0, -1], "not throttled");
         let more_cpu = resizes(&with("1", "64Mi"), &found, 1 << 30);
         assert_eq!(more_cpu.iter().map(|r| (r.resources.cpu_quota, r.restart)).collect::<Vec<_>>(), [(100_000, false)]);
         let more_memory = resizes(&with("500m", "128Mi"), &found, 1 << 30);

@@ -1,5 +1,6 @@
 //! Starting things: the sandbox, and a container from its image to its postStart hook.
 
+mod hook;
 mod image;
 
 use std::path::PathBuf;
@@ -17,13 +18,12 @@ use crate::context::Context;
 use crate::disk;
 use crate::events::PodRef;
 use crate::images::ImageError;
-use crate::probes::{FALLBACK, HandlerContext, lifecycle_handler};
 use crate::resources::hold;
 use crate::runtime::{RuntimePod, RuntimeSandbox};
 use crate::swap::SWAP_FILE;
 use crate::translate::{
-    ContainerInputs, HostResolver, Shortfall, check_non_root, container_config, give_container_users, give_users,
-    host_network_hosts, log_directory, managed_hosts, pod_dns, sandbox_config,
+    ContainerInputs, HostResolver, Shortfall, check_hostname, check_non_root, container_config, give_container_users,
+    give_users, host_network_hosts, log_directory, managed_hosts, pod_dns, sandbox_config,
 };
 use crate::userns::own_users;
 use crate::volumes::{Volumes, container_devices, container_mounts};
@@ -82,6 +82,7 @@ async fn check_users(context: &Context, pod: &Pod, handler: &str) -> Result<(), 
 
 /// The runtime handler that can run the pod, and what the sandbox is to be.
 async fn order(context: &Context, pod: &Pod, attempt: u32) -> Result<(cri::PodSandboxConfig, String), String> {
+    check_hostname(pod, &context.options.cluster.domain)?;
     let handler = runtime_handler(context, pod).await?;
     check_users(context, pod, &handler).await?;
     for (reason, message) in resolver(context, pod).1 {
@@ -161,8 +162,7 @@ impl Launch<'_> {
 
     /// Image, configuration, creation, start, postStart hook.
     pub async fn run(&self) -> Result<(), StartError> {
-        let found = spec::find_container(self.pod, &self.start.name);
-        let kind = found.map_or(spec::Kind::App, |(kind, _)| kind).label();
+        let kind = self.start.kind.label();
         let meters = &self.context.runtime.meters;
         meters.started_containers.add(&[kind]);
         let started = self.launch().await;
@@ -207,9 +207,7 @@ impl Launch<'_> {
     /// Adds what the node holds the container to besides what it asks for.
     fn add_limits(&self, container: &Container, resources: &mut cri::LinuxContainerResources) {
         let (context, uid) = (self.context, spec::uid(self.pod));
-        if let Some(cpus) = context.cpus.of(uid, &container.name) {
-            resources.cpuset_cpus = cpus.to_string();
-        }
+        context.cpus.hold(uid, &container.name, resources);
         if let Some(nodes) = context.memory.nodes(uid, &container.name) {
             resources.cpuset_mems = nodes.to_string();
         }
@@ -252,6 +250,7 @@ impl Launch<'_> {
             devices,
             target,
             node_memory: self.context.node.borrow().memory,
+            groups: self.context.volumes.groups(self.pod),
             seccomp: &self.context.seccomp(),
         });
         if let Some(resources) = container_config.linux.as_mut().and_then(|linux| linux.resources.as_mut()) {
@@ -333,34 +332,6 @@ impl Launch<'_> {
         if let Err(error) = made {
             tracing::warn!(link = %link.display(), "linking a container's log: {error}");
         }
-    }
-
-    async fn post_start(&self, container: &Container, id: &str, about: &PodRef) -> Result<(), StartError> {
-        let Some(hook) = container.lifecycle.as_ref().and_then(|l| l.post_start.as_ref()) else { return Ok(()) };
-        let handler = HandlerContext {
-            runtime: self.context.runtime.clone(),
-            pod: spec::describe(self.pod),
-            container_id: id.to_owned(),
-            container: container.clone(),
-            pod_ip: self.pod_ips().first().cloned().unwrap_or_default(),
-        };
-        let error = match lifecycle_handler(&handler, hook).await {
-            Ok(None) => return Ok(()),
-            Ok(Some(told)) => {
-                self.context.recorder.warning(about, FALLBACK, told);
-                return Ok(());
-            }
-            Err(error) => error,
-        };
-        tracing::warn!(pod = %handler.pod, container = %container.name, "a postStart hook failed: {error}");
-        // Not why: what a server answers, or a command prints, may be a secret of the pod.
-        self.context.recorder.warning(about, "FailedPostStartHook", "PostStartHook failed");
-        self.context.recorder.normal(about, "Killing", "FailedPostStartHook");
-        let grace = spec::grace_seconds(self.pod);
-        if let Err(error) = self.context.runtime.stop_container(id, grace).await {
-            tracing::warn!(container = %container.name, "stopping after a failed postStart hook: {error}");
-        }
-        Err(StartError::new("PostStartHookError", error.to_string()))
     }
 }
 

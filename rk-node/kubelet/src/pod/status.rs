@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Container, ContainerStatus, HostIP, Pod, PodIP, PodStatus, ResourceRequirements};
+use k8s_openapi::api::core::v1::{
+    Container, ContainerStatus, HostIP, Pod, PodCondition, PodIP, PodStatus, ResourceRequirements,
+};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use super::conditions::Resizing;
@@ -80,9 +82,9 @@ pub fn pod_status(inputs: &StatusInputs<'_>) -> PodStatus {
     }
     let sandbox_ready = sandbox.is_some_and(|s| s.host_network || !s.ips.is_empty());
     let mut conditions = conditions::conditions(pod, &init, &app, phase, sandbox_ready, &now);
-    if let Some((_, message)) = inputs.failure.filter(|_| inputs.disrupted) {
+    if let Some((reason, message)) = inputs.failure.filter(|_| inputs.disrupted) {
         conditions.retain(|c| c.type_ != conditions::DISRUPTION);
-        conditions.push(conditions::disruption(pod, message, &now));
+        conditions.push(conditions::disruption(pod, reason, message, &now));
     }
     if may_restart_all(pod) {
         conditions.push(conditions::restarting(pod, phase, inputs.round.ends(), &now));
@@ -119,6 +121,20 @@ pub fn pod_status(inputs: &StatusInputs<'_>) -> PodStatus {
         allocated_resources,
         resources,
         ..old
+    }
+}
+
+/// Takes a final phase back, and why it came: it promises that nothing runs any more (KEP-3329), and that devices are free. Until then what
+/// was told `before` is kept.
+pub fn not_yet_final(status: &mut PodStatus, before: Option<&PodStatus>) {
+    let phase = before.and_then(|before| before.phase.clone());
+    status.phase = phase.or_else(|| Some("Running".into()));
+    status.reason = before.and_then(|before| before.reason.clone());
+    status.message = before.and_then(|before| before.message.clone());
+    let disrupts = |condition: &PodCondition| condition.type_ == conditions::DISRUPTION && conditions::ours(condition);
+    let told = before.is_some_and(|before| before.conditions.iter().flatten().any(disrupts));
+    if !told {
+        status.conditions.iter_mut().for_each(|all| all.retain(|condition| !disrupts(condition)));
     }
 }
 
@@ -181,11 +197,15 @@ fn statuses(
     let pod = inputs.pod;
     let has_init = !spec::init_containers(pod).is_empty();
     let resizing = super::resize::resizes(pod, inputs.runtime, inputs.node_memory);
-    let containers: Vec<_> = match kind {
+    let mut containers: Vec<_> = match kind {
         Kind::Init => spec::init_containers(pod).to_vec(),
         Kind::App => spec::app_containers(pod).to_vec(),
         Kind::Ephemeral => spec::ephemeral_containers(pod).iter().map(spec::as_container).collect(),
     };
+    // Who takes the first one has always had the first by name; init containers are told in their order.
+    if kind != Kind::Init {
+        containers.sort_by(|a, b| a.name.cmp(&b.name));
+    }
     containers
         .iter()
         .map(|container| {

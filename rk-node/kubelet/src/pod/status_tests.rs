@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::decide_tests::{at, pod, runtime, sandbox};
 use super::round::Round;
-use super::status::{StatusInputs, pod_status};
+use super::status::{StatusInputs, not_yet_final, pod_status};
 use super::termination::{WHEN_DELETED, WHEN_TERMINATED};
 use crate::devices::DeviceHealth;
 use crate::probes::{Outcome, ProbeKind, ProbeResults};
@@ -295,6 +295,46 @@ fn a_pod_that_ends_with_its_machine_has_failed_and_says_why() {
     let target = conditions.iter().find(|c| c.type_ == "DisruptionTarget").unwrap();
     assert_eq!((target.status.as_str(), target.reason.as_deref()), ("True", Some("TerminationByKubelet")));
     assert_eq!(target.message.as_deref(), Some(TERMINATED_MESSAGE));
+}
+
+#[test]
+fn containers_are_told_by_name_and_init_containers_in_their_order() {
+    let pod =
+        pod(json!({"initContainers": [{"name": "z"}, {"name": "y"}], "containers": [{"name": "b"}, {"name": "a"}],
+        "ephemeralContainers": [{"name": "f"}, {"name": "e"}]}));
+    let status = status_of(&pod, &RuntimePod::default(), false);
+    let lists = [status.init_container_statuses, status.container_statuses, status.ephemeral_container_statuses];
+    let names = lists.map(|list| list.into_iter().flatten().map(|c| c.name).collect::<String>());
+    assert_eq!(names, ["zy", "ab", "ef"]);
+}
+
+#[test]
+fn why_a_pod_has_failed_is_told_once_nothing_of_it_runs() {
+    let pod = pod(json!({"containers": [{"name": "a"}]}));
+    let failure = ("Evicted".to_owned(), "too little".to_owned());
+    let found = runtime(&pod, &[sandbox(0, true)], &["a:running"]);
+    let ends = pod_status(&StatusInputs { failure: Some(&failure), disrupted: true, ..inputs(&pod, &found) });
+    let told = |status: &PodStatus| {
+        let disrupted = status.conditions.iter().flatten().any(|c| c.type_ == "DisruptionTarget");
+        (status.phase.clone().unwrap(), status.reason.clone().unwrap_or_default(), disrupted)
+    };
+    assert_eq!(told(&ends), ("Failed".to_owned(), "Evicted".to_owned(), true));
+    let known = |value: Value| Some(serde_json::from_value::<PodStatus>(value).unwrap());
+    let of = |reason: &str| json!([{"type": "DisruptionTarget", "status": "True", "reason": reason}]);
+    for (before, want) in [
+        (None, ("Running", "", false)),
+        (known(json!({"phase": "Pending"})), ("Pending", "", false)),
+        (known(json!({"phase": "Running", "reason": "r", "message": "m"})), ("Running", "r", false)),
+        // Others write theirs by themselves.
+        (known(json!({"phase": "Running", "conditions": of("PreemptionByScheduler")})), ("Running", "", false)),
+        (known(json!({"phase": "Running", "conditions": of("TerminationByKubelet")})), ("Running", "", true)),
+    ] {
+        let mut shown = ends.clone();
+        not_yet_final(&mut shown, before.as_ref());
+        let (phase, reason, disrupted) = told(&shown);
+        assert_eq!((phase.as_str(), reason.as_str(), disrupted), want, "{before:?}");
+        assert_eq!(shown.message, before.and_then(|before| before.message));
+    }
 }
 
 #[test]

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Container, HTTPGetAction, LifecycleHandler, Probe};
+use k8s_openapi::api::core::v1::{Container, ExecAction, HTTPGetAction, LifecycleHandler, Probe};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::exec::ExecError;
 use super::{exec, grpc, http, target, tcp};
 use crate::runtime::Runtime;
+use crate::translate::expand;
 
 /// The reason of the event about a hook that was asked for with TLS, and went without.
 pub const FALLBACK: &str = "LifecycleHTTPFallback";
@@ -48,6 +49,16 @@ fn port(context: &HandlerContext, port: &IntOrString) -> Result<u16, String> {
         },
     };
     u16::try_from(number).ok().filter(|p| *p > 0).ok_or_else(|| format!("invalid port number: {number}"))
+}
+
+/// The command of a probe, with the variables of its container in it as the spec writes them: `$(NAME)` of one that comes from elsewhere is
+/// empty, and no value is made of others, as upstream. Hooks run what they say.
+fn probe_command(action: &ExecAction, container: &Container) -> Vec<String> {
+    let written = |name: &str| {
+        let last = container.env.iter().flatten().rfind(|variable| variable.name == name);
+        last.map(|variable| variable.value.clone().unwrap_or_default())
+    };
+    action.command.iter().flatten().map(|text| expand(text, written)).collect()
 }
 
 fn host<'a>(context: &'a HandlerContext, named: Option<&'a str>) -> &'a str {
@@ -111,7 +122,7 @@ async fn attempt(context: &HandlerContext, probe: &Probe) -> Finding {
 async fn network_or_exec(context: &HandlerContext, probe: &Probe) -> Result<Finding, String> {
     let timeout = Duration::from_secs(probe.timeout_seconds.filter(|s| *s > 0).unwrap_or(1).unsigned_abs().into());
     if let Some(action) = &probe.exec {
-        let command = action.command.clone().unwrap_or_default();
+        let command = probe_command(action, &context.container);
         return Ok(match exec::run(&context.runtime, &context.container_id, &command, timeout).await {
             Ok(()) => Finding::Good,
             Err(ExecError::Failed { error, output }) => Finding::Bad(if output.is_empty() { error } else { output }),
@@ -219,6 +230,20 @@ mod tests {
             container: Container { name: "c".into(), ..Default::default() },
             pod_ip: "127.0.0.1".into(),
         }
+    }
+
+    #[test]
+    fn the_command_of_a_probe_has_the_variables_that_its_container_writes_down() {
+        let from = serde_json::json!({"fieldRef": {"fieldPath": "metadata.name"}});
+        let env = serde_json::json!([{"name": "A", "value": "1"}, {"name": "B", "value": "$(A)"},
+            {"name": "C", "valueFrom": from}, {"name": "A", "value": "2"}]);
+        let container = serde_json::from_value(serde_json::json!({"name": "c", "env": env})).unwrap();
+        for (text, want) in [("$(A)/x", "2/x"), ("$(B)", "$(A)"), ("<$(C)>", "<>"), ("$(D)", "$(D)"), ("$$(A)", "$(A)")]
+        {
+            let action = ExecAction { command: Some(vec!["sh".into(), text.into()]) };
+            assert_eq!(probe_command(&action, &container), ["sh", want]);
+        }
+        assert!(probe_command(&ExecAction::default(), &container).is_empty());
     }
 
     #[tokio::test]

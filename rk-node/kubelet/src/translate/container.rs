@@ -38,6 +38,8 @@ pub struct ContainerInputs<'a> {
     pub target: Option<String>,
     /// The node's memory in bytes.
     pub node_memory: i64,
+    /// Groups that the pod's volumes bring.
+    pub groups: Vec<i64>,
     /// Seccomp profiles.
     pub seccomp: &'a Seccomp,
 }
@@ -50,7 +52,7 @@ pub fn container_config(inputs: ContainerInputs<'_>) -> cri::ContainerConfig {
     };
     let (command, args) = (expanded(container.command.as_ref()), expanded(container.args.as_ref()));
     let labels = runtime::container_labels(&container.name, spec::name(pod), spec::namespace(pod), spec::uid(pod));
-    let context = security::container_context(
+    let mut context = security::container_context(
         pod,
         container,
         inputs.target,
@@ -58,6 +60,7 @@ pub fn container_config(inputs: ContainerInputs<'_>) -> cri::ContainerConfig {
         inputs.image_uid,
         &inputs.image_user,
     );
+    context.supplemental_groups.extend(inputs.groups);
     cri::ContainerConfig {
         metadata: Some(cri::ContainerMetadata { name: container.name.clone(), attempt: inputs.attempt }),
         image: Some(cri::ImageSpec {
@@ -122,4 +125,34 @@ fn stop_signal(container: &Container) -> cri::Signal {
         .and_then(|l| l.stop_signal.as_deref())
         .and_then(cri::Signal::from_str_name)
         .unwrap_or(cri::Signal::RuntimeDefault)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn groups_that_volumes_bring_come_after_those_of_the_pod() {
+        let context = json!({"supplementalGroups": [5], "fsGroup": 6});
+        let spec = json!({"securityContext": context, "containers": [{"name": "c"}]});
+        let pod: Pod = serde_json::from_value(json!({"metadata": {"uid": "u"}, "spec": spec})).unwrap();
+        let config = container_config(ContainerInputs {
+            pod: &pod,
+            container: &spec::app_containers(&pod)[0],
+            attempt: 0,
+            round: 0,
+            image_ref: String::new(),
+            image_uid: None,
+            image_user: String::new(),
+            env: Environment::default(),
+            mounts: Vec::new(),
+            devices: Vec::new(),
+            target: None,
+            node_memory: 1 << 30,
+            groups: vec![7],
+            seccomp: &Seccomp { root: String::new(), by_default: false },
+        });
+        assert_eq!(config.linux.unwrap().security_context.unwrap().supplemental_groups, [5, 6, 7]);
+    }
 }

@@ -63,12 +63,31 @@ fn quoted(text: &str) -> String {
             '\n' => out.push_str("\\n"),
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
-            c if c.is_control() => out.push_str(&format!("\\x{:02x}", u32::from(c))),
+            '\u{7}' => out.push_str("\\a"),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{b}' => out.push_str("\\v"),
+            '\u{c}' => out.push_str("\\f"),
+            c if c.is_ascii_control() => out.push_str(&format!("\\x{:02x}", u32::from(c))),
+            c if c.is_control() => out.push_str(&format!("\\u{:04x}", u32::from(c))),
             c => out.push(c),
         }
     }
     out.push('"');
     out
+}
+
+fn is_some(quantity: &Quantity) -> bool {
+    quantity::milli(&quantity.0).is_some_and(|v| v > 0)
+}
+
+/// What holds a container that has no limit of its own: its pod's, else what the node has for pods. It has no huge pages that it does not
+/// ask for.
+fn outer_limit<'a>(pod: &'a Pod, context: &'a FieldContext, name: &str) -> Option<&'a Quantity> {
+    if !["cpu", "memory", "ephemeral-storage"].contains(&name) {
+        return None;
+    }
+    let whole = pod.spec.as_ref().and_then(|s| s.resources.as_ref()?.limits.as_ref()?.get(name));
+    whole.filter(|q| is_some(q)).or_else(|| context.allocatable.get(name))
 }
 
 /// One resource of a container as a whole number of divisors, rounded up.
@@ -89,10 +108,9 @@ pub fn resource_value(
         Some(("requests", name)) => ("requests", name),
         _ => return Err(format!("unsupported container resource: {}", selector.resource)),
     };
-    let limit =
-        resources.limits.as_ref().and_then(|l| l.get(name)).filter(|q| quantity::milli(&q.0).is_some_and(|v| v > 0));
+    let limit = resources.limits.as_ref().and_then(|l| l.get(name)).filter(|q| is_some(q));
     let value = match list {
-        "limits" => limit.or_else(|| context.allocatable.get(name)),
+        "limits" => limit.or_else(|| outer_limit(pod, context, name)),
         _ => resources.requests.as_ref().and_then(|r| r.get(name)).or(limit),
     };
     let value = value.and_then(|q| quantity::milli(&q.0)).unwrap_or(0);
@@ -133,6 +151,7 @@ mod tests {
         ] {
             assert_eq!(field_value(&pod(), &context, path).as_deref().map_err(String::as_str), want, "{path}");
         }
+        assert_eq!(quoted("\u{7}\u{1}\u{85}\n"), "\"\\a\\x01\\u0085\\n\"");
     }
 
     #[test]
@@ -153,6 +172,26 @@ mod tests {
                 divisor: divisor.map(|d| Quantity(d.into())),
                 container_name: None,
             };
+            assert_eq!(resource_value(&pod, &context, own, &selector).unwrap(), want, "{resource}");
+        }
+    }
+
+    #[test]
+    fn a_container_without_a_limit_has_that_of_its_pod_and_no_huge_pages() {
+        let mut pod = pod();
+        let allocatable = [("cpu", "8"), ("memory", "8Gi"), ("hugepages-2Mi", "4Mi")];
+        let allocatable = allocatable.map(|(name, amount)| (name.to_owned(), Quantity(amount.into()))).into();
+        let context = FieldContext { allocatable, ..Default::default() };
+        let limits = json!({"limits": {"cpu": "1500m", "memory": "1Gi"}});
+        pod.spec.as_mut().unwrap().resources = serde_json::from_value(limits).unwrap();
+        for (resource, want) in [
+            ("limits.cpu", "2"),
+            ("limits.memory", "67108864"),
+            ("limits.hugepages-2Mi", "0"),
+            ("requests.hugepages-2Mi", "0"),
+        ] {
+            let selector = ResourceFieldSelector { resource: resource.into(), ..Default::default() };
+            let own = spec::app_containers(&pod).first();
             assert_eq!(resource_value(&pod, &context, own, &selector).unwrap(), want, "{resource}");
         }
     }

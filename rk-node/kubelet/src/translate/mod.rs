@@ -18,7 +18,7 @@ pub use env::{EnvFile, EnvSources, Environment, environment, references};
 pub use expand::expand;
 pub use fields::{FieldContext, field_value, resource_value};
 pub use hosts::{host_network_hosts, managed_hosts};
-pub use sandbox::{log_directory, sandbox_config, sysctls};
+pub use sandbox::{check_hostname, log_directory, sandbox_config, sysctls};
 pub use security::{Seccomp, check_non_root, effective};
 pub use service_env::{ServiceInfo, service_environment};
 pub use users::{give_container_users, give_users};

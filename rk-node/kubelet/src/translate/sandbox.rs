@@ -11,6 +11,9 @@ use crate::pod::spec;
 use crate::resources::{cgroup_parent, pod_total, quota, shares};
 use crate::runtime::{CONFIG_SEEN, CONFIG_SOURCE, sandbox_labels};
 
+/// The longest hostname that the kernel takes, bytes.
+const LONGEST_HOSTNAME: usize = 64;
+
 /// Directory of a pod's container logs.
 pub fn log_directory(root: &Path, pod: &Pod) -> std::path::PathBuf {
     root.join(format!("{}_{}_{}", spec::namespace(pod), spec::name(pod), spec::uid(pod)))
@@ -20,6 +23,26 @@ pub fn log_directory(root: &Path, pod: &Pod) -> std::path::PathBuf {
 pub fn sysctls(pod: &Pod) -> BTreeMap<String, String> {
     let list = security::pod_context(pod).sysctls.unwrap_or_default();
     list.into_iter().map(|s| (s.name.replace('/', "."), s.value)).collect()
+}
+
+/// The pod's hostname: its FQDN if it wants that. In the host's network the hostname is the host's own.
+fn hostname(pod: &Pod, cluster_domain: &str) -> String {
+    if spec::host_network(pod) {
+        return String::new();
+    }
+    let (host, fqdn) = spec::hostname(pod, cluster_domain);
+    let as_fqdn = pod.spec.as_ref().and_then(|s| s.set_hostname_as_fqdn) == Some(true);
+    fqdn.filter(|_| as_fqdn).unwrap_or(host)
+}
+
+/// Refuses an FQDN that is too long for a hostname, in upstream's words.
+pub fn check_hostname(pod: &Pod, cluster_domain: &str) -> Result<(), String> {
+    let (name, most) = (hostname(pod, cluster_domain), LONGEST_HOSTNAME);
+    if name.len() <= most {
+        return Ok(());
+    }
+    let told = format!("is too long ({most} characters is the max, {} characters requested)", name.len());
+    Err(format!("failed to construct FQDN from pod hostname and cluster domain, FQDN {name} {told}"))
 }
 
 /// Builds the configuration.
@@ -36,10 +59,6 @@ pub fn sandbox_config(
         .iter()
         .chain(spec::init_containers(pod))
         .any(|c| c.security_context.as_ref().and_then(|s| s.privileged) == Some(true));
-    let (host, fqdn) = spec::hostname(pod, cluster_domain);
-    let as_fqdn = pod.spec.as_ref().and_then(|s| s.set_hostname_as_fqdn) == Some(true);
-    // In the host's network the hostname is the host's own.
-    let hostname = if spec::host_network(pod) { String::new() } else { fqdn.filter(|_| as_fqdn).unwrap_or(host) };
     let overhead = pod.spec.as_ref().and_then(|s| s.overhead.as_ref());
     let mut annotations: HashMap<String, String> =
         pod.metadata.annotations.clone().unwrap_or_default().into_iter().collect();
@@ -54,7 +73,7 @@ pub fn sandbox_config(
             namespace: spec::namespace(pod).into(),
             attempt,
         }),
-        hostname,
+        hostname: hostname(pod, cluster_domain),
         log_directory: log_directory(logs, pod).to_string_lossy().into_owned(),
         dns_config: Some(dns),
         port_mappings: port_mappings(pod),
@@ -121,4 +140,34 @@ fn port_mappings(pod: &Pod) -> Vec<cri::PortMapping> {
             host_ip: port.host_ip.clone().unwrap_or_default(),
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_fqdn_that_the_kernel_does_not_take_for_a_hostname_is_refused() {
+        let pod = |name: &str, spec: serde_json::Value| -> Pod {
+            serde_json::from_value(json!({"metadata": {"name": name, "namespace": "n"}, "spec": spec})).unwrap()
+        };
+        let with = |as_fqdn: bool| json!({"containers": [], "subdomain": "sub", "setHostnameAsFQDN": as_fqdn});
+        let (short, long) = ("a".repeat(40), "a".repeat(41));
+        for (pod, want) in [
+            (pod(&short, with(true)), Ok(format!("{short}.sub.n.svc.cluster.local"))),
+            (pod(&long, with(false)), Ok(long.clone())),
+            (pod(&long, with(true)), Err(format!("{long}.sub.n.svc.cluster.local"))),
+        ] {
+            let told = check_hostname(&pod, "cluster.local").map(|()| hostname(&pod, "cluster.local"));
+            let refused = |name: &String| {
+                let why = "is too long (64 characters is the max, 65 characters requested)";
+                format!("failed to construct FQDN from pod hostname and cluster domain, FQDN {name} {why}")
+            };
+            assert_eq!(told, want.map_err(|name| refused(&name)));
+        }
+        let mut host = pod(&long, with(true));
+        host.spec.as_mut().unwrap().host_network = Some(true);
+        assert_eq!(check_hostname(&host, "cluster.local"), Ok(()));
+    }
 }

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::{NFSVolumeSource, Pod, Volume};
+use k8s_openapi::api::core::v1::{Pod, Volume};
 use rk_figures::Ask;
 
 use super::atomic_writer::{Payload, publish};
 use super::claim;
 use super::csi::{Csi, CsiVolume, Outcome, Placed, VolumeStats, growth};
+use super::groups::Groups;
 use super::held::{Held, Holdings, Which};
 use super::objects::Objects;
 use super::payload::downward;
@@ -54,6 +55,7 @@ pub struct VolumeManager {
     held: Holdings,
     settled: Settled,
     tally: Tally,
+    pub(super) groups: Groups,
     secrets_in_memory: bool,
     meters: Arc<Meters>,
 }
@@ -62,8 +64,8 @@ impl VolumeManager {
     /// A manager over `<kubelet>/pods`. `secrets_in_memory`: files that must not reach a disk are kept on tmpfs.
     pub fn new(kubelet: &Path, objects: Objects, csi: Csi, secrets_in_memory: bool, meters: Arc<Meters>) -> Self {
         let (pods, tokens, held) = (kubelet.join("pods"), Tokens::default(), Holdings::default());
-        let (settled, tally) = (Settled::default(), Tally::default());
-        Self { pods, objects, tokens, csi, held, settled, tally, secrets_in_memory, meters }
+        let (settled, tally, groups) = (Settled::default(), Tally::default(), Groups::default());
+        Self { pods, objects, tokens, csi, held, settled, tally, groups, secrets_in_memory, meters }
     }
 
     /// By plugin, how many volumes pods are to have, and how many they have.
@@ -237,8 +239,8 @@ impl VolumeManager {
             return self.tallied(pod, volume, &plugin, work).await.map(Some).map_err(of_pod);
         }
         let pod_dir = self.pod_dir(spec::uid(pod));
-        if let Some(nfs) = &volume.nfs {
-            let export = export(nfs, Vec::new(), false);
+        if let Some(source) = &volume.nfs {
+            let export = nfs::Export::of(source, Vec::new(), false);
             let work = nfs::place(&pod_dir, &volume.name, &export);
             let done = self.tallied(pod, volume, tally::NFS, work).await;
             return done.map(|path| Some(Placed::Tree(path))).map_err(of_pod);
@@ -251,6 +253,7 @@ impl VolumeManager {
         let (bound, persistent) = found.map_err(&of_pod)?;
         let mode = persistent.spec.as_ref().and_then(|s| s.volume_mode.as_deref());
         usage.suits(&volume.name, mode).map_err(of_pod)?;
+        self.groups.note(spec::uid(pod), &volume.name, &persistent);
         let name = persistent.metadata.name.clone().unwrap_or_default();
         let named = VolumeError::of(&name);
         let read_only = volume.persistent_volume_claim.as_ref().and_then(|c| c.read_only) == Some(true);
@@ -271,7 +274,7 @@ impl VolumeManager {
         }
         if let Some(source) = persistent.spec.as_ref().and_then(|s| s.nfs.as_ref()) {
             let options = persistent.spec.as_ref().and_then(|s| s.mount_options.clone()).unwrap_or_default();
-            let export = export(source, options, read_only);
+            let export = nfs::Export::of(source, options, read_only);
             let work = nfs::place(&pod_dir, &name, &export);
             let done = self.tallied(pod, volume, tally::NFS, work).await;
             return done.map(|path| Some(Placed::Tree(path))).map_err(named);
@@ -329,6 +332,7 @@ impl VolumeManager {
         self.tokens.forget(uid);
         self.held.forget(uid);
         self.settled.forget(uid);
+        self.groups.forget(uid);
         // Parts of volumes before these: what is still mounted somewhere lives on, though its driver has let it go.
         remove(self.pod_dir(uid).join("volume-subpaths")).await?;
         // Then what no driver has, which may be memory: a driver may be away for long.
@@ -383,11 +387,6 @@ fn publish_at(path: &Path, files: &Payload, memory: bool, fs_group: Option<i64>)
         Ok(())
     };
     work().map_err(|e| format!("{}: {e}", path.display()))
-}
-
-fn export(source: &NFSVolumeSource, options: Vec<String>, read_only: bool) -> nfs::Export {
-    let read_only = read_only || source.read_only == Some(true);
-    nfs::Export { server: source.server.clone(), path: source.path.clone(), read_only, options }
 }
 
 /// The kind of a volume as its field is called, for messages.

@@ -7,6 +7,7 @@ mod atomic_writer;
 mod claim;
 mod csi;
 mod empty_dir;
+mod groups;
 mod held;
 mod host_path;
 mod manager;

@@ -1,5 +1,7 @@
 //! A container's volumeMounts as mounts of the runtime.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::{Container, VolumeMount};
@@ -119,24 +121,28 @@ fn propagation(mount: &VolumeMount) -> i32 {
     propagation as i32
 }
 
-/// The part of the volume that is wanted: `subPath`, or `subPathExpr` with every reference known.
+/// The part of the volume that is wanted: `subPath`, or `subPathExpr` with a value for every reference.
 fn sub_path(mount: &VolumeMount, env: &Environment) -> Result<Option<String>, MountError> {
     if let Some(expression) = mount.sub_path_expr.as_deref().filter(|e| !e.is_empty()) {
-        let unknown = std::cell::Cell::new(false);
+        let missing = RefCell::new(BTreeSet::new());
         let path = expand(expression, |name| {
-            let value = env.get(name);
-            unknown.set(unknown.get() || value.is_none());
+            // An empty one would lead to more of the volume than is meant.
+            let value = env.get(name).filter(|value| !value.is_empty());
+            if value.is_none() {
+                missing.borrow_mut().insert(name.to_owned());
+            }
             value
         });
-        if unknown.get() {
-            return Err(MountError::SubPath(format!(
-                "failed to expand subPathExpr: {expression:?}: it refers to an unknown variable"
-            )));
+        let missing: Vec<String> = missing.into_inner().into_iter().collect();
+        let wrong = |problem: String| Err(MountError::SubPath(problem));
+        if !missing.is_empty() {
+            return wrong(format!("missing value for {}", missing.join(", ")));
         }
-        if path.starts_with('/') || path.split('/').any(|part| part == "..") {
-            return Err(MountError::SubPath(format!(
-                "subPathExpr {path:?} must be relative and must not contain '..'"
-            )));
+        if path.starts_with('/') {
+            return wrong(format!("error SubPath `{path}` must not be an absolute path"));
+        }
+        if path.split('/').any(|part| part == "..") {
+            return wrong(format!("unable to provision SubPath `{path}`: must not contain '..'"));
         }
         return Ok(Some(path));
     }
@@ -147,6 +153,25 @@ fn sub_path(mount: &VolumeMount, env: &Environment) -> Result<Option<String>, Mo
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_part_of_a_volume_is_named_by_variables_that_have_a_value() {
+        let mut env = Environment::default();
+        let values = [("A", "x"), ("E", ""), ("UP", "../x"), ("ROOT", "/x")];
+        env.variables = values.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        for (expression, want) in [
+            ("$(A)/y", Ok("x/y")),
+            ("y", Ok("y")),
+            ("$(E)", Err("missing value for E")),
+            ("$(Z)/$(E)/$(A)", Err("missing value for E, Z")),
+            ("$(ROOT)", Err("error SubPath `/x` must not be an absolute path")),
+            ("$(UP)", Err("unable to provision SubPath `../x`: must not contain '..'")),
+        ] {
+            let mount = json!({"name": "v", "mountPath": "/v", "subPathExpr": expression});
+            let found = sub_path(&serde_json::from_value(mount).unwrap(), &env).map_err(|error| error.to_string());
+            assert_eq!(found, want.map(|path| Some(path.to_owned())).map_err(str::to_owned), "{expression}");
+        }
+    }
 
     #[test]
     fn read_only_goes_all_the_way_where_it_is_possible() {

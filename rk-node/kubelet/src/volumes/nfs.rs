@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::NFSVolumeSource;
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 
@@ -31,6 +32,14 @@ pub struct Export {
     pub read_only: bool,
     /// `mountOptions` of the persistent volume.
     pub options: Vec<String>,
+}
+
+impl Export {
+    /// What a source names; it may itself ask for nothing to be written.
+    pub fn of(source: &NFSVolumeSource, options: Vec<String>, read_only: bool) -> Self {
+        let read_only = read_only || source.read_only == Some(true);
+        Export { server: source.server.clone(), path: source.path.clone(), read_only, options }
+    }
 }
 
 /// How the kernel is asked.

@@ -1,4 +1,4 @@
-//! Containers that are to begin anew and cannot, through a real control plane.
+//! Containers that begin anew, or are to and cannot, through a real control plane.
 
 use k8s_openapi::api::core::v1::{ConfigMap, PodStatus};
 use kube::api::{Api, DeleteParams, PostParams};
@@ -38,4 +38,21 @@ async fn what_cannot_come_back_is_not_ended() {
     maps.create(&PostParams::default(), &map).await.unwrap();
     let again = |status: &PodStatus| status.container_statuses.iter().flatten().any(|c| c.restart_count > 0);
     rig.status("kept", "it begins anew", 60, again).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_whose_hook_fails_ends_with_its_other_hook() {
+    let rig = Rig::new().await;
+    rig.cri.state().failing_execs.insert("refuse".into(), 1);
+    let hook = |command: &str| json!({"exec": {"command": [command]}});
+    let hooks = json!({"postStart": hook("refuse"), "preStop": hook("farewell")});
+    let container = json!({"name": "c", "image": "img:1", "command": ["run"], "lifecycle": hooks});
+    rig.create("undone", json!({"containers": [container]})).await;
+    eventually("its preStop hook runs", 60, || async {
+        let said: Vec<String> = rig.cri.state().execs.iter().map(|(_, command)| command[0].clone()).collect();
+        let both = said.first().is_some_and(|c| c == "refuse") && said.get(1).is_some_and(|c| c == "farewell");
+        if both { Ok(()) } else { Err(format!("{said:?}")) }
+    })
+    .await;
+    rig.tells("undone", &["FailedPostStartHook", "Killing"]).await;
 }

@@ -35,7 +35,7 @@ const RESYNC: Duration = Duration::from_secs(60);
 const RETRY: Duration = Duration::from_secs(2);
 /// First and longest pause after failed volumes or sandboxes.
 const SETUP_RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(20));
-/// Grace of pods whose object is gone already, seconds.
+/// Grace of pods whose object is gone already, and the least of all, seconds.
 const GRACE_OF_GONE: i64 = 1;
 
 /// What the API says of a pod.
@@ -82,11 +82,11 @@ impl Desired {
 
     fn grace(&self) -> i64 {
         let pod = self.pod();
-        match (self.gone(), pod.metadata.deletion_grace_period_seconds) {
+        let grace = match (self.gone(), pod.metadata.deletion_grace_period_seconds) {
             (true, None) => pod.spec.as_ref().and_then(|s| s.termination_grace_period_seconds).unwrap_or(GRACE_OF_GONE),
-            (true, Some(0)) => GRACE_OF_GONE,
             _ => spec::grace_seconds(pod),
-        }
+        };
+        grace.max(GRACE_OF_GONE)
     }
 }
 
@@ -279,6 +279,32 @@ impl Worker {
         match self.stage {
             Stage::Syncing => Round::of(pod, runtime, self.announced),
             _ => Round::settled(runtime),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn no_pod_is_without_time_to_end() {
+        let pod = |own: Option<i64>, asked: Option<i64>| -> Arc<Pod> {
+            let spec = json!({"containers": [], "terminationGracePeriodSeconds": own});
+            let pod = json!({"metadata": {"deletionGracePeriodSeconds": asked}, "spec": spec});
+            Arc::new(serde_json::from_value(pod).unwrap())
+        };
+        for (own, asked, present, gone) in [
+            (Some(7), None, 7, 7),
+            (Some(7), Some(3), 3, 3),
+            (Some(7), Some(0), 1, 1),
+            (Some(0), None, 1, 1),
+            (None, None, spec::DEFAULT_GRACE, 1),
+        ] {
+            let told = [Desired::Present(pod(own, asked)), Desired::Gone(pod(own, asked))].map(|of| of.grace());
+            assert_eq!(told, [present, gone], "{own:?} {asked:?}");
         }
     }
 }

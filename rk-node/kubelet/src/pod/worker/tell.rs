@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{Pod, PodStatus};
 
 use super::{Stage, Worker};
 use crate::pod::startup::startup;
-use crate::pod::status::{StatusInputs, pod_status};
+use crate::pod::status::{StatusInputs, not_yet_final, pod_status};
 use crate::pod::{ends, spec};
 use crate::runtime::RuntimePod;
 
@@ -50,9 +50,7 @@ impl Worker {
         let mut shown = computed.clone();
         let lasts = runtime.anything_running() || self.context.claims.has_any(spec::uid(pod));
         if spec::terminal_phase(shown.phase.as_deref()) && lasts {
-            // A final phase promises that nothing runs any more (KEP-3329), and that devices are free: until then the last one is kept.
-            let before = pod.status.as_ref().and_then(|s| s.phase.clone());
-            shown.phase = before.or_else(|| Some("Running".into()));
+            not_yet_final(&mut shown, pod.status.as_ref());
         }
         self.note_ends(pod, &shown);
         self.context.status.publish(pod, shown, finished);
