@@ -9,6 +9,8 @@ mod limits;
 mod registry;
 #[path = "pull/resume.rs"]
 mod resume;
+#[path = "pull/trust.rs"]
+mod trust;
 
 use std::{os::unix::fs::MetadataExt, path::Path, sync::atomic::Ordering::SeqCst, time::Duration};
 
