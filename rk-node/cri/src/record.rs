@@ -52,6 +52,9 @@ impl SandboxRecord {
     }
 }
 
+/// Why a container ended that could not be started.
+pub(crate) const NOT_STARTED: &str = "StartError";
+
 /// How a container ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Ended {
@@ -96,6 +99,9 @@ pub(crate) struct ContainerRecord {
     pub started_at: i64,
     /// Host pid of the first process while it runs.
     pub pid: i32,
+    /// Whether it got its stop signal.
+    #[serde(default)]
+    pub asked_to_stop: bool,
     /// Set once it ended or could not be started.
     pub ended: Option<Ended>,
     /// Snapshots besides the root, of images mounted as volumes.
@@ -122,6 +128,20 @@ impl ContainerRecord {
         if self.started_at == 0 {
             self.started_at = self.launched_at;
         }
+    }
+
+    /// Notes how it ended. Of one that ends at once this may be heard before that it was started: nothing that ran is told without a start.
+    pub fn end(&mut self, ended: Ended) {
+        if ended.reason != NOT_STARTED {
+            self.presume_started();
+        }
+        self.ended = Some(ended);
+    }
+
+    /// Whether this is the first time that it is asked to stop, as it is once: some programs take the same signal again for an order to
+    /// leave all as it is.
+    pub fn ask_to_stop(&mut self) -> bool {
+        !std::mem::replace(&mut self.asked_to_stop, true)
     }
 
     /// Resources in force.
@@ -151,6 +171,7 @@ mod tests {
             launched_at: 0,
             started_at: 0,
             pid: 0,
+            asked_to_stop: false,
             ended: None,
             volume_snapshots: Vec::new(),
         }
@@ -168,6 +189,26 @@ mod tests {
     }
 
     #[test]
+    fn what_ends_at_once_is_told_with_its_start() {
+        let ended = |reason: &str| Ended { finished_at: 9, reason: reason.to_owned(), ..Ended::default() };
+        for (launched_at, started_at, reason, told) in
+            [(5, 0, "Completed", 5), (5, 6, "Error", 6), (5, 0, NOT_STARTED, 0), (0, 0, "Unknown", 0)]
+        {
+            let mut record = ContainerRecord { launched_at, started_at, ..record() };
+            record.end(ended(reason));
+            assert_eq!((record.started_at, record.state()), (told, ContainerState::ContainerExited), "{reason}");
+        }
+    }
+
+    #[test]
+    fn a_container_is_asked_to_stop_once_also_by_a_runtime_that_begins_anew() {
+        let mut first = record();
+        assert!(first.ask_to_stop());
+        let mut later: ContainerRecord = from_value(to_value(first).unwrap()).unwrap();
+        assert!(!later.ask_to_stop() && !later.ask_to_stop());
+    }
+
+    #[test]
     fn it_is_not_running_before_it_is_known_to() {
         let launched = ContainerRecord { launched_at: 5, ..record() };
         assert_eq!(launched.state(), ContainerState::ContainerCreated);
@@ -176,7 +217,9 @@ mod tests {
     #[test]
     fn a_record_from_before_starts_were_noted_is_read() {
         let mut old = to_value(record()).unwrap();
-        old.as_object_mut().unwrap().remove("launched_at").unwrap();
+        for late in ["launched_at", "asked_to_stop"] {
+            old.as_object_mut().unwrap().remove(late).unwrap();
+        }
         assert_eq!(from_value::<ContainerRecord>(old.clone()).unwrap().launched_at, 0);
         old["launched_at"] = json!(7);
         assert_eq!(from_value::<ContainerRecord>(old).unwrap().launched_at, 7);

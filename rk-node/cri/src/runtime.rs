@@ -91,7 +91,7 @@ impl Runtime {
         if before.ended.is_some() {
             return;
         }
-        if let Err(error) = container.update(|record| record.ended = Some(ended)) {
+        if let Err(error) = container.update(|record| record.end(ended)) {
             tracing::error!(container = id, %error, "the end of a container was not saved");
         }
         self.publish(ContainerEventType::ContainerStoppedEvent, id, &before.sandbox);

@@ -115,6 +115,7 @@ async fn make(
         launched_at: 0,
         started_at: 0,
         pid: 0,
+        asked_to_stop: false,
         ended: None,
         volume_snapshots: Vec::new(),
         config,

@@ -5,7 +5,7 @@ use rk_shim_protocol::{Reply, Request, StartContainer};
 
 use crate::clock::now_ns;
 use crate::error::{Error, Result};
-use crate::record::{Ended, Phase};
+use crate::record::{Ended, NOT_STARTED, Phase};
 use crate::runtime::Runtime;
 use crate::tables::Container;
 use crate::{cgroup, shim};
@@ -42,7 +42,7 @@ pub(crate) async fn start(runtime: &Arc<Runtime>, id: &str) -> Result<()> {
             let ended = Ended {
                 code: START_ERROR,
                 finished_at: now_ns(),
-                reason: "StartError".into(),
+                reason: NOT_STARTED.into(),
                 message: error.to_string(),
             };
             runtime.container_ended(&record.id, ended);

@@ -13,7 +13,7 @@ use crate::{sandbox, shim, signal};
 /// How long a killed process may take to go: longer ones hang in the kernel, mostly on a dead disk or server.
 const KILL_PATIENCE: Duration = Duration::from_secs(30);
 
-/// Asks a container to stop and, after `grace`, kills it. Idempotent; unknown containers are stopped.
+/// Asks a container to stop, once however often this is called, and, after `grace`, kills it. Idempotent; unknown containers are stopped.
 pub(crate) async fn stop(runtime: &Arc<Runtime>, id: &str, grace: Duration) -> Result<()> {
     let container = match runtime.tables.container(id) {
         Ok(container) => container,
@@ -22,7 +22,12 @@ pub(crate) async fn stop(runtime: &Arc<Runtime>, id: &str, grace: Duration) -> R
     };
     let record = container.get();
     if record.state() == ContainerState::ContainerRunning && !grace.is_zero() {
-        send(runtime, &record, record.stop_signal, false).await;
+        let mut first = false;
+        // Where that is not saved, the next runtime asks again.
+        let _ = container.refine(|record| first = record.ask_to_stop());
+        if first {
+            send(runtime, &record, record.stop_signal, false).await;
+        }
         if ended_within(&container, grace).await {
             return Ok(());
         }

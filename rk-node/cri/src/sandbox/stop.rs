@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use futures::future::join_all;
 use rk_cri_api::v1::ContainerEventType;
 use rk_shim_protocol::Request;
 
@@ -29,9 +30,10 @@ pub(crate) async fn stop(runtime: &Arc<Runtime>, id: &str) -> Result<()> {
 /// As [`stop`], for a caller that holds the sandbox's step. Goes on after a failure and reports the first.
 pub(crate) async fn tear_down(runtime: &Arc<Runtime>, sandbox: &Sandbox) -> Result<()> {
     let record = sandbox.get();
-    for container in runtime.tables.containers_of(&record.id) {
-        container::kill(runtime, &container).await?;
-    }
+    let containers = runtime.tables.containers_of(&record.id);
+    // All at once: one that hangs in the kernel keeps none of the others alive.
+    let killed = join_all(containers.iter().map(|one| container::kill(runtime, one))).await;
+    killed.into_iter().collect::<Result<()>>()?;
     let mut failure = None;
     if record.network
         && let Some(pod) = attachment(&record)
