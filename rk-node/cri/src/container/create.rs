@@ -11,7 +11,7 @@ use rk_cri_api::v1::{
 use rk_images::Image;
 use rk_shim_protocol::namespace_file;
 
-use super::{cdi, devices, identity, inside};
+use super::{cdi, devices, identity, inside, volumes};
 use crate::clock::now_ns;
 use crate::error::{Error, IoContext, Result};
 use crate::record::{ContainerRecord, Phase, SandboxRecord};
@@ -138,6 +138,9 @@ async fn make(
     let security = security(&record.config);
     let hostname = sandbox::hostname(&sandbox.config);
     record.user = identity::resolve(snapshot.rootfs(), &security, &image.config.user)?;
+    let (uid, gid) = sandbox::users(sandbox).map_or((0, 0), |users| (users.uids.host, users.gids.host));
+    let owner = (uid.saturating_add(record.user.uid), gid.saturating_add(record.user.gid));
+    volumes::make(snapshot.rootfs(), &image.config, &record.config.mounts, owner)?;
     let inputs = Inputs {
         config: &mounted,
         hostname: &hostname,
