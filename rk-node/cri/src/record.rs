@@ -69,7 +69,7 @@ pub(crate) struct Ended {
 }
 
 /// A container.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct ContainerRecord {
     /// 64 hex digits.
     pub id: String,
@@ -157,24 +157,7 @@ mod tests {
     use super::*;
 
     fn record() -> ContainerRecord {
-        ContainerRecord {
-            id: "c".to_owned(),
-            sandbox: "s".to_owned(),
-            config: ContainerConfig::default(),
-            image_id: String::new(),
-            image_ref: String::new(),
-            stop_signal: 15,
-            user: User::default(),
-            cgroup: PathBuf::new(),
-            log_path: None,
-            created_at: 1,
-            launched_at: 0,
-            started_at: 0,
-            pid: 0,
-            asked_to_stop: false,
-            ended: None,
-            volume_snapshots: Vec::new(),
-        }
+        ContainerRecord { id: "c".to_owned(), sandbox: "s".to_owned(), created_at: 1, ..Default::default() }
     }
 
     #[test]

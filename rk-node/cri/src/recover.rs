@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::record::{ContainerRecord, Phase, SandboxRecord};
 use crate::runtime::{Runtime, boot_id};
 use crate::tables::{Container, Sandbox};
@@ -36,16 +36,23 @@ fn load(runtime: &Runtime) -> Result<()> {
     for (dir, record) in disk::load_all::<SandboxRecord>(&runtime.config.state_dir.join("sandboxes"))? {
         match record {
             Some(record) => drop(runtime.tables.add_sandbox(Arc::new(Sandbox::new(dir, record)))),
-            None => disk::remove(&dir)?,
+            None => cleared("what holds no record", disk::remove(&dir)),
         }
     }
     for (dir, record) in disk::load_all::<ContainerRecord>(&runtime.config.state_dir.join("containers"))? {
         match record {
             Some(record) => drop(runtime.tables.add_container(Arc::new(Container::new(dir, record)))),
-            None => disk::remove(&dir)?,
+            None => cleared("what holds no record", disk::remove(&dir)),
         }
     }
     Ok(())
+}
+
+/// What could not be cleared is tried again at the next start: it keeps no pod of this node from running.
+fn cleared(what: &str, outcome: Result<()>) {
+    if let Err(error) = outcome {
+        tracing::warn!(what, %error, "could not be cleared yet");
+    }
 }
 
 /// An attempt that nobody was told of: it goes.
@@ -112,14 +119,14 @@ async fn orphans(runtime: &Arc<Runtime>) -> Result<()> {
         let record = container.get();
         if !sandboxes.contains(&record.sandbox) {
             sandbox::settle(runtime, &record);
-            container::remove(runtime, &record.id).await?;
+            cleared("a container of no sandbox", container::remove(runtime, &record.id).await);
         }
     }
     for key in runtime.config.images.snapshots() {
         let owner = key.split("-volume-").next().unwrap_or(&key);
         if runtime.tables.container(owner).is_err() {
-            tracing::info!(snapshot = %key, "released a snapshot of no container");
-            runtime.config.images.release(&key).await?;
+            tracing::info!(snapshot = %key, "a snapshot of no container goes");
+            cleared("a snapshot of no container", runtime.config.images.release(&key).await.map_err(Error::from));
         }
     }
     std::fs::create_dir_all(&runtime.config.run_dir).map_err(|source| crate::Error::Io {
@@ -135,7 +142,7 @@ async fn orphans(runtime: &Arc<Runtime>) -> Result<()> {
             let _ = shim::call(&dir, &rk_shim_protocol::Request::Shutdown).await;
             shim::unpin(&dir, Some(&runtime.config.netns_dir.join(&id)));
             let _ = rustix::mount::unmount(dir.join("shm"), rustix::mount::UnmountFlags::DETACH);
-            disk::remove(&dir)?;
+            cleared("a directory of no sandbox", disk::remove(&dir));
         }
     }
     let attached = runtime.tables.sandboxes().iter().map(|s| s.get()).filter(|s| s.network).map(|s| s.id).collect();
@@ -143,4 +150,26 @@ async fn orphans(runtime: &Arc<Runtime>) -> Result<()> {
         tracing::warn!(error, "networks of pods that are gone could not be cleared yet");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::rig;
+
+    #[tokio::test]
+    async fn what_cannot_be_cleared_keeps_no_node_from_its_pods() {
+        let dir = tempfile::tempdir().unwrap();
+        let runtime = rig::runtime(dir.path()).await;
+        let state = runtime.config.state_dir.clone();
+        // What is no directory does not go as one.
+        for place in [runtime.config.run_dir.clone(), state.join("sandboxes"), state.join("containers")] {
+            fs::create_dir_all(&place).unwrap();
+            fs::write(place.join("stray"), "").unwrap();
+        }
+        recover(&runtime).await.unwrap();
+        assert!(runtime.tables.sandboxes().is_empty() && runtime.tables.containers().is_empty());
+    }
 }

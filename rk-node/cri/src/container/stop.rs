@@ -68,3 +68,34 @@ async fn ended_within(container: &Container, patience: Duration) -> bool {
     let mut ended = container.ended.subscribe();
     tokio::time::timeout(patience, ended.wait_for(|ended| *ended)).await.is_ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use rk_shim_protocol::{Reply, socket};
+    use tokio::net::UnixListener;
+
+    use super::*;
+    use crate::record::Ended;
+    use crate::rig;
+
+    #[tokio::test]
+    async fn of_two_who_stop_a_container_one_asks_and_who_waits_for_less_kills() {
+        let dir = tempfile::tempdir().unwrap();
+        let runtime = rig::runtime(dir.path()).await;
+        rig::sandbox(&runtime, "s");
+        rig::running(&runtime, "s", "c");
+        let listener = UnixListener::bind(socket(&runtime.run_dir("s"))).unwrap();
+        let mut stops = Vec::new();
+        for (patience, signal, all) in [(600_000, signal::TERM, false), (50, signal::KILL, true)] {
+            let by = runtime.clone();
+            stops.push(tokio::spawn(async move { stop(&by, "c", Duration::from_millis(patience)).await }));
+            let (mut client, _) = listener.accept().await.unwrap();
+            assert_eq!(rig::request(&mut client).await, Request::Signal { container: "c".into(), signal, all });
+            rig::say(&mut client, &Reply::Ok).await;
+        }
+        runtime.container_ended("c", Ended::default());
+        for stop in stops {
+            stop.await.unwrap().unwrap();
+        }
+    }
+}

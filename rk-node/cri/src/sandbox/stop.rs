@@ -81,3 +81,47 @@ pub(super) fn forget(runtime: &Runtime, id: &str) -> Result<()> {
     runtime.tables.drop_sandbox(id);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::time::Duration;
+
+    use rk_shim_protocol::{Reply, socket};
+    use tokio::net::UnixListener;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::record::Ended;
+    use crate::rig;
+
+    #[tokio::test]
+    async fn containers_of_a_pod_are_killed_side_by_side() {
+        let dir = tempfile::tempdir().unwrap();
+        let runtime = rig::runtime(dir.path()).await;
+        let sandbox = rig::sandbox(&runtime, "s");
+        for id in ["a", "b"] {
+            rig::running(&runtime, "s", id);
+        }
+        let listener = UnixListener::bind(socket(&runtime.run_dir("s"))).unwrap();
+        let (by, of) = (runtime.clone(), sandbox.clone());
+        let stopping = tokio::spawn(async move { tear_down(&by, &of).await });
+        let mut killed = BTreeSet::new();
+        while killed.len() < 2 {
+            let asked = timeout(Duration::from_secs(15), listener.accept()).await;
+            let (mut client, _) = asked.expect("one is killed while another has not ended").unwrap();
+            if let Request::Signal { container, signal: 9, .. } = rig::request(&mut client).await {
+                killed.insert(container);
+            }
+            rig::say(&mut client, &Reply::Ok).await;
+        }
+        for id in killed {
+            runtime.container_ended(&id, Ended::default());
+        }
+        let (mut client, _) = listener.accept().await.unwrap();
+        assert_eq!(rig::request(&mut client).await, Request::Shutdown);
+        rig::say(&mut client, &Reply::Ok).await;
+        stopping.await.unwrap().unwrap();
+        assert_eq!(sandbox.get().phase, Phase::Stopped);
+    }
+}
