@@ -81,6 +81,9 @@ pub(crate) struct ContainerRecord {
     pub image_id: String,
     /// A digested name of the image.
     pub image_ref: String,
+    /// A name of the image with a tag; empty where it had none.
+    #[serde(default)]
+    pub image_tag: String,
     /// Linux number of the signal that asks it to stop.
     pub stop_signal: i32,
     /// Who it runs as.
@@ -200,7 +203,7 @@ mod tests {
     #[test]
     fn a_record_from_before_starts_were_noted_is_read() {
         let mut old = to_value(record()).unwrap();
-        for late in ["launched_at", "asked_to_stop"] {
+        for late in ["launched_at", "asked_to_stop", "image_tag"] {
             old.as_object_mut().unwrap().remove(late).unwrap();
         }
         assert_eq!(from_value::<ContainerRecord>(old.clone()).unwrap().launched_at, 0);

@@ -72,6 +72,7 @@ class Images(Case):
         container = self.pod().create("", image=id)
         [listed] = ask("ListContainers", filter={"id": container.id}).containers
         self.assertEqual((container.status().image_id, listed.image_id), (id, id))
+        self.assertEqual((container.status().image.image, listed.image.image), (RELAY, id))
 
     def test_images_that_are_not_there_are_told_and_not_pulled(self):
         self.assertEqual(self.told(ABSENT).id, "")

@@ -107,6 +107,7 @@ async fn make(
         sandbox: sandbox.id.clone(),
         image_id: image.id.to_string(),
         image_ref: image.repo_digests.first().cloned().unwrap_or_else(|| image.id.to_string()),
+        image_tag: image.repo_tags.first().cloned().unwrap_or_default(),
         stop_signal: stop_signal(&config, &image.config.stop_signal)?,
         user: spec::User::default(),
         cgroup: sandbox.cgroup_parent.join(id),

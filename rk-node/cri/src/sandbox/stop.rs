@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::record::Phase;
 use crate::runtime::{Runtime, attachment};
 use crate::tables::Sandbox;
-use crate::{container, disk, shim};
+use crate::{container, disk, shim, view};
 
 /// Ends every process of the sandbox and gives back its network. Idempotent; unknown sandboxes are stopped.
 pub(crate) async fn stop(runtime: &Arc<Runtime>, id: &str) -> Result<()> {
@@ -69,8 +69,10 @@ pub(crate) async fn remove(runtime: &Arc<Runtime>, id: &str) -> Result<()> {
     for container in runtime.tables.containers_of(&id) {
         container::remove(runtime, &container.get().id).await?;
     }
+    // Who hears of it asks no more whose it was.
+    let last = sandbox.look(view::sandbox_status);
     forget(runtime, &id)?;
-    runtime.publish(ContainerEventType::ContainerDeletedEvent, &id, &id);
+    runtime.publish_of(ContainerEventType::ContainerDeletedEvent, &id, &id, Some(last));
     Ok(())
 }
 
