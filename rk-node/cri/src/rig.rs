@@ -1,7 +1,7 @@
 //! A runtime of a test's own: its directories, no network, shims that the test plays.
 
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use futures::FutureExt;
@@ -17,6 +17,9 @@ use crate::runtime::Runtime;
 use crate::streaming::Tickets;
 use crate::tables::{Container, Sandbox};
 use crate::{Config, PodAttachment, PodNetwork, Starter};
+
+/// Nothing of the machine that tests run on is there.
+const NO_CGROUP: &str = "/rk-cri-tests";
 
 struct Nowhere;
 
@@ -60,7 +63,7 @@ pub(crate) fn sandbox(runtime: &Runtime, id: &str) -> Arc<Sandbox> {
         netns: None,
         network: false,
         ips: Vec::new(),
-        cgroup_parent: PathBuf::from("/"),
+        cgroup_parent: NO_CGROUP.into(),
         boot_id: String::new(),
     };
     std::fs::create_dir_all(runtime.run_dir(id)).unwrap();
@@ -70,18 +73,20 @@ pub(crate) fn sandbox(runtime: &Runtime, id: &str) -> Arc<Sandbox> {
 }
 
 /// A container of a sandbox, which is taken to run.
-pub(crate) fn running(runtime: &Runtime, sandbox: &str, id: &str) {
+pub(crate) fn running(runtime: &Runtime, sandbox: &str, id: &str) -> Arc<Container> {
     let mut record = ContainerRecord {
         id: id.to_owned(),
         sandbox: sandbox.to_owned(),
         stop_signal: crate::signal::TERM,
+        cgroup: Path::new(NO_CGROUP).join(id),
         launched_at: 1,
         started_at: 1,
         ..ContainerRecord::default()
     };
     record.config.metadata = Some(ContainerMetadata { name: id.to_owned(), attempt: 0 });
     let container = Arc::new(Container::new(runtime.container_state(id), record));
-    runtime.tables.add_container(container).unwrap();
+    runtime.tables.add_container(container.clone()).unwrap();
+    container
 }
 
 /// The first request of a connection.

@@ -20,11 +20,19 @@ pub(crate) async fn stop(runtime: &Arc<Runtime>, id: &str) -> Result<()> {
     };
     let _step = sandbox.step.lock().await;
     let before = sandbox.get();
+    if is_gone(runtime, &before.id) {
+        return Ok(());
+    }
     tear_down(runtime, &sandbox).await?;
     if before.phase == Phase::Ready {
         runtime.publish(ContainerEventType::ContainerStoppedEvent, &before.id, &before.id);
     }
     Ok(())
+}
+
+/// Whether a sandbox was removed while its step was waited for: what is saved of it now would be found again at the next start.
+fn is_gone(runtime: &Runtime, id: &str) -> bool {
+    runtime.tables.sandbox(id).is_err()
 }
 
 /// As [`stop`], for a caller that holds the sandbox's step. Goes on after a failure and reports the first.
@@ -65,6 +73,9 @@ pub(crate) async fn remove(runtime: &Arc<Runtime>, id: &str) -> Result<()> {
     };
     let _step = sandbox.step.lock().await;
     let id = sandbox.get().id;
+    if is_gone(runtime, &id) {
+        return Ok(());
+    }
     tear_down(runtime, &sandbox).await?;
     for container in runtime.tables.containers_of(&id) {
         container::remove(runtime, &container.get().id).await?;
@@ -125,5 +136,24 @@ mod tests {
         rig::say(&mut client, &Reply::Ok).await;
         stopping.await.unwrap().unwrap();
         assert_eq!(sandbox.get().phase, Phase::Stopped);
+    }
+    #[tokio::test]
+    async fn who_waited_for_a_removal_brings_nothing_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let runtime = rig::runtime(dir.path()).await;
+        let sandbox = rig::sandbox(&runtime, "s");
+        let held = sandbox.step.lock().await;
+        let (one, other) = (runtime.clone(), runtime.clone());
+        let stopping = tokio::spawn(async move { stop(&one, "s").await });
+        let removing = tokio::spawn(async move { remove(&other, "s").await });
+        // Both have found it, besides this test and the table.
+        while Arc::strong_count(&sandbox) < 4 {
+            tokio::task::yield_now().await;
+        }
+        forget(&runtime, "s").unwrap();
+        drop(held);
+        stopping.await.unwrap().unwrap();
+        removing.await.unwrap().unwrap();
+        assert!(!runtime.sandbox_state("s").exists());
     }
 }
