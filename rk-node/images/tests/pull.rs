@@ -232,6 +232,16 @@ async fn an_absent_image_is_not_found_and_the_next_endpoint_is_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_pull_that_fails_says_why_whatever_cannot_be_cleared_behind_it() {
+    let registry = Registry::start().await;
+    let dir = tempfile::tempdir().expect("tempdir");
+    let images = open(dir.path(), vec![]).await;
+    std::fs::remove_dir(dir.path().join("partial")).expect("what is kept of downloads");
+    let error = pull(&images, &format!("{}/nope:x", registry.address)).await.expect_err("absent");
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn identical_pulls_share_one_download() {
     let registry = Registry::start().await;
     registry.image("localhost/app", "x", &[layer(&[("f", 0o644, "content")])], "{}");
