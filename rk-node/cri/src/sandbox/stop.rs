@@ -23,11 +23,12 @@ pub(crate) async fn stop(runtime: &Arc<Runtime>, id: &str) -> Result<()> {
     if is_gone(runtime, &before.id) {
         return Ok(());
     }
-    tear_down(runtime, &sandbox).await?;
-    if before.phase == Phase::Ready {
+    let outcome = tear_down(runtime, &sandbox).await;
+    // It may have stopped and still hold its network.
+    if before.phase == Phase::Ready && sandbox.look(|record| record.phase) == Phase::Stopped {
         runtime.publish(ContainerEventType::ContainerStoppedEvent, &before.id, &before.id);
     }
-    Ok(())
+    outcome
 }
 
 /// Whether a sandbox was removed while its step was waited for: what is saved of it now would be found again at the next start.
@@ -155,5 +156,20 @@ mod tests {
         stopping.await.unwrap().unwrap();
         removing.await.unwrap().unwrap();
         assert!(!runtime.sandbox_state("s").exists());
+    }
+    #[tokio::test]
+    async fn the_end_of_a_pod_is_told_once_though_its_network_cannot_be_given_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let runtime = rig::runtime(dir.path()).await;
+        let sandbox = rig::sandbox(&runtime, "s");
+        let netns = runtime.config.netns_dir.join("s");
+        sandbox.refine(|record| (record.network, record.netns) = (true, Some(netns))).unwrap();
+        let mut events = runtime.events.subscribe();
+        for _ in 0..2 {
+            assert!(matches!(stop(&runtime, "s").await, Err(Error::Network { .. })));
+        }
+        let told = events.try_recv().unwrap();
+        assert_eq!(told.container_event_type(), ContainerEventType::ContainerStoppedEvent);
+        assert!(events.try_recv().is_err(), "it is told again");
     }
 }
