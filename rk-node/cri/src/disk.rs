@@ -1,7 +1,7 @@
 //! Records as files: a reader sees the old one or the new one, never a torn one.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -38,13 +38,19 @@ fn write<T: Serialize>(dir: &Path, file: &Path, record: &T) -> Result<File> {
     Ok(written)
 }
 
-/// Every object under `dir` with its record; `None` where the record is missing, torn or foreign.
-pub(crate) fn load_all<T: DeserializeOwned>(dir: &Path) -> Result<Vec<(PathBuf, Option<T>)>> {
+/// An object's directory and its record: `None` where that is missing, torn or foreign, an error where the disk does not give it now.
+pub(crate) type Found<T> = (PathBuf, io::Result<Option<T>>);
+
+/// Every object under `dir`.
+pub(crate) fn load_all<T: DeserializeOwned>(dir: &Path) -> Result<Vec<Found<T>>> {
     fs::create_dir_all(dir).at("create", dir)?;
     let mut out = Vec::new();
     for entry in fs::read_dir(dir).at("read", dir)?.flatten() {
         let path = entry.path();
-        let record = fs::read(path.join(RECORD)).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        let record = match fs::read(path.join(RECORD)) {
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
+            read => read.map(|text| serde_json::from_slice(&text).ok()),
+        };
         out.push((path, record));
     }
     Ok(out)
@@ -68,7 +74,7 @@ mod tests {
     fn a_record_is_replaced_whole_whether_flushed_or_not() {
         let dir = tempfile::tempdir().unwrap();
         let object = dir.path().join("object");
-        let read = || load_all::<u8>(dir.path()).unwrap().remove(0).1;
+        let read = || load_all::<u8>(dir.path()).unwrap().remove(0).1.unwrap();
         replace(&object, &1u8).unwrap();
         assert_eq!(read(), Some(1));
         save(&object, &2u8).unwrap();
@@ -89,7 +95,8 @@ mod tests {
         save(&dir.path().join("good"), &7u8).unwrap();
         fs::create_dir(dir.path().join("torn")).unwrap();
         fs::write(dir.path().join("torn/record.json"), "{").unwrap();
-        let mut all = load_all::<u8>(dir.path()).unwrap();
+        let all = load_all::<u8>(dir.path()).unwrap();
+        let mut all: Vec<_> = all.into_iter().map(|(path, record)| (path, record.unwrap())).collect();
         all.sort();
         assert_eq!(all.iter().map(|(_, r)| *r).collect::<Vec<_>>(), [Some(7), None]);
         remove(&dir.path().join("good")).unwrap();

@@ -23,6 +23,8 @@ mod kept;
 mod network;
 mod record;
 mod recover;
+#[cfg(test)]
+mod rig;
 mod runtime;
 mod sandbox;
 mod serve;

@@ -52,6 +52,9 @@ impl SandboxRecord {
     }
 }
 
+/// Why a container ended that could not be started.
+pub(crate) const NOT_STARTED: &str = "StartError";
+
 /// How a container ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Ended {
@@ -66,7 +69,7 @@ pub(crate) struct Ended {
 }
 
 /// A container.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct ContainerRecord {
     /// 64 hex digits.
     pub id: String,
@@ -78,6 +81,9 @@ pub(crate) struct ContainerRecord {
     pub image_id: String,
     /// A digested name of the image.
     pub image_ref: String,
+    /// A name of the image with a tag; empty where it had none.
+    #[serde(default)]
+    pub image_tag: String,
     /// Linux number of the signal that asks it to stop.
     pub stop_signal: i32,
     /// Who it runs as.
@@ -96,6 +102,9 @@ pub(crate) struct ContainerRecord {
     pub started_at: i64,
     /// Host pid of the first process while it runs.
     pub pid: i32,
+    /// Whether it got its stop signal.
+    #[serde(default)]
+    pub asked_to_stop: bool,
     /// Set once it ended or could not be started.
     pub ended: Option<Ended>,
     /// Snapshots besides the root, of images mounted as volumes.
@@ -124,6 +133,20 @@ impl ContainerRecord {
         }
     }
 
+    /// Notes how it ended. Of one that ends at once this may be heard before that it was started: nothing that ran is told without a start.
+    pub fn end(&mut self, ended: Ended) {
+        if ended.reason != NOT_STARTED {
+            self.presume_started();
+        }
+        self.ended = Some(ended);
+    }
+
+    /// Whether this is the first time that it is asked to stop, as it is once: some programs take the same signal again for an order to
+    /// leave all as it is.
+    pub fn ask_to_stop(&mut self) -> bool {
+        !std::mem::replace(&mut self.asked_to_stop, true)
+    }
+
     /// Resources in force.
     pub fn resources(&self) -> Option<&LinuxContainerResources> {
         self.config.linux.as_ref().and_then(|linux| linux.resources.as_ref())
@@ -137,23 +160,7 @@ mod tests {
     use super::*;
 
     fn record() -> ContainerRecord {
-        ContainerRecord {
-            id: "c".to_owned(),
-            sandbox: "s".to_owned(),
-            config: ContainerConfig::default(),
-            image_id: String::new(),
-            image_ref: String::new(),
-            stop_signal: 15,
-            user: User::default(),
-            cgroup: PathBuf::new(),
-            log_path: None,
-            created_at: 1,
-            launched_at: 0,
-            started_at: 0,
-            pid: 0,
-            ended: None,
-            volume_snapshots: Vec::new(),
-        }
+        ContainerRecord { id: "c".to_owned(), sandbox: "s".to_owned(), created_at: 1, ..Default::default() }
     }
 
     #[test]
@@ -168,6 +175,26 @@ mod tests {
     }
 
     #[test]
+    fn what_ends_at_once_is_told_with_its_start() {
+        let ended = |reason: &str| Ended { finished_at: 9, reason: reason.to_owned(), ..Ended::default() };
+        for (launched_at, started_at, reason, told) in
+            [(5, 0, "Completed", 5), (5, 6, "Error", 6), (5, 0, NOT_STARTED, 0), (0, 0, "Unknown", 0)]
+        {
+            let mut record = ContainerRecord { launched_at, started_at, ..record() };
+            record.end(ended(reason));
+            assert_eq!((record.started_at, record.state()), (told, ContainerState::ContainerExited), "{reason}");
+        }
+    }
+
+    #[test]
+    fn a_container_is_asked_to_stop_once_also_by_a_runtime_that_begins_anew() {
+        let mut first = record();
+        assert!(first.ask_to_stop());
+        let mut later: ContainerRecord = from_value(to_value(first).unwrap()).unwrap();
+        assert!(!later.ask_to_stop() && !later.ask_to_stop());
+    }
+
+    #[test]
     fn it_is_not_running_before_it_is_known_to() {
         let launched = ContainerRecord { launched_at: 5, ..record() };
         assert_eq!(launched.state(), ContainerState::ContainerCreated);
@@ -176,7 +203,9 @@ mod tests {
     #[test]
     fn a_record_from_before_starts_were_noted_is_read() {
         let mut old = to_value(record()).unwrap();
-        old.as_object_mut().unwrap().remove("launched_at").unwrap();
+        for late in ["launched_at", "asked_to_stop", "image_tag"] {
+            old.as_object_mut().unwrap().remove(late).unwrap();
+        }
         assert_eq!(from_value::<ContainerRecord>(old.clone()).unwrap().launched_at, 0);
         old["launched_at"] = json!(7);
         assert_eq!(from_value::<ContainerRecord>(old).unwrap().launched_at, 7);

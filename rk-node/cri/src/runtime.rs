@@ -5,7 +5,7 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use rk_cri_api::v1::{ContainerEventResponse, ContainerEventType};
+use rk_cri_api::v1::{ContainerEventResponse, ContainerEventType, PodSandboxStatus};
 use rk_figures::{Figures, Taken};
 use tokio::sync::broadcast;
 
@@ -72,12 +72,23 @@ impl Runtime {
     /// Tells listeners of a change of a container, or of a sandbox itself (`container` is then its id).
     pub fn publish(&self, kind: ContainerEventType, container: &str, sandbox: &str) {
         let status = self.tables.sandbox(sandbox).ok().map(|s| s.look(view::sandbox_status));
+        self.publish_of(kind, container, sandbox, status);
+    }
+
+    /// As [`Runtime::publish`], of a sandbox that may be known no more.
+    pub fn publish_of(
+        &self,
+        kind: ContainerEventType,
+        container: &str,
+        sandbox: &str,
+        pod_sandbox_status: Option<PodSandboxStatus>,
+    ) {
         let containers = self.tables.containers_of(sandbox);
         let event = ContainerEventResponse {
             container_id: container.to_owned(),
             container_event_type: kind.into(),
             created_at: now_ns(),
-            pod_sandbox_status: status,
+            pod_sandbox_status,
             containers_statuses: containers.iter().map(|c| c.look(view::container_status)).collect(),
         };
         // Nobody listening is fine.
@@ -91,7 +102,7 @@ impl Runtime {
         if before.ended.is_some() {
             return;
         }
-        if let Err(error) = container.update(|record| record.ended = Some(ended)) {
+        if let Err(error) = container.update(|record| record.end(ended)) {
             tracing::error!(container = id, %error, "the end of a container was not saved");
         }
         self.publish(ContainerEventType::ContainerStoppedEvent, id, &before.sandbox);

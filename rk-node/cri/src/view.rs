@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use rk_cri_api::v1::{
-    Container, ContainerFilter, ContainerResources, ContainerState, ContainerStatus, ContainerUser, LinuxContainerUser,
-    LinuxPodSandboxStatus, Namespace, PodIp, PodSandbox, PodSandboxFilter, PodSandboxNetworkStatus, PodSandboxState,
-    PodSandboxStatus, Signal,
+    Container, ContainerFilter, ContainerResources, ContainerState, ContainerStatus, ContainerUser, ImageSpec,
+    LinuxContainerUser, LinuxPodSandboxStatus, Namespace, PodIp, PodSandbox, PodSandboxFilter, PodSandboxNetworkStatus,
+    PodSandboxState, PodSandboxStatus, Signal,
 };
 
 use crate::record::{ContainerRecord, Phase, SandboxRecord};
@@ -51,6 +51,15 @@ pub(crate) fn sandbox_item(record: &SandboxRecord) -> PodSandbox {
     }
 }
 
+/// The image by a name that people know, where it has one: a kubelet asks for it by its ID, and shows what it is told here.
+fn named_image(record: &ContainerRecord) -> Option<ImageSpec> {
+    let mut image = record.config.image.clone();
+    if let Some(told) = image.as_mut().filter(|_| !record.image_tag.is_empty()) {
+        told.image.clone_from(&record.image_tag);
+    }
+    image
+}
+
 pub(crate) fn container_status(record: &ContainerRecord) -> ContainerStatus {
     let ended = record.ended.clone().unwrap_or_default();
     let user = &record.user;
@@ -62,7 +71,7 @@ pub(crate) fn container_status(record: &ContainerRecord) -> ContainerStatus {
         started_at: record.started_at,
         finished_at: ended.finished_at,
         exit_code: ended.code,
-        image: record.config.image.clone(),
+        image: named_image(record),
         image_ref: record.image_ref.clone(),
         image_id: record.image_id.clone(),
         reason: ended.reason,
@@ -123,4 +132,27 @@ pub(crate) fn container_fits(record: &ContainerRecord, filter: Option<&Container
             && f.state.as_ref().is_none_or(|wanted| ContainerState::try_from(wanted.state) == Ok(record.state()))
             && labelled(&record.config.labels, &f.label_selector)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_names_the_image_by_its_tag_where_it_has_one_and_a_list_as_it_was_asked_for() {
+        let asked = ImageSpec { image: "sha256:1".into(), user_specified_image: "app".into(), ..ImageSpec::default() };
+        for (tag, told) in [("r.io/app:1", "r.io/app:1"), ("", "sha256:1")] {
+            let mut record = ContainerRecord { image_tag: tag.to_owned(), ..ContainerRecord::default() };
+            record.config.image = Some(asked.clone());
+            let want = ImageSpec { image: told.to_owned(), ..asked.clone() };
+            assert_eq!(
+                (container_status(&record).image, container_item(&record).image),
+                (Some(want), Some(asked.clone()))
+            );
+        }
+        assert_eq!(
+            container_status(&ContainerRecord { image_tag: "r.io/app:1".into(), ..Default::default() }).image,
+            None
+        );
+    }
 }

@@ -77,8 +77,11 @@ impl Images {
             () = cancel.cancelled() => Err(Error::Cancelled { image }),
             result = flight => result,
         };
-        if result.is_err() {
-            self.gc().await?;
+        if result.is_err()
+            && let Err(left) = self.gc().await
+        {
+            // Why there is no image says more.
+            tracing::warn!(error = %left.chain(), "what a pull left could not be cleared yet");
         }
         result
     }

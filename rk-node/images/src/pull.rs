@@ -152,9 +152,12 @@ impl Puller {
         });
         let metas = try_join_all(layers).await?;
         let id = ImageId(resolved.config.digest.clone());
+        // A registry that was asked for a digest has not said what the tag beside it is; who made an archive has.
+        let tagged = reference.digest.is_none() || matches!(source, Source::Layout(_));
+        let tags = reference.tag.iter().filter(|_| tagged);
         let image = Image {
             id: id.clone(),
-            repo_tags: reference.tag.iter().map(|tag| format!("{}:{tag}", reference.name())).collect(),
+            repo_tags: tags.map(|tag| format!("{}:{tag}", reference.name())).collect(),
             repo_digests: vec![format!("{}@{}", reference.name(), resolved.digest)],
             size: metas.iter().map(|meta| meta.bytes).sum::<u64>() + resolved.config.size,
             layers: diff_ids,

@@ -113,6 +113,11 @@ impl Session {
                     }
                     uri = next;
                 }
+                // Its challenge is not the registry's: whom it names would be told the credentials.
+                (401, _) if !same_host => {
+                    let host = uri.authority().map_or("", |authority| authority.as_str());
+                    return Err(self.denied(format!("redirected to {host}, which wants authorization of its own")));
+                }
                 _ => return Ok(response),
             }
         }

@@ -9,6 +9,8 @@ mod limits;
 mod registry;
 #[path = "pull/resume.rs"]
 mod resume;
+#[path = "pull/trust.rs"]
+mod trust;
 
 use std::{os::unix::fs::MetadataExt, path::Path, sync::atomic::Ordering::SeqCst, time::Duration};
 
@@ -227,6 +229,16 @@ async fn an_absent_image_is_not_found_and_the_next_endpoint_is_asked() {
     let error = pull(&images, &format!("{}/nope:x", full.address)).await.expect_err("absent");
     assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
     assert!(error.to_string().ends_with("/nope:x: not found"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pull_that_fails_says_why_whatever_cannot_be_cleared_behind_it() {
+    let registry = Registry::start().await;
+    let dir = tempfile::tempdir().expect("tempdir");
+    let images = open(dir.path(), vec![]).await;
+    std::fs::remove_dir(dir.path().join("partial")).expect("what is kept of downloads");
+    let error = pull(&images, &format!("{}/nope:x", registry.address)).await.expect_err("absent");
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

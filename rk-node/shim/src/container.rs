@@ -56,7 +56,7 @@ impl Container {
         }
     }
 
-    /// The first process ended: nothing of the container may live on, and all that it wrote is logged.
+    /// The first process ended: nothing of the container may live on, and what it wrote is logged.
     pub fn ended(&mut self, mut exit: Exit) -> Exit {
         cgroup::kill_all(&self.cgroup);
         let log = &mut self.log;

@@ -12,6 +12,9 @@ use crate::logfile::{LineCutter, LogFile};
 const CHUNK: usize = 32 * 1024;
 /// Reads per turn, so that one chatty container does not starve the others of its pod.
 const TURN: usize = 8;
+/// Reads of what a container left when it ended: twice what a pipe holds for anybody. Whoever was handed its stream and writes on keeps no
+/// shim from telling the end.
+const LEFT: usize = 64;
 
 /// A stream and who listens to it.
 #[derive(Debug)]
@@ -44,9 +47,9 @@ impl Output {
         self.pump_turns(log, TURN)
     }
 
-    /// Moves everything that is there, for when the writer is dead. `false` as for [`Output::pump`].
+    /// Moves what a writer that is dead left there. `false` as for [`Output::pump`]; more than that is moved in turn with everything else.
     pub fn drain(&mut self, log: Option<&mut LogFile>) -> bool {
-        self.pump_turns(log, usize::MAX)
+        self.pump_turns(log, LEFT)
     }
 
     fn pump_turns(&mut self, mut log: Option<&mut LogFile>, turns: usize) -> bool {
@@ -103,5 +106,11 @@ mod tests {
         let n = rustix::io::read(&client, &mut seen).unwrap();
         assert_eq!(&seen[..n], b"hello\nwor");
         assert_eq!(rustix::io::read(&client, &mut seen), Ok(0), "the client hears the end");
+    }
+    #[test]
+    fn a_stream_without_an_end_keeps_no_container_from_ending() {
+        let endless = std::fs::File::open("/dev/zero").unwrap();
+        let mut output = Output::new(endless.into(), "stdout").unwrap();
+        assert!(output.drain(None), "it was taken for one that ended");
     }
 }

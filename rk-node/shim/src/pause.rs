@@ -11,7 +11,7 @@ use nix::unistd::{Gid, Uid, chdir, chroot, setgroups, setresgid, setresuid};
 /// The user that nobody is, as the usual pause image has it.
 const NOBODY: u32 = 65535;
 
-/// Waits for a signal to end, reaping orphans. Containers see this process as PID 1, so it has no root to look into, no
+/// Waits for a signal or the shim's death to end, reaping orphans. Containers see this process as PID 1, so it has no root to look into, no
 /// capability, no user, and is not dumpable.
 pub fn run(dir: &Path) -> Result<()> {
     let mut waited = SigSet::empty();
@@ -27,6 +27,8 @@ pub fn run(dir: &Path) -> Result<()> {
     setresgid(Gid::from_raw(NOBODY), Gid::from_raw(NOBODY), Gid::from_raw(NOBODY)).context("drop group")?;
     setresuid(Uid::from_raw(NOBODY), Uid::from_raw(NOBODY), Uid::from_raw(NOBODY))
         .context("drop user and capabilities")?;
+    // A change of user would undo it. Nobody else knows of this process once its shim was killed.
+    prctl::set_pdeathsig(Signal::SIGKILL).context("end with the shim")?;
     prctl::set_no_new_privs().context("set no_new_privs")?;
     prctl::set_dumpable(false).context("set undumpable")?;
     loop {

@@ -1,8 +1,10 @@
 """Containers: their life, ends, signals and limits."""
 
+import threading
+
 import api_pb2 as cri
 import grpc
-from peer import LABEL, Case, ask, eventually
+from peer import HOME, LABEL, PATIENCE, Case, ask, eventually
 
 STUBBORN = "trap '' TERM; while :; do sleep 0.1; done"
 
@@ -105,6 +107,17 @@ class Ends(Case):
             eventually("its trap", lambda: container.sh("ls /set")[1] == 0)
             container.stop(timeout)
             self.assertEqual(container.status().exit_code, code)
+
+    def test_it_is_asked_to_stop_once_however_often_that_is_said(self):
+        container = self.pod().run("trap 'echo asked' TERM; touch /set; while :; do sleep 0.1; done")
+        log = container.status().log_path.replace(HOME, "/peer")
+        eventually("its trap", lambda: container.sh("ls /set")[1] == 0)
+        patient = threading.Thread(target=container.stop, args=(PATIENCE,))
+        patient.start()
+        eventually("its signal", lambda: self.node.sh(f"grep asked {log}")[1] == 0)
+        container.stop(2)
+        patient.join()
+        self.assertEqual((self.node.said(f"grep -c asked {log}"), container.status().exit_code), ("1", 137))
 
 
 class Signals(Case):

@@ -36,8 +36,13 @@ class Images(Case):
         return ask("PullImage", image={"image": name}).image_ref
 
     def test_an_image_is_pulled_by_its_digest(self):
-        digest = self.told(BUSYBOX).repo_digests[0]
-        self.assertEqual(ask("PullImage", image={"image": digest}).image_ref, self.told(BUSYBOX).id)
+        before = self.told(BUSYBOX)
+        digest = before.repo_digests[0]
+        self.assertEqual(ask("PullImage", image={"image": digest}).image_ref, before.id)
+        # The tag beside it says nothing.
+        both = digest.replace("@", ":other@")
+        self.assertEqual(ask("PullImage", image={"image": both}).image_ref, before.id)
+        self.assertEqual((self.told(both).id, self.told(BUSYBOX).repo_tags), (before.id, before.repo_tags))
 
     def test_an_image_has_the_names_that_it_was_pulled_by(self):
         id = self.pulled("rk.local/two")
@@ -67,6 +72,7 @@ class Images(Case):
         container = self.pod().create("", image=id)
         [listed] = ask("ListContainers", filter={"id": container.id}).containers
         self.assertEqual((container.status().image_id, listed.image_id), (id, id))
+        self.assertEqual((container.status().image.image, listed.image.image), (RELAY, id))
 
     def test_images_that_are_not_there_are_told_and_not_pulled(self):
         self.assertEqual(self.told(ABSENT).id, "")

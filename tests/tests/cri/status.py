@@ -64,7 +64,7 @@ class Events(Case):
         stream.cancel()
         steps = [f"CONTAINER_{step}_EVENT" for step in ("CREATED", "STARTED", "STOPPED", "DELETED")]
         self.assertEqual(seen, {container.id: steps, pod.id: steps})
-        self.assertEqual(last.pod_sandbox_status.id, pod.id)
+        self.assertEqual([one.pod_sandbox_status.metadata.uid for one in (last, event)], [pod.uid, pod.uid])
         codes = [status.exit_code for status in last.containers_statuses if status.id == container.id]
         self.assertEqual(codes, [3])
 

@@ -27,8 +27,21 @@ pub async fn restart(mut cri: Cri, pod: Pod, server: &mut Child) -> Result<()> {
     Ok(())
 }
 
+/// How many pods' first processes there are.
+fn pauses() -> usize {
+    let commands = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let commands = commands.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
+    commands.filter(|command| command.starts_with(b"/pause")).count()
+}
+
 pub async fn shim_death(mut cri: Cri) -> Result<()> {
-    let pod = cri.pod("lost", |_| ()).await?;
+    let before = pauses();
+    let pod = cri.pod("lost", |c| {
+        let linux = c.linux.get_or_insert_default();
+        linux.security_context.get_or_insert_default().namespace_options = Some(NamespaceOption::default());
+    });
+    let pod = pod.await?;
+    must!(pauses() == before + 1, "{before} before, {} now", pauses());
     let id = cri.run(&pod, "one", "sleep 1000", |_| ()).await?;
     let pid = std::fs::read_to_string(format!("/run/rk/sandboxes/{}/shim.pid", pod.id))?;
     Command::new("/bin/busybox").args(["kill", "-9", pid.trim()]).status()?;
@@ -44,7 +57,12 @@ pub async fn shim_death(mut cri: Cri) -> Result<()> {
         must!(Instant::now() < deadline, "the pod is still ready");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    cri.remove_pod(&pod).await
+    cri.remove_pod(&pod).await?;
+    while pauses() > before {
+        must!(Instant::now() < deadline, "the pod's first process outlives its shim");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
 }
 
 /// What a pod may leave behind: mounts, namespaces, cgroups, directories.

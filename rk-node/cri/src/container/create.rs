@@ -11,7 +11,7 @@ use rk_cri_api::v1::{
 use rk_images::Image;
 use rk_shim_protocol::namespace_file;
 
-use super::{cdi, devices, identity, inside};
+use super::{cdi, devices, identity, inside, volumes};
 use crate::clock::now_ns;
 use crate::error::{Error, IoContext, Result};
 use crate::record::{ContainerRecord, Phase, SandboxRecord};
@@ -107,6 +107,7 @@ async fn make(
         sandbox: sandbox.id.clone(),
         image_id: image.id.to_string(),
         image_ref: image.repo_digests.first().cloned().unwrap_or_else(|| image.id.to_string()),
+        image_tag: image.repo_tags.first().cloned().unwrap_or_default(),
         stop_signal: stop_signal(&config, &image.config.stop_signal)?,
         user: spec::User::default(),
         cgroup: sandbox.cgroup_parent.join(id),
@@ -115,6 +116,7 @@ async fn make(
         launched_at: 0,
         started_at: 0,
         pid: 0,
+        asked_to_stop: false,
         ended: None,
         volume_snapshots: Vec::new(),
         config,
@@ -137,6 +139,9 @@ async fn make(
     let security = security(&record.config);
     let hostname = sandbox::hostname(&sandbox.config);
     record.user = identity::resolve(snapshot.rootfs(), &security, &image.config.user)?;
+    let (uid, gid) = sandbox::users(sandbox).map_or((0, 0), |users| (users.uids.host, users.gids.host));
+    let owner = (uid.saturating_add(record.user.uid), gid.saturating_add(record.user.gid));
+    volumes::make(snapshot.rootfs(), &image.config, &record.config.mounts, owner)?;
     let inputs = Inputs {
         config: &mounted,
         hostname: &hostname,

@@ -4,12 +4,12 @@ use std::{
     fs::File,
     io::{self, Read},
     os::fd::{AsRawFd, OwnedFd},
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 use rk_sys::patiently;
 use rustix::{
-    fs::{FileType, Mode, OFlags, ResolveFlags, fstat, open, openat2},
+    fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Uid, chownat, fstat, mkdirat, open, openat2},
     io::Errno,
 };
 
@@ -40,6 +40,24 @@ pub(super) fn place(root: &Path, path: &Path) -> io::Result<PathBuf> {
     std::fs::read_link(name(&find(root, path)?))
 }
 
+/// Makes those directories of a path in the tree at `root` that are not there, and gives them to a user and a group.
+///
+/// # Errors
+/// As of `openat2(2)`, `mkdirat(2)` and `fchownat(2)`.
+pub(super) fn make(root: &Path, path: &Path, (uid, gid): (u32, u32)) -> io::Result<()> {
+    let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+    let mut so_far = PathBuf::new();
+    for name in path.components().filter(|part| matches!(part, Component::Normal(_))) {
+        let parent = find(root, &so_far)?;
+        match mkdirat(&parent, name.as_os_str(), Mode::from_raw_mode(0o755)) {
+            Err(Errno::EXIST) => {}
+            made => made.and_then(|()| chownat(&parent, name.as_os_str(), uid, gid, AtFlags::SYMLINK_NOFOLLOW))?,
+        }
+        so_far.push(name);
+    }
+    Ok(())
+}
+
 /// The beginning of a text file of the tree at `root`; empty if there is none. A device would hear of it if it were opened, and a pipe
 /// wait.
 ///
@@ -58,7 +76,7 @@ pub(super) fn text(root: &Path, path: &Path) -> io::Result<String> {
 }
 
 /// Whether a path leads to nothing, by whatever links.
-fn is_absent(error: &io::Error) -> bool {
+pub(super) fn is_absent(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP))
 }
 

@@ -10,6 +10,7 @@ mod remove;
 mod start;
 mod stop;
 mod update;
+mod volumes;
 
 pub(crate) use create::create;
 pub(crate) use process::process;

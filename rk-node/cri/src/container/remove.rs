@@ -15,6 +15,10 @@ pub(crate) async fn remove(runtime: &Arc<Runtime>, id: &str) -> Result<()> {
         Err(error) => return Err(error),
     };
     let _step = container.step.lock().await;
+    // Another may have removed it while this one waited.
+    if runtime.tables.container(&container.look(|record| record.id.clone())).is_err() {
+        return Ok(());
+    }
     super::kill(runtime, &container).await?;
     let record = container.get();
     // A shim that is gone has nothing to forget.

@@ -5,7 +5,7 @@ use rk_shim_protocol::{Reply, Request, StartContainer};
 
 use crate::clock::now_ns;
 use crate::error::{Error, Result};
-use crate::record::{Ended, Phase};
+use crate::record::{Ended, NOT_STARTED, Phase};
 use crate::runtime::Runtime;
 use crate::tables::Container;
 use crate::{cgroup, shim};
@@ -18,6 +18,8 @@ pub(crate) async fn start(runtime: &Arc<Runtime>, id: &str) -> Result<()> {
     let container = runtime.tables.container(id)?;
     let _step = container.step.lock().await;
     let record = container.get();
+    // One that was removed meanwhile is not to be saved again.
+    runtime.tables.container(&record.id)?;
     if record.state() != ContainerState::ContainerCreated {
         return Err(Error::State(format!("container {:?} is in state {}", record.id, record.state().as_str_name())));
     }
@@ -42,7 +44,7 @@ pub(crate) async fn start(runtime: &Arc<Runtime>, id: &str) -> Result<()> {
             let ended = Ended {
                 code: START_ERROR,
                 finished_at: now_ns(),
-                reason: "StartError".into(),
+                reason: NOT_STARTED.into(),
                 message: error.to_string(),
             };
             runtime.container_ended(&record.id, ended);
@@ -66,5 +68,32 @@ async fn launch(runtime: &Runtime, container: &Container) -> Result<(i32, i64)> 
     match shim::call(&runtime.run_dir(&record.sandbox), &request).await? {
         Reply::Started { pid, started_at } => Ok((pid, started_at)),
         other => Err(Error::Internal(format!("the shim answered {other:?} to a start"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::container::remove;
+    use crate::rig;
+
+    #[tokio::test]
+    async fn what_is_removed_before_its_turn_to_start_is_not_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let runtime = rig::runtime(dir.path()).await;
+        rig::sandbox(&runtime, "s");
+        let container = rig::running(&runtime, "s", "c");
+        container.refine(|record| (record.launched_at, record.started_at) = (0, 0)).unwrap();
+        let held = container.step.lock().await;
+        let by = runtime.clone();
+        let starting = tokio::spawn(async move { start(&by, "c").await });
+        // It has found it, besides this test and the table.
+        while Arc::strong_count(&container) < 3 {
+            tokio::task::yield_now().await;
+        }
+        remove::clean(&runtime, "c", "s").await;
+        drop(held);
+        assert!(matches!(starting.await.unwrap(), Err(Error::NotFound { .. })));
+        assert!(!runtime.container_state("c").exists());
     }
 }

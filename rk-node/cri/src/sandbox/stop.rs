@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use futures::future::join_all;
 use rk_cri_api::v1::ContainerEventType;
 use rk_shim_protocol::Request;
 
@@ -8,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::record::Phase;
 use crate::runtime::{Runtime, attachment};
 use crate::tables::Sandbox;
-use crate::{container, disk, shim};
+use crate::{container, disk, shim, view};
 
 /// Ends every process of the sandbox and gives back its network. Idempotent; unknown sandboxes are stopped.
 pub(crate) async fn stop(runtime: &Arc<Runtime>, id: &str) -> Result<()> {
@@ -19,19 +20,29 @@ pub(crate) async fn stop(runtime: &Arc<Runtime>, id: &str) -> Result<()> {
     };
     let _step = sandbox.step.lock().await;
     let before = sandbox.get();
-    tear_down(runtime, &sandbox).await?;
-    if before.phase == Phase::Ready {
+    if is_gone(runtime, &before.id) {
+        return Ok(());
+    }
+    let outcome = tear_down(runtime, &sandbox).await;
+    // It may have stopped and still hold its network.
+    if before.phase == Phase::Ready && sandbox.look(|record| record.phase) == Phase::Stopped {
         runtime.publish(ContainerEventType::ContainerStoppedEvent, &before.id, &before.id);
     }
-    Ok(())
+    outcome
+}
+
+/// Whether a sandbox was removed while its step was waited for: what is saved of it now would be found again at the next start.
+fn is_gone(runtime: &Runtime, id: &str) -> bool {
+    runtime.tables.sandbox(id).is_err()
 }
 
 /// As [`stop`], for a caller that holds the sandbox's step. Goes on after a failure and reports the first.
 pub(crate) async fn tear_down(runtime: &Arc<Runtime>, sandbox: &Sandbox) -> Result<()> {
     let record = sandbox.get();
-    for container in runtime.tables.containers_of(&record.id) {
-        container::kill(runtime, &container).await?;
-    }
+    let containers = runtime.tables.containers_of(&record.id);
+    // All at once: one that hangs in the kernel keeps none of the others alive.
+    let killed = join_all(containers.iter().map(|one| container::kill(runtime, one))).await;
+    killed.into_iter().collect::<Result<()>>()?;
     let mut failure = None;
     if record.network
         && let Some(pod) = attachment(&record)
@@ -63,12 +74,17 @@ pub(crate) async fn remove(runtime: &Arc<Runtime>, id: &str) -> Result<()> {
     };
     let _step = sandbox.step.lock().await;
     let id = sandbox.get().id;
+    if is_gone(runtime, &id) {
+        return Ok(());
+    }
     tear_down(runtime, &sandbox).await?;
     for container in runtime.tables.containers_of(&id) {
         container::remove(runtime, &container.get().id).await?;
     }
+    // Who hears of it asks no more whose it was.
+    let last = sandbox.look(view::sandbox_status);
     forget(runtime, &id)?;
-    runtime.publish(ContainerEventType::ContainerDeletedEvent, &id, &id);
+    runtime.publish_of(ContainerEventType::ContainerDeletedEvent, &id, &id, Some(last));
     Ok(())
 }
 
@@ -78,4 +94,82 @@ pub(super) fn forget(runtime: &Runtime, id: &str) -> Result<()> {
     disk::remove(&runtime.sandbox_state(id))?;
     runtime.tables.drop_sandbox(id);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::time::Duration;
+
+    use rk_shim_protocol::{Reply, socket};
+    use tokio::net::UnixListener;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::record::Ended;
+    use crate::rig;
+
+    #[tokio::test]
+    async fn containers_of_a_pod_are_killed_side_by_side() {
+        let dir = tempfile::tempdir().unwrap();
+        let runtime = rig::runtime(dir.path()).await;
+        let sandbox = rig::sandbox(&runtime, "s");
+        for id in ["a", "b"] {
+            rig::running(&runtime, "s", id);
+        }
+        let listener = UnixListener::bind(socket(&runtime.run_dir("s"))).unwrap();
+        let (by, of) = (runtime.clone(), sandbox.clone());
+        let stopping = tokio::spawn(async move { tear_down(&by, &of).await });
+        let mut killed = BTreeSet::new();
+        while killed.len() < 2 {
+            let asked = timeout(Duration::from_secs(15), listener.accept()).await;
+            let (mut client, _) = asked.expect("one is killed while another has not ended").unwrap();
+            if let Request::Signal { container, signal: 9, .. } = rig::request(&mut client).await {
+                killed.insert(container);
+            }
+            rig::say(&mut client, &Reply::Ok).await;
+        }
+        for id in killed {
+            runtime.container_ended(&id, Ended::default());
+        }
+        let (mut client, _) = listener.accept().await.unwrap();
+        assert_eq!(rig::request(&mut client).await, Request::Shutdown);
+        rig::say(&mut client, &Reply::Ok).await;
+        stopping.await.unwrap().unwrap();
+        assert_eq!(sandbox.get().phase, Phase::Stopped);
+    }
+    #[tokio::test]
+    async fn who_waited_for_a_removal_brings_nothing_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let runtime = rig::runtime(dir.path()).await;
+        let sandbox = rig::sandbox(&runtime, "s");
+        let held = sandbox.step.lock().await;
+        let (one, other) = (runtime.clone(), runtime.clone());
+        let stopping = tokio::spawn(async move { stop(&one, "s").await });
+        let removing = tokio::spawn(async move { remove(&other, "s").await });
+        // Both have found it, besides this test and the table.
+        while Arc::strong_count(&sandbox) < 4 {
+            tokio::task::yield_now().await;
+        }
+        forget(&runtime, "s").unwrap();
+        drop(held);
+        stopping.await.unwrap().unwrap();
+        removing.await.unwrap().unwrap();
+        assert!(!runtime.sandbox_state("s").exists());
+    }
+    #[tokio::test]
+    async fn the_end_of_a_pod_is_told_once_though_its_network_cannot_be_given_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let runtime = rig::runtime(dir.path()).await;
+        let sandbox = rig::sandbox(&runtime, "s");
+        let netns = runtime.config.netns_dir.join("s");
+        sandbox.refine(|record| (record.network, record.netns) = (true, Some(netns))).unwrap();
+        let mut events = runtime.events.subscribe();
+        for _ in 0..2 {
+            assert!(matches!(stop(&runtime, "s").await, Err(Error::Network { .. })));
+        }
+        let told = events.try_recv().unwrap();
+        assert_eq!(told.container_event_type(), ContainerEventType::ContainerStoppedEvent);
+        assert!(events.try_recv().is_err(), "it is told again");
+    }
 }

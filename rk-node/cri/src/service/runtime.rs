@@ -99,6 +99,9 @@ impl RuntimeService for Service {
     ) -> Answer<UpdatePodSandboxResourcesResponse> {
         let request = request.into_inner();
         let sandbox = self.0.tables.sandbox(&request.pod_sandbox_id)?;
+        let _step = sandbox.step.lock().await;
+        // It may have been removed meanwhile.
+        self.0.tables.sandbox(&request.pod_sandbox_id)?;
         // The kubelet has changed the pod's cgroup already; what it tells here is kept with the pod.
         sandbox.update(|record| {
             let linux = record.config.linux.get_or_insert_default();

@@ -72,29 +72,11 @@ impl Drop for Exec {
 mod tests {
     use std::cell::Cell;
 
-    use rk_shim_protocol::{Decoder, encode, socket};
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::net::{UnixListener, UnixStream};
+    use rk_shim_protocol::socket;
+    use tokio::net::UnixListener;
 
     use super::*;
-
-    /// The first request of a connection.
-    async fn request(stream: &mut UnixStream) -> Request {
-        let mut decoder = Decoder::default();
-        let mut buffer = [0; 1024];
-        loop {
-            if let Some(request) = decoder.take().unwrap() {
-                return request;
-            }
-            let n = stream.read(&mut buffer).await.unwrap();
-            assert!(n > 0, "the connection ended");
-            decoder.push(&buffer[..n]);
-        }
-    }
-
-    async fn say(stream: &mut UnixStream, reply: &Reply) {
-        stream.write_all(&encode(reply).unwrap()).await.unwrap();
-    }
+    use crate::rig::{request, say};
 
     #[tokio::test]
     async fn a_command_that_was_killed_has_gone_when_that_is_told() {

@@ -7,10 +7,12 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 
 /// CRI's `command` replaces the image's entrypoint and drops its arguments; `args` alone replaces the image's arguments.
 pub(super) fn args(config: &ContainerConfig, image: &ImageConfig) -> Result<Vec<String>, String> {
+    // An image takes back the entrypoint of the one that it is made from by a single empty word.
+    let entrypoint: &[String] = if image.entrypoint == [""] { &[] } else { &image.entrypoint };
     let (head, tail) = match (config.command.is_empty(), config.args.is_empty()) {
-        (false, _) => (&config.command, &config.args),
-        (true, false) => (&image.entrypoint, &config.args),
-        (true, true) => (&image.entrypoint, &image.cmd),
+        (false, _) => (config.command.as_slice(), config.args.as_slice()),
+        (true, false) => (entrypoint, config.args.as_slice()),
+        (true, true) => (entrypoint, image.cmd.as_slice()),
     };
     let args: Vec<String> = head.iter().chain(tail).cloned().collect();
     if args.is_empty() { Err("no command specified".into()) } else { Ok(args) }

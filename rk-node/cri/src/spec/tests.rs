@@ -68,6 +68,9 @@ fn command_and_args_follow_the_table_of_the_pod_api() {
         let spec = built(&Case { config, ..Default::default() }).unwrap();
         assert_eq!(spec["process"]["args"], json!(expected));
     }
+    let image = ImageConfig { entrypoint: own(&[""]), cmd: own(&["serve", "it"]), ..Default::default() };
+    let taken_back = built(&Case { image, ..Default::default() }).unwrap();
+    assert_eq!(taken_back["process"]["args"], json!(["serve", "it"]), "an entrypoint that is a single empty word");
     let empty = Case { image: ImageConfig::default(), ..Default::default() };
     assert_eq!(built(&empty).unwrap_err(), "no command specified");
 }

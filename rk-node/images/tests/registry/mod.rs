@@ -43,6 +43,8 @@ pub enum Fault {
     HoldAfter(usize),
     /// Who asks for a part of a layer gets nothing but this status.
     NoParts(StatusCode),
+    /// Layers are at another registry.
+    Elsewhere(SocketAddr),
 }
 
 type Body = UnsyncBoxBody<Bytes, std::io::Error>;
@@ -201,7 +203,9 @@ impl Registry {
             descriptors.join(",")
         );
         held.content.insert(format!("/v2/{repository}/blobs/{}", digest(config.as_bytes())), config.into());
-        held.content.insert(format!("/v2/{repository}/manifests/{tag}"), manifest.into());
+        for name in [tag, &digest(manifest.as_bytes())] {
+            held.content.insert(format!("/v2/{repository}/manifests/{name}"), manifest.clone().into());
+        }
     }
 }
 
@@ -255,6 +259,11 @@ async fn answer(request: Request<Incoming>, me: SocketAddr, held: &Mutex<Held>, 
         Fault::Drip if is_layer => return drip(content),
         Fault::HoldAfter(bytes) if is_layer => return hold(content, bytes),
         Fault::NoParts(status) if is_layer && asked > 0 => return full(status, Bytes::new()),
+        Fault::Elsewhere(other) if is_layer => {
+            let mut response = full(StatusCode::TEMPORARY_REDIRECT, Bytes::new());
+            response.headers_mut().insert("location", format!("http://{other}{path}").parse().expect("header"));
+            return response;
+        }
         Fault::Corrupt if is_layer => {
             let mut bytes = content.to_vec();
             // Inside the stored file's content: the archive still reads well.
