@@ -26,7 +26,7 @@ impl Groups {
     pub fn note(&self, uid: &str, name: &str, volume: &PersistentVolume) {
         let named = volume.metadata.annotations.as_ref().and_then(|all| all.get(GROUP));
         if let Some(group) = named.and_then(|text| text.parse::<i64>().ok()) {
-            self.with(|all| drop(all.entry(uid.to_owned()).or_default().insert(name.to_owned(), group)));
+            self.with(|all| all.entry(uid.to_owned()).or_default().insert(name.to_owned(), group));
         }
     }
 
