@@ -141,6 +141,21 @@ fn certificates_classes_and_leases() {
 }
 
 #[test]
+fn features_of_a_node_have_names_and_an_order() {
+    let declares = |names: &[&str]| json!({"status": {"declaredFeatures": names}});
+    let at = "status.declaredFeatures[1]: ";
+    for (names, want) in [
+        (["A", "A"], "Duplicate value: \"A\""),
+        (["B", "A"], "Invalid value: \"A\": list must be sorted alphabetically"),
+        (["A", "a"], "Invalid value: \"a\": invalid feature name \"a\": must start with an UpperCamelCase segment"),
+        (["A/b2", "B/2"], "Invalid value: \"B/2\": invalid feature name"),
+    ] {
+        let want = format!("{at}{want}");
+        refuses("nodes", Some("status"), &[(json!({}), declares(&names), want.as_str())]);
+    }
+}
+
+#[test]
 fn services_are_told_of_what_was_an_annotation_before_it_was_a_field() {
     let noted =
         |annotations: Value, kind: &str| json!({"metadata": {"annotations": annotations}, "spec": {"type": kind}});
