@@ -107,9 +107,9 @@ fn pod_level(spec: &mut Object) {
     }
 }
 
-/// The resources that containers name, those of several several times.
+/// The resources that containers name; those of several come several times.
 fn named<'a>(spec: &'a Value, side: &'a str) -> impl Iterator<Item = &'a str> {
-    let containers = ["initContainers", "containers"].into_iter().flat_map(|kind| list(spec, &[kind]));
+    let containers = ["initContainers", "containers"].into_iter().flat_map(move |kind| list(spec, &[kind]));
     let asked = containers.filter_map(move |container| at(container, &["resources", side]).as_object());
     asked.flat_map(|all| all.keys().map(String::as_str))
 }

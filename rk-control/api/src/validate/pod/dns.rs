@@ -25,8 +25,8 @@ pub(super) fn dns(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     };
     let servers = list(config, "nameservers");
     if policy == "None" && servers.is_empty() {
-        errors
-            .required(&path.child("nameservers"), "must provide at least one DNS nameserver when `dnsPolicy` is None");
+        let why = "must provide at least one DNS nameserver when `dnsPolicy` is None";
+        return errors.required(&path.child("nameservers"), why);
     }
     if servers.len() > MAX_SERVERS {
         errors.invalid(
