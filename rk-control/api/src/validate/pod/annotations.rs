@@ -58,10 +58,13 @@ fn seccomp(profile: &str, path: &Path<'_>, errors: &mut FieldErrors) {
     }
 }
 
+fn field_of<'a>(holder: &'a Value, key: &str) -> Option<&'a Value> {
+    field(at(holder, &["securityContext"]), key)
+}
+
 /// Annotations and fields that name profiles of a new pod or template name the same ones. `path` is that of the spec.
 pub(super) fn agree(metadata: &Value, spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     let noted = |key: &str| at(metadata, &["annotations", key]).as_str();
-    let field_of = |holder, key: &str| field(at(holder, &["securityContext"]), key);
     let linux = text(at(spec, &["os"]), "name") != "windows";
     if let (Some(noted), Some(profile)) = (noted(SECCOMP), field_of(spec, "seccompProfile")) {
         same("seccomp", noted, profile, &path.child("securityContext").child("seccompProfile"), errors);
