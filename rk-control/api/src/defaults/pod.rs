@@ -2,10 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::edit::{both, child, default, each, ensure};
+use super::edit::{both, child, default, each, empty, ensure};
 use super::{container, volume};
 use crate::Object;
-use crate::meta::Quantity;
+use crate::meta::{at, list};
+use crate::validate::needed;
 
 /// A pod of its own. Templates get only [`spec`]: what depends on the final pod is filled in when it is created.
 pub(super) fn pod(pod: &mut Object) {
@@ -30,7 +31,7 @@ pub(super) fn pod(pod: &mut Object) {
             }
         }
     }
-    pod_level_requests(spec);
+    pod_level(spec);
 }
 
 /// A field and its alias of old say the same; the field wins.
@@ -75,47 +76,40 @@ pub(super) fn spec(spec: &mut Object) {
     }
 }
 
-/// Requests of the pod as a whole: what its containers ask for together, else its limits.
-fn pod_level_requests(spec: &mut Object) {
-    let pod_level = |name: &str| matches!(name, "cpu" | "memory") || name.starts_with("hugepages-");
-    let Some(limits) = spec.get("resources").and_then(|r| r.get("limits")).and_then(Value::as_object).cloned() else {
+/// Resources of the pod as a whole that are left out: of huge pages it may have what its containers may together, and it asks for
+/// what they ask for together, else for its limits.
+fn pod_level(spec: &mut Object) {
+    if !spec.contains_key("resources") {
         return;
-    };
-    let sums = container_requests(spec);
-    let Some(requests) = child(spec, "resources").and_then(|r| ensure(r, "requests")) else {
-        return;
-    };
-    for (name, amount) in sums.iter().filter(|(name, _)| pod_level(name)) {
-        requests.entry(name.clone()).or_insert_with(|| amount.to_string().into());
     }
-    for (name, limit) in limits.iter().filter(|(name, _)| pod_level(name)) {
-        requests.entry(name.clone()).or_insert_with(|| limit.clone());
+    let whole = Value::Object(spec.clone());
+    let Some(own) = child(spec, "resources") else { return };
+    if empty(own, "limits") && empty(own, "requests") {
+        return;
+    }
+    let huge = |name: &str| name.starts_with("hugepages-");
+    for name in named(&whole, "limits").filter(|name| huge(name)) {
+        let asked = own.get("requests").is_some_and(|requests| requests.get(name).is_some());
+        if !asked && let Some(limits) = ensure(own, "limits") {
+            limits.entry(name).or_insert_with(|| needed(&whole, "limits", name).to_string().into());
+        }
+    }
+    let Some(limits) = own.get("limits").and_then(Value::as_object).filter(|limits| !limits.is_empty()).cloned() else {
+        return;
+    };
+    let Some(requests) = ensure(own, "requests") else { return };
+    let shared = |name: &str| matches!(name, "cpu" | "memory");
+    for name in named(&whole, "requests").filter(|name| shared(name)) {
+        requests.entry(name).or_insert_with(|| needed(&whole, "requests", name).to_string().into());
+    }
+    for (name, limit) in limits.iter().filter(|(name, _)| shared(name) || huge(name)) {
+        requests.entry(name.as_str()).or_insert_with(|| limit.clone());
     }
 }
 
-/// What the containers request together; init containers only where they ask for more at once.
-fn container_requests(spec: &Object) -> std::collections::BTreeMap<String, Quantity> {
-    let mut sums = std::collections::BTreeMap::<String, Quantity>::new();
-    let requests = |list: &str| {
-        let containers = spec.get(list).and_then(Value::as_array).into_iter().flatten();
-        containers.map(|c| {
-            (
-                c.get("restartPolicy").is_some(),
-                c.get("resources").and_then(|r| r.get("requests")).and_then(Value::as_object),
-            )
-        })
-    };
-    let amount = |value: &Value| value.as_str().and_then(|t| t.parse::<Quantity>().ok()).unwrap_or_default();
-    for (_, map) in requests("containers").chain(requests("initContainers").filter(|(sidecar, _)| *sidecar)) {
-        for (name, value) in map.into_iter().flatten() {
-            *sums.entry(name.clone()).or_default() += amount(value);
-        }
-    }
-    for (_, map) in requests("initContainers").filter(|(sidecar, _)| !*sidecar) {
-        for (name, value) in map.into_iter().flatten() {
-            let sum = sums.entry(name.clone()).or_default();
-            *sum = (*sum).max(amount(value));
-        }
-    }
-    sums
+/// The resources that containers name; those of several come several times.
+fn named<'a>(spec: &'a Value, side: &'a str) -> impl Iterator<Item = &'a str> {
+    let containers = ["initContainers", "containers"].into_iter().flat_map(move |kind| list(spec, &[kind]));
+    let asked = containers.filter_map(move |container| at(container, &["resources", side]).as_object());
+    asked.flat_map(|all| all.keys().map(String::as_str))
 }

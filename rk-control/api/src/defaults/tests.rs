@@ -278,3 +278,23 @@ fn fields_of_old_and_their_successors_say_the_same() {
     let node = defaulted("", "v1", "Node", json!({"spec": {"podCIDR": "10.1.0.0/24", "podCIDRs": ["10.2.0.0/24"]}}));
     assert_eq!(node["spec"]["podCIDRs"], json!(["10.1.0.0/24"]));
 }
+
+#[test]
+fn a_pod_as_a_whole_has_the_huge_pages_of_its_containers() {
+    let pages = |amount: &str| json!({"limits": {"hugepages-2Mi": amount, "cpu": "1"}});
+    let pod = defaulted(
+        "",
+        "v1",
+        "Pod",
+        json!({"spec": {
+            "resources": {"requests": {"memory": "1Gi"}},
+            "initContainers": [
+                {"name": "s", "restartPolicy": "Always", "resources": pages("2Mi")},
+                {"name": "i", "restartPolicy": "Never", "resources": pages("8Mi")},
+            ],
+            "containers": [{"name": "a", "resources": pages("4Mi")}],
+        }}),
+    );
+    let want = json!({"limits": {"hugepages-2Mi": "10Mi"}, "requests": {"hugepages-2Mi": "10Mi", "cpu": "2", "memory": "1Gi"}});
+    assert_eq!(pod["spec"]["resources"], want, "an init container runs beside the sidecar before it");
+}

@@ -69,6 +69,21 @@ pub fn dns1123_subdomain(text: &str) -> Vec<String> {
     subdomain(text, max_length)
 }
 
+/// Where a resolver looks for names: a subdomain whose labels may hold underscores, as those of services do (KEP-4427).
+pub fn dns_search(text: &str) -> Vec<String> {
+    let inner = |b| lower_alnum(b) || matches!(b, b'-' | b'_');
+    let fits = text.split('.').all(|label| framed(label.strip_prefix('_').unwrap_or(label), lower_alnum, inner));
+    let mut errors = Vec::new();
+    if text.len() > SUBDOMAIN_MAX {
+        errors.push(max_length(SUBDOMAIN_MAX));
+    }
+    if !fits {
+        let regex = r"_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\._?[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*";
+        errors.push(regex_error(&SUBDOMAIN_WORDS.replace("'-'", "'_', '-'"), regex, &["example.com"]));
+    }
+    errors
+}
+
 fn subdomain(text: &str, too_long: fn(usize) -> String) -> Vec<String> {
     let mut errors = Vec::new();
     if text.len() > SUBDOMAIN_MAX {

@@ -103,6 +103,17 @@ pub fn annotations(annotations: &Value, path: &Path<'_>, errors: &mut FieldError
     }
 }
 
+/// Metadata of a template that gives labels and annotations, and nothing else.
+pub(super) fn template(given: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    annotations(at(given, &["annotations"]), &path.child("annotations"), errors);
+    labels(at(given, &["labels"]), &path.child("labels"), errors);
+    for (key, value) in given.as_object().into_iter().flatten() {
+        if !matches!(key.as_str(), "annotations" | "labels") && !value.is_null() {
+            errors.forbidden(&path.child(key), "cannot be set");
+        }
+    }
+}
+
 fn owners(metadata: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     let mut controller: Option<String> = None;
     for owner in list(metadata, "ownerReferences") {

@@ -9,6 +9,7 @@ mod allowance;
 mod api_service;
 mod batch;
 mod certificates;
+mod claim;
 mod condition;
 mod config;
 mod coordination;
@@ -55,6 +56,7 @@ pub use custom::approval_of;
 pub use manager::{field_manager, manager_of_agent};
 pub use mandatory::{MANDATORY, mandatory_flow_schema, mandatory_priority_level};
 pub use metadata::{annotations, embedded_metadata, labels, metadata, metadata_update};
+pub(crate) use pod::needed;
 pub use review::access_review;
 
 /// Checks the content of an object.
@@ -100,7 +102,7 @@ static RULES: &[Rules] = &[
     rules("", "LimitRange", quota::limit_range, any_change),
     rules("", "ResourceQuota", allowance::resource_quota, allowance::resource_quota_update),
     rules("", "PersistentVolume", volume::volume, volume::volume_update),
-    rules("", "PersistentVolumeClaim", volume::claim, volume::claim_update),
+    rules("", "PersistentVolumeClaim", claim::claim, claim::update),
     rules("", "Binding", pod::binding, any_change),
     rules("apps", "Deployment", workload::deployment, workload::selector_update),
     rules("apps", "ReplicaSet", workload::replica_set, workload::selector_update),
@@ -218,6 +220,7 @@ pub fn subresource_update(resource: &Resource, subresource: &str, new: &Value, o
         ("Namespace", "status") => namespace::status_update(new, errors),
         ("Namespace", "finalize") => namespace::finalize(new, errors),
         ("Node", "status") => node::status_update(new, errors),
+        ("PersistentVolumeClaim", "status") => claim::status_update(new, errors),
         ("Job", "status") => job_status::update(new, old, errors),
         ("HorizontalPodAutoscaler", "status") => scaling::autoscaler_status(new, errors),
         ("PodDisruptionBudget", "status") => scaling::budget_status(new, errors),

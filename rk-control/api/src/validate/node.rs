@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use super::addresses;
 use super::get::{empty, entries, field, immutable, list, named, required_name, required_of_listed, strings, text};
 use super::resources;
-use crate::meta::{at, dns1123_label, label_value, qualified_name};
-use crate::status::{ErrorKind, FieldErrors, NODE_ADDRESS, Path, TAINT, TOLERATION};
+use crate::meta::{SUBDOMAIN_MAX, at, dns1123_label, label_value, qualified_name};
+use crate::status::{ErrorKind, FieldErrors, NODE_ADDRESS, Path, TAINT, TOLERATION, quote};
 
 /// Node: taints and pod ranges.
 pub(super) fn node(object: &Value, errors: &mut FieldErrors) {
@@ -62,15 +62,49 @@ fn capacities(object: &Value, errors: &mut FieldErrors) {
     }
 }
 
-/// `status`: proper amounts, and every address once.
+/// `status`: proper amounts, every address once, and features in their order.
 pub(super) fn status_update(new: &Value, errors: &mut FieldErrors) {
     capacities(new, errors);
     let status = Path::new("status");
+    features(at(new, &["status"]), &status.child("declaredFeatures"), errors);
     let mut seen: HashSet<&Value> = HashSet::new();
     for (index, address) in list(at(new, &["status"]), "addresses").iter().enumerate() {
         if !seen.insert(address) {
             errors.duplicate(&status.child("addresses").index(index), NODE_ADDRESS.of(address));
         }
+    }
+}
+
+/// What a node says that it can (KEP-5328): names in order, each once.
+fn features(status: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    let mut before: Option<&str> = None;
+    for (index, name) in strings(status, "declaredFeatures").enumerate() {
+        let path = path.index(index);
+        if before == Some(name) {
+            errors.duplicate(&path, name);
+        } else if before.is_some_and(|before| before > name) {
+            errors.invalid(&path, name, "list must be sorted alphabetically");
+        }
+        if let Some(rule) = wrong_with_feature(name) {
+            errors.invalid(&path, name, format!("invalid feature name {}: {rule}", quote(name)));
+        }
+        before = Some(name);
+    }
+}
+
+fn wrong_with_feature(name: &str) -> Option<&'static str> {
+    let proper = |part: &str| {
+        part.starts_with(|c: char| c.is_ascii_alphabetic()) && part.bytes().all(|b| b.is_ascii_alphanumeric())
+    };
+    if name.len() > SUBDOMAIN_MAX {
+        Some("must be no more than 253 characters")
+    } else if !name.starts_with(|c: char| c.is_ascii_uppercase()) || !name.split('/').all(proper) {
+        Some(
+            "must start with an UpperCamelCase segment, with subsequent segments separated by '/' (e.g., MyFeature or \
+             MyFeature/mySubFeature), and contain only alphanumeric characters and slashes",
+        )
+    } else {
+        None
     }
 }
 

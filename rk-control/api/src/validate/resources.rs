@@ -6,6 +6,9 @@ use super::get::{amount, entries, named};
 use crate::meta::{Quantity, is_extended_resource, is_native_resource, qualified_name};
 use crate::status::{FieldErrors, Path};
 
+/// Checks the name of a resource.
+type Names = fn(&str, &Path<'_>, &mut FieldErrors);
+
 /// Resources that a container may name without a domain.
 const STANDARD: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
 
@@ -69,6 +72,16 @@ pub(super) fn resource_name(name: &str, path: &Path<'_>, errors: &mut FieldError
     }
 }
 
+/// The name of a resource that a pod may ask for as a whole.
+pub(super) fn of_pod(name: &str, path: &Path<'_>, errors: &mut FieldErrors) {
+    let before = errors.0.len();
+    known(name, path, errors);
+    let fits = matches!(name, "cpu" | "memory") || name.starts_with("hugepages-");
+    if errors.0.len() == before && !fits {
+        errors.unsupported(path, name, &["cpu", "hugepages-", "memory"]);
+    }
+}
+
 /// An amount that a resource can have: not below zero, whole where it is counted.
 pub(super) fn value(name: &str, value: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     let amount = amount(value);
@@ -90,14 +103,19 @@ fn pages(name: &str, value: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     }
 }
 
-/// `requests` and `limits`.
+/// `requests` and `limits` of a container.
 pub(super) fn requirements(resources: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    requirements_of(resources, resource_name, path, errors);
+}
+
+/// `requests` and `limits` of resources that have such names.
+pub(super) fn requirements_of(resources: &Value, names: Names, path: &Path<'_>, errors: &mut FieldErrors) {
     let (limits, requests) = (path.child("limits"), path.child("requests"));
     for (name, value) in entries(resources, "limits") {
-        quantity(name, value, &limits.key(name), errors);
+        quantity(name, value, names, &limits.key(name), errors);
     }
     for (name, value) in entries(resources, "requests") {
-        quantity(name, value, &requests.key(name), errors);
+        quantity(name, value, names, &requests.key(name), errors);
         let limit = entries(resources, "limits").find(|(n, _)| *n == name).map(|(_, v)| amount(v));
         match limit {
             Some(limit) if no_overcommit(name) && limit != amount(value) => {
@@ -116,16 +134,16 @@ pub(super) fn requirements(resources: &Value, path: &Path<'_>, errors: &mut Fiel
             _ => {}
         }
     }
-    let names: Vec<&str> =
+    let all: Vec<&str> =
         ["limits", "requests"].iter().flat_map(|side| entries(resources, side)).map(|(name, _)| name).collect();
-    let pages = names.iter().any(|name| name.starts_with("hugepages-"));
-    if pages && !names.contains(&"cpu") && !names.contains(&"memory") {
+    let pages = all.iter().any(|name| name.starts_with("hugepages-"));
+    if pages && !all.contains(&"cpu") && !all.contains(&"memory") {
         errors.forbidden(path, "HugePages require cpu or memory");
     }
 }
 
-fn quantity(name: &str, value: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
-    resource_name(name, path, errors);
+fn quantity(name: &str, value: &Value, names: Names, path: &Path<'_>, errors: &mut FieldErrors) {
+    names(name, path, errors);
     self::value(name, value, path, errors);
     pages(name, value, path, errors);
 }

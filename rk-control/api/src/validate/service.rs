@@ -12,6 +12,12 @@ use super::metadata;
 use crate::meta::{at, dns1123_label, dns1123_subdomain, qualified_name};
 use crate::status::{FieldErrors, Path, SERVICE_PORT};
 
+const BALANCED_ONLY: &str = "may only be used when `type` is 'LoadBalancer'";
+const RANGES: &str = "loadBalancerSourceRanges";
+/// The annotation of [`RANGES`].
+const RANGES_OF_OLD: &str = "service.beta.kubernetes.io/load-balancer-source-ranges";
+/// How near traffic stays, by its name of today and by that of old.
+const TOPOLOGY: [&str; 2] = ["service.kubernetes.io/topology-mode", "service.kubernetes.io/topology-aware-hints"];
 const TYPES: [&str; 4] = ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
 
 /// Service.
@@ -42,7 +48,8 @@ pub(super) fn service(object: &Value, errors: &mut FieldErrors) {
             if !empty(spec, "clusterIPs") || !empty(spec, "clusterIP") {
                 errors.forbidden(&path.child("clusterIPs"), "may not be set for ExternalName services");
             }
-            let name = text(spec, "externalName").trim_end_matches('.');
+            let name = text(spec, "externalName");
+            let name = name.strip_suffix('.').unwrap_or(name);
             if name.is_empty() {
                 errors.required(&path.child("externalName"), "");
             } else {
@@ -51,12 +58,34 @@ pub(super) fn service(object: &Value, errors: &mut FieldErrors) {
         }
         _ => {}
     }
+    annotations(at(object, &["metadata", "annotations"]), kind, empty(spec, RANGES), errors);
     ports(spec, kind, &path.child("ports"), errors);
     metadata::labels(at(spec, &["selector"]), &path.child("selector"), errors);
     affinity(spec, &path, errors);
     addresses(spec, kind, &path, errors);
     one_of(errors, &path.child("type"), kind, &TYPES, true);
     traffic(spec, kind, &path, errors);
+}
+
+/// What was an annotation before it was a field. The ranges count where the field has none.
+fn annotations(all: &Value, kind: &str, ranged: bool, errors: &mut FieldErrors) {
+    let path = Path::new("metadata");
+    let path = path.child("annotations");
+    let noted = |key: &str| all.get(key).and_then(Value::as_str);
+    if let (Some(mode), Some(hints)) = (noted(TOPOLOGY[0]), noted(TOPOLOGY[1]))
+        && mode != hints
+    {
+        let why = format!("must match annotations[{}] when both are specified", TOPOLOGY[1]);
+        errors.invalid(&path.key(TOPOLOGY[0]), mode, why);
+    }
+    let Some(ranges) = noted(RANGES_OF_OLD).filter(|_| ranged) else { return };
+    let path = path.key(RANGES_OF_OLD);
+    if kind != "LoadBalancer" {
+        errors.forbidden(&path, BALANCED_ONLY);
+    }
+    for range in ranges.split(',').map(str::trim).filter(|_| !ranges.trim().is_empty()) {
+        self::range(range, &path, errors);
+    }
 }
 
 fn affinity(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
@@ -151,10 +180,10 @@ fn addresses(spec: &Value, kind: &str, path: &Path<'_>, errors: &mut FieldErrors
     }
     // Upstream's path begins with a capital.
     let path = path.child("LoadBalancerSourceRanges");
-    if kind != "LoadBalancer" && !empty(spec, "loadBalancerSourceRanges") {
-        errors.forbidden(&path, "may only be used when `type` is 'LoadBalancer'");
+    if kind != "LoadBalancer" && !empty(spec, RANGES) {
+        errors.forbidden(&path, BALANCED_ONLY);
     }
-    for (index, range) in strings(spec, "loadBalancerSourceRanges").map(str::trim).enumerate() {
+    for (index, range) in strings(spec, RANGES).map(str::trim).enumerate() {
         self::range(range, &path.index(index), errors);
     }
 }
@@ -225,14 +254,14 @@ fn traffic(spec: &Value, kind: &str, path: &Path<'_>, errors: &mut FieldErrors) 
         errors.invalid(&path.child("healthCheckNodePort"), check, why);
     }
     if field(spec, "allocateLoadBalancerNodePorts").is_some() && kind != "LoadBalancer" {
-        errors
-            .forbidden(&path.child("allocateLoadBalancerNodePorts"), "may only be used when `type` is 'LoadBalancer'");
+        errors.forbidden(&path.child("allocateLoadBalancerNodePorts"), BALANCED_ONLY);
     }
     if let Some(class) = field(spec, "loadBalancerClass").and_then(Value::as_str) {
-        if kind != "LoadBalancer" {
-            errors.forbidden(&path.child("loadBalancerClass"), "may only be used when `type` is 'LoadBalancer'");
+        let here = path.child("loadBalancerClass");
+        match kind {
+            "LoadBalancer" => named(errors, &here, class, qualified_name(class)),
+            _ => errors.forbidden(&here, BALANCED_ONLY),
         }
-        named(errors, &path.child("loadBalancerClass"), class, qualified_name(class));
     }
     let distribution = text(spec, "trafficDistribution");
     one_of(
@@ -253,18 +282,11 @@ pub(super) fn update(new: &Value, old: &Value, errors: &mut FieldErrors) {
         return;
     }
     let headless = |spec: &Value| text(spec, "clusterIP") == "None";
-    let (now, before) = (list(new, "clusterIPs"), list(old, "clusterIPs"));
-    let moved = now.first() != before.first() || (now.len() == before.len() && now != before);
-    let stays_headless = headless(new) && headless(old);
-    if !before.is_empty() && !stays_headless && moved {
-        let why = if now.is_empty() { "primary clusterIP can not be unset" } else { "may not change once set" };
-        let index = usize::from(now.first() == before.first());
-        errors.invalid(&path.child("clusterIPs").index(index), now.to_vec(), why);
+    if !(headless(new) && headless(old)) {
+        kept("clusterIPs", "clusterIP", new, old, errors);
     }
-    let (now, before) = (list(new, "ipFamilies"), list(old, "ipFamilies"));
-    let moved = now.first() != before.first() && !now.is_empty() && !before.is_empty();
-    if !headless(new) && !headless(old) && moved {
-        errors.invalid(&path.child("ipFamilies").index(0), now.to_vec(), "may not change once set");
+    if !headless(new) && !headless(old) {
+        kept("ipFamilies", "ipFamily", new, old, errors);
     }
     let checked = |spec: &Value| text(spec, "type") == "LoadBalancer" && text(spec, "externalTrafficPolicy") == "Local";
     if checked(new) && checked(old) {
@@ -277,6 +299,26 @@ pub(super) fn update(new: &Value, old: &Value, errors: &mut FieldErrors) {
     let balanced = |spec: &Value| text(spec, "type") == "LoadBalancer";
     if balanced(new) && balanced(old) && class(new) != class(old) {
         errors.invalid(&path.child("loadBalancerClass"), class(new).unwrap_or_default(), "may not change once set");
+    }
+}
+
+/// What a Service got first stays; the second is given back with the policy that says so.
+fn kept(key: &str, noun: &str, new: &Value, old: &Value, errors: &mut FieldErrors) {
+    let path = Path::new("spec");
+    let here = path.child(key);
+    let (now, before) = (list(new, key), list(old, key));
+    let (shown, policy) = (|| now.to_vec(), at(new, &["ipFamilyPolicy"]));
+    let compared = if now.len() == before.len() { now.len() } else { 1 };
+    for (index, _) in now.iter().zip(before).take(compared).enumerate().filter(|(_, (now, before))| now != before) {
+        let index = if key == "clusterIPs" { index } else { 0 };
+        errors.invalid(&here.index(index), shown(), "may not change once set");
+    }
+    if now.len() < before.len() && empty(new, "clusterIPs") {
+        errors.invalid(&here.index(0), shown(), format!("primary {noun} can not be unset"));
+    }
+    if now.len() == 1 && before.len() > 1 && policy != "SingleStack" {
+        let why = format!("must be set to 'SingleStack' when releasing the secondary {noun}");
+        errors.invalid(&path.child("ipFamilyPolicy"), policy.clone(), why);
     }
 }
 

@@ -1,21 +1,19 @@
-//! Persistent volumes and claims.
+//! Persistent volumes.
 
 use serde_json::Value;
 
 use super::get::{empty, entries, field, immutable, named, one_of, required_name, strings, text};
 use super::pod;
-use super::selector::label_selector;
 use super::sources;
 use super::storage::amount;
 use crate::meta::{at, dns1123_label, dns1123_subdomain};
 use crate::status::{FieldErrors, Path};
-use crate::strategy::complete_sources;
 
 const ACCESS_MODES: [&str; 4] = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
-const ATTRIBUTES: &str = "volumeAttributesClassName";
-const VOLUME_MODES: [&str; 2] = ["Block", "Filesystem"];
+pub(super) const ATTRIBUTES: &str = "volumeAttributesClassName";
+pub(super) const VOLUME_MODES: [&str; 2] = ["Block", "Filesystem"];
 
-fn access_modes(spec: &Value, why: &str, path: &Path<'_>, errors: &mut FieldErrors) {
+pub(super) fn access_modes(spec: &Value, why: &str, path: &Path<'_>, errors: &mut FieldErrors) {
     let path = path.child("accessModes");
     if empty(spec, "accessModes") {
         errors.required(&path, why);
@@ -24,7 +22,8 @@ fn access_modes(spec: &Value, why: &str, path: &Path<'_>, errors: &mut FieldErro
     for mode in &modes {
         one_of(errors, &path, mode, &ACCESS_MODES, false);
     }
-    if modes.contains(&"ReadWriteOncePod") && modes.len() > 1 {
+    let others = |mode: &&str| *mode != "ReadWriteOncePod" && ACCESS_MODES.contains(mode);
+    if modes.contains(&"ReadWriteOncePod") && modes.iter().any(others) {
         errors.forbidden(&path, "may not use ReadWriteOncePod with other access modes");
     }
 }
@@ -37,15 +36,15 @@ pub(super) fn volume(object: &Value, errors: &mut FieldErrors) {
     if empty(spec, "capacity") {
         errors.required(&path.child("capacity"), "");
     }
-    match entries(spec, "capacity").find(|(name, _)| *name == "storage") {
-        None => errors.unsupported(&path.child("capacity"), at(spec, &["capacity"]).clone(), &["storage"]),
-        Some(_) if entries(spec, "capacity").count() > 1 => {
-            errors.unsupported(&path.child("capacity"), at(spec, &["capacity"]).clone(), &["storage"]);
+    let here = path.child("capacity");
+    if !entries(spec, "capacity").map(|(name, _)| name).eq(["storage"]) {
+        errors.unsupported(&here, at(spec, &["capacity"]).clone(), &["storage"]);
+    }
+    for (name, value) in entries(spec, "capacity") {
+        proper(value, &here.key(name), errors);
+        if amount(value).is_none_or(|a| a.sign() <= 0) {
+            errors.invalid(&here.key(name), value.clone(), "must be greater than zero");
         }
-        Some((_, value)) if amount(value).is_none_or(|a| a.sign() <= 0) => {
-            errors.invalid(&path.child("capacity").key("storage"), value.clone(), "must be greater than zero");
-        }
-        Some(_) => {}
     }
     let policy = text(spec, "persistentVolumeReclaimPolicy");
     one_of(errors, &path.child("persistentVolumeReclaimPolicy"), policy, &["Delete", "Recycle", "Retain"], false);
@@ -61,8 +60,15 @@ pub(super) fn volume(object: &Value, errors: &mut FieldErrors) {
             None => errors.required(&path.child("required"), "must specify required node constraints"),
         }
     }
-    sources(spec, &path, errors);
+    sources(text(at(object, &["metadata"]), "name"), spec, &path, errors);
     attributes(spec, &path, errors);
+}
+
+/// An amount that there can be.
+pub(super) fn proper(value: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    if let Some(amount) = amount(value).filter(|amount| amount.sign() < 0) {
+        errors.invalid(path, amount.units(), "must be a valid resource quantity");
+    }
 }
 
 /// The class of attributes of a volume that a driver has.
@@ -94,7 +100,7 @@ pub(super) fn inline(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
         let why = "may only be Retain in the context of inline volumes";
         errors.forbidden(&path.child("persistentVolumeReclaimPolicy"), why);
     }
-    sources(spec, path, errors);
+    sources("", spec, path, errors);
     if !matches!(text(spec, "volumeMode"), "" | "Filesystem") {
         let why = "may not specify volumeMode other than Filesystem in the context of inline volumes";
         errors.forbidden(&path.child("volumeMode"), why);
@@ -102,47 +108,68 @@ pub(super) fn inline(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     attributes(spec, path, errors);
 }
 
+/// Kinds of sources, in the order in which the first of several is taken.
 const PV_SOURCES: [&str; 22] = [
+    "hostPath",
+    "gcePersistentDisk",
     "awsElasticBlockStore",
-    "azureDisk",
-    "azureFile",
+    "glusterfs",
+    "flocker",
+    "nfs",
+    "rbd",
+    "quobyte",
     "cephfs",
+    "iscsi",
     "cinder",
-    "csi",
     "fc",
     "flexVolume",
-    "flocker",
-    "gcePersistentDisk",
-    "glusterfs",
-    "hostPath",
-    "iscsi",
-    "local",
-    "nfs",
+    "azureFile",
+    "vsphereVolume",
     "photonPersistentDisk",
     "portworxVolume",
-    "quobyte",
-    "rbd",
+    "azureDisk",
     "scaleIO",
+    "local",
     "storageos",
-    "vsphereVolume",
+    "csi",
 ];
+/// What secrets name besides what those of a pod's volumes do.
+const SECRETS: [(&str, &str); 3] = [("iscsi", "name"), ("cinder", "namespace"), ("storageos", "namespace")];
 
 const CSI_SECRETS: [&str; 4] =
     ["controllerPublishSecretRef", "controllerExpandSecretRef", "nodePublishSecretRef", "nodeExpandSecretRef"];
 
-fn sources(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+fn sources(name: &str, spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     let mut found = 0;
     for kind in PV_SOURCES {
         let Some(source) = field(spec, kind) else { continue };
         found += 1;
-        let here = path.child(kind);
+        let (inner, whole) = sources::told_as(kind);
         if found > 1 {
-            errors.forbidden(&here, "may not specify more than 1 volume type");
+            errors.forbidden(&path.child(whole), "may not specify more than 1 volume type");
             continue;
         }
+        let here = path.child(inner);
         sources::fields(kind, source, &here, errors);
-        if kind == "iscsi" && field(source, "secretRef").is_some_and(|secret| text(secret, "name").is_empty()) {
-            errors.required(&here.child("secretRef").child("name"), "");
+        for (_, word) in SECRETS.iter().filter(|(known, _)| *known == kind) {
+            sources::secret(source, &[*word], &here, errors);
+        }
+        if sources::too_long_for_iscsi(name, kind, source) {
+            // Upstream's path is in small letters.
+            let portal = text(source, "targetPortal");
+            errors.invalid(&here.child("targetportal"), portal, sources::TOO_LONG_FOR_ISCSI);
+        }
+        let namespace = |key| field(source, key).and_then(Value::as_str);
+        match (kind, namespace("endpointsNamespace"), namespace("secretNamespace")) {
+            ("glusterfs", Some(""), _) => {
+                let why = "if the endpointnamespace is set, it must be a valid namespace name";
+                errors.invalid(&here.child("endpointsNamespace"), "", why);
+            }
+            ("glusterfs", Some(name), _) => {
+                named(errors, &here.child("endpointsNamespace"), name, dns1123_label(name));
+            }
+            ("azureFile", _, Some("")) => errors.required(&here.child("secretNamespace"), ""),
+            _ => {}
         }
         if kind == "csi" {
             sources::driver(text(source, "driver"), &here.child("driver"), errors);
@@ -157,7 +184,7 @@ fn sources(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
                 }
             }
         }
-        let root = kind == "hostPath" && text(source, "path") == "/";
+        let root = kind == "hostPath" && is_root(text(source, "path"));
         if root && text(spec, "persistentVolumeReclaimPolicy") == "Recycle" {
             let why = "may not be 'recycle' for a hostPath mount of '/'";
             errors.forbidden(&path.child("persistentVolumeReclaimPolicy"), why);
@@ -169,6 +196,16 @@ fn sources(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     if found == 0 {
         errors.required(path, "must specify a volume type");
     }
+}
+
+/// Whether a path leads to where all begin.
+fn is_root(path: &str) -> bool {
+    let below = |depth: usize, part: &str| match part {
+        "" | "." => depth,
+        ".." => depth.saturating_sub(1),
+        _ => depth + 1,
+    };
+    path.starts_with('/') && path.split('/').fold(0, below) == 0
 }
 
 /// The source of a volume is for ever.
@@ -202,118 +239,4 @@ fn only_expands(new: &Value, old: &Value) -> bool {
         source.remove(key);
     }
     field(old, key).is_none() && bare == *old
-}
-
-/// PersistentVolumeClaim.
-pub(super) fn claim(object: &Value, errors: &mut FieldErrors) {
-    claim_spec(at(object, &["spec"]), &Path::new("spec"), errors);
-}
-
-/// The spec of a claim, also inside an ephemeral volume.
-pub(super) fn claim_spec(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
-    access_modes(spec, "at least 1 access mode is required", path, errors);
-    if let Some(selector) = field(spec, "selector") {
-        label_selector(selector, &path.child("selector"), errors);
-    }
-    let here = path.child("resources");
-    match field(at(spec, &["resources", "requests"]), "storage") {
-        None => errors.required(&here.key("storage"), ""),
-        Some(value) if amount(value).is_none_or(|a| a.sign() <= 0) => {
-            errors.invalid(&here.key("storage"), value.clone(), "must be greater than zero");
-        }
-        Some(_) => {}
-    }
-    let class = text(spec, "storageClassName");
-    if !class.is_empty() {
-        named(errors, &path.child("storageClassName"), class, dns1123_subdomain(class));
-    }
-    one_of(errors, &path.child("volumeMode"), text(spec, "volumeMode"), &VOLUME_MODES, false);
-    for key in ["dataSource", "dataSourceRef"] {
-        if let Some(source) = field(spec, key) {
-            let path = path.child(key);
-            for part in ["name", "kind"] {
-                if text(source, part).is_empty() {
-                    errors.required(&path.child(part), "");
-                }
-            }
-            if text(source, "apiGroup").is_empty() && text(source, "kind") != "PersistentVolumeClaim" {
-                errors.invalid(
-                    &path,
-                    text(source, "kind"),
-                    "must be 'PersistentVolumeClaim' when referencing the default apiGroup",
-                );
-            }
-            let group = text(source, "apiGroup");
-            if !group.is_empty() {
-                named(errors, &path.child("apiGroup"), group, dns1123_subdomain(group));
-            }
-            let namespace = text(source, "namespace");
-            if !namespace.is_empty() {
-                named(errors, &path.child("namespace"), namespace, dns1123_label(namespace));
-            }
-        }
-    }
-    let attributes = text(spec, ATTRIBUTES);
-    if !attributes.is_empty() {
-        named(errors, &path.child(ATTRIBUTES), attributes, dns1123_subdomain(attributes));
-    }
-}
-
-/// Of a claim only the request may grow, and the volume be bound.
-pub(super) fn claim_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
-    // A claim of an older server may have one of the two data sources only.
-    let mut completed = old.clone();
-    complete_sources(&mut completed, Some(old));
-    let old = &completed;
-    let (phase, new_spec, old_spec) = (text(at(old, &["status"]), "phase"), at(new, &["spec"]), at(old, &["spec"]));
-    let mut expected = old_spec.clone();
-    if let Some(spec) = expected.as_object_mut() {
-        let classed = phase == "Bound" && field(new_spec, ATTRIBUTES).is_some();
-        for (key, free) in [("volumeName", text(old_spec, "volumeName").is_empty()), (ATTRIBUTES, classed)] {
-            if free {
-                match field(new_spec, key) {
-                    Some(value) => drop(spec.insert(key.to_owned(), value.clone())),
-                    None => drop(spec.remove(key)),
-                }
-            }
-        }
-        // A class may be given to a claim that never had one.
-        if field(old_spec, "storageClassName").is_none()
-            && let Some(class) = field(new_spec, "storageClassName")
-        {
-            spec.insert("storageClassName".into(), class.clone());
-        }
-    }
-    let storage = |spec: &Value| field(at(spec, &["resources", "requests"]), "storage").and_then(amount);
-    if phase == "Bound"
-        && let (Some(value), Some(slot)) =
-            (new_spec.pointer("/resources/requests/storage"), expected.pointer_mut("/resources/requests/storage"))
-    {
-        *slot = value.clone();
-    }
-    let path = Path::new("spec");
-    if expected != *new_spec {
-        errors.forbidden(
-            &path,
-            "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims",
-        );
-    }
-    // A failed growth may be asked for anew, smaller, but never below what the volume has (KEP-1790).
-    let has = field(at(old, &["status", "capacity"]), "storage").and_then(amount);
-    let shrunk = storage(new_spec)
-        .zip(storage(old_spec))
-        .is_some_and(|(new, old)| new < old && has.is_some_and(|has| new <= has));
-    if shrunk {
-        let path = path.child("resources");
-        errors.forbidden(&path.child("requests").key("storage"), "field can not be less than status.capacity");
-    }
-    immutable(errors, &Path::new("volumeMode"), field(new_spec, "volumeMode"), field(old_spec, "volumeMode"));
-    if field(old_spec, ATTRIBUTES).is_some() {
-        let path = path.child(ATTRIBUTES);
-        match field(new_spec, ATTRIBUTES).and_then(Value::as_str) {
-            None => errors.forbidden(&path, "update from non-nil value to nil is forbidden"),
-            Some("") => errors.forbidden(&path, "update from non-nil value to an empty string is forbidden"),
-            Some(_) => {}
-        }
-    }
 }

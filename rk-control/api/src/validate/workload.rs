@@ -8,7 +8,7 @@ use super::get::{
     at_most_all, empty, field, immutable, int, int_or_percent, list, named, non_negative, one_of_listed, text,
 };
 use super::selector::{is_empty, label_selector};
-use super::{pod, volume};
+use super::{claim, pod};
 use crate::meta::{at, dns1123_label};
 use crate::selector::LabelSelector;
 use crate::status::{FieldErrors, Path};
@@ -242,7 +242,7 @@ pub(super) fn stateful_set_create(object: &Value, errors: &mut FieldErrors) {
     for (index, claim) in list(spec, "volumeClaimTemplates").iter().enumerate() {
         let path = path.child("volumeClaimTemplates");
         let path = path.index(index);
-        volume::claim_spec(at(claim, &["spec"]), &path.child("spec"), errors);
+        claim::spec(at(claim, &["spec"]), &path.child("spec"), errors);
     }
 }
 

@@ -113,7 +113,15 @@ fn moves(service: &Value, old: &Value) -> bool {
     let (Some(first), Some(had)) = (now.first(), before.first()) else { return false };
     type_of(old) != "ExternalName"
         && first == meta::text(service, &["spec", "clusterIP"])
-        && (first != had || (now.len() == before.len() && now != before))
+        && (first != had || (now.len() == before.len() && now != before) || gives_up_unsaid(service, old))
+}
+
+/// Whether a Service lets go of its second family without the policy that says so.
+fn gives_up_unsaid(service: &Value, old: &Value) -> bool {
+    let count = |of: &Value, field: &str| texts(meta::at(of, &["spec", field])).len();
+    meta::text(service, &["spec", "clusterIP"]) != "None"
+        && meta::text(service, &["spec", "ipFamilyPolicy"]) != "SingleStack"
+        && ["clusterIPs", "ipFamilies"].iter().any(|field| count(service, field) == 1 && count(old, field) > 1)
 }
 
 /// A Service that is only a name drops what it had as one with addresses, unless the change touches it: validation tells of that.

@@ -29,19 +29,8 @@ pub(in super::super) fn claim_update(new: &Value, old: &Value, errors: &mut Fiel
 pub(in super::super) fn claim_template(object: &Value, errors: &mut FieldErrors) {
     let path = Path::new("spec");
     let spec = at(object, &["spec"]);
-    template_metadata(at(spec, &["metadata"]), &path.child("metadata"), errors);
+    metadata::template(at(spec, &["metadata"]), &path.child("metadata"), errors);
     claim_spec(at(spec, &["spec"]), &path.child("spec"), errors);
-}
-
-/// A template gives its claims labels and annotations, and nothing else.
-fn template_metadata(given: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
-    metadata::annotations(at(given, &["annotations"]), &path.child("annotations"), errors);
-    metadata::labels(at(given, &["labels"]), &path.child("labels"), errors);
-    for (key, value) in given.as_object().into_iter().flatten() {
-        if !matches!(key.as_str(), "annotations" | "labels") && !value.is_null() {
-            errors.forbidden(&path.child(key), "cannot be set");
-        }
-    }
 }
 
 /// A template is for ever.

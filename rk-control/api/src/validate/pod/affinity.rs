@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::super::get::{empty, field, int, list, named, one_of, one_of_listed, strings, text};
 use super::super::selector::label_selector;
 use crate::meta::{at, dns1123_label, dns1123_subdomain, label_value, qualified_name};
-use crate::status::{FieldErrors, Path, TOLERATION};
+use crate::status::{FieldErrors, Path};
 
 const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
 const ACTIONS: [&str; 2] = ["DoNotSchedule", "ScheduleAnyway"];
@@ -196,7 +196,7 @@ pub(in super::super) fn tolerations(spec: &Value, path: &Path<'_>, errors: &mut 
             }
             "Exists" if !value.is_empty() => {
                 let why = "value must be empty when `operator` is 'Exists'";
-                errors.invalid(&path.child("operator"), TOLERATION.of(toleration), why);
+                errors.invalid(&path.child("operator"), value, why);
             }
             "Exists" => {}
             other => errors.unsupported(&path.child("operator"), other, &["Equal", "Exists"]),

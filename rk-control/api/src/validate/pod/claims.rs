@@ -140,10 +140,10 @@ fn known_claims(known: &BTreeSet<&str>) -> String {
     format!("must be one of the names in pod.spec.resourceClaims{names}")
 }
 
-/// The most of a resource that the containers ask for at one time: init containers run one by one, beside the sidecars
-/// that began before them.
-fn needed(spec: &Value, resource: &str) -> Quantity {
-    let request = |container: &Value| amount(at(container, &["resources", "requests", resource]));
+/// The most of a resource that the containers ask for (`requests`) or may have (`limits`) at one time: init containers run
+/// one by one, beside the sidecars that began before them.
+pub(crate) fn needed(spec: &Value, side: &str, resource: &str) -> Quantity {
+    let request = |container: &Value| amount(at(container, &["resources", side, resource]));
     let (mut sidecars, mut peak) = (Quantity::default(), Quantity::default());
     for container in list(spec, "initContainers") {
         let with = sidecars + request(container);
@@ -160,34 +160,31 @@ fn needed(spec: &Value, resource: &str) -> Quantity {
 pub(super) fn pod_resources(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     let Some(own) = field(spec, "resources") else { return };
     let here = path.child("resources");
-    resources::requirements(own, &here, errors);
+    if text(at(spec, &["os"]), "name") == "windows" {
+        return errors.forbidden(&here, "may not be set for a windows pod");
+    }
     if !list(own, "claims").is_empty() {
         errors.forbidden(&here.child("claims"), "claims cannot be set for Resources at pod-level");
     }
-    for side in ["requests", "limits"] {
-        let here = here.child(side);
-        for (name, _) in entries(own, side) {
-            if !matches!(name, "cpu" | "memory") && !name.starts_with("hugepages-") {
-                errors.unsupported(&here.key(name), name, &["cpu", "memory"]);
+    resources::requirements_of(own, resources::of_pod, &here, errors);
+    for (side, kind) in [("requests", ""), ("limits", "hugepages-")] {
+        for (name, wanted) in entries(own, side).filter(|(name, _)| name.starts_with(kind)) {
+            let sum = needed(spec, side, name);
+            if sum > amount(wanted) {
+                let why = format!("must be greater than or equal to aggregate container {side} of {sum}");
+                errors.invalid(&here.child(side).key(name), wanted.clone(), why);
             }
         }
     }
-    for (name, wanted) in entries(own, "requests") {
-        let sum = needed(spec, name);
-        if sum > amount(wanted) {
-            let why = format!("must be greater than or equal to aggregate container requests of {sum}");
-            errors.invalid(&here.child("requests").key(name), wanted.clone(), why);
-        }
-    }
     for (index, container) in list(spec, "containers").iter().enumerate() {
-        let path = path.child("containers");
+        // Upstream's path begins with that of the pod's resources.
+        let path = here.child("containers");
         let path = path.index(index);
-        let path = path.child("resources");
         for (name, limit) in entries(at(container, &["resources"]), "limits") {
             let Some((_, most)) = entries(own, "limits").find(|(known, _)| *known == name) else { continue };
             if amount(limit) > amount(most) {
                 let why = format!("must be less than or equal to pod limits of {}", amount(most));
-                errors.invalid(&path.child("limits").key(name), limit.clone(), why);
+                errors.invalid(&path.key(name).child("limits"), limit.clone(), why);
             }
         }
     }

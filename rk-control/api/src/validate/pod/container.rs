@@ -167,8 +167,10 @@ fn ports(container: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
         let path = path.index(index);
         let name = text(port, "name");
         if !name.is_empty() {
-            named(errors, &path.child("name"), name, port_name(name));
-            if !names.insert(name) {
+            let wrong = port_name(name);
+            let proper = wrong.is_empty();
+            named(errors, &path.child("name"), name, wrong);
+            if proper && !names.insert(name) {
                 errors.duplicate(&path.child("name"), name);
             }
         }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::super::addresses::address;
 use super::super::get::{field, list, named, required_of_listed, strings, text};
-use crate::meta::dns1123_subdomain;
+use crate::meta::dns_search;
 use crate::status::{FieldErrors, Path};
 
 const MAX_SERVERS: usize = 3;
@@ -25,8 +25,8 @@ pub(super) fn dns(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     };
     let servers = list(config, "nameservers");
     if policy == "None" && servers.is_empty() {
-        errors
-            .required(&path.child("nameservers"), "must provide at least one DNS nameserver when `dnsPolicy` is None");
+        let why = "must provide at least one DNS nameserver when `dnsPolicy` is None";
+        return errors.required(&path.child("nameservers"), why);
     }
     if servers.len() > MAX_SERVERS {
         errors.invalid(
@@ -62,9 +62,9 @@ fn searches(config: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     }
     for (index, search) in all.iter().enumerate() {
         if *search != "." {
-            // A trailing dot marks the name as absolute; underscores appear in service names.
-            let name = search.trim_end_matches('.').replace('_', "a");
-            named(errors, &path.index(index), search, dns1123_subdomain(&name));
+            // A trailing dot marks the name as absolute.
+            let name = search.strip_suffix('.').unwrap_or(search);
+            named(errors, &path.index(index), name, dns_search(name));
         }
     }
 }

@@ -60,7 +60,7 @@ pub(super) fn env(container: &Value, path: &Path<'_>, errors: &mut FieldErrors) 
         for kind in ["configMapRef", "secretRef"] {
             if let Some(reference) = field(source, kind) {
                 sources += 1;
-                required_name(errors, &path.child(kind).child("name"), text(reference, "name"), dns1123_subdomain);
+                required_name(errors, &path.child(kind).child("name"), text(reference, "name"), generated_name);
             }
         }
         match sources {
@@ -68,6 +68,14 @@ pub(super) fn env(container: &Value, path: &Path<'_>, errors: &mut FieldErrors) 
             1 => {}
             _ => errors.invalid(&all, "", "may not have more than one field specified at a time"),
         }
+    }
+}
+
+/// What is wrong with a name that may have been made for more to follow: it may end in a dash.
+fn generated_name(name: &str) -> Vec<String> {
+    match name.strip_suffix('-') {
+        Some(base) if !base.is_empty() => dns1123_subdomain(&format!("{base}a")),
+        _ => dns1123_subdomain(name),
     }
 }
 

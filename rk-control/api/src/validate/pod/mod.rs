@@ -27,6 +27,7 @@ use crate::meta::at;
 use crate::status::{FieldErrors, Path};
 
 pub(super) use affinity::{node_selector, tolerations};
+pub(crate) use claims::needed;
 pub(super) use resize::resize_update;
 pub(super) use status::status_update;
 pub(super) use update::{ephemeral_update, update};
@@ -46,11 +47,13 @@ pub(super) fn pod(object: &Value, errors: &mut FieldErrors) {
     let path = Path::new("spec");
     annotations::check(metadata, spec, &Path::new("metadata").child("annotations"), errors);
     spec::spec(spec, &path, Owner::Pod, errors);
+    volume::own_claims(text(metadata, "name"), spec, &path, errors);
     volume::tokens(spec, &path, errors);
 }
 
-/// A new Pod has no ephemeral containers.
+/// A new Pod has no ephemeral containers, and says of its profiles one thing.
 pub(super) fn create(object: &Value, errors: &mut FieldErrors) {
+    annotations::agree(at(object, &["metadata"]), at(object, &["spec"]), &Path::new("spec"), errors);
     if !list(at(object, &["spec"]), "ephemeralContainers").is_empty() {
         errors.forbidden(&Path::new("spec").child("ephemeralContainers"), "cannot be set on create");
     }
@@ -68,6 +71,7 @@ pub(super) fn template(template: &Value, path: &Path<'_>, errors: &mut FieldErro
     annotations::check(at(template, &["metadata"]), at(template, &["spec"]), &path.child("annotations"), errors);
     let path = path.child("spec");
     spec::spec(at(template, &["spec"]), &path, Owner::Template, errors);
+    annotations::agree(at(template, &["metadata"]), at(template, &["spec"]), &path, errors);
     if !list(at(template, &["spec"]), "ephemeralContainers").is_empty() {
         errors.forbidden(&path.child("ephemeralContainers"), "ephemeral containers not allowed in pod template");
     }

@@ -21,7 +21,8 @@ pub(super) fn probes(container: &Value, path: &Path<'_>, errors: &mut FieldError
                     grace,
                     "must not be set for readinessProbes",
                 );
-            } else if grace <= 0 {
+            }
+            if grace <= 0 {
                 errors.invalid(&path.child("terminationGracePeriodSeconds"), grace, "must be greater than 0");
             }
         }

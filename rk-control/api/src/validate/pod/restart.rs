@@ -103,7 +103,7 @@ pub(super) fn resize(container: &Value, spec: &Value, path: &Path<'_>, errors: &
         }
         one_of(errors, &path, resource, &["cpu", "memory"], true);
         one_of(errors, &path, restart, &["NotRequired", "RestartContainer"], true);
-        if text(spec, "restartPolicy") == "Never" && restart == "RestartContainer" {
+        if text(spec, "restartPolicy") == "Never" && restart != "NotRequired" {
             errors.invalid(&path, restart, "must be 'NotRequired' when `restartPolicy` is 'Never'");
         }
     }

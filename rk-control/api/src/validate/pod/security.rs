@@ -10,7 +10,8 @@ use super::windows;
 use crate::meta::at;
 use crate::status::{FieldErrors, Path, SECCOMP_PROFILE};
 
-const MAX_ID: i64 = i32::MAX as i64;
+/// The greatest number of a user or group.
+pub(super) const MAX_ID: i64 = i32::MAX as i64;
 
 fn ids(context: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     for key in ["runAsUser", "runAsGroup", "fsGroup"] {

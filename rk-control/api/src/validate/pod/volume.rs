@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::super::get::{empty, field, int, list, named, one_of, text, token_life};
-use super::super::sources;
+use super::super::{claim, metadata, sources};
 use super::Owner;
 use super::env::{field_ref, resource_ref};
 use super::mounts::relative;
@@ -89,12 +89,16 @@ fn source(volume: &Value, owner: Owner, path: &Path<'_>, errors: &mut FieldError
         errors.required(path, "must specify a volume type");
     }
     for (index, (kind, value)) in sources.into_iter().enumerate() {
-        let here = path.child(kind);
+        let (inner, whole) = sources::told_as(kind);
         if index > 0 {
-            errors.forbidden(&here, "may not specify more than 1 volume type");
-            continue;
+            errors.forbidden(&path.child(whole), "may not specify more than 1 volume type");
+        } else {
+            one(kind, value, owner, &path.child(inner), errors);
         }
-        one(kind, value, owner, &here, errors);
+        let name = text(volume, "name");
+        if sources::too_long_for_iscsi(name, kind, value) {
+            errors.invalid(&path.child("name"), name, sources::TOO_LONG_FOR_ISCSI);
+        }
     }
 }
 
@@ -102,6 +106,7 @@ fn one(kind: &str, source: &Value, owner: Owner, path: &Path<'_>, errors: &mut F
     sources::fields(kind, source, path, errors);
     match kind {
         "secret" | "configMap" => files(source, path, errors),
+        "gitRepo" => relative(text(source, "directory"), &path.child("directory"), errors),
         "csi" => {
             let driver = text(source, "driver");
             sources::driver(driver, &path.child("driver"), errors);
@@ -137,12 +142,9 @@ fn one(kind: &str, source: &Value, owner: Owner, path: &Path<'_>, errors: &mut F
             if field(source, "volumeClaimTemplate").is_none() {
                 errors.required(&path.child("volumeClaimTemplate"), "");
             } else {
-                let path = path.child("volumeClaimTemplate");
-                super::super::volume::claim_spec(
-                    at(source, &["volumeClaimTemplate", "spec"]),
-                    &path.child("spec"),
-                    errors,
-                );
+                let (path, template) = (path.child("volumeClaimTemplate"), at(source, &["volumeClaimTemplate"]));
+                metadata::template(at(template, &["metadata"]), &path.child("metadata"), errors);
+                claim::spec(at(template, &["spec"]), &path.child("spec"), errors);
             }
         }
         _ => {}
@@ -245,6 +247,29 @@ fn projection(kind: &str, value: &Value, volume: &Path<'_>, path: &Path<'_>, err
             file_path(value, volume, errors);
         }
         _ => {}
+    }
+}
+
+/// The claims that are made for a pod's volumes: they have names of claims, and no other volume takes one.
+pub(super) fn own_claims(pod: &str, spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    if pod.is_empty() {
+        return;
+    }
+    let volumes = path.child("volumes");
+    let made = |volume: &Value| field(volume, "ephemeral").map(|_| format!("{pod}-{}", text(volume, "name")));
+    let all: BTreeSet<String> = list(spec, "volumes").iter().filter_map(made).collect();
+    for (index, volume) in list(spec, "volumes").iter().enumerate() {
+        let (here, name) = (volumes.index(index), text(volume, "name"));
+        for claim in made(volume).into_iter().filter(|_| !name.is_empty()) {
+            for why in dns1123_subdomain(&claim) {
+                errors.invalid(&here.child("name"), name, format!("PVC name {claim:?}: {why}"));
+            }
+        }
+        let claim = text(at(volume, &["persistentVolumeClaim"]), "claimName");
+        if all.contains(claim) {
+            let why = "must not reference a PVC that gets created for an ephemeral volume";
+            errors.invalid(&here.child("persistentVolumeClaim").child("claimName"), claim, why);
+        }
     }
 }
 

@@ -31,6 +31,7 @@ pub(super) fn fields(kind: &str, source: &Value, path: &Path<'_>, errors: &mut F
         "azureDisk" => azure_disk(source, path, errors),
         "quobyte" => quobyte(source, path, errors),
         "storageos" => storage_os(source, path, errors),
+        "cinder" => super::secret(source, &["name"], path, errors),
         "rbd" | "cephfs" if empty(source, "monitors") => errors.required(&path.child("monitors"), ""),
         _ => {}
     }
@@ -151,7 +152,5 @@ fn storage_os(source: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
             named(errors, &path.child(key), name, dns1123_label(name));
         }
     }
-    if field(source, "secretRef").is_some_and(|secret| text(secret, "name").is_empty()) {
-        errors.required(&path.child("secretRef").child("name"), "");
-    }
+    super::secret(source, &["name"], path, errors);
 }

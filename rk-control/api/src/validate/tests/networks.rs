@@ -141,6 +141,51 @@ fn certificates_classes_and_leases() {
 }
 
 #[test]
+fn features_of_a_node_have_names_and_an_order() {
+    let declares = |names: &[&str]| json!({"status": {"declaredFeatures": names}});
+    let at = "status.declaredFeatures[1]: ";
+    for (names, want) in [
+        (["A", "A"], "Duplicate value: \"A\""),
+        (["B", "A"], "Invalid value: \"A\": list must be sorted alphabetically"),
+        (["A", "a"], "Invalid value: \"a\": invalid feature name \"a\": must start with an UpperCamelCase segment"),
+        (["A/b2", "B/2"], "Invalid value: \"B/2\": invalid feature name"),
+    ] {
+        let want = format!("{at}{want}");
+        refuses("nodes", Some("status"), &[(json!({}), declares(&names), want.as_str())]);
+    }
+}
+
+#[test]
+fn services_are_told_of_what_was_an_annotation_before_it_was_a_field() {
+    let noted =
+        |annotations: Value, kind: &str| json!({"metadata": {"annotations": annotations}, "spec": {"type": kind}});
+    let ranges = "service.beta.kubernetes.io/load-balancer-source-ranges";
+    let (mode, hints) = ("service.kubernetes.io/topology-mode", "service.kubernetes.io/topology-aware-hints");
+    breaks(
+        "services",
+        &[
+            (
+                noted(json!({ranges: ""}), "ClusterIP"),
+                "metadata.annotations[service.beta.kubernetes.io/load-balancer-source-ranges]: Forbidden: may only be used when `type` is 'LoadBalancer'",
+            ),
+            (
+                noted(json!({ranges: "10.0.0.0/8, 10.0.0.0"}), "LoadBalancer"),
+                "metadata.annotations[service.beta.kubernetes.io/load-balancer-source-ranges]: Invalid value: \"10.0.0.0\": must be a valid CIDR value",
+            ),
+            (
+                noted(json!({mode: "Auto", hints: "Disabled"}), "ClusterIP"),
+                "metadata.annotations[service.kubernetes.io/topology-mode]: Invalid value: \"Auto\": \
+                 must match annotations[service.kubernetes.io/topology-aware-hints] when both are specified",
+            ),
+            (
+                json!({"spec": {"type": "ExternalName", "externalName": "a.."}}),
+                "spec.externalName: Invalid value: \"a.\": a lowercase RFC 1123 subdomain",
+            ),
+        ],
+    );
+}
+
+#[test]
 fn events_of_the_newer_group_are_held_to_more() {
     let registry = Registry::builtin();
     let newer = registry.get("events.k8s.io", "v1", "events").unwrap();

@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{breaks, merge};
+use super::{breaks, merge, prepared, resource, sample};
+use crate::resources::Registry;
+use crate::strategy;
 
 fn indexed(more: Value) -> Value {
     let mut spec = json!({"completionMode": "Indexed", "completions": 10, "parallelism": 1});
@@ -129,7 +131,40 @@ fn volumes_classes_and_drivers() {
                 json!({"spec": {"hostPath": {"path": "/"}, "persistentVolumeReclaimPolicy": "Recycle"}}),
                 "spec.persistentVolumeReclaimPolicy: Forbidden: may not be 'recycle' for a hostPath mount of '/'",
             ),
+            (
+                json!({"spec": {"hostPath": {"path": "/a/.."}, "persistentVolumeReclaimPolicy": "Recycle"}}),
+                "spec.persistentVolumeReclaimPolicy: Forbidden: may not be 'recycle' for a hostPath mount of '/'",
+            ),
+            (
+                json!({"spec": {"gcePersistentDisk": {"pdName": "d"}}}),
+                "spec.gcePersistentDisk: Forbidden: may not specify more than 1 volume type",
+            ),
+            (
+                json!({"spec": {"capacity": {"storage": "-1"}}}),
+                "spec.capacity[storage]: Invalid value: -1: must be a valid resource quantity",
+            ),
+            (
+                json!({"spec": {"hostPath": null, "cinder": {"volumeID": "v", "secretRef": {"name": "s"}}}}),
+                "spec.cinder.secretRef.namespace: Required value",
+            ),
+            (
+                json!({"spec": {"hostPath": null, "azureFile": {"secretName": "s", "shareName": "s", "secretNamespace": ""}}}),
+                "spec.azureFile.secretNamespace: Required value",
+            ),
+            (
+                json!({"spec": {"hostPath": null, "glusterfs": {"endpoints": "e", "path": "p", "endpointsNamespace": "A"}}}),
+                "spec.glusterfs.endpointsNamespace: Invalid value: \"A\": a lowercase RFC 1123 label",
+            ),
         ],
+    );
+    lets_in("persistentvolumes", &json!({"spec": {"accessModes": ["ReadWriteOncePod", "ReadWriteOncePod"]}}));
+    breaks(
+        "persistentvolumeclaims",
+        &[(
+            json!({"spec": {"dataSource": {"kind": "PersistentVolumeClaim", "name": "a"},
+                "dataSourceRef": {"kind": "PersistentVolumeClaim", "name": "b"}}}),
+            "spec: Invalid value: {}: must match dataSourceRef",
+        )],
     );
     let expression =
         |values: Value| json!({"allowedTopologies": [{"matchLabelExpressions": [{"key": "zone", "values": values}]}]});
@@ -224,9 +259,136 @@ fn quotas_limits_and_runtime_classes() {
         "runtimeclasses",
         &[(
             json!({"scheduling": {"tolerations": [{"operator": "Exists", "value": "x"}]}}),
-            "scheduling.tolerations.tolerations[0].operator: Invalid value: \
-             {\"Key\":\"\",\"Operator\":\"Exists\",\"Value\":\"x\",\"Effect\":\"\",\"TolerationSeconds\":null}: \
-             value must be empty when `operator` is 'Exists'",
+            "scheduling.tolerations.tolerations[0].operator: Invalid value: \"x\": value must be empty when `operator` is 'Exists'",
         )],
+    );
+}
+
+/// An ordinary object with a change is not refused.
+fn lets_in(plural: &str, change: &Value) {
+    let registry = Registry::builtin();
+    let resource = resource(&registry, plural);
+    let mut given = sample(plural);
+    merge(&mut given, change);
+    assert_eq!(strategy::validate_create(&resource, &prepared(&resource, given)).0, [], "{plural} {change}");
+}
+
+#[test]
+fn volumes_of_pods_are_told_of_where_upstream_tells_of_them() {
+    let volume = |mut source: Value| {
+        source["name"] = json!("v");
+        json!({"spec": {"volumes": [source]}})
+    };
+    let claim = json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}});
+    let made = |metadata: Value| json!({"name": "v", "ephemeral": {"volumeClaimTemplate": {"metadata": metadata, "spec": claim}}});
+    let taken = json!({"name": "w", "persistentVolumeClaim": {"claimName": "a-v"}});
+    let name = "iqn.2001-04.com.example:disk";
+    breaks(
+        "pods",
+        &[
+            (
+                volume(json!({"gcePersistentDisk": {"pdName": "d", "partition": 256}})),
+                "spec.volumes[0].persistentDisk.partition: Invalid value: 256: must be between 1 and 255, inclusive",
+            ),
+            (
+                volume(json!({"emptyDir": {}, "cephfs": {"monitors": ["m"]}})),
+                "spec.volumes[0].cephFS: Forbidden: may not specify more than 1 volume type",
+            ),
+            (
+                volume(json!({"gitRepo": {"repository": "r", "directory": "../x"}})),
+                "spec.volumes[0].gitRepo.directory: Invalid value: \"../x\": must not contain '..'",
+            ),
+            (
+                volume(json!({"nfs": {"server": "s", "path": ""}})),
+                "spec.volumes[0].nfs.path: Invalid value: \"\": must be an absolute path",
+            ),
+            (
+                volume(json!({"hostPath": {"path": "/x", "type": "Drawer"}})),
+                "Unsupported value: \"Drawer\": supported values: \"\", \"BlockDevice\", ",
+            ),
+            (
+                volume(json!({"cinder": {"volumeID": "v", "secretRef": {"name": ""}}})),
+                "spec.volumes[0].cinder.secretRef.name: Required value",
+            ),
+            (
+                volume(json!({"csi": {"driver": ""}})),
+                "spec.volumes[0].csi.driver: Invalid value: \"\": a lowercase RFC 1123 subdomain",
+            ),
+            (
+                volume(
+                    json!({"iscsi": {"targetPortal": "p".repeat(63), "iqn": name, "lun": 0, "initiatorName": name}}),
+                ),
+                "spec.volumes[0].name: Invalid value: \"v\": Total length of <volume name>:<iscsi.targetPortal> must be under 64",
+            ),
+            (
+                json!({"spec": {"volumes": [made(json!({"name": "n"}))]}}),
+                "spec.volumes[0].ephemeral.volumeClaimTemplate.metadata.name: Forbidden: cannot be set",
+            ),
+            (
+                json!({"spec": {"volumes": [taken, made(json!({}))]}}),
+                "spec.volumes[0].persistentVolumeClaim.claimName: Invalid value: \"a-v\": must not reference a PVC that gets created for an ephemeral volume",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn names_profiles_and_resources_of_pods() {
+    let container = |fields: Value| {
+        let mut container = json!({"name": "c", "image": "i"});
+        merge(&mut container, &fields);
+        json!([container])
+    };
+    let from =
+        |name: &str| json!({"spec": {"containers": container(json!({"envFrom": [{"configMapRef": {"name": name}}]}))}});
+    let search = |name: &str| json!({"spec": {"dnsConfig": {"searches": [name]}}});
+    for fine in [from("made-"), search("_a._tcp.example.com."), search(".")] {
+        lets_in("pods", &fine);
+    }
+    let profiled = |key: &str, value: &str, context: Value| json!({"metadata": {"annotations": {key: value}}, "spec": {"containers": container(json!({"securityContext": context}))}});
+    let pages = json!({"resources": {"limits": {"cpu": "1", "hugepages-2Mi": "4Mi"}}});
+    breaks(
+        "pods",
+        &[
+            (from("-"), "spec.containers[0].envFrom[0].configMapRef.name: Invalid value: \"-\""),
+            (
+                search("a.."),
+                "spec.dnsConfig.searches[0]: Invalid value: \"a.\": a lowercase RFC 1123 subdomain must consist of lower case \
+                 alphanumeric characters, '_', '-' or '.', and must",
+            ),
+            (search("a_"), "spec.dnsConfig.searches[0]: Invalid value: \"a_\""),
+            (
+                profiled("seccomp.security.alpha.kubernetes.io/pod", "loose", json!({})),
+                "metadata.annotations.seccomp.security.alpha.kubernetes.io/pod: Invalid value: \"loose\": must be a valid seccomp profile",
+            ),
+            (
+                profiled(
+                    "container.seccomp.security.alpha.kubernetes.io/c",
+                    "unconfined",
+                    json!({"seccompProfile": {"type": "RuntimeDefault"}}),
+                ),
+                "spec.containers[0].securityContext.seccompProfile.type: Forbidden: seccomp type in annotation and field must match",
+            ),
+            (
+                profiled(
+                    "container.apparmor.security.beta.kubernetes.io/c",
+                    "localhost/x",
+                    json!({"appArmorProfile": {"type": "Localhost", "localhostProfile": "y"}}),
+                ),
+                "appArmorProfile.localhostProfile: Forbidden: apparmor profile in annotation and field must match",
+            ),
+            (
+                json!({"spec": {"os": {"name": "windows"}, "resources": {"requests": {"cpu": "1"}}}}),
+                "spec.resources: Forbidden: may not be set for a windows pod",
+            ),
+            (
+                json!({"spec": {"containers": container(pages), "resources": {"limits": {"cpu": "1", "hugepages-2Mi": "2Mi"}}}}),
+                "spec.resources.limits[hugepages-2Mi]: Invalid value: \"2Mi\": must be greater than or equal to aggregate container limits of 4Mi",
+            ),
+            (
+                json!({"spec": {"containers": container(json!({"readinessProbe": {"exec": {"command": ["a"]}, "terminationGracePeriodSeconds": 0}}))}}),
+                "readinessProbe.terminationGracePeriodSeconds: Invalid value: 0: must be greater than 0",
+            ),
+        ],
     );
 }

@@ -136,11 +136,11 @@ fn claims_of_devices_and_resources_of_the_whole_pod() {
                     json!({"resources": {"limits": {"cpu": "2"}}}),
                     json!({"resources": {"limits": {"cpu": "1"}, "requests": {"cpu": "1"}}}),
                 ),
-                "spec.containers[0].resources.limits[cpu]: Invalid value: \"2\": must be less than or equal to pod limits of 1",
+                "spec.resources.containers[0][cpu].limits: Invalid value: \"2\": must be less than or equal to pod limits of 1",
             ),
             (
                 json!({"spec": {"resources": {"limits": {"example.com/gpu": "1"}, "requests": {"example.com/gpu": "1"}}}}),
-                "spec.resources.limits[example.com/gpu]: Unsupported value: \"example.com/gpu\": supported values: \"cpu\", \"memory\"",
+                "spec.resources.limits[example.com/gpu]: Unsupported value: \"example.com/gpu\": supported values: \"cpu\", \"hugepages-\", \"memory\"",
             ),
         ],
     );

@@ -293,3 +293,107 @@ fn other_kinds_keep_what_was_decided() {
         ),
     ]);
 }
+
+#[test]
+fn a_claim_gets_the_class_of_its_annotation_and_grows_in_known_steps() {
+    let noted = |class: &str| json!({"metadata": {"annotations": {"volume.beta.kubernetes.io/storage-class": class}}});
+    let class = |class: &str| json!({"spec": {"storageClassName": class}});
+    let status = |status: Value| json!({"status": status});
+    let claims = "persistentvolumeclaims";
+    judged(vec![
+        (claims, None, json!({}), class("gold"), ""),
+        (claims, None, noted("gold"), class("gold"), ""),
+        (claims, None, noted("gold"), class("silver"), "spec: Forbidden: spec is immutable after creation"),
+        (
+            claims,
+            None,
+            noted("gold"),
+            noted("silver"),
+            "metadata.annotations.volume.beta.kubernetes.io/storage-class: Invalid value: \"silver\": field is immutable",
+        ),
+        (
+            claims,
+            Some("status"),
+            json!({}),
+            status(json!({"capacity": {"storage": "-1"}})),
+            "status.capacity[storage]: Invalid value: -1: must be a valid resource quantity",
+        ),
+        (
+            claims,
+            Some("status"),
+            json!({}),
+            status(json!({"allocatedResources": {"cpu": "1"}})),
+            "status.allocatedResources: Unsupported value: \"cpu\": supported values: \"storage\"",
+        ),
+        (
+            claims,
+            Some("status"),
+            json!({}),
+            status(json!({"allocatedResourceStatuses": {"storage": "Soon"}})),
+            "status.allocatedResourceStatus: Unsupported value: \"storage\": supported values: \"ControllerResizeInProgress\", ",
+        ),
+    ]);
+}
+
+#[test]
+fn a_service_gives_up_its_second_family_in_so_many_words() {
+    let addresses = |addresses: &[&str], families: &[&str], policy: &str| json!({"spec": {"clusterIP": addresses[0], "clusterIPs": addresses, "ipFamilies": families, "ipFamilyPolicy": policy}});
+    let (four, six) = ("10.96.0.9", "fd00::9");
+    let old = addresses(&[four, six], &["IPv4", "IPv6"], "RequireDualStack");
+    judged(vec![
+        ("services", None, old.clone(), addresses(&[four], &["IPv4"], "SingleStack"), ""),
+        (
+            "services",
+            None,
+            old.clone(),
+            addresses(&[four], &["IPv4"], "PreferDualStack"),
+            "spec.ipFamilyPolicy: Invalid value: \"PreferDualStack\": must be set to 'SingleStack' when releasing the secondary clusterIP",
+        ),
+        (
+            "services",
+            None,
+            old.clone(),
+            addresses(&[four, six], &["IPv4"], "RequireDualStack"),
+            "must be set to 'SingleStack' when releasing the secondary ipFamily",
+        ),
+        (
+            "services",
+            None,
+            old,
+            addresses(&[four, "fd00::8"], &["IPv4", "IPv6"], "RequireDualStack"),
+            "spec.clusterIPs[1]: Invalid value: [\"10.96.0.9\",\"fd00::8\"]: may not change once set",
+        ),
+    ]);
+}
+
+#[test]
+fn a_pod_is_told_of_users_and_devices_that_its_containers_can_have() {
+    let with = |more: Value| {
+        let mut pod = statuses(json!({"running": {}}));
+        merge(&mut pod["status"]["containerStatuses"][0], &more);
+        pod
+    };
+    let device =
+        |name: &str, devices: Value| with(json!({"allocatedResourcesStatus": [{"name": name, "resources": devices}]}));
+    let at = "status.containerStatuses[0]";
+    for (change, want) in [
+        (
+            with(json!({"user": {"linux": {"uid": -1, "gid": 0}}})),
+            "linux.uid: Invalid value: -1: must be between 0 and 2147483647, inclusive",
+        ),
+        (
+            device("example.com/gpu", json!([])),
+            "allocatedResourcesStatus[0].name: Invalid value: \"example.com/gpu\": must match one of the container's resource requests",
+        ),
+        (
+            device("claim:a", json!([])),
+            "allocatedResourcesStatus[0].name: Invalid value: \"claim:a\": must match one of the container's resource claims",
+        ),
+        (
+            device("cpu", json!([{"resourceID": "a", "health": "Well"}])),
+            "allocatedResourcesStatus[0].resources[0].health: Unsupported value: \"Well\": supported values: \"Healthy\", \"Unhealthy\", \"Unknown\"",
+        ),
+    ] {
+        refused(("pods", Some("status"), json!({}), change), &format!("{at}.{want}"));
+    }
+}

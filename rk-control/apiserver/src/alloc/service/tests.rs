@@ -50,6 +50,9 @@ fn a_service_that_prefers_two_families_keeps_what_it_has_until_it_is_changed() {
     let mut requires = one.clone();
     requires["spec"]["ipFamilyPolicy"] = json!("RequireDualStack");
     assert_eq!(families(&on(&dual, requires, Some(&one)).unwrap().0), ["IPv4", "IPv6"]);
+    let mut unsaid = two.clone();
+    unsaid["spec"]["ipFamilies"] = json!(["IPv4"]);
+    assert_eq!(on(&dual, unsaid.clone(), Some(&two)).unwrap(), (unsaid, 2), "rules refuse that");
     let mut narrow = two.clone();
     narrow["spec"]["ipFamilyPolicy"] = json!("SingleStack");
     let (narrow, held) = on(&dual[..1], narrow, Some(&two)).unwrap();
