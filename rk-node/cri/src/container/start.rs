@@ -120,7 +120,8 @@ mod tests {
             runtime.tell_start(&container, started);
             // Once, however often it is heard.
             runtime.container_ended(id, Ended::default());
-            let heard: Vec<_> = std::iter::from_fn(|| events.try_recv().ok()).map(|e| e.container_event_type()).collect();
+            let heard: Vec<_> =
+                std::iter::from_fn(|| events.try_recv().ok()).map(|e| e.container_event_type()).collect();
             assert_eq!(heard, told, "{id}");
         }
     }

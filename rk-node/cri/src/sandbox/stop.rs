@@ -176,7 +176,8 @@ mod tests {
         let told = events.try_recv().unwrap();
         assert_eq!(told.container_event_type(), ContainerEventType::ContainerStoppedEvent);
         assert!(events.try_recv().is_err(), "it is told again");
-    }    #[tokio::test]
+    }
+    #[tokio::test]
     async fn the_end_of_a_pod_whose_shim_goes_before_it_has_stopped_is_told_once() {
         let dir = tempfile::tempdir().unwrap();
         let runtime = rig::runtime(dir.path()).await;
