@@ -80,12 +80,16 @@ fn command_and_args_follow_the_table_of_the_pod_api() {
 
 #[test]
 fn the_pods_environment_wins_over_the_images_and_keeps_its_order() {
-    let envs =
-        vec![KeyValue { key: "B".into(), value: "pod".into() }, KeyValue { key: "C".into(), value: "a=b".into() }];
+    let pair = |key: &str, value: &[u8]| KeyValue { key: key.into(), value: value.to_vec() };
+    let envs = vec![pair("B", b"pod"), pair("C", b"a=b"), pair("RAW", b"\xffr")];
     let spec = built(&Case { config: ContainerConfig { envs, tty: true, ..Default::default() }, ..Default::default() })
         .unwrap();
     let env: Vec<_> = spec["process"]["env"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
-    assert_eq!(&env[1..], ["HOSTNAME=pod-1", "TERM=xterm", "A=image", "B=pod", "C=a=b", "HOME=/home/u"]);
+    assert_eq!(
+        &env[1..],
+        ["HOSTNAME=pod-1", "TERM=xterm", "A=image", "B=pod", "C=a=b", "RAW=\u{10feff}r", "HOME=/home/u"]
+    );
+    assert_eq!(rk_sys::text_as_bytes(env[6]), b"RAW=\xffr");
     assert!(env[0].starts_with("PATH=/usr/local/sbin"));
 }
 
