@@ -66,7 +66,8 @@ fn push_relay(shared: &Shared) {
         Entry::file("etc/passwd", 0o644, PASSWD),
         Entry::file("etc/group", 0o644, GROUP),
     ];
-    let config = ImageConfig { entrypoint: vec!["/relay".into()], ..ImageConfig::default() };
+    let config =
+        ImageConfig { entrypoint: vec!["/relay".into()], volumes: vec!["/data".into()], ..ImageConfig::default() };
     push_image(shared, "rk.local/relay:test", &files, &config);
 }
 
@@ -127,6 +128,11 @@ fn events_tell_the_life_of_pods_and_containers() {
 #[test]
 fn pods_are_run_listed_stopped_and_removed_more_than_once() {
     section("sandboxes.Life");
+}
+
+#[test]
+fn a_pod_whose_shim_dies_is_lost_and_told_so() {
+    section("sandboxes.Loss");
 }
 
 #[test]

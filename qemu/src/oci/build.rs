@@ -22,6 +22,8 @@ pub struct ImageConfig {
     pub stop_signal: Option<String>,
     /// Who it runs as: `user`, `uid`, `user:group` or `uid:gid`; root when absent.
     pub user: Option<String>,
+    /// Directories that are to outlive containers.
+    pub volumes: Vec<String>,
 }
 
 /// Writes an image for linux/amd64 to the folder `layout` (emptied first) under `name`. Equal input gives equal bytes.
@@ -50,6 +52,10 @@ fn config_json(config: &ImageConfig, diff_id: &str) -> Value {
         if let Some(value) = value {
             run[key] = json!(value);
         }
+    }
+    if !config.volumes.is_empty() {
+        run["Volumes"] =
+            config.volumes.iter().map(|path| (path.clone(), json!({}))).collect::<serde_json::Map<_, _>>().into();
     }
     json!({
         "created": "1970-01-01T00:00:00Z",

@@ -42,6 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             "#[derive(serde::Serialize, serde::Deserialize)] #[serde(default)]",
         );
     }
+    builder = builder.field_attribute(".runtime.v1.KeyValue.value", "#[serde(with = \"crate::text\")]");
     builder.compile_fds(descriptors)?;
     Ok(())
 }

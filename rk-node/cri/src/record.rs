@@ -155,6 +155,7 @@ impl ContainerRecord {
 
 #[cfg(test)]
 mod tests {
+    use rk_cri_api::v1::KeyValue;
     use serde_json::{from_value, json, to_value};
 
     use super::*;
@@ -192,6 +193,18 @@ mod tests {
         assert!(first.ask_to_stop());
         let mut later: ContainerRecord = from_value(to_value(first).unwrap()).unwrap();
         assert!(!later.ask_to_stop() && !later.ask_to_stop());
+    }
+
+    #[test]
+    fn a_record_tells_variables_as_text_and_keeps_their_bytes() {
+        let mut raw = record();
+        raw.config.envs = vec![KeyValue { key: "A".to_owned(), value: b"b\xff".to_vec() }];
+        let mut told = to_value(&raw).unwrap();
+        assert_eq!(told["config"]["envs"][0]["value"], "b\u{10feff}");
+        assert_eq!(from_value::<ContainerRecord>(told.clone()).unwrap().config.envs, raw.config.envs);
+        // As earlier releases wrote it.
+        told["config"]["envs"][0]["value"] = json!("plain");
+        assert_eq!(from_value::<ContainerRecord>(told).unwrap().config.envs[0].value, b"plain");
     }
 
     #[test]

@@ -12,10 +12,11 @@ use tokio::sync::broadcast;
 use crate::Config;
 use crate::clock::now_ns;
 use crate::error::{Error, Result};
+use crate::kept::locked;
 use crate::record::{Ended, SandboxRecord};
 use crate::stats::{self, CpuSample};
 use crate::streaming::Tickets;
-use crate::tables::Tables;
+use crate::tables::{Container, Tables, Told};
 use crate::view;
 
 /// Events that a listener may lag behind: a burst of two for each container of a full node, several times over.
@@ -95,17 +96,37 @@ impl Runtime {
         let _ = self.events.send(event);
     }
 
-    /// Notes the end of a container, once.
+    /// Notes the end of a container, once. Of one that is starting it is told after its start.
     pub fn container_ended(&self, id: &str, ended: Ended) {
         let Ok(container) = self.tables.container(id) else { return };
-        let before = container.get();
-        if before.ended.is_some() {
+        if container.look(|record| record.ended.is_some()) {
             return;
         }
         if let Err(error) = container.update(|record| record.end(ended)) {
             tracing::error!(container = id, %error, "the end of a container was not saved");
         }
-        self.publish(ContainerEventType::ContainerStoppedEvent, id, &before.sandbox);
+        let mut told = locked(&container.told);
+        if *told != Told::All {
+            *told = Told::NotEnd;
+            return;
+        }
+        drop(told);
+        self.tell(ContainerEventType::ContainerStoppedEvent, &container);
+    }
+
+    /// Tells that a container started, if it did, and then that it ended, if it has meanwhile.
+    pub fn tell_start(&self, container: &Container, started: bool) {
+        if started {
+            self.tell(ContainerEventType::ContainerStartedEvent, container);
+        }
+        if std::mem::take(&mut *locked(&container.told)) == Told::NotEnd {
+            self.tell(ContainerEventType::ContainerStoppedEvent, container);
+        }
+    }
+
+    fn tell(&self, kind: ContainerEventType, container: &Container) {
+        let (id, sandbox) = container.look(|record| (record.id.clone(), record.sandbox.clone()));
+        self.publish(kind, &id, &sandbox);
     }
 }
 

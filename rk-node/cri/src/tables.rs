@@ -29,6 +29,20 @@ pub(crate) struct Container {
     pub step: tokio::sync::Mutex<()>,
     /// True once it ended.
     pub ended: watch::Sender<bool>,
+    /// Whether listeners are still to hear of its start, and its end with that.
+    pub told: Mutex<Told>,
+}
+
+/// What listeners of events heard of a container that starts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// All that there is.
+    #[default]
+    All,
+    /// Not that it starts.
+    NotStart,
+    /// Neither that it started, nor that it ended.
+    NotEnd,
 }
 
 impl Sandbox {
@@ -65,7 +79,8 @@ impl Container {
     pub fn new(dir: PathBuf, record: ContainerRecord) -> Self {
         let (ended, _) = watch::channel(record.ended.is_some());
         let sandbox = record.sandbox.clone();
-        Self { kept: Kept::new(dir, record), sandbox, step: tokio::sync::Mutex::new(()), ended }
+        let told = Mutex::default();
+        Self { kept: Kept::new(dir, record), sandbox, step: tokio::sync::Mutex::new(()), ended, told }
     }
 
     /// A copy of the record.

@@ -1,6 +1,6 @@
 //! Where to ask for an image, in which order (pure).
 
-use crate::{config::Mirror, reference::Reference};
+use crate::{config::Mirror, error::Result, reference::Reference};
 
 /// One place that may hold a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,9 +46,22 @@ fn with_scheme(base: &str) -> String {
     if base.contains("://") { base.to_owned() } else { format!("https://{base}") }
 }
 
+/// The host, with its port where it is told, at which the registry of an image is asked: `registry-1.docker.io` for `nginx`.
+///
+/// # Errors
+/// It is no name of an image.
+pub fn registry_host(image: &str) -> Result<String> {
+    let reference: Reference = image.parse()?;
+    Ok(host(&reference).to_owned())
+}
+
+fn host(reference: &Reference) -> &str {
+    if reference.registry == "docker.io" { "registry-1.docker.io" } else { &reference.registry }
+}
+
 /// Registries speak HTTPS, except those on this very host.
 fn origin(reference: &Reference) -> Endpoint {
-    let host = if reference.registry == "docker.io" { "registry-1.docker.io" } else { &reference.registry };
+    let host = host(reference);
     let name = host.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()).map_or(host, |(name, _)| name);
     let name = name.trim_matches(['[', ']']);
     let local = name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());

@@ -42,6 +42,7 @@ mod record;
 mod reference;
 mod registry;
 mod repairs;
+mod retry;
 mod scrub;
 mod snapshot;
 mod source;
@@ -51,6 +52,7 @@ mod tls;
 mod transport;
 
 pub use config::{Auth, Config, Keep, Mirror, Pace, Part, Reserve};
+pub use endpoint::registry_host;
 pub use error::{Error, ErrorKind, Result};
 pub use image::{FsInfo, Image, ImageConfig, ImageId, Shift, Snapshot};
 pub use images::{Images, Imported};

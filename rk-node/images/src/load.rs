@@ -1,9 +1,11 @@
 //! The records that the disk holds, taken into memory. What can be pulled again is given up when the disk does not give its record; what a
 //! container wrote is not.
 
+use std::fs;
+
 use crate::{
     error::{IoContext, Result},
-    image::Image,
+    image::{Image, ImageId},
     mounts,
     record::read_record,
     scrub::is_ours,
@@ -35,11 +37,26 @@ impl Store {
                 }
             }
         }
+        self.settle_tags(&mut state);
         for path in entries(&self.root.join("snapshots"))? {
             let key = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
             self.load_snapshot(&mut state, key)?;
         }
         Ok(())
+    }
+
+    /// A tag is that of one image. Where the power went between the record of a new one and that of the one before, both have it: the one
+    /// that was written last keeps it.
+    fn settle_tags(&self, state: &mut State) {
+        let written = |id: &ImageId| fs::metadata(self.record_path(id)).and_then(|meta| meta.modified()).ok();
+        let mut order: Vec<_> = state.images.keys().map(|id| (written(id), id.clone())).collect();
+        order.sort();
+        for (_, id) in order.iter().rev() {
+            let Some(image) = state.images.get(id).cloned() else { continue };
+            if let Err(error) = self.give_tags(state, &image) {
+                tracing::warn!(image = %id, error = %error.chain(), "tags of two images could not be settled yet");
+            }
+        }
     }
 
     /// Reads the record of a snapshot. One that the disk does not give now is read again later: what a container wrote is nowhere else.
@@ -69,13 +86,13 @@ impl Store {
 mod tests {
     use std::{
         collections::BTreeSet,
-        fs,
         os::unix::fs::symlink,
         path::{Path, PathBuf},
+        time::{Duration, SystemTime},
     };
 
     use super::*;
-    use crate::{image::ImageId, record::write_json, reference::Digest};
+    use crate::{image::ImageConfig, record::write_json, reference::Digest};
 
     fn digest(of: char) -> Digest {
         Digest::parse(&format!("sha256:{}", of.to_string().repeat(64))).expect("digest")
@@ -136,5 +153,39 @@ mod tests {
         unreadable_file(&path);
         let store = Store::open(dir.path()).expect("store");
         assert!(store.state().images.is_empty() && fs::symlink_metadata(&path).is_err());
+    }
+    #[test]
+    fn of_two_images_with_one_tag_the_one_that_was_written_last_keeps_it() {
+        for last in ['a', 'b'] {
+            let dir = tempfile::tempdir().expect("tempdir");
+            let store = Store::open(dir.path()).expect("store");
+            for of in ['a', 'b'] {
+                let image = Image {
+                    id: ImageId(digest(of)),
+                    repo_tags: vec!["r.example/app:1".to_owned(), format!("r.example/app:{of}")],
+                    repo_digests: Vec::new(),
+                    size: 0,
+                    layers: Vec::new(),
+                    config: ImageConfig::default(),
+                    raw_config: "{}".to_owned(),
+                    pulled_at: 0,
+                    pinned: false,
+                };
+                let path = store.record_path(&image.id);
+                write_json(&path, &image).expect("record");
+                let age = Duration::from_secs(if of == last { 1 } else { 2 });
+                let file = fs::File::options().write(true).open(&path).expect("record");
+                file.set_modified(SystemTime::now() - age).expect("time");
+            }
+            drop(store);
+            // The second time nothing is left to settle.
+            for _ in 0..2 {
+                let store = Store::open(dir.path()).expect("store");
+                let found = store.find("r.example/app:1").expect("found").id;
+                assert_eq!(found, ImageId(digest(last)));
+                let tags = store.state().images.values().map(|image| image.repo_tags.len()).sum::<usize>();
+                assert_eq!(tags, 3, "{last}");
+            }
+        }
     }
 }

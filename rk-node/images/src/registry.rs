@@ -1,6 +1,9 @@
 //! One conversation with one endpoint: authentication, redirects, bounded documents.
 
-use std::sync::Mutex;
+use std::{
+    sync::Mutex,
+    time::{Instant, SystemTime},
+};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -17,6 +20,7 @@ use crate::{
     config::Auth,
     endpoint::Endpoint,
     error::{Error, Result},
+    retry::{self, Patience},
     transport::Transport,
 };
 
@@ -32,6 +36,7 @@ pub(crate) struct Session {
     transport: Transport,
     auth: Option<Auth>,
     authorization: Mutex<Option<HeaderValue>>,
+    patience: Mutex<Patience>,
 }
 
 /// A request to a registry; always GET.
@@ -45,7 +50,7 @@ pub(crate) struct Ask<'a> {
 impl Session {
     /// A session without authorization yet; `auth` is used when the registry asks.
     pub fn new(transport: Transport, endpoint: Endpoint, auth: Option<Auth>) -> Self {
-        Self { endpoint, transport, auth, authorization: Mutex::new(None) }
+        Self { endpoint, transport, auth, authorization: Mutex::new(None), patience: Mutex::new(Patience::new()) }
     }
 
     /// GETs `path` below the repository; follows challenges and redirects. `what` names the thing in errors. Where a part is refused, all of
@@ -101,8 +106,7 @@ impl Session {
         let mut uri = home.clone();
         for _ in 0..=MAX_REDIRECTS {
             let same_host = uri.scheme() == home.scheme() && uri.authority() == home.authority();
-            let response =
-                self.transport.send(self.request(&uri, ask, same_host)?).await.map_err(|e| self.failed(e))?;
+            let response = self.send(self.request(&uri, ask, same_host)?).await.map_err(|e| self.failed(e))?;
             let location = response.headers().get(LOCATION).and_then(|l| l.to_str().ok());
             match (response.status().as_u16(), location) {
                 (301 | 302 | 303 | 307 | 308, Some(location)) => {
@@ -122,6 +126,21 @@ impl Session {
             }
         }
         Err(self.failed(format!("more than {MAX_REDIRECTS} redirects")))
+    }
+
+    /// Sends a request, and again where a busy host says when, as long as there is patience. The error is a sentence.
+    async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, String> {
+        loop {
+            let response = self.transport.send(request.clone()).await?;
+            let Some(wait) = retry::asked(response.status(), response.headers(), SystemTime::now()) else {
+                return Ok(response);
+            };
+            if !self.patience.lock().unwrap_or_else(|e| e.into_inner()).grant(Instant::now(), wait) {
+                return Ok(response);
+            }
+            tracing::info!(registry = %self.endpoint.base, ?wait, "a busy registry is left alone for a while");
+            tokio::time::sleep(wait).await;
+        }
     }
 
     fn request(&self, uri: &Uri, ask: Ask<'_>, same_host: bool) -> Result<Request<Full<Bytes>>> {
@@ -208,7 +227,7 @@ impl Session {
                 request.body(Full::default())
             }
         };
-        let response = self.transport.send(request.map_err(|e| fail(e.to_string()))?).await.map_err(fail)?;
+        let response = self.send(request.map_err(|e| fail(e.to_string()))?).await.map_err(fail)?;
         let status = response.status();
         if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
             return Err(self.denied(format!("token from {realm}: {status}")));

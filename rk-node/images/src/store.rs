@@ -223,12 +223,16 @@ impl Store {
             merge(&mut image.repo_digests, &old.repo_digests);
         }
         write_json(&self.record_path(&image.id), &image)?;
-        let robbed: Vec<Image> = state
-            .images
-            .values()
-            .filter(|other| other.id != image.id && other.repo_tags.iter().any(|tag| image.repo_tags.contains(tag)))
-            .cloned()
-            .collect();
+        self.give_tags(&mut state, &image)?;
+        state.images.insert(image.id.clone(), image);
+        Ok(())
+    }
+
+    /// Takes the tags of an image from all others.
+    pub fn give_tags(&self, state: &mut State, image: &Image) -> Result<()> {
+        let has =
+            |other: &Image| other.id != image.id && other.repo_tags.iter().any(|tag| image.repo_tags.contains(tag));
+        let robbed: Vec<Image> = state.images.values().filter(|other| has(other)).cloned().collect();
         for mut other in robbed {
             other.repo_tags.retain(|tag| !image.repo_tags.contains(tag));
             // Nothing leads to it by a tag any more: it is garbage like any other.
@@ -236,7 +240,6 @@ impl Store {
             write_json(&self.record_path(&other.id), &other)?;
             state.images.insert(other.id.clone(), other);
         }
-        state.images.insert(image.id.clone(), image);
         Ok(())
     }
 
@@ -256,7 +259,8 @@ impl Store {
         Ok(())
     }
 
-    fn record_path(&self, id: &ImageId) -> PathBuf {
+    /// Where the record of an image is.
+    pub fn record_path(&self, id: &ImageId) -> PathBuf {
         self.root.join("records").join(format!("{}.json", id.0.file_name()))
     }
 

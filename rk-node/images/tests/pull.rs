@@ -14,6 +14,7 @@ mod trust;
 
 use std::{os::unix::fs::MetadataExt, path::Path, sync::atomic::Ordering::SeqCst, time::Duration};
 
+use http::StatusCode;
 use registry::{Fault, Registry, layer};
 use rk_images::{Auth, ClientCertificate, Config, Error, ErrorKind, ImageId, Images, Mirror, Shift};
 use tokio_util::sync::CancellationToken;
@@ -286,6 +287,28 @@ async fn bearer_and_basic_authentication_work_and_wrong_ones_are_denied() {
             assert!(!error.to_string().contains("wrong"), "{error}");
         }
         images.pull(&name, auth("s3cret"), CancellationToken::new()).await.expect(scheme);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_registry_is_asked_again_when_it_says() {
+    for (status, after, waited) in [
+        (StatusCode::TOO_MANY_REQUESTS, "1", Duration::from_secs(3)),
+        // It has passed, and is not asked at once for that.
+        (StatusCode::SERVICE_UNAVAILABLE, "Sun, 06 Nov 1994 08:49:37 GMT", Duration::from_secs(3)),
+        // For longer nobody waits: a manifest and blobs have few attempts, which come at once.
+        (StatusCode::TOO_MANY_REQUESTS, "3600", Duration::ZERO),
+    ] {
+        let registry = Registry::start().await;
+        registry.image("localhost/app", "x", &[layer(&[("f", 0o644, "content")])], "{}");
+        registry.fault(Fault::Busy(status, after));
+        let dir = tempfile::tempdir().expect("tempdir");
+        let images = open(dir.path(), vec![mirror(&registry)]).await;
+        let began = std::time::Instant::now();
+        pull(&images, "localhost/app:x").await.expect("pull");
+        let took = began.elapsed();
+        assert!(took >= waited && took < Duration::from_secs(60), "{after:?}: {took:?}");
+        assert_eq!(registry.requests.load(SeqCst), 6, "manifest, config and layer, each twice");
     }
 }
 

@@ -19,6 +19,7 @@ use libcontainer::syscall::syscall::create_syscall;
 use libcontainer::workload::{Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError};
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, sigprocmask};
 use oci_spec::runtime::{LinuxCapabilities, Spec};
+use rk_sys::text_as_bytes;
 use seccompiler::BpfProgram;
 
 use crate::join::Join;
@@ -54,7 +55,8 @@ impl Launcher {
         let process = spec.process().as_ref().ok_or("the spec has no process")?;
         let program = self.program.borrow().clone().ok_or("the program was not looked up")?;
         let args = strings(process.args().as_deref().unwrap_or_default())?;
-        let env = strings(process.env().as_deref().unwrap_or_default())?;
+        let env = process.env().iter().flatten().map(|entry| c_string(OsStr::from_bytes(&text_as_bytes(entry))));
+        let env = env.collect::<Result<Vec<_>, _>>()?;
         let path = c_string(program.as_os_str())?;
         default_signals();
         if !self.no_new_privs {

@@ -22,6 +22,8 @@ const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NO
 pub struct LogFile {
     path: PathBuf,
     file: File,
+    /// The last entry is not whole: the disk was full.
+    torn: bool,
 }
 
 impl LogFile {
@@ -37,7 +39,7 @@ impl LogFile {
         if !file.metadata()?.is_file() {
             return Err(refused(path, "is no regular file"));
         }
-        Ok(Self { path: path.to_owned(), file })
+        Ok(Self { path: path.to_owned(), file, torn: false })
     }
 
     /// Switches to a new file at the same path, after the old one was renamed; goes on with the old one where that is refused.
@@ -46,10 +48,28 @@ impl LogFile {
         Ok(())
     }
 
-    /// Appends whole entries. A full disk loses them rather than stopping the container.
+    /// Appends whole entries. A full disk loses them rather than stopping the container; what it tears is not what the next one begins with.
     pub fn append(&mut self, entries: &[u8]) {
-        let _ = self.file.write_all(entries);
+        if !entries.is_empty() {
+            self.torn = append(&mut self.file, self.torn, entries);
+        }
     }
+}
+
+/// Writes entries behind those before, the last of which may be torn. Whether the last one is torn then.
+fn append(out: &mut impl Write, torn: bool, entries: &[u8]) -> bool {
+    if torn && out.write_all(b"\n").is_err() {
+        return true;
+    }
+    let mut written = 0;
+    while let Some(rest) = entries.get(written..).filter(|rest| !rest.is_empty()) {
+        match out.write(rest) {
+            Ok(more) if more > 0 => written += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            _ => break,
+        }
+    }
+    entries.get(..written).and_then(<[u8]>::last).is_some_and(|last| *last != b'\n')
 }
 
 fn refused(path: &Path, why: &str) -> io::Error {
@@ -180,6 +200,37 @@ mod tests {
         let out = text(cutter.feed(&line, 0));
         assert!(out.ends_with(&format!("{T} stdout F z\n")), "{}", &out[out.len() - 80..]);
         assert_eq!(out.matches('y').count(), MAX_LINE);
+    }
+
+    #[test]
+    fn an_entry_that_a_full_disk_tore_is_not_what_the_next_one_begins_with() {
+        /// What a disk holds, and what it has room for.
+        struct Disk(Vec<u8>, usize);
+        impl Write for Disk {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                let taken = bytes.len().min(self.1 - self.0.len());
+                self.0.extend_from_slice(&bytes[..taken]);
+                if taken > 0 { Ok(taken) } else { Err(io::ErrorKind::StorageFull.into()) }
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let mut disk = Disk(Vec::new(), 7);
+        let mut torn = append(&mut disk, false, b"one\n");
+        for (room, entries, held) in [
+            (7, "two\n", "one\ntwo"),
+            (7, "lost\n", "one\ntwo"),
+            (8, "lost\n", "one\ntwo\n"),
+            (12, "four\nlost\n", "one\ntwo\nfour"),
+            (99, "six\n", "one\ntwo\nfour\nsix\n"),
+            (99, "seven\n", "one\ntwo\nfour\nsix\nseven\n"),
+        ] {
+            disk.1 = room;
+            torn = append(&mut disk, torn, entries.as_bytes());
+            assert_eq!(text(disk.0.clone()), held, "{room}: {entries:?}");
+        }
     }
 
     #[test]

@@ -59,6 +59,13 @@ class Life(Case):
         self.assertEqual(container.said('echo "$WORD,$NONE,${ABSENT-unset}"; pwd'), "a b,,unset\n/made/for/it")
         self.assertEqual(container.said("tr '\\0' ' ' < /proc/1/cmdline"), "sleep 3600")
 
+    def test_variables_need_not_be_text(self):
+        container = self.pod().run(envs=[{"key": "RAW", "value": b"a\xff\xfe\xc3"}])
+        said = container.exec("/bin/sh", "-c", 'echo -n "$RAW"').stdout
+        self.assertEqual(said, b"a\xff\xfe\xc3")
+        environ = container.exec("/bin/cat", "/proc/1/environ").stdout
+        self.assertIn(b"RAW=a\xff\xfe\xc3", environ.split(b"\0"))
+
     def test_the_same_container_is_not_made_twice_and_images_must_be_there(self):
         pod = self.pod()
         first = pod.create()

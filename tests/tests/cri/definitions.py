@@ -8,9 +8,6 @@ from pathlib import Path
 from google.protobuf import descriptor_pb2
 from grpc_tools import protoc
 
-# The same on the wire as long as it is text.
-STRING, BYTES = descriptor_pb2.FieldDescriptorProto.TYPE_STRING, descriptor_pb2.FieldDescriptorProto.TYPE_BYTES
-
 
 def load(folder, *files):
     """Messages, enumerations and services by their names; each is what its members mean by number or name."""
@@ -46,7 +43,7 @@ def load(folder, *files):
 
 
 def meaning(field):
-    return field.name, STRING if field.type == BYTES else field.type, field.label, field.type_name
+    return field.name, field.type, field.label, field.type_name
 
 
 def of_windows(name, member):

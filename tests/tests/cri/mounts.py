@@ -2,7 +2,7 @@
 
 import api_pb2 as cri
 import grpc
-from peer import HOME, Case, ask, eventually
+from peer import HOME, RELAY, Case, ask, eventually
 
 
 class Mounts(Case):
@@ -71,6 +71,17 @@ class ReadOnly(Mounts):
         self.assertEqual(self.writes("layers"), [True, True])
         self.assertEqual(self.writes("layers", readonly=True), [False, True])
         self.assertEqual(self.writes("layers", readonly=True, recursive_read_only=True), [False, False])
+
+    def test_volumes_of_an_image_are_written_to_below_a_read_only_root(self):
+        security = {"readonly_rootfs": True}
+        container = self.pod().run("", security=security, image=RELAY, args=["7100", "7101"])
+        root = f"/proc/{container.pid()}/root"
+        self.assertNotEqual(self.node.sh(f"touch {root}/new")[1], 0)
+        self.assertEqual(self.node.said(f"touch {root}/data/new && ls {root}/data"), "new")
+        container.remove()
+        # It was nowhere else.
+        kept = "find /proc/1/root/var/lib/rk -path '*/data/new' | wc -l"
+        self.assertEqual(self.node.said(kept), "0")
 
     def test_recursion_needs_a_mount_that_is_read_only_and_private(self):
         pod = self.pod()

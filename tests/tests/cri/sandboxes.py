@@ -73,6 +73,32 @@ class Life(Case):
         self.assertRefused(invalid, "RunPodSandbox", config={})
 
 
+class Loss(Case):
+    def test_a_pod_whose_shim_dies_is_lost_and_told_so(self):
+        pod = self.pod(namespaces={"pid": cri.POD})
+        container = pod.run()
+        shim = self.node.said(f"cat /proc/1/root/run/rk/sandboxes/{pod.id}/shim.pid")
+        is_first = f"grep -qs '^PPid:.*[^0-9]{shim}$' $p/status && grep -qs ^/pause $p/cmdline"
+        first = self.node.said(f"for p in /proc/[0-9]*; do {is_first} && echo $p; done; true")
+        self.assertTrue(first.startswith("/proc/"), first)
+        stream = ask("GetContainerEvents")
+        stream.initial_metadata()
+        self.node.said(f"kill -9 {shim}")
+        status = container.ended()
+        self.assertEqual((status.exit_code, status.reason), (255, "Unknown"))
+        eventually("a pod that is not ready", lambda: pod.status().state == cri.SANDBOX_NOTREADY)
+        eventually("the end of its first process", lambda: self.node.sh(f"test -e {first}")[1] != 0)
+        pod.remove()
+        seen = []
+        for event in stream:
+            if event.container_id == pod.id:
+                seen.append(event.container_event_type)
+            if event.container_event_type == cri.CONTAINER_DELETED_EVENT and event.container_id == pod.id:
+                break
+        stream.cancel()
+        self.assertEqual(seen, [cri.CONTAINER_STOPPED_EVENT, cri.CONTAINER_DELETED_EVENT])
+
+
 class Namespaces(Case):
     def test_ipc_is_the_pod_s_or_the_node_s(self):
         link = "readlink /proc/self/ns/ipc"

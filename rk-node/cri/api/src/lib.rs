@@ -5,6 +5,7 @@
 
 mod connect;
 mod redact;
+mod text;
 
 /// Everything generated from `proto/`, package `runtime.v1`.
 #[allow(missing_docs, clippy::all, reason = "generated code")]

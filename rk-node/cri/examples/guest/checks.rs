@@ -113,7 +113,6 @@ pub async fn run(layout: PathBuf) -> Result<()> {
             crash::restart(cri.clone(), pod.clone(), &mut server),
         )
         .await;
-    report.check("a pod whose shim dies is lost and reported so", crash::shim_death(cri.clone())).await;
     report
         .check("a created container is removed without a trace", lifecycle::unstarted(cri.clone(), pod.clone()))
         .await;

@@ -38,7 +38,7 @@ pub async fn identity(mut cri: Cri, pod: Pod) -> Result<()> {
         security(c).run_as_user = Some(Int64Value { value: 1234 });
         security(c).supplemental_groups = vec![77];
         c.working_dir = "/made/for/it".into();
-        c.envs = vec![KeyValue { key: "X".into(), value: "a b".into() }];
+        c.envs = vec![KeyValue { key: "X".into(), value: b"a b\xff".to_vec() }];
     });
     let id = id.await?;
     let (seen, _) = cri.sh(&id, "id; pwd; echo \"X=$X\"; grep CapEff /proc/self/status; touch /root/x").await?;

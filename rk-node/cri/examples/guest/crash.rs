@@ -1,7 +1,7 @@
 //! What remains when processes die, and what does not.
 
 use std::process::{Child, Command};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rk_cri_api::v1::*;
 
@@ -24,44 +24,6 @@ pub async fn restart(mut cri: Cri, pod: Pod, server: &mut Child) -> Result<()> {
     let after = cri.sh(&stays, "echo $PPID; cat /proc/1/stat | cut -d' ' -f22").await?.0;
     must!(after == pid_before, "{pid_before:?} became {after:?}");
     cri.runtime.stop_container(StopContainerRequest { container_id: stays, timeout: 0 }).await?;
-    Ok(())
-}
-
-/// How many pods' first processes there are.
-fn pauses() -> usize {
-    let commands = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let commands = commands.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
-    commands.filter(|command| command.starts_with(b"/pause")).count()
-}
-
-pub async fn shim_death(mut cri: Cri) -> Result<()> {
-    let before = pauses();
-    let pod = cri.pod("lost", |c| {
-        let linux = c.linux.get_or_insert_default();
-        linux.security_context.get_or_insert_default().namespace_options = Some(NamespaceOption::default());
-    });
-    let pod = pod.await?;
-    must!(pauses() == before + 1, "{before} before, {} now", pauses());
-    let id = cri.run(&pod, "one", "sleep 1000", |_| ()).await?;
-    let pid = std::fs::read_to_string(format!("/run/rk/sandboxes/{}/shim.pid", pod.id))?;
-    Command::new("/bin/busybox").args(["kill", "-9", pid.trim()]).status()?;
-    let status = cri.ended(&id).await?;
-    must!(status.exit_code == 255 && status.reason == "Unknown", "{status:?}");
-    let deadline = Instant::now() + Duration::from_secs(10);
-    loop {
-        let request = PodSandboxStatusRequest { pod_sandbox_id: pod.id.clone(), verbose: false };
-        let state = cri.runtime.pod_sandbox_status(request).await?.into_inner().status.unwrap_or_default().state();
-        if state == PodSandboxState::SandboxNotready {
-            break;
-        }
-        must!(Instant::now() < deadline, "the pod is still ready");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    cri.remove_pod(&pod).await?;
-    while pauses() > before {
-        must!(Instant::now() < deadline, "the pod's first process outlives its shim");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
     Ok(())
 }
 

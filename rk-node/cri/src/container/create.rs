@@ -141,7 +141,7 @@ async fn make(
     record.user = identity::resolve(snapshot.rootfs(), &security, &image.config.user)?;
     let (uid, gid) = sandbox::users(sandbox).map_or((0, 0), |users| (users.uids.host, users.gids.host));
     let owner = (uid.saturating_add(record.user.uid), gid.saturating_add(record.user.gid));
-    volumes::make(snapshot.rootfs(), &image.config, &record.config.mounts, owner)?;
+    let volumes = volumes::make(snapshot.rootfs(), &image.config, &record.config.mounts, owner)?;
     let inputs = Inputs {
         config: &mounted,
         hostname: &hostname,
@@ -152,6 +152,7 @@ async fn make(
         namespaces: namespaces(runtime, sandbox, &record.config)?,
         users: sandbox::users(sandbox),
         pod_files: sandbox::pod_files(runtime, sandbox),
+        volumes,
         devices: devices::find(&record.config.devices, security.privileged)?,
         local_seccomp: local_seccomp(&security)?,
     };

@@ -1,13 +1,14 @@
 use std::sync::Arc;
 
-use rk_cri_api::v1::{ContainerEventType, ContainerState};
+use rk_cri_api::v1::ContainerState;
 use rk_shim_protocol::{Reply, Request, StartContainer};
 
 use crate::clock::now_ns;
 use crate::error::{Error, Result};
+use crate::kept::locked;
 use crate::record::{Ended, NOT_STARTED, Phase};
 use crate::runtime::Runtime;
-use crate::tables::Container;
+use crate::tables::{Container, Told};
 use crate::{cgroup, shim};
 
 /// Exit code of a container whose program could not be started.
@@ -26,6 +27,7 @@ pub(crate) async fn start(runtime: &Arc<Runtime>, id: &str) -> Result<()> {
     if runtime.tables.sandbox(&record.sandbox)?.get().phase != Phase::Ready {
         return Err(Error::State(format!("sandbox {:?} of container {:?} is not running", record.sandbox, record.id)));
     }
+    *locked(&container.told) = Told::NotStart;
     match launch(runtime, &container).await {
         Ok((pid, started_at)) => {
             // Not flushed: that it was to run is, and the rest ends with the boot or is saved with its end. It runs, saved or not.
@@ -36,7 +38,7 @@ pub(crate) async fn start(runtime: &Arc<Runtime>, id: &str) -> Result<()> {
             if let Err(error) = saved {
                 tracing::error!(container = %record.id, %error, "a container's start was not saved");
             }
-            runtime.publish(ContainerEventType::ContainerStartedEvent, &record.id, &record.sandbox);
+            runtime.tell_start(&container, true);
             Ok(())
         }
         Err(error) => {
@@ -48,6 +50,7 @@ pub(crate) async fn start(runtime: &Arc<Runtime>, id: &str) -> Result<()> {
                 message: error.to_string(),
             };
             runtime.container_ended(&record.id, ended);
+            runtime.tell_start(&container, false);
             Err(error)
         }
     }
@@ -95,5 +98,31 @@ mod tests {
         drop(held);
         assert!(matches!(starting.await.unwrap(), Err(Error::NotFound { .. })));
         assert!(!runtime.container_state("c").exists());
+    }
+    #[tokio::test]
+    async fn a_container_that_ends_at_once_is_told_to_start_first() {
+        use rk_cri_api::v1::ContainerEventType::{ContainerStartedEvent, ContainerStoppedEvent};
+        let dir = tempfile::tempdir().unwrap();
+        let runtime = rig::runtime(dir.path()).await;
+        rig::sandbox(&runtime, "s");
+        for (id, started, ends_first, told) in [
+            ("early", true, true, vec![ContainerStartedEvent, ContainerStoppedEvent]),
+            ("late", true, false, vec![ContainerStartedEvent, ContainerStoppedEvent]),
+            ("never", false, true, vec![ContainerStoppedEvent]),
+        ] {
+            let container = rig::running(&runtime, "s", id);
+            let mut events = runtime.events.subscribe();
+            *locked(&container.told) = Told::NotStart;
+            if ends_first {
+                runtime.container_ended(id, Ended::default());
+            }
+            assert!(events.try_recv().is_err(), "{id}: its end is told before its start");
+            runtime.tell_start(&container, started);
+            // Once, however often it is heard.
+            runtime.container_ended(id, Ended::default());
+            let heard: Vec<_> =
+                std::iter::from_fn(|| events.try_recv().ok()).map(|e| e.container_event_type()).collect();
+            assert_eq!(heard, told, "{id}");
+        }
     }
 }

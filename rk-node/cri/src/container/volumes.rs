@@ -1,6 +1,6 @@
 //! Places of an image for what outlives its containers, where nothing is mounted.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rk_cri_api::v1::Mount;
 use rk_images::ImageConfig;
@@ -9,19 +9,31 @@ use super::inside;
 use crate::error::{IoContext, Result};
 use crate::runtime::absolute;
 
+/// Where the kernel shows itself: what an image has there is nowhere in a container.
+const OF_THE_KERNEL: [&str; 3] = ["/proc", "/sys", "/dev"];
+
 /// Makes the directories that an image names as volumes and lacks, for the container's user; `owner` is that one on the node. Where
-/// something is mounted, or something else is, nothing is made.
-pub(super) fn make(rootfs: &Path, image: &ImageConfig, mounts: &[Mount], owner: (u32, u32)) -> Result<()> {
+/// something is mounted, or something else is, nothing is made. Answers with those that are there: in the container, and on the node.
+pub(super) fn make(
+    rootfs: &Path,
+    image: &ImageConfig,
+    mounts: &[Mount],
+    owner: (u32, u32),
+) -> Result<Vec<(PathBuf, PathBuf)>> {
     let mounted = |path: &Path| mounts.iter().any(|m| Path::new(&m.container_path).components().eq(path.components()));
     let wanted = image.volumes.iter().filter_map(|path| absolute(path, "volume").ok());
+    let mut found = Vec::new();
     for path in wanted.filter(|path| !mounted(path.as_path())) {
         match inside::make(rootfs, &path, owner) {
             // Something that is no directory is in the way.
             Err(error) if inside::is_absent(&error) => {}
             made => made.at("make a volume's directory", &path)?,
         }
+        let own = path.file_name().is_some() && !OF_THE_KERNEL.iter().any(|of| path.starts_with(of));
+        let place = inside::place(rootfs, &path).ok();
+        found.extend(place.filter(|place| own && place.is_dir()).map(|place| (path, place)));
     }
-    Ok(())
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -49,12 +61,16 @@ mod tests {
             "/mounted",
             "/../out",
             "relative",
+            "/",
+            "/dev/own",
         ];
         let image = ImageConfig { volumes: told.map(str::to_owned).to_vec(), ..ImageConfig::default() };
         let mount = Mount { container_path: "/mounted/".to_owned(), ..Mount::default() };
         let own = fs::metadata(&root).unwrap();
         for _ in 0..2 {
-            make(&root, &image, std::slice::from_ref(&mount), (own.uid(), own.gid())).unwrap();
+            let found = make(&root, &image, std::slice::from_ref(&mount), (own.uid(), own.gid())).unwrap();
+            let places = [("/var/lib/db", "var/lib/db"), ("/srv/www/", "usr/srv/www"), ("/usr/srv", "usr/srv")];
+            assert_eq!(found, places.map(|(path, place)| (PathBuf::from(path), root.join(place))));
         }
         let there = |path: &str| root.join(path).is_dir();
         assert!(there("var/lib/db") && there("usr/srv/www") && root.join("file").is_file());

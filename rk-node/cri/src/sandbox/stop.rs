@@ -6,7 +6,7 @@ use rk_shim_protocol::Request;
 
 use super::files;
 use crate::error::{Error, Result};
-use crate::record::Phase;
+use crate::record::{Phase, SandboxRecord};
 use crate::runtime::{Runtime, attachment};
 use crate::tables::Sandbox;
 use crate::{container, disk, shim, view};
@@ -19,16 +19,10 @@ pub(crate) async fn stop(runtime: &Arc<Runtime>, id: &str) -> Result<()> {
         Err(error) => return Err(error),
     };
     let _step = sandbox.step.lock().await;
-    let before = sandbox.get();
-    if is_gone(runtime, &before.id) {
+    if is_gone(runtime, &sandbox.get().id) {
         return Ok(());
     }
-    let outcome = tear_down(runtime, &sandbox).await;
-    // It may have stopped and still hold its network.
-    if before.phase == Phase::Ready && sandbox.look(|record| record.phase) == Phase::Stopped {
-        runtime.publish(ContainerEventType::ContainerStoppedEvent, &before.id, &before.id);
-    }
-    outcome
+    tear_down(runtime, &sandbox).await
 }
 
 /// Whether a sandbox was removed while its step was waited for: what is saved of it now would be found again at the next start.
@@ -57,12 +51,23 @@ pub(crate) async fn tear_down(runtime: &Arc<Runtime>, sandbox: &Sandbox) -> Resu
         shim::unpin(&dir, record.netns.as_deref());
         files::unmount_shm(runtime, &record.id);
     }
-    sandbox.update(|record| {
-        // Until this is saved the plugins may be asked again, which is nothing to them.
-        record.network &= failure.is_some();
-        record.phase = Phase::Stopped;
-    })?;
+    // Until this is saved the plugins may be asked again, which is nothing to them. It may have stopped and still hold its network.
+    stopped(runtime, sandbox, |record| record.network &= failure.is_some())?;
     failure.map_or(Ok(()), Err)
+}
+
+/// Notes that a sandbox has stopped, with what else changes by that, and tells it once: who stops it and who follows its shim both note it.
+pub(super) fn stopped(runtime: &Runtime, sandbox: &Sandbox, change: impl FnOnce(&mut SandboxRecord)) -> Result<()> {
+    let mut first = false;
+    let saved = sandbox.update(|record| {
+        change(record);
+        first = std::mem::replace(&mut record.phase, Phase::Stopped) == Phase::Ready;
+    });
+    if first {
+        let id = sandbox.look(|record| record.id.clone());
+        runtime.publish(ContainerEventType::ContainerStoppedEvent, &id, &id);
+    }
+    saved.map(drop)
 }
 
 /// Removes the sandbox and its containers. Idempotent.
@@ -168,6 +173,25 @@ mod tests {
         for _ in 0..2 {
             assert!(matches!(stop(&runtime, "s").await, Err(Error::Network { .. })));
         }
+        let told = events.try_recv().unwrap();
+        assert_eq!(told.container_event_type(), ContainerEventType::ContainerStoppedEvent);
+        assert!(events.try_recv().is_err(), "it is told again");
+    }
+    #[tokio::test]
+    async fn the_end_of_a_pod_whose_shim_goes_before_it_has_stopped_is_told_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let runtime = rig::runtime(dir.path()).await;
+        let sandbox = rig::sandbox(&runtime, "s");
+        let listener = UnixListener::bind(socket(&runtime.run_dir("s"))).unwrap();
+        let mut events = runtime.events.subscribe();
+        let by = runtime.clone();
+        let stopping = tokio::spawn(async move { stop(&by, "s").await });
+        let (mut client, _) = listener.accept().await.unwrap();
+        assert_eq!(rig::request(&mut client).await, Request::Shutdown);
+        // Who follows it has given it up meanwhile.
+        super::super::watch::shim_lost(&runtime, &sandbox);
+        rig::say(&mut client, &Reply::Ok).await;
+        stopping.await.unwrap().unwrap();
         let told = events.try_recv().unwrap();
         assert_eq!(told.container_event_type(), ContainerEventType::ContainerStoppedEvent);
         assert!(events.try_recv().is_err(), "it is told again");

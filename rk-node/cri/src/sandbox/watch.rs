@@ -1,9 +1,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rk_cri_api::v1::ContainerEventType;
 use rk_shim_protocol::{Exit, Reply, exit_file};
 
+use super::stop::stopped;
 use crate::record::{ContainerRecord, Phase};
 use crate::runtime::{Runtime, ended, lost};
 use crate::tables::Sandbox;
@@ -53,16 +53,15 @@ async fn follow(runtime: &Runtime, dir: &std::path::Path) -> crate::Result<()> {
 }
 
 /// The shim died: its pod alone is lost, and reported so.
-fn shim_lost(runtime: &Runtime, sandbox: &Sandbox) {
+pub(super) fn shim_lost(runtime: &Runtime, sandbox: &Sandbox) {
     let record = sandbox.get();
     tracing::error!(sandbox = %record.id, "a pod's shim died: its containers are killed");
     for container in runtime.tables.containers_of(&record.id) {
         settle(runtime, &container.get());
     }
-    if let Err(error) = sandbox.update(|record| record.phase = Phase::Stopped) {
+    if let Err(error) = stopped(runtime, sandbox, |_| ()) {
         tracing::error!(sandbox = %record.id, %error, "the loss of a sandbox was not saved");
     }
-    runtime.publish(ContainerEventType::ContainerStoppedEvent, &record.id, &record.id);
 }
 
 /// Notes the end of a container that no shim looks after any more: as the shim wrote it, or as unknown.

@@ -41,7 +41,8 @@ impl ImageService for Service {
         let request = request.into_inner();
         sandbox::known_handler(request.image.as_ref().map_or("", |image| image.runtime_handler.as_str()))?;
         let image = name(request.image)?;
-        let auth = request.auth.map(auth).transpose()?.flatten();
+        let host = rk_images::registry_host(&image).map_err(Error::from)?;
+        let auth = request.auth.map(|told| auth(told, &host)).transpose()?.flatten();
         // Dropped with the request: a client that gives up cancels its pull, unless another waits for the same one.
         let cancel = CancellationToken::new();
         let _guard = cancel.clone().drop_guard();
@@ -99,8 +100,12 @@ fn view(image: &rk_images::Image) -> Image {
     }
 }
 
-/// Credentials in whichever of CRI's four forms they come.
-fn auth(auth: AuthConfig) -> Result<Option<Auth>, Status> {
+/// Credentials in whichever of CRI's four forms they come, unless they are told to be for another host than the registry's, as containerd
+/// has it: a server address that is no URL is that of none.
+fn auth(auth: AuthConfig, host: &str) -> Result<Option<Auth>, Status> {
+    if !auth.server_address.is_empty() && host_of(&auth.server_address) != host {
+        return Ok(None);
+    }
     if !auth.registry_token.is_empty() {
         return Ok(Some(Auth::RegistryToken(auth.registry_token)));
     }
@@ -121,9 +126,41 @@ fn auth(auth: AuthConfig) -> Result<Option<Auth>, Status> {
     Ok(Some(Auth::Basic { username: username.to_owned(), password: password.trim_end_matches('\0').to_owned() }))
 }
 
+/// The host of a URL, with its port where it is told; empty where there is none, as in `registry.example:5000`.
+fn host_of(url: &str) -> &str {
+    let rest = url.split_once(':').filter(|(scheme, _)| !scheme.contains('/')).map_or(url, |(_, rest)| rest);
+    let authority = rest.strip_prefix("//").and_then(|rest| rest.split(['/', '?', '#']).next()).unwrap_or_default();
+    authority.rsplit_once('@').map_or(authority, |(_, host)| host)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn credentials_are_for_the_registry_whose_address_is_told_with_them() {
+        let of = |image: &str, server_address: &str| {
+            let told = AuthConfig { username: "u".into(), server_address: server_address.into(), ..Default::default() };
+            let host = rk_images::registry_host(image).unwrap();
+            auth(told, &host).unwrap().is_some()
+        };
+        for (image, server_address, used) in [
+            ("r.example/a", "", true),
+            ("r.example/a", "https://r.example", true),
+            ("r.example/a", "https://u:p@r.example/v2/?x#y", true),
+            ("r.example:5000/a", "http://r.example:5000/a:b", true),
+            ("r.example/a", "//r.example/", true),
+            ("r.example/a", "https://r.example:443", false),
+            ("r.example/a", "https://other.example/r.example", false),
+            ("r.example/a", "https://r.example.evil/", false),
+            ("r.example/a", "r.example", false),
+            ("r.example:5000/a", "r.example:5000", false),
+            ("nginx", "https://registry-1.docker.io/v2/", true),
+            ("nginx", "https://docker.io", false),
+        ] {
+            assert_eq!(of(image, server_address), used, "{image} {server_address}");
+        }
+    }
 
     #[test]
     fn credentials_are_read_in_every_form() {
@@ -138,8 +175,8 @@ mod tests {
                 Some(Auth::RegistryToken("r".into())),
             ),
         ] {
-            assert_eq!(auth(config).unwrap(), expected);
+            assert_eq!(auth(config, "r.example").unwrap(), expected);
         }
-        assert!(auth(AuthConfig { auth: "%".into(), ..Default::default() }).is_err());
+        assert!(auth(AuthConfig { auth: "%".into(), ..Default::default() }, "r.example").is_err());
     }
 }

@@ -20,13 +20,14 @@ pub(super) fn args(config: &ContainerConfig, image: &ImageConfig) -> Result<Vec<
 
 /// The image's environment, changed by the pod's, with `PATH`, `HOSTNAME`, `HOME` and, on a terminal, `TERM` when nobody sets them.
 pub(super) fn env(config: &ContainerConfig, image: &ImageConfig, hostname: &str, home: &str) -> Vec<String> {
-    let mut out: Vec<(String, String)> =
+    let mut out: Vec<(String, Vec<u8>)> =
         vec![("PATH".into(), DEFAULT_PATH.into()), ("HOSTNAME".into(), hostname.into())];
     if config.tty {
         out.push(("TERM".into(), "xterm".into()));
     }
     let image = image.env.iter().map(|entry| entry.split_once('=').unwrap_or((entry, "")));
-    let pod = config.envs.iter().map(|entry| (entry.key.as_str(), entry.value.as_str()));
+    let image = image.map(|(key, value)| (key, value.as_bytes()));
+    let pod = config.envs.iter().map(|entry| (entry.key.as_str(), entry.value.as_slice()));
     for (key, value) in image.chain(pod) {
         match out.iter_mut().find(|(known, _)| known == key) {
             Some((_, known)) => *known = value.to_owned(),
@@ -37,5 +38,6 @@ pub(super) fn env(config: &ContainerConfig, image: &ImageConfig, hostname: &str,
         out.retain(|(key, _)| key != "HOME");
         out.push(("HOME".into(), home.into()));
     }
-    out.into_iter().map(|(key, value)| format!("{key}={value}")).collect()
+    // The shim takes them for bytes again.
+    out.into_iter().map(|(key, value)| format!("{key}={}", rk_sys::bytes_as_text(&value))).collect()
 }

@@ -92,6 +92,8 @@ pub(crate) struct Inputs<'a> {
     pub users: Option<UserMapping>,
     /// Files that all containers of the pod get: (container path, host path).
     pub pod_files: Vec<(&'static str, PathBuf)>,
+    /// Directories of the root that the image wants to outlive its containers: (container path, host path).
+    pub volumes: Vec<(PathBuf, PathBuf)>,
     /// Devices asked for and, for privileged containers, all of the host's.
     pub devices: Vec<Device>,
     /// The profile of `Localhost` seccomp, read from the node.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::Inputs;
 
-/// The kernel's own file systems, then the pod's files, then the pod author's mounts from the shallowest to the deepest.
+/// The kernel's own file systems, then volumes of the image, the pod's files, and the pod author's mounts from the shallowest to the deepest.
 pub(super) fn mounts(inputs: &Inputs<'_>) -> Vec<Value> {
     let read_only = if inputs.privileged() { "rw" } else { "ro" };
     let mut out = vec![
@@ -23,6 +23,18 @@ pub(super) fn mounts(inputs: &Inputs<'_>) -> Vec<Value> {
         mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", read_only]),
         mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", read_only]),
     ];
+    // Written to as where the root can be: the same files, which are counted and go with those that the container writes anywhere.
+    let mut volumes: Vec<_> = inputs.volumes.iter().filter(|_| inputs.readonly_rootfs()).collect();
+    volumes.sort_by_key(|(destination, _)| destination.components().count());
+    for (destination, source) in volumes {
+        // As its root, it is mounted for the pod's users already.
+        out.push(mount(
+            &destination.to_string_lossy(),
+            "bind",
+            &source.to_string_lossy(),
+            &["rbind", "rprivate", "rw"],
+        ));
+    }
     for (destination, source) in &inputs.pod_files {
         if !inputs.config.mounts.iter().any(|m| same(&m.container_path, destination)) {
             let writable = if inputs.readonly_rootfs() && *destination != "/dev/shm" { "ro" } else { "rw" };

@@ -10,6 +10,7 @@ struct Case {
     namespaces: PodNamespaces,
     devices: Vec<Device>,
     users: Option<UserMapping>,
+    volumes: Vec<(PathBuf, PathBuf)>,
 }
 
 impl Default for Case {
@@ -27,6 +28,7 @@ impl Default for Case {
             namespaces: PodNamespaces::default(),
             devices: Vec::new(),
             users: None,
+            volumes: Vec::new(),
         }
     }
 }
@@ -48,6 +50,7 @@ fn built(case: &Case) -> Result<Value, String> {
         namespaces: case.namespaces.clone(),
         users: case.users,
         pod_files: vec![("/etc/hosts", "/state/hosts".into()), ("/dev/shm", "/run/shm".into())],
+        volumes: case.volumes.clone(),
         devices: case.devices.clone(),
         local_seccomp: None,
     })?;
@@ -77,12 +80,16 @@ fn command_and_args_follow_the_table_of_the_pod_api() {
 
 #[test]
 fn the_pods_environment_wins_over_the_images_and_keeps_its_order() {
-    let envs =
-        vec![KeyValue { key: "B".into(), value: "pod".into() }, KeyValue { key: "C".into(), value: "a=b".into() }];
+    let pair = |key: &str, value: &[u8]| KeyValue { key: key.into(), value: value.to_vec() };
+    let envs = vec![pair("B", b"pod"), pair("C", b"a=b"), pair("RAW", b"\xffr")];
     let spec = built(&Case { config: ContainerConfig { envs, tty: true, ..Default::default() }, ..Default::default() })
         .unwrap();
     let env: Vec<_> = spec["process"]["env"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
-    assert_eq!(&env[1..], ["HOSTNAME=pod-1", "TERM=xterm", "A=image", "B=pod", "C=a=b", "HOME=/home/u"]);
+    assert_eq!(
+        &env[1..],
+        ["HOSTNAME=pod-1", "TERM=xterm", "A=image", "B=pod", "C=a=b", "RAW=\u{10feff}r", "HOME=/home/u"]
+    );
+    assert_eq!(rk_sys::text_as_bytes(env[6]), b"RAW=\xffr");
     assert!(env[0].starts_with("PATH=/usr/local/sbin"));
 }
 
@@ -238,5 +245,28 @@ fn a_pod_with_its_own_users_has_mapped_mounts_and_namespaces_that_are_its_own() 
         let mount = spec["mounts"].as_array().unwrap().iter().find(|m| m["destination"] == path).unwrap();
         assert_eq!(mount.get("uidMappings").is_some(), mapped, "{path}");
         assert_eq!(mount.get("gidMappings").is_some(), mapped, "{path}");
+    }
+}
+
+#[test]
+fn volumes_of_an_image_are_written_to_below_a_read_only_root_too() {
+    let volumes = vec![("/etc/app".into(), "/root/etc/app".into()), ("/etc".into(), "/root/etc".into())];
+    for (readonly_rootfs, bound) in
+        [(true, vec!["/etc", "/etc/app", "/etc/hosts", "/dev/shm"]), (false, vec!["/etc/hosts", "/dev/shm"])]
+    {
+        let config = secure(LinuxContainerSecurityContext { readonly_rootfs, ..Default::default() });
+        let users = Some(UserMapping {
+            uids: IdRange { host: 65536, length: 65536 },
+            gids: IdRange { host: 65536, length: 65536 },
+        });
+        let spec = built(&Case { config, users, volumes: volumes.clone(), ..Default::default() }).unwrap();
+        let mounts: Vec<_> = spec["mounts"].as_array().unwrap().iter().filter(|m| m["type"] == "bind").collect();
+        let places: Vec<_> = mounts.iter().filter_map(|m| m["destination"].as_str()).collect();
+        assert_eq!(places, bound);
+        for of_image in mounts.iter().filter(|m| m["source"].as_str().is_some_and(|source| source.starts_with("/root")))
+        {
+            assert_eq!(of_image["options"], json!(["rbind", "rprivate", "rw"]));
+            assert!(of_image["uidMappings"].is_null(), "it is mapped twice");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! A small registry over real sockets whose faults are chosen by the test.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     convert::Infallible,
     net::SocketAddr,
     sync::{
@@ -45,6 +45,8 @@ pub enum Fault {
     NoParts(StatusCode),
     /// Layers are at another registry.
     Elsewhere(SocketAddr),
+    /// Who asks for anything the first time hears this status, and when to ask again.
+    Busy(StatusCode, &'static str),
 }
 
 type Body = UnsyncBoxBody<Bytes, std::io::Error>;
@@ -56,6 +58,8 @@ struct Held {
     guard: Option<(String, String)>,
     /// Where the answers to requests for layers were asked to begin.
     starts: Vec<usize>,
+    /// What was asked for while it was busy.
+    put_off: HashSet<String>,
 }
 
 pub struct Registry {
@@ -126,8 +130,14 @@ impl Registry {
     async fn serve(tls: Option<TlsAcceptor>) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bind");
         let address = listener.local_addr().expect("address");
-        let held =
-            Held { content: HashMap::new(), layers: Vec::new(), fault: Fault::None, guard: None, starts: Vec::new() };
+        let held = Held {
+            content: HashMap::new(),
+            layers: Vec::new(),
+            fault: Fault::None,
+            guard: None,
+            starts: Vec::new(),
+            put_off: HashSet::new(),
+        };
         let held = Arc::new(Mutex::new(held));
         let (requests, cuts) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
         let shared = (held.clone(), requests.clone(), cuts.clone());
@@ -226,6 +236,13 @@ async fn answer(request: Request<Incoming>, me: SocketAddr, held: &Mutex<Held>, 
         }
         (held.content.get(&path).cloned(), held.fault, held.guard.clone(), is_layer)
     };
+    if let Fault::Busy(status, after) = fault
+        && held.lock().expect("lock").put_off.insert(path.clone())
+    {
+        let mut response = full(status, Bytes::new());
+        response.headers_mut().insert("retry-after", after.parse().expect("header"));
+        return response;
+    }
     if let Some((scheme, basic)) = guard {
         let given = header("authorization");
         if path == "/token" {

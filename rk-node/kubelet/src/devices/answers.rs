@@ -64,7 +64,7 @@ impl Answer {
     /// Adds what the container needs to its configuration.
     pub(super) fn add_to(self, config: &mut cri::ContainerConfig) {
         let needs = self.needs;
-        config.envs.extend(needs.envs.into_iter().map(|(key, value)| cri::KeyValue { key, value }));
+        config.envs.extend(needs.envs.into_iter().map(|(key, value)| cri::KeyValue { key, value: value.into_bytes() }));
         config.annotations.extend(needs.annotations);
         config.mounts.extend(needs.mounts.into_iter().map(|m| cri::Mount {
             container_path: m.container_path,

@@ -153,12 +153,13 @@ fn matching(image: &str, auths: Auths) -> Vec<(usize, cri::AuthConfig)> {
         let place = place.trim_end_matches('/').trim_end_matches("/v1").trim_end_matches("/v2");
         let place = if place == "index.docker.io" { "docker.io" } else { place };
         let fits = full == place || full.strip_prefix(place).is_some_and(|rest| rest.starts_with('/'));
-        fits.then(|| (place.len(), auth_config(place, auth)))
+        fits.then(|| (place.len(), auth_config(auth)))
     };
     auths.into_iter().filter_map(of).collect()
 }
 
-fn auth_config(place: &str, auth: DockerAuth) -> cri::AuthConfig {
+/// Without the server's address, as upstream: that they are for the image's registry is known, and a runtime would ask for the very URL.
+fn auth_config(auth: DockerAuth) -> cri::AuthConfig {
     let decoded =
         base64::engine::general_purpose::STANDARD.decode(auth.auth.trim()).ok().and_then(|b| String::from_utf8(b).ok());
     let (username, password) = match decoded.as_deref().and_then(|text| text.split_once(':')) {
@@ -168,7 +169,6 @@ fn auth_config(place: &str, auth: DockerAuth) -> cri::AuthConfig {
     cri::AuthConfig {
         username,
         password,
-        server_address: place.to_owned(),
         identity_token: auth.identitytoken,
         registry_token: auth.registrytoken,
         ..Default::default()
@@ -178,7 +178,7 @@ fn auth_config(place: &str, auth: DockerAuth) -> cri::AuthConfig {
 /// Which secret credentials come from, and a hash that tells whether others are the same.
 fn source(secret: &Secret, auth: &cri::AuthConfig) -> SecretSource {
     let mut hash = Sha256::new();
-    for part in [&auth.username, &auth.password, &auth.server_address, &auth.identity_token, &auth.registry_token] {
+    for part in [&auth.username, &auth.password, &auth.identity_token, &auth.registry_token] {
         hash.update(part.as_bytes());
         hash.update([0]);
     }
@@ -213,6 +213,7 @@ mod tests {
         assert_eq!(users("r.io/team/app:1", &secrets, &node), ["t", "u"]);
         assert_eq!(users("r.io/app", &secrets, &node), ["u"]);
         assert!(users("nginx", &secrets, &node).is_empty());
+        assert!(lookup("r.io/app", &secrets, &node).iter().all(|c| c.auth.server_address.is_empty()));
     }
 
     #[test]

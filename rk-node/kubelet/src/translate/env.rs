@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Container, EnvFromSource, EnvVarSource, FileKeySelector, Pod, Secret};
+use rk_sys::{bytes_as_text, text_as_bytes};
 
 use super::env_file;
 use super::expand::expand;
@@ -85,7 +86,8 @@ pub enum EnvError {
 /// The variables, and how to resolve `$(NAME)` in commands.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Environment {
-    /// In the order of the spec, later ones of the same name replacing earlier ones.
+    /// In the order of the spec, later ones of the same name replacing earlier ones. Values are text in the sense of
+    /// [`rk_sys::bytes_as_text`].
     pub variables: Vec<(String, String)>,
     services: BTreeMap<String, String>,
     /// What of whole objects was skipped, for events.
@@ -93,8 +95,12 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// A variable by name.
+    /// A variable by name, as text: bytes that are none are replaced.
     pub fn get(&self, name: &str) -> Option<String> {
+        self.find(name).map(|value| String::from_utf8_lossy(&text_as_bytes(&value)).into_owned())
+    }
+
+    fn find(&self, name: &str) -> Option<String> {
         self.variables
             .iter()
             .rev()
@@ -123,7 +129,7 @@ impl Environment {
         if let Some(reference) = &from.secret_ref {
             let secret = referred(sources.secrets, "secret", &reference.name, reference.optional)?;
             let values = secret.into_iter().flat_map(|secret| secret.data.iter().flatten());
-            let text = |value: &ByteString| String::from_utf8_lossy(&value.0).into_owned();
+            let text = |value: &ByteString| bytes_as_text(&value.0);
             let values = values.map(|(key, value)| (format!("{prefix}{key}"), text(value)));
             self.set_usable(values, &format!("secret {namespace}/{}", reference.name));
         }
@@ -146,13 +152,13 @@ impl Environment {
     }
 
     /// All variables for the runtime: the spec's, then the services' that the spec does not set.
-    pub fn into_list(mut self) -> Vec<(String, String)> {
+    pub fn into_list(mut self) -> Vec<(String, Vec<u8>)> {
         for (name, value) in std::mem::take(&mut self.services) {
             if !self.variables.iter().any(|(k, _)| *k == name) {
                 self.variables.push((name, value));
             }
         }
-        self.variables
+        self.variables.into_iter().map(|(name, value)| (name, text_as_bytes(&value))).collect()
     }
 }
 
@@ -173,7 +179,7 @@ pub fn environment(container: &Container, mut sources: EnvSources<'_>) -> Result
     for variable in container.env.iter().flatten() {
         let value = match &variable.value_from {
             Some(source) => value_of(&variable.name, source, container, &sources)?,
-            None => Some(expand(variable.value.as_deref().unwrap_or_default(), |name| env.get(name))),
+            None => Some(expand(variable.value.as_deref().unwrap_or_default(), |name| env.find(name))),
         };
         if let Some(value) = value {
             env.set(&variable.name, value);
@@ -219,9 +225,7 @@ fn value_of(
     }
     if let Some(key) = &source.secret_key_ref {
         let found = sources.secrets.get(&key.name);
-        let text = |s: &Secret| {
-            s.data.as_ref().and_then(|d| d.get(&key.key)).map(|v| String::from_utf8_lossy(&v.0).into_owned())
-        };
+        let text = |s: &Secret| s.data.as_ref().and_then(|d| d.get(&key.key)).map(|v| bytes_as_text(&v.0));
         let missing = Missing { object: ("secret", "Secret"), namespace, name: &key.name, key: &key.key };
         return missing.resolve(found.map(text), key.optional);
     }
@@ -274,7 +278,8 @@ mod tests {
     use serde_json::json;
 
     fn build(container: serde_json::Value) -> Result<Vec<(String, String)>, EnvError> {
-        made(container).map(Environment::into_list)
+        let text = |(name, value)| (name, String::from_utf8(value).unwrap());
+        made(container).map(|env| env.into_list().into_iter().map(text).collect())
     }
 
     fn made(container: serde_json::Value) -> Result<Environment, EnvError> {
@@ -286,8 +291,11 @@ mod tests {
             "m".to_owned(),
             serde_json::from_value(json!({"data": {"k": "v", "a=b": "no"}})).unwrap(),
         )]);
-        let secrets =
-            BTreeMap::from([("s".to_owned(), serde_json::from_value(json!({"data": {"p": "cw=="}})).unwrap())]);
+        let secret = |data: serde_json::Value| serde_json::from_value(json!({"data": data})).unwrap();
+        let secrets = BTreeMap::from([
+            ("s".to_owned(), secret(json!({"p": "cw=="}))),
+            ("raw".to_owned(), secret(json!({"b": "/2E="}))),
+        ]);
         let services = BTreeMap::from([("SVC".to_owned(), "1".to_owned())]);
         let sources = EnvSources {
             pod: &pod,
@@ -362,6 +370,18 @@ mod tests {
             ),
         ] {
             assert_eq!(build(json!({"name": "c", "env": env})).unwrap_err().to_string(), want);
+        }
+    }
+    #[test]
+    fn a_secret_that_is_no_text_is_given_as_it_is() {
+        let env = made(json!({"name": "c", "envFrom": [{"secretRef": {"name": "raw"}}], "env": [
+            {"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "raw", "key": "b"}}},
+            {"name": "WITHIN", "value": "<$(KEY)\u{fc}>"}]}))
+        .unwrap();
+        assert_eq!(env.get("KEY").as_deref(), Some("\u{fffd}a"), "commands are text");
+        let told = env.into_list();
+        for (name, value) in [("b", &b"\xffa"[..]), ("KEY", b"\xffa"), ("WITHIN", b"<\xffa\xc3\xbc>")] {
+            assert!(told.contains(&(name.to_owned(), value.to_vec())), "{name}: {told:?}");
         }
     }
 }

@@ -39,7 +39,7 @@ async fn devices_of_a_plugin_are_counted_given_once_and_told_of() {
         let state = rig.cri.state();
         let container = state.containers.iter().find(|c| c.config.labels["io.kubernetes.pod.name"] == "one").unwrap();
         assert!(
-            container.config.envs.iter().any(|e| e.key == "LAMP" && e.value == "right"),
+            container.config.envs.iter().any(|e| e.key == "LAMP" && e.value == b"right"),
             "{:?}",
             container.config.envs
         );

@@ -27,9 +27,9 @@ async fn a_pod_runs_survives_a_restart_of_the_kubelet_and_ends_gracefully() {
         let state = rig.cri.state();
         let container =
             state.containers.iter().find(|c| c.config.labels["io.kubernetes.container.name"] == "c").unwrap();
-        let env: Vec<_> = container.config.envs.iter().map(|e| (e.key.as_str(), e.value.as_str())).collect();
-        assert!(env.contains(&("IP", "10.244.9.2")), "{env:?}");
-        assert!(env.contains(&("KUBERNETES_SERVICE_HOST", "10.96.0.1")), "{env:?}");
+        let env: Vec<_> = container.config.envs.iter().map(|e| (e.key.as_str(), e.value.as_slice())).collect();
+        assert!(env.contains(&("IP", &b"10.244.9.2"[..])), "{env:?}");
+        assert!(env.contains(&("KUBERNETES_SERVICE_HOST", &b"10.96.0.1"[..])), "{env:?}");
         let token = container
             .config
             .mounts

@@ -19,7 +19,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "rk-machine-api",
         &["rk-machine-proto", "rk-config", "rk-supervise", "rk-sys", "rk-panics", "rk-slots", "rk-netd"],
     ),
-    ("rk-cri-api", &[]),
+    ("rk-cri-api", &["rk-sys"]),
     ("rk-plugin-api", &[]),
     ("rk-figures", &[]),
     ("rk-quantity", &[]),

@@ -184,7 +184,6 @@ fn fitting(image: &str, logins: &Logins, source: Option<&AccountSource>) -> Vec<
         let auth = cri::AuthConfig {
             username: login.username.clone(),
             password: login.password.clone(),
-            server_address: place.clone(),
             ..Default::default()
         };
         (place.len(), Credential { auth, source: source.cloned().map(PullSource::Account) })
