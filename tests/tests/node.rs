@@ -16,6 +16,8 @@ mod driver;
 mod faults;
 #[path = "node/lifecycle.rs"]
 mod lifecycle;
+#[path = "node/local.rs"]
+mod local;
 #[path = "node/outcomes.rs"]
 mod outcomes;
 #[path = "node/places.rs"]

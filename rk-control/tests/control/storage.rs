@@ -195,3 +195,30 @@ async fn a_pods_own_claim_is_made_again_and_a_strange_one_of_its_name_is_told_of
     let told = "ephemeral volume v: PVC own/q-v was not created for pod own/q (pod is not owner)";
     rest.hears("q", "FailedBinding", |text| text == told).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_volume_that_is_promised_to_a_claim_of_another_mode_is_not_bound_and_both_are_told() {
+    let (plane, _nodes) = start(&["n1"]).await;
+    let rest = Rest::new(plane.client().await, "modes").await;
+    rest.create("persistentvolumeclaims", &claim("files", "none")).await;
+    let uid = rest.get("persistentvolumeclaims/files").await["metadata"]["uid"].clone();
+    let to =
+        json!({"kind": "PersistentVolumeClaim", "apiVersion": "v1", "name": "files", "namespace": "modes", "uid": uid});
+    let source =
+        json!({"csi": {"driver": "csi.example.com", "volumeHandle": "h"}, "volumeMode": "Block", "claimRef": to});
+    rest.create(VOLUMES, &volume("device", "none", source)).await;
+    let told = |of: Value| {
+        let mut all = of["items"].as_array().into_iter().flatten().cloned();
+        all.find(|event| event["reason"] == "VolumeMismatch").unwrap_or(Value::Null)
+    };
+    let seen = rest.until("events", |all| !told(all.clone()).is_null()).await;
+    let text =
+        "Cannot bind PersistentVolume \"device\" to requested PersistentVolumeClaim due to incompatible volumeMode.";
+    assert_eq!(told(seen)["message"], text);
+    let all = "/api/v1/namespaces/default/events";
+    let seen = rest.until(all, |all| !told(all.clone()).is_null()).await;
+    let text =
+        "Cannot bind PersistentVolume to requested PersistentVolumeClaim \"files\" due to incompatible volumeMode.";
+    assert_eq!(told(seen)["message"], text);
+    assert!(rest.get("persistentvolumeclaims/files").await["spec"]["volumeName"].is_null());
+}

@@ -64,10 +64,16 @@ fn unlike(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> impl Iter
         (capacity(volume) < requested(claim), "requested PV is too small"),
         (class_of_volume(volume) != class_of_claim(claim), OTHER_CLASS),
         (own != wanted, "volumeAttributesClassName does not match"),
-        (mode(has.volume_mode.as_ref()) != mode(wants.volume_mode.as_ref()), "incompatible volumeMode"),
+        (!are_of_one_mode(volume, claim), "incompatible volumeMode"),
         (wants.access_modes.iter().flatten().any(|m| !modes.contains(m)), "incompatible accessMode"),
     ];
     differences.into_iter().filter_map(|(is_there, why)| is_there.then_some(why))
+}
+
+/// Whether both are file systems or both devices.
+pub(super) fn are_of_one_mode(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> bool {
+    let (has, wants) = (volume.spec.as_ref(), claim.spec.as_ref());
+    mode(has.and_then(|s| s.volume_mode.as_ref())) == mode(wants.and_then(|s| s.volume_mode.as_ref()))
 }
 
 /// How many access modes the volume has.

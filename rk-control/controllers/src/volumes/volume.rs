@@ -1,7 +1,7 @@
 //! Volumes: their phase, and what happens when their claim is gone.
 
 use super::Binder;
-use super::matching::{self, BOUND_BY_US};
+use super::matching::{self, BOUND_BY_US, are_of_one_mode};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -41,6 +41,8 @@ impl Binder {
     async fn check(&self, volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> Result<Outcome, BoxError> {
         let named = claim.spec.as_ref().and_then(|s| s.volume_name.as_ref()).filter(|n| !n.is_empty());
         match named {
+            // Nor does the claim's own run bind them.
+            None if !are_of_one_mode(volume, claim) => self.tell_modes(volume, claim),
             // The claim's own run completes the binding.
             None => self.queue.add(super::Work::Claim(ObjectKey::of(claim))),
             Some(name) if Some(name) == volume.metadata.name.as_ref() => {
@@ -53,6 +55,13 @@ impl Binder {
             Some(_) => drop(self.volumes.replace(&unbound(volume)).await?),
         }
         Ok(Outcome::AwaitChange)
+    }
+
+    /// Tells why a volume is not bound to the claim that it is promised to, in upstream's words.
+    fn tell_modes(&self, volume: &PersistentVolume, claim: &PersistentVolumeClaim) {
+        let [of_volume, of_claim] = other_mode(volume, claim);
+        self.recorder.warning(volume, "VolumeMismatch", of_volume);
+        self.recorder.warning(claim, "VolumeMismatch", of_claim);
     }
 
     /// The claim is gone: the volume keeps its data until its policy has been carried out.
@@ -84,6 +93,19 @@ impl Binder {
             None => Ok(()),
         }
     }
+}
+
+/// What is told of a volume and of its claim when these are of different modes.
+fn other_mode(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> [String; 2] {
+    let [name, of] = [&volume.metadata, &claim.metadata].map(|of| of.name.as_deref().unwrap_or_default());
+    [
+        format!(
+            "Cannot bind PersistentVolume to requested PersistentVolumeClaim {of:?} due to incompatible volumeMode."
+        ),
+        format!(
+            "Cannot bind PersistentVolume {name:?} to requested PersistentVolumeClaim due to incompatible volumeMode."
+        ),
+    ]
 }
 
 fn has_note(volume: &PersistentVolume, annotation: &str) -> bool {
@@ -173,6 +195,32 @@ mod tests {
         assert_eq!(why("Delete", json!({PROVISIONED_BY: ""})).as_deref(), Some(told));
         assert_eq!(why("Delete", json!({PROVISIONED_BY: "d"})), None);
         assert_eq!(why("Retain", Value::Null), None);
+    }
+
+    #[test]
+    fn a_volume_and_a_claim_of_another_mode_are_told_why_they_are_not_bound() {
+        let spec = |mode: Value| json!({"metadata": {"name": "x"}, "spec": {"volumeMode": mode}});
+        let (block, files) = (json!("Block"), json!("Filesystem"));
+        for (has, wants, one) in [
+            (Value::Null, files.clone(), true),
+            (block.clone(), block.clone(), true),
+            (block.clone(), Value::Null, false),
+            (files, block, false),
+        ] {
+            let volume: PersistentVolume = serde_json::from_value(spec(has)).expect("valid");
+            let claim: PersistentVolumeClaim = serde_json::from_value(spec(wants)).expect("valid");
+            assert_eq!(are_of_one_mode(&volume, &claim), one);
+            let [of_volume, of_claim] = other_mode(&volume, &claim);
+            let why = "due to incompatible volumeMode.";
+            assert_eq!(
+                of_volume,
+                format!("Cannot bind PersistentVolume to requested PersistentVolumeClaim \"x\" {why}")
+            );
+            assert_eq!(
+                of_claim,
+                format!("Cannot bind PersistentVolume \"x\" to requested PersistentVolumeClaim {why}")
+            );
+        }
     }
 
     #[test]

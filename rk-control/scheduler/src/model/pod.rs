@@ -72,6 +72,8 @@ pub struct PodInfo {
     pub(crate) images: Vec<String>,
     pub(crate) containers: usize,
     pub(crate) claims: Vec<String>,
+    /// Those of them that are made for its generic ephemeral volumes.
+    pub(crate) made_claims: Vec<String>,
     /// The claims of devices that it names, or that were made for it.
     pub(crate) device_claims: Vec<DeviceClaim>,
     /// Its containers that request what may be devices by the names of extended resources.
@@ -118,7 +120,8 @@ impl PodInfo {
             spread: Spread::all(spec, &labels)?,
             images: containers(spec).filter_map(|c| c.image.clone()).collect(),
             containers: containers(spec).count(),
-            claims: claims(&meta.name.clone().unwrap_or_default(), spec),
+            claims: claims(&meta.name.clone().unwrap_or_default(), spec, false),
+            made_claims: claims(&meta.name.clone().unwrap_or_default(), spec, true),
             device_claims,
             askers: askers(spec),
             owner: controller_of(meta).map(|owner| owner.uid.clone()),
@@ -170,12 +173,12 @@ fn features(spec: &PodSpec) -> Vec<&'static str> {
     restarts_all.then_some(RESTART_ALL).into_iter().collect()
 }
 
-/// The claims that the pod uses, the ones made for its generic ephemeral volumes included.
-fn claims(pod: &str, spec: &PodSpec) -> Vec<String> {
+/// The claims that the pod uses, the ones made for its generic ephemeral volumes included, or only these.
+fn claims(pod: &str, spec: &PodSpec, only_made: bool) -> Vec<String> {
     let volumes = spec.volumes.iter().flatten();
     volumes
         .filter_map(|volume| match (&volume.persistent_volume_claim, &volume.ephemeral) {
-            (Some(claim), _) => Some(claim.claim_name.clone()),
+            (Some(claim), _) => (!only_made).then(|| claim.claim_name.clone()),
             (None, Some(_)) => Some(format!("{pod}-{}", volume.name)),
             (None, None) => None,
         })

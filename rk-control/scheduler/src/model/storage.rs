@@ -116,9 +116,14 @@ impl Storage {
 
     /// What keeps the pod's volumes from being anywhere.
     pub(crate) fn problem(&self, pod: &PodInfo) -> Option<VolumeProblem> {
-        pod.claims.iter().find_map(|name| {
-            let Some(claim) = self.claims.get(&ObjectKey::new(&pod.key.namespace, name)) else {
-                return Some(VolumeProblem::Missing(name.clone()));
+        // One that cannot be had at all is told before one that is not bound yet.
+        let mut unbound = false;
+        let found = pod.claims.iter().find_map(|name| {
+            let made = pod.made_claims.contains(name);
+            let key = ObjectKey::new(&pod.key.namespace, name);
+            let Some(claim) = self.claims.get(&key) else {
+                let missing = if made { VolumeProblem::Unmade } else { VolumeProblem::Missing };
+                return Some(missing(name.clone()));
             };
             if let Some(volume) = &claim.lost {
                 return Some(VolumeProblem::Lost(name.clone(), volume.clone()));
@@ -126,9 +131,14 @@ impl Storage {
             if claim.deleting {
                 return Some(VolumeProblem::Deleting(name.clone()));
             }
+            if made && claim.owner.as_ref() != Some(&pod.uid) {
+                return Some(VolumeProblem::Foreign(key, pod.key.clone()));
+            }
             let late = !claim.named && self.classes.get(&claim.class).is_some_and(|class| class.late);
-            (claim.volume.is_none() && !late).then_some(VolumeProblem::Unbound)
-        })
+            unbound |= claim.volume.is_none() && !late;
+            None
+        });
+        found.or(unbound.then_some(VolumeProblem::Unbound))
     }
 
     /// What the pod's waiting claims would get on the node, or why it cannot run there.
@@ -260,131 +270,4 @@ impl Storage {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::{Value, json};
-
-    fn pod(name: &str, claims: &[&str]) -> PodInfo {
-        let volume = |claim: &&str| json!({"name": claim, "persistentVolumeClaim": {"claimName": claim}});
-        let volumes: Vec<Value> = claims.iter().map(volume).collect();
-        let pod = json!({"metadata": {"name": name, "namespace": "n"}, "spec": {"containers": [], "volumes": volumes}});
-        PodInfo::new(&serde_json::from_value(pod).expect("a pod")).expect("a pod to schedule")
-    }
-
-    fn node(name: &str) -> NodeInfo {
-        let labels = [("zone".to_owned(), name.to_owned())].into();
-        NodeInfo { name: name.to_owned(), labels, ..NodeInfo::default() }
-    }
-
-    fn add_claim(storage: &mut Storage, name: &str, class: &str, size: &str, selected: Option<&str>) {
-        let annotations = json!({"volume.kubernetes.io/selected-node": selected});
-        let annotations = if selected.is_some() { annotations } else { json!({}) };
-        let spec = json!({"storageClassName": class, "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": size}}});
-        let claim = json!({"metadata": {"name": name, "namespace": "n", "uid": name, "annotations": annotations}, "spec": spec});
-        storage.set_claim(&serde_json::from_value(claim).expect("a claim"));
-    }
-
-    fn add_volume(storage: &mut Storage, name: &str, size: &str, zone: &str) {
-        let reach = json!({"required": {"nodeSelectorTerms": [{"matchExpressions": [{"key": "zone", "operator": "In", "values": [zone]}]}]}});
-        let spec = json!({"storageClassName": "local", "capacity": {"storage": size}, "accessModes": ["ReadWriteOnce"],
-            "nodeAffinity": reach});
-        let volume = json!({"metadata": {"name": name}, "spec": spec, "status": {"phase": "Available"}});
-        storage.set_volume(&serde_json::from_value(volume).expect("a volume"));
-    }
-
-    fn add_class(storage: &mut Storage, name: &str, provisioner: &str, zones: Value) {
-        let topologies = json!([{"matchLabelExpressions": [{"key": "zone", "values": zones}]}]);
-        let class = json!({"metadata": {"name": name}, "provisioner": provisioner, "volumeBindingMode": "WaitForFirstConsumer",
-            "allowedTopologies": if zones == json!([]) { json!([]) } else { topologies }});
-        storage.set_class(&serde_json::from_value(class).expect("a class"));
-    }
-
-    fn given(storage: &Storage, pod: &PodInfo, on: &str) -> Result<Vec<Option<String>>, &'static str> {
-        storage.choose(pod, &node(on)).map(|all| all.into_iter().map(|choice| choice.volume).collect())
-    }
-
-    #[test]
-    fn claims_that_wait_get_volumes_that_their_node_reaches_and_no_two_the_same() {
-        let mut storage = Storage::default();
-        add_class(&mut storage, "local", "kubernetes.io/no-provisioner", json!([]));
-        for (name, size, zone) in [("a-big", "9Gi", "a"), ("a-small", "1Gi", "a"), ("b-big", "9Gi", "b")] {
-            add_volume(&mut storage, name, size, zone);
-        }
-        add_claim(&mut storage, "large", "local", "5Gi", None);
-        add_claim(&mut storage, "little", "local", "1Gi", None);
-        let both = pod("p", &["large", "little"]);
-        let some = |name: &str| Some(name.to_owned());
-        assert_eq!(storage.problem(&both), None);
-        assert_eq!(given(&storage, &both, "a"), Ok(vec![some("a-small"), some("a-big")]));
-        assert_eq!(given(&storage, &both, "b"), Err(NOTHING_TO_BIND));
-        let (first, second) = (pod("first", &["little"]), pod("second", &["large"]));
-        let choices = storage.choose(&first, &node("b")).expect("there is one");
-        storage.promise(&first.key, "b", &choices);
-        assert_eq!(given(&storage, &second, "b"), Err(NOTHING_TO_BIND), "it is another's by now");
-        assert_eq!(given(&storage, &pod("third", &["little"]), "a"), Err(NOTHING_TO_BIND), "it is bound for b");
-        assert_eq!(given(&storage, &pod("third", &["little"]), "b"), Ok(vec![]));
-        storage.release(&first.key);
-        assert_eq!(given(&storage, &second, "b"), Ok(vec![some("b-big")]));
-        storage.promise(&second.key, "b", &storage.choose(&second, &node("b")).expect("there is one"));
-        assert!(!storage.is_given_up(&second));
-        storage.remove_volume("b-big");
-        assert!(storage.is_given_up(&second), "there is nothing to wait for");
-        let large = ObjectKey::new("n", "large");
-        storage.remove_claim(&large);
-        add_claim(&mut storage, "large", "local", "5Gi", None);
-        assert_eq!(given(&storage, &second, "a"), Ok(vec![some("a-big")]), "it is another claim by now");
-    }
-
-    #[test]
-    fn a_pod_is_told_which_volume_its_claim_has_lost() {
-        let mut storage = Storage::default();
-        let mut claim = json!({"metadata": {"name": "c", "namespace": "n"}, "spec": {"volumeName": "pv"}, "status": {"phase": "Lost"}});
-        let told = |storage: &Storage| storage.problem(&pod("p", &["c"])).map(|problem| problem.message());
-        storage.set_claim(&serde_json::from_value(claim.clone()).expect("a claim"));
-        let lost = "persistentvolumeclaim \"c\" bound to non-existent persistentvolume \"pv\"";
-        assert_eq!(told(&storage).as_deref(), Some(lost));
-        claim["status"]["phase"] = json!("Bound");
-        storage.set_claim(&serde_json::from_value(claim).expect("a claim"));
-        assert_eq!(told(&storage), None);
-    }
-
-    #[test]
-    fn volumes_are_made_where_their_class_and_an_earlier_choice_allow_it() {
-        let mut storage = Storage::default();
-        add_class(&mut storage, "fast", "csi.example", json!(["a", "c"]));
-        add_claim(&mut storage, "new", "fast", "1Gi", None);
-        add_claim(&mut storage, "begun", "fast", "1Gi", Some("c"));
-        let fresh = pod("p", &["new"]);
-        assert_eq!(given(&storage, &fresh, "a"), Ok(vec![None]));
-        assert_eq!(given(&storage, &fresh, "b"), Err(NOTHING_TO_BIND));
-        assert_eq!(given(&storage, &pod("q", &["begun"]), "a"), Err(NOTHING_TO_BIND));
-        assert_eq!(given(&storage, &pod("q", &["begun"]), "c"), Ok(vec![None]));
-        assert!(!storage.is_given_up(&pod("q", &["begun"])));
-        storage.promise(&fresh.key, "a", &storage.choose(&fresh, &node("a")).expect("it can be made"));
-        assert!(storage.is_given_up(&fresh), "nobody is asked to make it any more");
-        assert!(!storage.is_given_up(&pod("other", &["new"])), "who waits for another's choice goes on waiting");
-        assert!(storage.is_given_up(&pod("lost", &["gone"])));
-        storage.release(&fresh.key);
-        let driver = json!({"metadata": {"name": "csi.example"}, "spec": {"storageCapacity": true}});
-        storage.capacities.set_driver(&serde_json::from_value(driver).expect("a driver"));
-        assert_eq!(given(&storage, &fresh, "a"), Err(NO_SPACE));
-    }
-
-    #[test]
-    fn a_node_takes_as_many_volumes_of_a_driver_as_that_says() {
-        let mut storage = Storage::default();
-        add_class(&mut storage, "fast", "csi.example", json!([]));
-        ["one", "two"].into_iter().for_each(|name| add_claim(&mut storage, name, "fast", "1Gi", None));
-        let mut there = node("a");
-        there.add_pod(std::sync::Arc::new(pod("running", &["one"])));
-        assert!(storage.within_limits(&pod("p", &["two"]), &there), "nobody says how many");
-        let limits = json!({"metadata": {"name": "a"}, "spec": {"drivers": [
-            {"name": "csi.example", "nodeID": "a", "allocatable": {"count": 1}}, {"name": "other", "nodeID": "a"}]}});
-        storage.set_limits(&serde_json::from_value(limits).expect("a CSINode"));
-        assert!(!storage.within_limits(&pod("p", &["two"]), &there));
-        assert!(storage.within_limits(&pod("p", &["one"]), &there), "it is there already");
-        assert!(storage.within_limits(&pod("p", &[]), &there));
-        storage.remove_limits("a");
-        assert!(storage.within_limits(&pod("p", &["two"]), &there));
-    }
-}
+mod tests;

@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, TopologySelectorTerm};
 use k8s_openapi::api::storage::v1::StorageClass;
-use rk_client::{LabelMatcher, Labels, ObjectKey, parse_value};
+use rk_client::{LabelMatcher, Labels, ObjectKey, controller_of, parse_value};
 
 use super::affinity::NodeTerms;
 use super::node::NodeInfo;
@@ -18,6 +18,8 @@ const NO_PROVISIONER: &str = "kubernetes.io/no-provisioner";
 #[derive(Debug, Clone)]
 pub(crate) struct Claim {
     uid: String,
+    /// UID of the controller that it was made by.
+    pub(crate) owner: Option<String>,
     /// The volume it is bound to.
     pub(crate) volume: Option<String>,
     /// Whether it names a volume, bound or not.
@@ -55,6 +57,7 @@ impl Claim {
         let requests = spec.resources.and_then(|resources| resources.requests).unwrap_or_default();
         Self {
             uid: claim.metadata.uid.clone().unwrap_or_default(),
+            owner: controller_of(&claim.metadata).map(|owner| owner.uid.clone()),
             named: named.is_some(),
             lost: (phase == Some("Lost")).then(|| named.clone().unwrap_or_default()),
             volume: named.filter(|_| phase == Some("Bound")),
@@ -178,6 +181,10 @@ impl Class {
 pub(crate) enum VolumeProblem {
     /// The claim does not exist.
     Missing(String),
+    /// The claim is still to be made for the pod.
+    Unmade(String),
+    /// The claim has the name of the one that is made for the pod, and is not the pod's.
+    Foreign(ObjectKey, ObjectKey),
     /// The claim has lost its volume.
     Lost(String, String),
     /// The claim is being deleted.
@@ -191,6 +198,10 @@ impl VolumeProblem {
     pub(crate) fn message(&self) -> String {
         match self {
             Self::Missing(name) => format!("persistentvolumeclaim \"{name}\" not found"),
+            Self::Unmade(name) => {
+                format!("waiting for ephemeral volume controller to create the persistentvolumeclaim \"{name}\"")
+            }
+            Self::Foreign(claim, pod) => format!("PVC {claim} was not created for pod {pod} (pod is not owner)"),
             Self::Lost(name, volume) => {
                 format!("persistentvolumeclaim \"{name}\" bound to non-existent persistentvolume \"{volume}\"")
             }

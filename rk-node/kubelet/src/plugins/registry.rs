@@ -1,15 +1,17 @@
 //! The loop that registers plugins.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rk_plugin_api::registration::registration_client::RegistrationClient;
 use rk_plugin_api::registration::{InfoRequest, PluginInfo, RegistrationStatus};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, timeout};
 use tonic::transport::Channel;
 
-use super::watch::{Sockets, changes, sockets};
+use super::watch::{Socket, Sockets, changes, sockets};
 use crate::claims;
 use crate::disk::PLUGINS_REGISTRY;
 use crate::volumes::{Driver, Drivers, NodeObject};
@@ -18,6 +20,8 @@ use crate::volumes::{Driver, Drivers, NodeObject};
 const PERIOD: Duration = Duration::from_secs(1);
 /// A plugin that failed to register is asked again after this.
 const AGAIN: Duration = Duration::from_secs(10);
+/// Plugins that are asked at once: so many must hang before another one waits for them.
+const AT_ONCE: usize = 16;
 /// Longest answer of a plugin.
 const ASK: Duration = Duration::from_secs(10);
 
@@ -81,52 +85,118 @@ impl Takers {
     }
 }
 
-/// Registers plugins for ever. `kubelet` is the kubelet's directory.
-pub async fn register_loop(kubelet: PathBuf, takers: Takers) {
-    let dir = kubelet.join(PLUGINS_REGISTRY);
-    let mut seen = Sockets::new();
-    let mut taken: BTreeMap<PathBuf, Plugin> = BTreeMap::new();
-    let mut again: BTreeMap<PathBuf, Instant> = BTreeMap::new();
-    // The object is written once at the start, so that it names no driver that is not there.
-    let (mut unwritten, mut first) = (true, true);
-    let mut ticks = interval(PERIOD);
-    loop {
-        ticks.tick().await;
-        let now = sockets(&dir);
-        let (gone, mut new) = changes(&seen, &now);
+/// What came of asking the plugin behind a socket, and which socket of that path it was.
+type Answer = (PathBuf, Socket, Result<Plugin, String>);
+
+/// Plugins that are asked, side by side, and those that were taken on.
+struct Registry {
+    takers: Arc<Takers>,
+    seen: Sockets,
+    taken: BTreeMap<PathBuf, Plugin>,
+    again: BTreeMap<PathBuf, Instant>,
+    asked: BTreeSet<PathBuf>,
+    running: JoinSet<Answer>,
+    /// Those that were there at the start and have not answered yet.
+    awaited: Option<BTreeSet<PathBuf>>,
+    settled: bool,
+    /// The object tells of a driver that has gone.
+    unwritten: bool,
+}
+
+impl Registry {
+    fn new(takers: Takers) -> Self {
+        Self {
+            takers: Arc::new(takers),
+            seen: Sockets::new(),
+            taken: BTreeMap::new(),
+            again: BTreeMap::new(),
+            asked: BTreeSet::new(),
+            running: JoinSet::new(),
+            awaited: None,
+            settled: false,
+            unwritten: false,
+        }
+    }
+
+    /// Forgets whose sockets have gone, and asks who is new or due.
+    fn look(&mut self, now: Sockets) {
+        let (gone, mut new) = changes(&self.seen, &now);
         for path in gone {
-            again.remove(&path);
-            if let Some(plugin) = taken.remove(&path) {
-                unwritten |= takers.forget(&plugin);
+            self.again.remove(&path);
+            if let Some(plugin) = self.taken.remove(&path) {
+                self.unwritten |= self.takers.forget(&plugin);
             }
         }
-        let due: Vec<_> = again.iter().filter(|(_, at)| **at <= Instant::now()).map(|(path, _)| path.clone()).collect();
-        new.extend(due);
-        for path in new {
-            again.remove(&path);
-            match register(&path, &takers).await {
-                Ok(plugin) => {
-                    // Who takes a CSI driver on has written the object.
-                    unwritten &= matches!(plugin, Plugin::Claims(..));
-                    taken.insert(path, plugin);
-                }
-                Err(problem) => {
-                    tracing::warn!(socket = %path.display(), "a plugin is not registered: {problem}");
-                    again.insert(path, Instant::now() + AGAIN);
-                }
+        self.awaited.get_or_insert_with(|| new.iter().cloned().collect());
+        let at = Instant::now();
+        new.extend(self.again.iter().filter(|(_, due)| **due <= at).map(|(path, _)| path.clone()));
+        self.seen = now;
+        new.into_iter().for_each(|path| self.ask(path));
+    }
+
+    fn ask(&mut self, path: PathBuf) {
+        // One that is being asked has its turn again when it has answered, if its socket is another one by then.
+        let Some(socket) = self.seen.get(&path).copied().filter(|_| !self.asked.contains(&path)) else { return };
+        if self.asked.len() >= AT_ONCE {
+            self.again.insert(path, Instant::now());
+            return;
+        }
+        self.again.remove(&path);
+        self.asked.insert(path.clone());
+        let takers = Arc::clone(&self.takers);
+        self.running.spawn(async move {
+            let outcome = register(&path, &takers).await;
+            (path, socket, outcome)
+        });
+    }
+
+    fn hear(&mut self, (path, socket, outcome): Answer) {
+        self.asked.remove(&path);
+        if let Some(awaited) = &mut self.awaited {
+            awaited.remove(&path);
+        }
+        let same = self.seen.get(&path) == Some(&socket);
+        match outcome {
+            Ok(plugin) if same => {
+                self.taken.insert(path, plugin);
+                return;
             }
+            Ok(plugin) => self.unwritten |= self.takers.forget(&plugin),
+            Err(problem) => tracing::warn!(socket = %path.display(), "a plugin is not registered: {problem}"),
         }
-        seen = now;
-        if std::mem::take(&mut first) {
-            takers.object.settle();
-            unwritten = true;
+        if self.seen.contains_key(&path) {
+            let wait = if same { AGAIN } else { Duration::ZERO };
+            self.again.insert(path, Instant::now() + wait);
         }
-        if unwritten {
-            match takers.object.write().await {
-                Ok(()) => unwritten = false,
+    }
+
+    /// Writes the object when it is wrong, and once when all who were there at the start have answered, so that it names no driver that is
+    /// not there.
+    async fn write(&mut self) {
+        if !self.settled && self.awaited.as_ref().is_some_and(BTreeSet::is_empty) {
+            self.takers.object.settle();
+            (self.settled, self.unwritten) = (true, true);
+        }
+        if self.unwritten {
+            match self.takers.object.write().await {
+                Ok(()) => self.unwritten = false,
                 Err(problem) => tracing::debug!("{problem}"),
             }
         }
+    }
+}
+
+/// Registers plugins for ever. `kubelet` is the kubelet's directory.
+pub async fn register_loop(kubelet: PathBuf, takers: Takers) {
+    let dir = kubelet.join(PLUGINS_REGISTRY);
+    let mut registry = Registry::new(takers);
+    let mut ticks = interval(PERIOD);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => registry.look(sockets(&dir)),
+            Some(Ok(answer)) = registry.running.join_next() => registry.hear(answer),
+        }
+        registry.write().await;
     }
 }
 

@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 /// A plugin may nest its socket in directories of its own; deeper ones are not looked for.
 const DEPTH: usize = 4;
 
-/// Sockets by path, each with what tells a new one of the same name from the old.
-pub type Sockets = BTreeMap<PathBuf, (u64, i64, i64)>;
+/// What tells a socket from a later one of the same path.
+pub type Socket = (u64, i64, i64);
+/// Sockets by path.
+pub type Sockets = BTreeMap<PathBuf, Socket>;
 
 /// What is in the directory now.
 pub fn sockets(dir: &Path) -> Sockets {

@@ -23,7 +23,7 @@ use super::source::Collector;
 use super::tally::{self, Tally};
 use super::token::Tokens;
 use super::usage::{Usage, Volumes, is_of_others, never_written};
-use super::{empty_dir, host_path, nfs, ownership, persistent, tmpfs};
+use super::{empty_dir, host_path, mounted, nfs, ownership, persistent, tmpfs};
 use crate::meters::Meters;
 use crate::pod::spec;
 use crate::translate::FieldContext;
@@ -48,7 +48,7 @@ pub struct Grown {
 
 /// Does the work; one for all pods.
 pub struct VolumeManager {
-    pods: PathBuf,
+    pub(super) pods: PathBuf,
     objects: Objects,
     tokens: Tokens,
     pub(super) csi: Csi,
@@ -279,7 +279,7 @@ impl VolumeManager {
             let done = self.tallied(pod, volume, tally::NFS, work).await;
             return done.map(|path| Some(Placed::Tree(path))).map_err(named);
         }
-        let group = pod.spec.as_ref().and_then(|s| s.security_context.as_ref()).and_then(|c| c.fs_group);
+        let group = ownership::wanted(pod);
         let plugin = tally::of_path(&persistent);
         let work = blocking(move || persistent::place(&pod_dir, &persistent, group));
         let placed = self.tallied(pod, volume, plugin, work).await.map_err(named)?;
@@ -370,7 +370,7 @@ fn entries(of: &Path) -> impl Iterator<Item = fs::DirEntry> + use<> {
 
 /// Removes a tree of a pod's, with what is mounted in it.
 async fn remove(dir: PathBuf) -> Result<(), String> {
-    blocking(move || tmpfs::remove_tree(&dir).map_err(|e| e.to_string())).await
+    blocking(move || mounted::remove_tree(&dir).map_err(|e| e.to_string())).await
 }
 
 fn publish_at(path: &Path, files: &Payload, memory: bool, fs_group: Option<i64>) -> Result<(), String> {

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::NFSVolumeSource;
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 
-use super::tmpfs;
+use super::mounted;
 use crate::probes::addresses;
 
 /// Minor versions, newest first, for who names none.
@@ -53,6 +53,24 @@ struct Request {
     versions: Vec<String>,
 }
 
+/// A mount option as the kernel's flag, empty for its defaults and what other programs read; `None`: it is for the file system.
+pub(super) fn flag(name: &str) -> Option<MsFlags> {
+    Some(match name {
+        "ro" => MsFlags::MS_RDONLY,
+        "nosuid" => MsFlags::MS_NOSUID,
+        "nodev" => MsFlags::MS_NODEV,
+        "noexec" => MsFlags::MS_NOEXEC,
+        "noatime" => MsFlags::MS_NOATIME,
+        "nodiratime" => MsFlags::MS_NODIRATIME,
+        "relatime" => MsFlags::MS_RELATIME,
+        "strictatime" => MsFlags::MS_STRICTATIME,
+        "sync" => MsFlags::MS_SYNCHRONOUS,
+        "rw" | "suid" | "dev" | "exec" | "atime" | "diratime" | "async" | "defaults" => MsFlags::empty(),
+        "_netdev" | "nofail" | "auto" | "noauto" => MsFlags::empty(),
+        _ => return None,
+    })
+}
+
 impl Request {
     fn of(export: &Export) -> Result<Self, String> {
         let mut request = Self {
@@ -70,24 +88,17 @@ impl Request {
 
     fn take(&mut self, option: &str) -> Result<(), String> {
         let (name, value) = option.split_once('=').unwrap_or((option, ""));
-        let flag = match name {
-            "ro" => MsFlags::MS_RDONLY,
-            "nosuid" => MsFlags::MS_NOSUID,
-            "nodev" => MsFlags::MS_NODEV,
-            "noexec" => MsFlags::MS_NOEXEC,
-            "noatime" => MsFlags::MS_NOATIME,
-            "nodiratime" => MsFlags::MS_NODIRATIME,
-            "relatime" => MsFlags::MS_RELATIME,
-            "strictatime" => MsFlags::MS_STRICTATIME,
-            "sync" => MsFlags::MS_SYNCHRONOUS,
-            // The kernel's default, or meant for the program that is not here.
-            "rw" | "suid" | "dev" | "exec" | "atime" | "diratime" | "async" | "defaults" => return Ok(()),
-            "bg" | "fg" | "retry" | "_netdev" | "nofail" | "auto" | "noauto" => return Ok(()),
+        if let Some(flag) = flag(name) {
+            self.flags.insert(flag);
+            return Ok(());
+        }
+        match name {
+            // Meant for the program that is not here.
+            "bg" | "fg" | "retry" => {}
             "addr" | "clientaddr" => return Err(format!("mount option {name} is the node's own")),
             "vers" | "nfsvers" | "minorversion" => return self.version(name, value),
             "port" => {
                 self.port = value.parse().map_err(|_| format!("mount option {option} is no port"))?;
-                return Ok(());
             }
             "sec" if value != "sys" => {
                 return Err(format!("mount option {option}: only sec=sys is supported by this node"));
@@ -95,12 +106,8 @@ impl Request {
             "proto" if !["tcp", "tcp6"].contains(&value) => {
                 return Err(format!("mount option {option}: only TCP is supported by this node"));
             }
-            _ => {
-                self.rest.push_str(&format!(",{option}"));
-                return Ok(());
-            }
-        };
-        self.flags.insert(flag);
+            _ => self.rest.push_str(&format!(",{option}")),
+        }
         Ok(())
     }
 
@@ -131,10 +138,11 @@ fn source(server: &str, path: &str) -> String {
 
 /// Whether something is mounted here. The file system is not asked: its server may be away.
 fn is_mounted(target: &Path) -> Result<bool, String> {
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").map_err(|e| format!("/proc/self/mountinfo: {e}"))?;
     let parent = target.parent().and_then(|parent| std::fs::canonicalize(parent).ok());
     let real = parent.zip(target.file_name()).map(|(parent, name)| parent.join(name));
-    Ok(real.is_some_and(|real| tmpfs::mounts_below(&mounts, &real).contains(&real)))
+    let Some(real) = real else { return Ok(false) };
+    let points = mounted::points_below(&real).map_err(|e| format!("/proc/self/mountinfo: {e}"))?;
+    Ok(points.contains(&real))
 }
 
 /// Mounts an export below the pod, unless it is there.

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
+use k8s_openapi::api::core::v1::Pod;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, chmod, chownat, fstat, open, openat};
 use rustix::io::Errno;
 use rustix::process::Gid;
@@ -21,6 +22,13 @@ const DEEPEST: usize = 1024;
 /// Something is opened to be looked at, whatever it is; no link is followed.
 const LOOK: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 const LIST: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+/// The group that a pod wants its volumes given to, and whether only when their root does not fit.
+pub fn wanted(pod: &Pod) -> (Option<i64>, bool) {
+    let context = pod.spec.as_ref().and_then(|s| s.security_context.as_ref());
+    let policy = context.and_then(|c| c.fs_group_change_policy.as_deref());
+    (context.and_then(|c| c.fs_group), policy == Some("OnRootMismatch"))
+}
 
 /// Gives everything below `root` to `group`. `on_root_mismatch`: skip the walk when the root already fits.
 pub fn apply(root: &Path, group: Option<i64>, read_only: bool, on_root_mismatch: bool) -> io::Result<()> {
@@ -83,6 +91,21 @@ mod tests {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_pod_says_for_which_group_and_whether_always() {
+        for (context, want) in [
+            (json!({}), (None, false)),
+            (json!({"fsGroup": 7}), (Some(7), false)),
+            (json!({"fsGroup": 7, "fsGroupChangePolicy": "Always"}), (Some(7), false)),
+            (json!({"fsGroup": 7, "fsGroupChangePolicy": "OnRootMismatch"}), (Some(7), true)),
+        ] {
+            let spec = json!({"containers": [], "securityContext": context});
+            let pod = serde_json::from_value(json!({"metadata": {}, "spec": spec})).unwrap();
+            assert_eq!(wanted(&pod), want, "{context}");
+        }
+    }
 
     #[test]
     fn a_root_that_fits_is_walked_only_when_told_always() {

@@ -4,17 +4,15 @@ use std::fs;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-use k8s_openapi::api::core::v1::PersistentVolume;
-use nix::mount::{MsFlags, mount};
-
 use super::csi::Placed;
-use super::{host_path, ownership, tmpfs};
+use super::{host_path, local_device, mounted, ownership};
+use k8s_openapi::api::core::v1::PersistentVolume;
 
 /// Where a pod's directory has the node's own volumes.
 pub const LOCAL_VOLUMES: &str = "volumes/kubernetes.io~local-volume";
 
-/// Brings the volume to a pod. The work blocks.
-pub fn place(pod_dir: &Path, volume: &PersistentVolume, group: Option<i64>) -> Result<Placed, String> {
+/// Brings the volume to a pod, for the group that [`ownership::wanted`] tells. The work blocks.
+pub fn place(pod_dir: &Path, volume: &PersistentVolume, group: (Option<i64>, bool)) -> Result<Placed, String> {
     let name = volume.metadata.name.as_deref().unwrap_or_default();
     let of = volume.spec.clone().unwrap_or_default();
     let block = of.volume_mode.as_deref() == Some("Block");
@@ -30,7 +28,12 @@ pub fn place(pod_dir: &Path, volume: &PersistentVolume, group: Option<i64>) -> R
             (true, true, _) => Ok(Placed::Device(path)),
             (true, false, _) => Err(format!("{} is not a block device", path.display())),
             (false, _, true) => bound(pod_dir, name, &path, group).map(Placed::Tree),
-            (false, ..) => Err(format!("{} is not a directory: format and mount the device first", path.display())),
+            (false, true, _) => {
+                let options = of.mount_options.as_deref().unwrap_or_default();
+                let tree = local_device::bring(pod_dir, name, local, options)?;
+                bound(pod_dir, name, &tree, group).map(Placed::Tree)
+            }
+            (false, ..) => Err("only directory and block device are supported".to_owned()),
         };
     }
     let value = serde_json::to_value(&of).unwrap_or_default();
@@ -48,18 +51,20 @@ pub fn place(pod_dir: &Path, volume: &PersistentVolume, group: Option<i64>) -> R
 }
 
 /// Bind-mounts a directory of the node below the pod, so that it goes with the pod's own mounts and never with its files.
-fn bound(pod_dir: &Path, name: &str, source: &Path, group: Option<i64>) -> Result<PathBuf, String> {
+fn bound(pod_dir: &Path, name: &str, source: &Path, group: (Option<i64>, bool)) -> Result<PathBuf, String> {
     let target = pod_dir.join(LOCAL_VOLUMES).join(name);
     let work = || -> std::io::Result<()> {
         fs::create_dir_all(&target)?;
-        if tmpfs::is_mount_point(&target)? {
+        let (pod_dir, of_pod) = (fs::canonicalize(pod_dir)?, Path::new(LOCAL_VOLUMES).join(name));
+        let points = mounted::points_below(pod_dir.parent().unwrap_or(&pod_dir))?;
+        if points.contains(&pod_dir.join(&of_pod)) {
             return Ok(());
         }
-        // Once, before the pod has it: what its containers make of it stays.
-        ownership::apply(&fs::canonicalize(source)?, group, false, true)?;
-        let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
-        mount(Some(source), &target, None::<&str>, flags, None::<&str>)?;
-        Ok(())
+        // Once, before any pod has it: what containers make of it stays.
+        if !points.iter().any(|point| point.ends_with(&of_pod)) {
+            ownership::apply(&fs::canonicalize(source)?, group.0, false, group.1)?;
+        }
+        Ok(mounted::bind(source, &target)?)
     };
     work().map_err(|e| format!("mounting {} on {}: {e}", source.display(), target.display()))?;
     Ok(target)
@@ -85,7 +90,7 @@ mod tests {
         let local = volume(json!({"local": {"path": data}}));
         let group = Some(i64::from(fs::metadata(&data).unwrap().gid()));
         let mode = || fs::metadata(&data).unwrap().mode() & 0o7777;
-        let placed = || place(&pod, &local, group).unwrap();
+        let placed = || place(&pod, &local, (group, true)).unwrap();
         let there = Placed::Tree(pod.join("volumes/kubernetes.io~local-volume/pv"));
         fs::set_permissions(&data, fs::Permissions::from_mode(0o700)).unwrap();
         assert_eq!((placed(), mode()), (there.clone(), 0o2770));
@@ -96,8 +101,34 @@ mod tests {
             rk_sys::remove_tree(&pod).is_err() && data.join("kept").is_file(),
             "what is mounted is not looked into"
         );
-        tmpfs::remove_tree(&pod).unwrap();
+        mounted::remove_tree(&pod).unwrap();
         assert!(!pod.exists() && data.join("kept").is_file());
+    }
+
+    #[test]
+    fn a_directory_is_given_to_the_group_of_its_first_pod_as_that_wants_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        let file = data.join("file");
+        fs::create_dir(&data).unwrap();
+        fs::write(&file, "x").unwrap();
+        let local = volume(json!({"local": {"path": data}}));
+        let group = Some(i64::from(fs::metadata(&data).unwrap().gid()));
+        let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o7777;
+        let set = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        // The root fits, and what is below it does not.
+        set(&data, 0o2770);
+        set(&file, 0o600);
+        for (pod, on_mismatch, want) in [("a", true, 0o600), ("b", false, 0o600)] {
+            place(&dir.path().join("pods").join(pod), &local, (group, on_mismatch)).unwrap();
+            assert_eq!(mode(&file), want, "{pod}");
+        }
+        for pod in ["a", "b"] {
+            mounted::remove_tree(&dir.path().join("pods").join(pod)).unwrap();
+        }
+        place(&dir.path().join("pods/c"), &local, (group, false)).unwrap();
+        assert_eq!(mode(&file), 0o660, "no other pod has it, and all of it is to be given");
+        mounted::remove_tree(&dir.path().join("pods/c")).unwrap();
     }
 
     #[test]
@@ -106,13 +137,14 @@ mod tests {
         for (spec, word) in [
             (json!({"local": {"path": "/nonexistent"}}), "does not exist"),
             (json!({"local": {"path": "/etc"}, "volumeMode": "Block"}), "not a block device"),
+            (json!({"local": {"path": "/etc/passwd"}}), "only directory and block device are supported"),
             (json!({"hostPath": {"path": "/etc", "type": "File"}}), "is not a file"),
             (
                 json!({"iscsi": {"iqn": "x", "lun": 0, "targetPortal": "s"}, "accessModes": ["ReadWriteOnce"]}),
                 "kind iscsi",
             ),
         ] {
-            assert!(place(dir.path(), &volume(spec.clone()), None).unwrap_err().contains(word), "{spec}");
+            assert!(place(dir.path(), &volume(spec.clone()), (None, false)).unwrap_err().contains(word), "{spec}");
         }
     }
 }

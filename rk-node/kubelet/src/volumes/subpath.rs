@@ -8,7 +8,6 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
-use nix::mount::{MsFlags, mount};
 use rk_sys::patiently;
 use rustix::fs::{Mode, OFlags, ResolveFlags, fchmod, fstat, mkdirat, open, openat2};
 
@@ -86,7 +85,7 @@ pub fn bind(volume: &Path, sub: &str, target: &Path) -> Result<(), String> {
     let magic = PathBuf::from(format!("/proc/self/fd/{}", source.as_raw_fd()));
     let is_dir = fs::metadata(&magic).map_err(|e| format!("{}: {e}", shown()))?.is_dir();
     let made = || -> io::Result<()> {
-        super::tmpfs::unmount_below(target)?;
+        super::mounted::unmount_below(target)?;
         if let Some(parent) = target.parent() {
             fs::create_dir_all(parent)?;
         }
@@ -100,8 +99,7 @@ pub fn bind(volume: &Path, sub: &str, target: &Path) -> Result<(), String> {
         if is_dir { fs::create_dir(target) } else { fs::File::create(target).map(drop) }
     };
     made().map_err(|e| format!("{}: {e}", shown()))?;
-    mount(Some(&magic), target, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>)
-        .map_err(|e| format!("{}: bind mount on {}: {e}", shown(), target.display()))
+    super::mounted::bind(&magic, target).map_err(|e| format!("{}: bind mount on {}: {e}", shown(), target.display()))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What volumes of drivers need though no pod asks for it: being let go when an earlier try has failed, and being counted.
+//! What volumes need though no pod asks for it: being let go when nobody has them any more, and being counted.
 
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,7 @@ pub async fn tend_loop(context: Shared) {
     let mut counted = Instant::now();
     loop {
         sleep(PERIOD).await;
+        context.volumes.release_devices().await;
         // Without any there is nobody to ask, and most nodes have none.
         if !context.volumes.csi.has_drivers() {
             continue;

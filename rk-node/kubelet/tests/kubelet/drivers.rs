@@ -47,6 +47,21 @@ async fn uses(nodes: &Api<Node>, wanted: bool) -> Result<(), String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_that_hangs_keeps_no_other_from_its_registration() {
+    let rig = Rig::new().await;
+    let nodes: Api<Node> = Api::all(rig.control.client.clone());
+    eventually("the node is there", 60, || async { nodes.get("node-a").await.map_err(|e| e.to_string()) }).await;
+    let registry = rig.options.dirs.kubelet.join("plugins_registry");
+    std::fs::create_dir_all(&registry).unwrap();
+    // They take connections and never answer, for ten seconds each, and are found first.
+    let _silent = ["0", "1", "2", "3"].map(|name| std::os::unix::net::UnixListener::bind(registry.join(name)).unwrap());
+    let begun = std::time::Instant::now();
+    let _driver = FakeCsi::start(&rig.options.dirs.kubelet);
+    takes(&rig, 7).await;
+    assert!(begun.elapsed() < std::time::Duration::from_secs(30), "it took {:?}", begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_may_be_staged_is_unstaged_and_a_driver_that_refuses_that_keeps_no_pod() {
     let (rig, driver) = with_driver(json!({"attachRequired": false})).await;
     let both = ["stage", "unstage"];

@@ -126,7 +126,7 @@ impl Csi {
         if volume.is_for_one_pod() && self.is_used_by_another(spec::uid(pod), volume) {
             return Err("volume uses the ReadWriteOncePod access mode and is already in use by another pod".into());
         }
-        let group = pod.spec.as_ref().and_then(|s| s.security_context.as_ref()).and_then(|c| c.fs_group);
+        let (group, on_mismatch) = ownership::wanted(pod);
         let by_driver = group.filter(|_| driver.can(rpc::Type::VolumeMountGroup));
         let stages = volume.lifecycle == Lifecycle::Persistent && driver.can(rpc::Type::StageUnstageVolume);
         let staging = stages.then(|| self.staging(volume));
@@ -175,8 +175,6 @@ impl Csi {
         let mut client = driver.client();
         driver.call("NodePublishVolume", client.node_publish_volume(request)).await.map_err(|e| words(&e))?;
         if by_driver.is_none() && volume.is_to_be_given(object.as_ref(), group, data.group) {
-            let context = pod.spec.as_ref().and_then(|s| s.security_context.clone()).unwrap_or_default();
-            let on_mismatch = context.fs_group_change_policy.as_deref() == Some("OnRootMismatch");
             let path = target.clone();
             tokio::task::spawn_blocking(move || ownership::apply(&path, group, false, on_mismatch))
                 .await

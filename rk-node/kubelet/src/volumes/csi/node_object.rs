@@ -11,6 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use kube::Client;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
 
 use super::drivers::{Driver, Drivers};
 use crate::api_error;
@@ -26,6 +27,8 @@ pub struct NodeObject {
     drivers: Drivers,
     /// Whether whoever is here has had the time to register.
     settled: Arc<AtomicBool>,
+    /// Who writes: drivers register side by side, and each is to find what the others have told.
+    turn: Arc<Mutex<()>>,
 }
 
 fn entry(driver: &Driver) -> CSINodeDriver {
@@ -73,7 +76,7 @@ fn news(node: &Node, drivers: &[Driver], settled: bool) -> Result<Option<Value>,
 impl NodeObject {
     /// The object of this node.
     pub fn new(client: Client, node: String, drivers: Drivers) -> Self {
-        Self { client, node, drivers, settled: Arc::default() }
+        Self { client, node, drivers, settled: Arc::default(), turn: Arc::default() }
     }
 
     /// Whoever is here has registered: from now on nothing is told of others. A kubelet that begins anew hears of its drivers one by one,
@@ -84,6 +87,7 @@ impl NodeObject {
 
     /// Makes the API say which drivers there are now.
     pub async fn write(&self) -> Result<(), String> {
+        let _turn = self.turn.lock().await;
         let drivers = self.drivers.all();
         let settled = self.settled.load(Ordering::Acquire);
         let node = self.tell_node(&drivers, settled).await?;
