@@ -167,6 +167,15 @@ fn strict_spread_constraints_hold() {
 }
 
 #[test]
+fn a_spread_constraint_with_an_empty_selector_counts_nobody() {
+    let spread = json!({"nodeSelector": {"kubernetes.io/hostname": "a"}, "topologySpreadConstraints": [
+        {"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "DoNotSchedule",
+            "labelSelector": {}, "nodeAffinityPolicy": "Ignore"}]});
+    let nodes = vec![node("a", "z1", json!({})), node("b", "z2", json!({}))];
+    assert_eq!(World::new(nodes).with("a", pod("x", json!({}))).decide(pod("p", spread)), Ok("a".into()));
+}
+
+#[test]
 fn pods_keep_near_and_apart() {
     let term = json!({"labelSelector": {"matchLabels": {"app": "web"}}, "topologyKey": "kubernetes.io/hostname"});
     let near = json!({"affinity": {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}});
