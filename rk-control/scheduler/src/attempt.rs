@@ -135,6 +135,7 @@ mod tests {
     use std::time::Instant;
 
     use k8s_openapi::api::core::v1::Pod;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
     use rk_client::Change;
     use serde_json::{Value, json};
 
@@ -200,7 +201,10 @@ mod tests {
         };
         let placed = |color: &str| told(color, json!("a"), Value::Null);
         let (hopes, gives_up) = (told("", Value::Null, json!("a")), told("", Value::Null, Value::Null));
+        let mut leaves = Pod::clone(&hopes);
+        leaves.metadata.deletion_timestamp = Some(Time(jiff::Timestamp::now()));
         for (old, change, again) in [
+            (Arc::clone(&hopes), Change::Updated { old: Arc::clone(&hopes), new: Arc::new(leaves) }, true),
             (placed("red"), Change::Updated { old: placed("red"), new: placed("blue") }, true),
             (placed("red"), Change::Updated { old: placed("red"), new: placed("red") }, false),
             (Arc::clone(&hopes), Change::Updated { old: Arc::clone(&hopes), new: gives_up }, true),

@@ -172,6 +172,9 @@ pub(crate) fn on_pod(shared: &Shared, scheduler: &str, change: &Change<Pod>) {
     // Known only once it has a node: nothing of a pod that others are to place is read before.
     if !is_placed(pod) && (!is_ours(pod, scheduler) || pod.metadata.deletion_timestamp.is_some()) {
         shared.settled(&key);
+        if shared.cluster().withdraw(&key) {
+            shared.cluster_changed(LEFT);
+        }
         return;
     }
     let info = match PodInfo::new(pod) {

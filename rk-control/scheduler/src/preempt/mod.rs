@@ -50,12 +50,18 @@ pub(crate) fn preempt_within(
         return None;
     }
     let tries = (cluster.node_count() / 10).max(MIN_CANDIDATES);
-    diagnosis
-        .candidates()
-        .filter_map(|name| cluster.node(name))
-        .filter_map(|node| on_node(steps, cluster, pod, node, budgets))
-        .take(tries)
-        .min_by_key(cost)
+    let nodes = diagnosis.candidates().filter_map(|name| cluster.node(name));
+    let mut found: Vec<Eviction> = Vec::new();
+    let mut harmless = false;
+    for eviction in nodes.filter_map(|node| on_node(steps, cluster, pod, node, budgets)) {
+        harmless |= eviction.violations == 0;
+        found.push(eviction);
+        // No budget is broken because others that need not be are behind the last one that was tried.
+        if harmless && found.len() >= tries {
+            break;
+        }
+    }
+    found.into_iter().min_by_key(cost)
 }
 
 /// Why a pod may evict nobody, in upstream's words: by its policy, or since it has evicted already and its victims are still leaving. A node

@@ -132,6 +132,22 @@ fn a_budget_is_broken_only_when_nothing_else_helps() {
 }
 
 #[test]
+fn no_budget_is_broken_while_a_node_is_left_where_none_has_to_be() {
+    let mut cluster = cluster(&[]);
+    for number in 0..=MIN_CANDIDATES {
+        let (name, last) = (format!("n{number}"), number == MIN_CANDIDATES);
+        let node = json!({"metadata": {"name": name}, "status": {"allocatable": {"cpu": "4", "pods": "10"}}});
+        cluster.set_node(&serde_json::from_value(node).unwrap());
+        let app = if last { "free" } else { "guarded" };
+        let labels = [("app".to_owned(), app.to_owned())].into();
+        let own = PodInfo { labels, ..PodInfo::clone(&pod(&format!("p{number}"), if last { 5 } else { 1 }, "4")) };
+        cluster.place(Arc::new(own), &name);
+    }
+    let (node, _) = evict(&mut cluster, &pod("new", 10, "2"), &[budget("guarded", 0)]).unwrap();
+    assert_eq!(node, format!("n{MIN_CANDIDATES}"));
+}
+
+#[test]
 fn who_waits_for_victims_evicts_no_others_unless_the_node_is_lost_to_it() {
     let mut cluster = cluster(&[("a", &[]), ("b", &[("b1", 1, "4")])]);
     let leaving = PodInfo { gives_way: true, ..PodInfo::clone(&pod("a1", 1, "4")) };
