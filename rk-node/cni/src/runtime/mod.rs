@@ -17,6 +17,9 @@ use crate::{
 use cache::Cached;
 use exec::Exec;
 
+/// The interface that every container gets.
+pub const IF_NAME: &str = "eth0";
+
 /// What a container wants of its network.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Attachment {
@@ -191,6 +194,12 @@ impl Runtime {
                 first_error.get_or_insert(error);
             }
         }
+        // Whoever lives keeps what plugins have of it, though what is kept here cannot be read any more.
+        for id in valid {
+            if !kept.iter().any(|own| own["containerID"] == id.as_str()) {
+                kept.push(json!({"containerID": id, "ifname": IF_NAME}));
+            }
+        }
         let network = self.network()?;
         if network.speaks("1.1.0") && !network.disable_gc {
             for plugin in &network.plugins {
@@ -297,14 +306,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_one_plugin_cannot_clear_away_the_others_do() {
+    fn what_one_plugin_cannot_clear_away_the_others_do_but_for_those_who_live() {
         use std::{fs, os::unix::fs::PermissionsExt};
         let dir = tempfile::tempdir().expect("tempdir");
         let at = |name: &str| dir.path().join(name);
         let list = json!({"cniVersion": "1.1.0", "name": "n", "plugins": [{"type": "missing"}, {"type": "there"}]});
         fs::write(at("n.conflist"), list.to_string()).expect("write");
         let told = at("told");
-        fs::write(at("there"), format!("#!/bin/sh\necho $CNI_COMMAND >{}\n", told.display())).expect("write");
+        fs::write(at("there"), format!("#!/bin/sh\ncat >{}\n", told.display())).expect("write");
         fs::set_permissions(at("there"), fs::Permissions::from_mode(0o755)).expect("executable");
         let runtime = Runtime {
             conf_dir: dir.path().to_owned(),
@@ -314,9 +323,10 @@ mod tests {
             ..Runtime::default()
         };
         let io = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
-        let error = io.block_on(runtime.gc(&[])).expect_err("one is missing");
+        let error = io.block_on(runtime.gc(&["live".to_owned()])).expect_err("one is missing");
         assert!(matches!(&error, Error::NoPlugin { name, .. } if name == "missing"), "{error}");
-        assert_eq!(fs::read_to_string(told).expect("it was asked").trim(), "GC");
+        let told: Value = serde_json::from_slice(&fs::read(told).expect("it was asked")).expect("JSON");
+        assert_eq!(told["cni.dev/valid-attachments"], json!([{"containerID": "live", "ifname": IF_NAME}]));
     }
 
     #[test]
