@@ -134,8 +134,13 @@ fn promise(cluster: &mut Cluster, pod: &Arc<PodInfo>, eviction: Option<&Eviction
 mod tests {
     use std::time::Instant;
 
+    use k8s_openapi::api::core::v1::Pod;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use rk_client::Change;
+    use serde_json::{Value, json};
+
     use super::*;
-    use serde_json::json;
+    use crate::sync::on_pod;
 
     fn pod(name: &str, priority: i32) -> Arc<PodInfo> {
         let pod = json!({"metadata": {"name": name, "namespace": "n", "uid": name},
@@ -183,6 +188,34 @@ mod tests {
             shared.queue().failed(&waiting.key, Instant::now());
             shared.end_devices(allocations, bound);
             assert!(shared.queue().waiting().contains(&("unschedulable", waits)), "{bound} {}", allocations.len());
+        }
+    }
+
+    #[test]
+    fn labels_that_change_and_promises_that_end_let_others_try_again() {
+        let told = |color: &str, node: Value, nominated: Value| -> Arc<Pod> {
+            let meta = json!({"name": "q", "namespace": "n", "uid": "q", "labels": {"color": color}});
+            let spec = json!({"schedulerName": "own", "nodeName": node, "containers": []});
+            let pod = json!({"metadata": meta, "spec": spec, "status": {"nominatedNodeName": nominated}});
+            Arc::new(serde_json::from_value(pod).expect("a pod"))
+        };
+        let placed = |color: &str| told(color, json!("a"), Value::Null);
+        let (hopes, gives_up) = (told("", Value::Null, json!("a")), told("", Value::Null, Value::Null));
+        let mut leaves = Pod::clone(&hopes);
+        leaves.metadata.deletion_timestamp = Some(Time(jiff::Timestamp::now()));
+        for (old, change, again) in [
+            (Arc::clone(&hopes), Change::Updated { old: Arc::clone(&hopes), new: Arc::new(leaves) }, true),
+            (placed("red"), Change::Updated { old: placed("red"), new: placed("blue") }, true),
+            (placed("red"), Change::Updated { old: placed("red"), new: placed("red") }, false),
+            (Arc::clone(&hopes), Change::Updated { old: Arc::clone(&hopes), new: gives_up }, true),
+            (Arc::clone(&hopes), Change::Deleted(hopes), true),
+        ] {
+            let shared = one_node();
+            on_pod(&shared, "own", &Change::Added(old));
+            let waiting = popped(&shared, &pod("p", 1));
+            shared.queue().failed(&waiting.key, Instant::now());
+            on_pod(&shared, "own", &change);
+            assert_eq!(shared.queue().waiting().contains(&("unschedulable", 0)), again, "{change:?}");
         }
     }
 

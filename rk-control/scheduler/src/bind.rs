@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::decide::Placement;
 use crate::figures;
-use crate::model::{Choice, PodInfo, SELECTED_NODE};
+use crate::model::{Choice, PREEMPTED, PodInfo, SELECTED_NODE};
 use crate::sync::Shared;
 use crate::turn::Turn;
 
@@ -137,7 +137,8 @@ impl Binder {
         Ok(())
     }
 
-    /// Records that the pod fits nowhere, in its status and as an event. Answers whether that is done with: not when the pod changed
+    /// Records that the pod fits nowhere, in its status and as an event, and the node that it hopes for: an empty name takes that back, and
+    /// none leaves it as it is. Answers whether that is done with: not when the pod changed
     /// on the way, for it may have got its node by then.
     pub(crate) async fn unschedulable(&self, pod: &PodInfo, message: &str, nominated: Option<&str>) -> bool {
         let Some(current) = self.pods.get(&pod.key).filter(|current| current.metadata.uid.as_deref() == Some(&pod.uid))
@@ -149,7 +150,7 @@ impl Binder {
         }
         if let Some(patch) = refusal(&current, message, nominated) {
             match self.pods.patch_status(&pod.key, &Patch::Strategic(patch)).await {
-                Err(error) if nominated.is_none() && is_conflict(&error) => return false,
+                Err(error) if nominated.is_none_or(str::is_empty) && is_conflict(&error) => return false,
                 Err(error) if !is_not_found(&error) => {
                     tracing::warn!(pod = %pod.key, %error, "the pod's condition could not be written")
                 }
@@ -205,20 +206,20 @@ fn promised(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> Option<
 /// The condition of a pod that gives way to another.
 fn disrupted(generation: Option<i64>) -> Value {
     json!({
-        "type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler",
+        "type": "DisruptionTarget", "status": "True", "reason": PREEMPTED,
         "message": "default-scheduler: preempting to accommodate a higher priority pod",
         "lastProbeTime": null, "lastTransitionTime": now(), "observedGeneration": generation,
     })
 }
 
 /// What to write of a pod that fits nowhere; `None` when that is known already. Nothing is written over a pod that changed meanwhile,
-/// unless a node is `nominated`: then no other attempt is under way.
+/// unless a node is `nominated`: then no other attempt is under way. An empty name takes back what was nominated.
 fn refusal(current: &Pod, message: &str, nominated: Option<&str>) -> Option<Value> {
     let status = current.status.as_ref();
     let condition = status.and_then(|s| s.conditions.iter().flatten().find(|c| c.type_ == "PodScheduled"));
     let same = condition.is_some_and(|c| c.status == "False" && c.message.as_deref() == Some(message));
-    let known = status.and_then(|s| s.nominated_node_name.as_deref());
-    if same && (nominated.is_none() || known == nominated) {
+    let known = status.and_then(|s| s.nominated_node_name.as_deref()).unwrap_or_default();
+    if same && nominated.is_none_or(|node| known == node) {
         return None;
     }
     let since = condition.filter(|c| c.status == "False").and_then(|c| c.last_transition_time.clone());
@@ -228,9 +229,13 @@ fn refusal(current: &Pod, message: &str, nominated: Option<&str>) -> Option<Valu
         "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message,
         "lastProbeTime": null, "lastTransitionTime": since, "observedGeneration": meta.generation,
     }]}});
-    match nominated {
-        Some(node) => patch["status"]["nominatedNodeName"] = json!(node),
-        None => patch["metadata"]["resourceVersion"] = json!(meta.resource_version),
+    if let Some(node) = nominated.filter(|node| !node.is_empty()) {
+        patch["status"]["nominatedNodeName"] = json!(node);
+        return Some(patch);
+    }
+    patch["metadata"]["resourceVersion"] = json!(meta.resource_version);
+    if nominated.is_some() && !known.is_empty() {
+        patch["status"]["nominatedNodeName"] = Value::Null;
     }
     Some(patch)
 }
@@ -298,6 +303,13 @@ mod tests {
         let moved = refusal(&known, "full", Some("b")).expect("another node");
         assert_eq!(moved["status"]["nominatedNodeName"], "b");
         assert_eq!(moved["metadata"], json!({"uid": "u"}), "the nomination comes through whatever else changed");
+        let given_up = refusal(&known, "full", Some("")).expect("it hopes for no node any more");
+        assert_eq!(given_up["status"].get("nominatedNodeName"), Some(&Value::Null));
+        assert_eq!(given_up["metadata"], json!({"uid": "u", "resourceVersion": "7"}));
+        let hopeless = pod(json!({"conditions": [told]}));
+        assert_eq!(refusal(&hopeless, "full", Some("")), None, "it hoped for none");
+        let news = refusal(&hopeless, "fuller", Some("")).expect("news");
+        assert_eq!(news["status"].get("nominatedNodeName"), None);
         let since = &moved["status"]["conditions"][0]["lastTransitionTime"];
         assert_eq!(since, "2026-01-01T00:00:00Z", "it fits nowhere since then");
     }

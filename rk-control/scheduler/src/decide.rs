@@ -1,6 +1,7 @@
 //! One decision: filter, score, choose.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rand::RngExt as _;
@@ -50,7 +51,14 @@ pub(crate) fn decide_within(steps: &Cell<u64>, cluster: &mut Cluster, pod: &PodI
     if let Some(problem) = cluster.devices.problem(pod) {
         return Decision::Unschedulable(Diagnosis::without_claims(total, problem));
     }
+    let names = pod.node_affinity.names.as_ref();
+    if names.is_some_and(BTreeSet::is_empty) {
+        return Decision::Unschedulable(Diagnosis::whole(total, "pod affinity terms conflict".to_owned()));
+    }
     let mut diagnosis = Diagnosis::new(total);
+    if names.is_some() {
+        diagnosis.leave_out("node(s) didn't satisfy plugin(s) [NodeAffinity]");
+    }
     let (choice, looked_at) = {
         let cluster = &*cluster;
         let view = View::of(cluster, steps.get());
@@ -93,7 +101,11 @@ fn search<'a>(
     }
     let wanted = feasible_wanted(cluster.node_count());
     let (mut feasible, mut looked_at) = (Vec::new(), 0);
-    for node in cluster.nodes_from_cursor() {
+    let nodes: Box<dyn Iterator<Item = &'a NodeInfo> + '_> = match &pod.node_affinity.names {
+        Some(names) => Box::new(names.iter().filter_map(|name| cluster.node(name)).filter(|node| node.known)),
+        None => Box::new(cluster.nodes_from_cursor()),
+    };
+    for node in nodes {
         looked_at += 1;
         match filters.check(node) {
             Ok(()) => feasible.push(node),

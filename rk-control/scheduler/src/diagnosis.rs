@@ -13,6 +13,8 @@ pub struct Diagnosis {
     /// Set when the pod fails before any node is looked at.
     whole: Option<String>,
     rejected: Vec<(String, Rejection)>,
+    /// Why nodes that were not asked did not come into question.
+    left_out: Option<&'static str>,
     /// What came of looking for claims whose devices could be freed; `None` when the pod failed before its claims were looked at.
     claims: Option<&'static str>,
     remedy: Option<Remedy>,
@@ -68,6 +70,11 @@ impl Diagnosis {
         self.whole = Some(rejection.reasons.join(", "));
     }
 
+    /// Only some nodes are asked, the others not for this reason.
+    pub(crate) fn leave_out(&mut self, reason: &'static str) {
+        self.left_out = Some(reason);
+    }
+
     pub(crate) fn reject(&mut self, node: &str, rejection: Rejection) {
         self.rejected.push((node.to_owned(), rejection));
     }
@@ -120,6 +127,10 @@ impl Diagnosis {
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         for reason in self.rejected.iter().flat_map(|(_, rejection)| &rejection.reasons) {
             *counts.entry(reason).or_default() += 1;
+        }
+        let others = self.nodes.saturating_sub(self.rejected.len());
+        if let Some(reason) = self.left_out.filter(|_| others > 0) {
+            counts.insert(reason, others);
         }
         let mut parts: Vec<String> = counts.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
         parts.sort();

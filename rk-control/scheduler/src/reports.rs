@@ -20,6 +20,8 @@ pub(crate) const BURST: f64 = 100.0;
 pub(crate) struct Report {
     pub(crate) pod: Arc<PodInfo>,
     pub(crate) message: String,
+    /// Whether it hopes for no node any more.
+    pub(crate) gives_up: bool,
 }
 
 /// The reports that wait, oldest pod first.
@@ -77,7 +79,11 @@ mod tests {
     fn report(name: &str, message: &str) -> Report {
         let pod = json!({"metadata": {"namespace": "n", "name": name, "uid": name}, "spec": {"containers": []}});
         let pod = serde_json::from_value(pod).expect("a pod");
-        Report { pod: Arc::new(PodInfo::new(&pod).expect("a pod to schedule")), message: message.to_owned() }
+        Report {
+            pod: Arc::new(PodInfo::new(&pod).expect("a pod to schedule")),
+            message: message.to_owned(),
+            gives_up: false,
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::diagnosis::{Diagnosis, Remedy};
 use crate::figures::{self, Attempt};
 use crate::follow::devices;
 use crate::model::PodInfo;
-use crate::preempt::Budget;
+use crate::preempt::{Budget, ineligible};
 use crate::reports::{BURST, RATE, Report};
 use crate::sync::{LEFT, Shared, connect};
 use crate::turn::Turn;
@@ -98,7 +98,8 @@ impl Runner {
             }
             tokio::time::sleep(pace.reserve(Instant::now())).await;
             let Some(report) = self.next_report() else { continue };
-            if !self.binder.unschedulable(&report.pod, &report.message, None).await {
+            let nominated = report.gives_up.then_some("");
+            if !self.binder.unschedulable(&report.pod, &report.message, nominated).await {
                 self.shared.reports().put_back(report);
             }
         }
@@ -155,6 +156,7 @@ impl Runner {
         let budgets: Vec<Budget> = self.budgets.list().iter().filter_map(|budget| Budget::new(budget).ok()).collect();
         rk_client::count("scheduler_preemption_attempts_total", &[]);
         let begun = Instant::now();
+        let why_not = ineligible(&self.shared.cluster(), pod, diagnosis);
         let eviction = self.shared.choose_victims(pod, diagnosis, &budgets).await;
         let status = if eviction.is_some() { "Success" } else { "Unschedulable" };
         figures::extension_point("PostFilter", &self.profile, status, begun);
@@ -163,12 +165,17 @@ impl Runner {
         }
         let outcome = match &eviction {
             Some(_) => String::new(),
-            None => diagnosis.no_victims(),
+            None => why_not.map_or_else(|| diagnosis.no_victims(), str::to_owned),
         };
+        // What was kept free for it is of no use to it, and may be to others.
+        let gives_up = eviction.is_none() && why_not.is_none();
+        if gives_up && self.shared.cluster().withdraw(&pod.key) {
+            self.shared.cluster_changed(LEFT);
+        }
         let message = diagnosis.message(&outcome);
         let remedy = diagnosis.remedy().cloned();
         if eviction.is_none() {
-            self.shared.reports().put(Report { pod: Arc::clone(pod), message: message.clone() });
+            self.shared.reports().put(Report { pod: Arc::clone(pod), message: message.clone(), gives_up });
             self.shared.reported.notify_one();
         } else {
             self.shared.reports().forget(&pod.key);

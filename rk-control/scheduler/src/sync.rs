@@ -172,6 +172,9 @@ pub(crate) fn on_pod(shared: &Shared, scheduler: &str, change: &Change<Pod>) {
     // Known only once it has a node: nothing of a pod that others are to place is read before.
     if !is_placed(pod) && (!is_ours(pod, scheduler) || pod.metadata.deletion_timestamp.is_some()) {
         shared.settled(&key);
+        if shared.cluster().withdraw(&key) {
+            shared.cluster_changed(LEFT);
+        }
         return;
     }
     let info = match PodInfo::new(pod) {
@@ -184,9 +187,9 @@ pub(crate) fn on_pod(shared: &Shared, scheduler: &str, change: &Change<Pod>) {
     if let Some(node) = info.node.clone() {
         shared.settled(&key);
         shared.cluster().place(Arc::clone(&info), &node);
-        let resized = change.previous().is_some_and(|old| pod_request(old) != info.request);
-        // Its arrival may satisfy the affinity of pods that wait for it, and its resize leave them room.
-        if !was_bound(change) || resized {
+        let changed = |old: &Arc<Pod>| pod_request(old) != info.request || old.metadata.labels != pod.metadata.labels;
+        // Its arrival and its labels may satisfy the affinity of pods that wait for it, and its resize leave them room.
+        if !was_bound(change) || change.previous().is_some_and(changed) {
             shared.cluster_changed(("AssignedPod", if was_bound(change) { "Update" } else { "Add" }));
         }
         return;
@@ -198,13 +201,18 @@ pub(crate) fn on_pod(shared: &Shared, scheduler: &str, change: &Change<Pod>) {
         shared.queue().refresh(info);
         return;
     }
-    match &info.nominated {
-        Some(node) => cluster.nominate(Arc::clone(&info), node),
-        None if change.previous().is_none_or(|old| is_nominated(old)) => cluster.withdraw(&key),
+    let freed = match &info.nominated {
+        Some(node) => {
+            cluster.nominate(Arc::clone(&info), node);
+            false
+        }
         // What was promised a moment ago is not told by the API yet.
-        None => {}
-    }
+        None => change.previous().is_none_or(|old| is_nominated(old)) && cluster.withdraw(&key),
+    };
     drop(cluster);
+    if freed {
+        shared.cluster_changed(LEFT);
+    }
     if change.previous().is_some_and(|old| only_status_changed(old, pod)) {
         shared.queue().refresh(info);
         return;

@@ -94,7 +94,35 @@ fn tolerations_and_selectors_steer() {
         {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["tainted"]}]}]}}}});
     assert_eq!(
         World::new(nodes()).decide(pod("p", by_name)),
-        Err("0/2 nodes are available: 1 node(s) didn't match Pod's node affinity/selector, 1 node(s) had untolerated taint(s).".into())
+        Err("0/2 nodes are available: 1 node(s) didn't satisfy plugin(s) [NodeAffinity], 1 node(s) had untolerated taint(s).".into())
+    );
+}
+
+#[test]
+fn a_pod_that_names_its_nodes_is_asked_of_no_others() {
+    let named = |terms: &[&[&[&str]]]| {
+        let field = |names: &&[&str]| json!({"key": "metadata.name", "operator": "In", "values": names});
+        let term = |fields: &&[&[&str]]| json!({"matchFields": fields.iter().map(field).collect::<Vec<_>>()});
+        let terms: Vec<Value> = terms.iter().map(term).collect();
+        let nodes = vec![node("a", "z1", json!({})), node("b", "z1", json!({"spec": {"unschedulable": true}}))];
+        World::new(nodes).decide(pod(
+            "p",
+            json!({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {
+                "nodeSelectorTerms": terms}}}}),
+        ))
+    };
+    let refused = |why: &str| Err(format!("0/2 nodes are available: {why}."));
+    assert_eq!(named(&[&[&["a"]]]), Ok("a".into()));
+    assert_eq!(named(&[&[&["b"]], &[&["a", "gone"]]]), Ok("a".into()), "one of several will do");
+    assert_eq!(
+        named(&[&[&["b"]]]),
+        refused("1 node(s) didn't satisfy plugin(s) [NodeAffinity], 1 node(s) were unschedulable")
+    );
+    assert_eq!(named(&[&[&["gone"]]]), refused("2 node(s) didn't satisfy plugin(s) [NodeAffinity]"));
+    assert_eq!(named(&[&[&["a"], &["b"]]]), refused("pod affinity terms conflict"));
+    assert_eq!(
+        named(&[&[]]),
+        refused("1 node(s) didn't match Pod's node affinity/selector, 1 node(s) were unschedulable")
     );
 }
 
@@ -164,6 +192,15 @@ fn strict_spread_constraints_hold() {
              spread constraints, 1 node(s) were unschedulable."
             .into())
     );
+}
+
+#[test]
+fn a_spread_constraint_with_an_empty_selector_counts_nobody() {
+    let spread = json!({"nodeSelector": {"kubernetes.io/hostname": "a"}, "topologySpreadConstraints": [
+        {"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "DoNotSchedule",
+            "labelSelector": {}, "nodeAffinityPolicy": "Ignore"}]});
+    let nodes = vec![node("a", "z1", json!({})), node("b", "z2", json!({}))];
+    assert_eq!(World::new(nodes).with("a", pod("x", json!({}))).decide(pod("p", spread)), Ok("a".into()));
 }
 
 #[test]

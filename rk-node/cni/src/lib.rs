@@ -24,5 +24,5 @@ pub use conflist::{NetworkList, default_conflist, write_default_conflist};
 pub use error::{Error, Result};
 pub use hint::leave_hint;
 pub use netns::in_netns;
-pub use runtime::{Attachment, PortMapping, Runtime};
+pub use runtime::{Attachment, IF_NAME, PortMapping, Runtime};
 pub use types::{CniError, CniResult, Dns, Interface, IpConfig, Route};

@@ -131,7 +131,7 @@ fn attachment(pod: PodAttachment) -> Attachment {
     let mut attachment = Attachment {
         container_id: pod.sandbox,
         netns: Some(pod.netns),
-        if_name: "eth0".into(),
+        if_name: rk_cni::IF_NAME.into(),
         args: args.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
         capabilities,
     };

@@ -46,9 +46,11 @@ impl Frontends {
             return false;
         }
         let by_address = self.by_address.get(&(to.dst, to.dst_port));
-        let by_node_port = || self.by_node_port.get(&to.dst_port).filter(|_| self.node_ips.contains(&to.dst));
-        let backends = by_address.or_else(by_node_port);
-        backends.is_some_and(|backends| !backends.contains(&(entry.reply.src, entry.reply.src_port)))
+        let from = (entry.reply.src, entry.reply.src_port);
+        // A node answers at more addresses than those that it is told of; what was led elsewhere came to one of them.
+        let to_node = from != (to.dst, to.dst_port) || self.node_ips.contains(&to.dst);
+        let by_node_port = || self.by_node_port.get(&to.dst_port).filter(|_| to_node);
+        by_address.or_else(by_node_port).is_some_and(|backends| !backends.contains(&from))
     }
 }
 
@@ -77,6 +79,8 @@ mod tests {
             (entry(6, "10.96.0.9", 53, "10.244.1.3", 5353), false),
             (entry(UDP, "192.0.2.1", 30053, "10.244.1.3", 5353), true),
             (entry(UDP, "198.51.100.1", 30053, "198.51.100.1", 30053), false),
+            (entry(UDP, "10.244.1.1", 30053, "10.244.1.3", 5353), true),
+            (entry(UDP, "10.244.1.1", 30053, "10.244.1.2", 5353), false),
             (entry(UDP, "198.51.100.1", 53, "198.51.100.1", 53), false),
         ] {
             assert_eq!(frontends.is_stale(&entry), stale, "{entry:?}");

@@ -11,6 +11,7 @@ pub(crate) mod spread;
 mod volumes;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use crate::devices::Extended;
 use crate::model::{Cluster, NodeInfo, PodInfo};
@@ -77,11 +78,35 @@ impl<'a> View<'a> {
 pub(crate) struct Filters<'a> {
     cluster: &'a Cluster,
     pod: &'a PodInfo,
+    counts: Counts<'a>,
+    pub(crate) devices: DeviceState<'a>,
+}
+
+/// What is counted over the pods of all nodes.
+struct Counts<'a> {
     spread: SpreadState<'a>,
     affinity: AffinityState,
     /// Whether another pod has a volume of the pod's that only one may use.
     contested: bool,
-    pub(crate) devices: DeviceState<'a>,
+}
+
+impl<'a> Counts<'a> {
+    fn new(view: View<'a>, pod: &'a PodInfo) -> Self {
+        Self {
+            spread: SpreadState::new(view, pod),
+            affinity: AffinityState::new(view, pod),
+            contested: volumes::contested(view, pod),
+        }
+    }
+
+    /// Whether those who are on the node, and on others, leave the pod what it asks for.
+    fn check(&self, cluster: &Cluster, pod: &PodInfo, node: &NodeInfo) -> Result<(), Rejection> {
+        node::ports(pod, node)?;
+        resources::fit(cluster, pod, node)?;
+        volumes::check(cluster, pod, node, self.contested)?;
+        self.spread.check(node)?;
+        self.affinity.check(pod, node)
+    }
 }
 
 impl<'a> Filters<'a> {
@@ -90,9 +115,7 @@ impl<'a> Filters<'a> {
         Self {
             cluster: view.cluster,
             pod,
-            spread: SpreadState::new(view, pod),
-            affinity: AffinityState::new(view, pod),
-            contested: volumes::contested(view, pod),
+            counts: Counts::new(view, pod),
             devices: DeviceState::new(view.cluster, pod, extended, view.steps),
         }
     }
@@ -103,16 +126,26 @@ impl<'a> Filters<'a> {
         self.devices.check(node)
     }
 
-    /// The same without the search for devices.
-    pub(crate) fn check_all_but_devices(&self, node: &'a NodeInfo) -> Result<(), Rejection> {
-        node::unschedulable(self.pod, node)?;
-        node::taints(self.pod, node)?;
-        node::affinity(self.pod, node)?;
-        node::features(self.pod, node)?;
-        node::ports(self.pod, node)?;
-        resources::fit(self.cluster, self.pod, node)?;
-        volumes::check(self.cluster, self.pod, node, self.contested)?;
-        self.spread.check(node)?;
-        self.affinity.check(self.pod, node)
+    /// The same without the search for devices. Pods that are promised room on the node may come or not: the pod must fit with them and
+    /// without.
+    pub(crate) fn check_all_but_devices(&self, node: &NodeInfo) -> Result<(), Rejection> {
+        let (cluster, pod) = (self.cluster, self.pod);
+        node::unschedulable(pod, node)?;
+        node::taints(pod, node)?;
+        node::affinity(pod, node)?;
+        node::features(pod, node)?;
+        self.counts.check(cluster, pod, node)?;
+        let Some(full) = with_promised(cluster, pod, node) else { return Ok(()) };
+        let view = View { cluster, replaced: Some(&full), steps: 0 };
+        Counts::new(view, pod).check(cluster, pod, &full)
     }
+}
+
+/// The node with those on it that are promised room there and come before the pod; `None` where there are none.
+fn with_promised(cluster: &Cluster, pod: &PodInfo, node: &NodeInfo) -> Option<NodeInfo> {
+    let mut promised = cluster.ahead_of(pod, &node.name).filter(|other| !node.pods.contains_key(&other.key)).peekable();
+    promised.peek()?;
+    let mut full = node.clone();
+    promised.for_each(|other| full.add_pod(Arc::clone(other)));
+    Some(full)
 }

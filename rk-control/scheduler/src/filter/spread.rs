@@ -66,7 +66,7 @@ pub(crate) fn eligible(pod: &PodInfo, spread: &Spread, node: &NodeInfo) -> bool 
         && (!spread.honor_taints || tolerates())
 }
 
-/// How many pods on the node the constraint counts.
+/// How many pods on the node the constraint counts: by an empty selector none, as upstream has it.
 pub(crate) fn matching(pod: &PodInfo, spread: &Spread, node: &NodeInfo) -> i64 {
     let counts = |other: &&std::sync::Arc<PodInfo>| {
         other.key.namespace == pod.key.namespace
@@ -74,5 +74,6 @@ pub(crate) fn matching(pod: &PodInfo, spread: &Spread, node: &NodeInfo) -> i64 {
             && other.key != pod.key
             && spread.selector.matches(Some(&other.labels))
     };
-    i64::try_from(node.pods.values().filter(counts).count()).unwrap_or(i64::MAX)
+    let all = if spread.selector.is_everything() { 0 } else { node.pods.values().filter(counts).count() };
+    i64::try_from(all).unwrap_or(i64::MAX)
 }

@@ -1,5 +1,7 @@
 //! Terms about nodes and about other pods, compiled.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::api::core::v1::{NodeSelectorRequirement, NodeSelectorTerm, PodAffinityTerm, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use rk_client::{LabelMatcher, Labels, SelectorError};
@@ -56,9 +58,23 @@ impl NodeTerms {
     }
 }
 
+/// The nodes that alternatives name, where each of them names some; one that does so twice means those of both.
+fn named(terms: &[NodeSelectorTerm]) -> Option<BTreeSet<String>> {
+    let of_term = |term: &NodeSelectorTerm| {
+        let fields = term.match_fields.iter().flatten();
+        let names = fields.filter(|field| field.key == "metadata.name" && field.operator == "In");
+        let sets = names.map(|field| field.values.iter().flatten().cloned().collect::<BTreeSet<String>>());
+        sets.reduce(|all, more| &all & &more)
+    };
+    let all: Vec<BTreeSet<String>> = terms.iter().map(of_term).collect::<Option<_>>()?;
+    (!all.is_empty()).then(|| all.into_iter().flatten().collect())
+}
+
 /// What a pod demands and prefers of nodes: `nodeSelector` and node affinity.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct NodeAffinity {
+    /// The only nodes that come into question, where it names them, as pods of DaemonSets do.
+    pub(crate) names: Option<BTreeSet<String>>,
     selector: LabelMatcher,
     required: Option<NodeTerms>,
     preferred: Vec<Weighted<NodeTerms>>,
@@ -70,6 +86,7 @@ impl NodeAffinity {
         let required = affinity.and_then(|a| a.required_during_scheduling_ignored_during_execution.as_ref());
         let preferred = affinity.and_then(|a| a.preferred_during_scheduling_ignored_during_execution.as_deref());
         Ok(Self {
+            names: required.and_then(|selector| named(&selector.node_selector_terms)),
             selector: LabelMatcher::of_map(spec.node_selector.as_ref()),
             required: required.map(|selector| NodeTerms::new(&selector.node_selector_terms)).transpose()?,
             preferred: preferred

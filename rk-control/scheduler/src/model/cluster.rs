@@ -97,11 +97,11 @@ impl Cluster {
         self.node_mut(node).add_pod(pod);
     }
 
-    /// Counts a pod out. Answers whether it was counted.
+    /// Counts a pod out. Answers whether it was counted, or promised room: others may have that now.
     pub fn remove_pod(&mut self, key: &ObjectKey) -> bool {
-        self.nominated.remove(key);
+        let was_promised = self.withdraw(key);
         self.storage.release(key);
-        let Some(name) = self.placed.remove(key) else { return false };
+        let Some(name) = self.placed.remove(key) else { return was_promised };
         self.node_mut(&name).remove_pod(key);
         self.drop_if_unused(&name);
         true
@@ -130,9 +130,9 @@ impl Cluster {
         self.nominated.insert(pod.key.clone(), (node.to_owned(), pod));
     }
 
-    /// Forgets a nomination.
-    pub fn withdraw(&mut self, key: &ObjectKey) {
-        self.nominated.remove(key);
+    /// Forgets a nomination. Answers whether there was one.
+    pub fn withdraw(&mut self, key: &ObjectKey) -> bool {
+        self.nominated.remove(key).is_some()
     }
 
     /// Pods that wait for `node` and come before `pod`.

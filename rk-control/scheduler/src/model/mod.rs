@@ -21,7 +21,7 @@ pub use resources::Resources;
 pub(crate) use affinity::{NodeTerms, PodTerm};
 pub(crate) use extended::{Asker, Portion, askers};
 pub(crate) use node::{Effect, Taint};
-pub(crate) use pod::Preemption;
+pub(crate) use pod::{PREEMPTED, Preemption};
 pub(crate) use resources::pod_request;
 pub(crate) use spread::{Spread, Unsatisfiable};
 pub(crate) use storage::Choice;

@@ -13,6 +13,9 @@ use super::spread::Spread;
 /// All containers of a pod start again when one ends in a way that its rules name (KEP-5532).
 const RESTART_ALL: &str = "RestartAllContainersOnContainerExits";
 
+/// The reason of the condition of pods that give way to others.
+pub(crate) const PREEMPTED: &str = "PreemptionByScheduler";
+
 /// A port that the pod wants on the node itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct HostPort {
@@ -85,8 +88,11 @@ pub struct PodInfo {
     /// What its node must declare that it can do.
     pub(crate) features: Vec<&'static str>,
     pub(crate) nominated: Option<String>,
-    pub(crate) started: Option<jiff::Timestamp>,
+    /// When it began on its node; one that has not comes after all that have.
+    pub(crate) started: jiff::Timestamp,
     pub(crate) deleting: bool,
+    /// Whether it is being deleted to make room for another.
+    pub(crate) gives_way: bool,
 }
 
 impl PodInfo {
@@ -128,8 +134,9 @@ impl PodInfo {
             gates: spec.scheduling_gates.iter().flatten().map(|gate| gate.name.clone()).chain(unmade).collect(),
             features: features(spec),
             nominated: status.and_then(|s| s.nominated_node_name.clone()).filter(|name| !name.is_empty()),
-            started: status.and_then(|s| s.start_time.as_ref()).map(|time| time.0),
+            started: status.and_then(|s| s.start_time.as_ref()).map_or(jiff::Timestamp::MAX, |time| time.0),
             deleting: meta.deletion_timestamp.is_some(),
+            gives_way: meta.deletion_timestamp.is_some() && status.is_some_and(is_preempted),
             labels,
         })
     }
@@ -145,6 +152,11 @@ impl PodInfo {
     pub(crate) fn has_terms(&self) -> bool {
         !self.affinity.is_empty()
     }
+}
+
+fn is_preempted(status: &PodStatus) -> bool {
+    let mut told = status.conditions.iter().flatten().filter(|condition| condition.type_ == "DisruptionTarget");
+    told.any(|condition| condition.status == "True" && condition.reason.as_deref() == Some(PREEMPTED))
 }
 
 fn containers(spec: &PodSpec) -> impl Iterator<Item = &Container> {
@@ -225,6 +237,19 @@ mod tests {
         assert_eq!(ready.gates, Vec::<String>::new(), "the second is needless");
         let claims: Vec<_> = ready.device_claims.iter().map(|own| (own.name.as_str(), own.made_for_pod)).collect();
         assert_eq!(claims, [("shared", false), ("p-gpu-x", true)]);
+    }
+
+    #[test]
+    fn a_pod_gives_way_while_it_is_deleted_for_another() {
+        let gives_way = |deleted: serde_json::Value, reason: &str, status: &str| {
+            let told = json!([{"type": "DisruptionTarget", "status": status, "reason": reason}]);
+            let pod = json!({"metadata": {"deletionTimestamp": deleted}, "status": {"conditions": told}});
+            PodInfo::new(&serde_json::from_value(pod).expect("a pod")).expect("a pod to schedule").gives_way
+        };
+        let now = json!("2026-01-01T00:00:00Z");
+        assert!(gives_way(now.clone(), PREEMPTED, "True"));
+        assert!(!gives_way(serde_json::Value::Null, PREEMPTED, "True"));
+        assert!(!gives_way(now.clone(), PREEMPTED, "False") && !gives_way(now, "EvictionByEvictionAPI", "True"));
     }
 
     #[test]

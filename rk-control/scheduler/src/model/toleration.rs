@@ -22,11 +22,16 @@ fn answers(toleration: &Toleration, taint: &Taint) -> bool {
     match toleration.operator.as_deref().unwrap_or_default() {
         "Exists" => true,
         "" | "Equal" => !key.is_empty() && value == taint.value,
-        // Numeric comparison (KEP-5471): both sides must be integers.
-        "Lt" => matches!((taint.value.parse::<i64>(), value.parse::<i64>()), (Ok(taint), Ok(limit)) if taint < limit),
-        "Gt" => matches!((taint.value.parse::<i64>(), value.parse::<i64>()), (Ok(taint), Ok(limit)) if taint > limit),
+        // Numeric comparison (KEP-5471).
+        "Lt" => integer(&taint.value).zip(integer(value)).is_some_and(|(taint, limit)| taint < limit),
+        "Gt" => integer(&taint.value).zip(integer(value)).is_some_and(|(taint, limit)| taint > limit),
         _ => false,
     }
+}
+
+/// What is written as upstream wants integers: without leading zeros, and without a sign but a minus.
+fn integer(text: &str) -> Option<i64> {
+    text.parse().ok().filter(|number: &i64| number.to_string() == text)
 }
 
 #[cfg(test)]
@@ -49,6 +54,29 @@ mod tests {
         for (toleration, expected) in cases {
             let parsed = serde_json::from_value(toleration.clone()).unwrap();
             assert_eq!(tolerated(&[parsed], &taint), expected, "{toleration}");
+        }
+    }
+
+    #[test]
+    fn tolerations_compare_integers_and_nothing_else() {
+        let answers = |taint: &str, operator: &str, limit: &str| {
+            let taint = Taint { key: "sla".into(), value: taint.into(), effect: Effect::NoSchedule };
+            let toleration = json!({"key": "sla", "operator": operator, "value": limit});
+            tolerated(&[serde_json::from_value(toleration).unwrap()], &taint)
+        };
+        for (taint, limit, lt, gt) in [
+            ("900", "950", true, false),
+            ("1000", "950", false, true),
+            ("950", "950", false, false),
+            ("-5", "0", true, false),
+            ("0900", "950", false, false),
+            ("+900", "950", false, false),
+            ("900", "0950", false, false),
+            ("high", "950", false, false),
+            ("900", "", false, false),
+            ("900", "9223372036854775808", false, false),
+        ] {
+            assert_eq!((answers(taint, "Lt", limit), answers(taint, "Gt", limit)), (lt, gt), "{taint} {limit}");
         }
     }
 }

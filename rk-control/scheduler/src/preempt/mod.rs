@@ -46,23 +46,34 @@ pub(crate) fn preempt_within(
     diagnosis: &Diagnosis,
     budgets: &[Budget],
 ) -> Option<Eviction> {
-    if pod.preemption == Preemption::Never || waits_for_victims(cluster, pod, diagnosis) {
+    if ineligible(cluster, pod, diagnosis).is_some() {
         return None;
     }
     let tries = (cluster.node_count() / 10).max(MIN_CANDIDATES);
-    diagnosis
-        .candidates()
-        .filter_map(|name| cluster.node(name))
-        .filter_map(|node| on_node(steps, cluster, pod, node, budgets))
-        .take(tries)
-        .min_by_key(cost)
+    let nodes = diagnosis.candidates().filter_map(|name| cluster.node(name));
+    let mut found: Vec<Eviction> = Vec::new();
+    let mut harmless = false;
+    for eviction in nodes.filter_map(|node| on_node(steps, cluster, pod, node, budgets)) {
+        harmless |= eviction.violations == 0;
+        found.push(eviction);
+        // No budget is broken because others that need not be are behind the last one that was tried.
+        if harmless && found.len() >= tries {
+            break;
+        }
+    }
+    found.into_iter().min_by_key(cost)
 }
 
-/// Whether the pod has evicted already and its victims are still leaving. A node that will not take it even then is not waited for.
-fn waits_for_victims(cluster: &Cluster, pod: &PodInfo, diagnosis: &Diagnosis) -> bool {
+/// Why a pod may evict nobody, in upstream's words: by its policy, or since it has evicted already and its victims are still leaving. A node
+/// that will not take it even then is not waited for.
+pub(crate) fn ineligible(cluster: &Cluster, pod: &PodInfo, diagnosis: &Diagnosis) -> Option<&'static str> {
+    if pod.preemption == Preemption::Never {
+        return Some("not eligible due to preemptionPolicy=Never.");
+    }
     let nominated = pod.nominated.as_deref().filter(|name| diagnosis.candidates().any(|node| node == *name));
     let node = nominated.and_then(|name| cluster.node(name));
-    node.is_some_and(|node| node.pods.values().any(|other| other.deleting && other.priority < pod.priority))
+    let leave = |node: &NodeInfo| node.pods.values().any(|other| other.gives_way && other.priority < pod.priority);
+    node.is_some_and(leave).then_some("not eligible due to a terminating pod on the nominated node.")
 }
 
 fn on_node(
@@ -121,6 +132,6 @@ fn cost(eviction: &Eviction) -> (usize, i32, i64, usize, Reverse<Option<jiff::Ti
     let highest = eviction.victims.iter().map(|victim| victim.priority).max().unwrap_or(i32::MIN);
     // Priorities may be negative; shifted, more victims always cost more.
     let sum = eviction.victims.iter().map(|victim| i64::from(victim.priority) - i64::from(i32::MIN) + 1).sum();
-    let earliest = eviction.victims.iter().filter(|victim| victim.priority == highest).filter_map(|v| v.started).min();
+    let earliest = eviction.victims.iter().filter(|victim| victim.priority == highest).map(|v| v.started).min();
     (eviction.violations, highest, sum, eviction.victims.len(), Reverse(earliest))
 }

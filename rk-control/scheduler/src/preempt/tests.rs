@@ -49,6 +49,54 @@ fn equals_and_pods_that_may_not_preempt_evict_nobody() {
     let mut meek = PodInfo::clone(&pod("meek", 20, "2"));
     meek.preemption = Preemption::Never;
     assert_eq!(evict(&mut full, &meek, &[]), None);
+    let Decision::Unschedulable(diagnosis) = decide(&mut full, &meek) else { panic!("it is full") };
+    let why = ineligible(&full, &meek, &diagnosis).expect("it may not");
+    assert_eq!(
+        diagnosis.message(why),
+        "0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption: not eligible due to \
+         preemptionPolicy=Never."
+    );
+}
+
+#[test]
+fn who_has_not_begun_leaves_before_who_has() {
+    let mut cluster = cluster(&[("a", &[("late", 1, "2")])]);
+    let started = "2026-01-01T00:00:00Z".parse().unwrap();
+    cluster.place(Arc::new(PodInfo { started, ..PodInfo::clone(&pod("begun", 1, "2")) }), "a");
+    assert_eq!(evict(&mut cluster, &pod("new", 10, "2"), &[]), Some(("a".into(), vec!["late".into()])));
+}
+
+#[test]
+fn who_is_promised_room_keeps_others_off_as_if_it_were_there() {
+    let user = |name: &str, priority: i32, spec: &Value| {
+        let mut pod = json!({"metadata": {"name": name, "namespace": "n", "uid": name, "labels": {"app": name}},
+            "spec": {"containers": [{"name": "c", "ports": [{"containerPort": 80, "hostPort": 80}]}]}});
+        spec.as_object().into_iter().flatten().for_each(|(key, value)| pod["spec"][key] = value.clone());
+        pod["spec"]["priority"] = json!(priority);
+        Arc::new(PodInfo::new(&serde_json::from_value(pod).unwrap()).unwrap())
+    };
+    let with = |affinity: &str, app: &str| {
+        let term = json!({"labelSelector": {"matchLabels": {"app": app}}, "topologyKey": "host"});
+        json!({"containers": [], "affinity": {affinity: {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}})
+    };
+    let (port, plain) = (json!({}), json!({"containers": []}));
+    for (promised, asks, priority, fits) in [
+        (&port, &port, 1, false),
+        (&port, &port, 11, true),
+        (&port, &plain, 1, true),
+        (&plain, &with("podAntiAffinity", "first"), 1, false),
+        (&with("podAntiAffinity", "second"), &plain, 1, false),
+        // It may never come.
+        (&plain, &with("podAffinity", "first"), 1, false),
+    ] {
+        let mut cluster = Cluster::default();
+        let node =
+            json!({"metadata": {"name": "a", "labels": {"host": "a"}}, "status": {"allocatable": {"pods": "9"}}});
+        cluster.set_node(&serde_json::from_value(node).unwrap());
+        cluster.nominate(user("first", 10, promised), "a");
+        let decision = decide(&mut cluster, &user("second", priority, asks));
+        assert_eq!(matches!(decision, Decision::Node(_)), fits, "{promised} {asks} {priority}");
+    }
 }
 
 #[test]
@@ -84,12 +132,34 @@ fn a_budget_is_broken_only_when_nothing_else_helps() {
 }
 
 #[test]
+fn no_budget_is_broken_while_a_node_is_left_where_none_has_to_be() {
+    let mut cluster = cluster(&[]);
+    for number in 0..=MIN_CANDIDATES {
+        let (name, last) = (format!("n{number}"), number == MIN_CANDIDATES);
+        let node = json!({"metadata": {"name": name}, "status": {"allocatable": {"cpu": "4", "pods": "10"}}});
+        cluster.set_node(&serde_json::from_value(node).unwrap());
+        let app = if last { "free" } else { "guarded" };
+        let labels = [("app".to_owned(), app.to_owned())].into();
+        let own = PodInfo { labels, ..PodInfo::clone(&pod(&format!("p{number}"), if last { 5 } else { 1 }, "4")) };
+        cluster.place(Arc::new(own), &name);
+    }
+    let (node, _) = evict(&mut cluster, &pod("new", 10, "2"), &[budget("guarded", 0)]).unwrap();
+    assert_eq!(node, format!("n{MIN_CANDIDATES}"));
+}
+
+#[test]
 fn who_waits_for_victims_evicts_no_others_unless_the_node_is_lost_to_it() {
     let mut cluster = cluster(&[("a", &[]), ("b", &[("b1", 1, "4")])]);
-    let leaving = PodInfo { deleting: true, ..PodInfo::clone(&pod("a1", 1, "4")) };
+    let leaving = PodInfo { gives_way: true, ..PodInfo::clone(&pod("a1", 1, "4")) };
     cluster.place(Arc::new(leaving), "a");
     let new = PodInfo { nominated: Some("a".into()), ..PodInfo::clone(&pod("new", 10, "2")) };
     assert_eq!(evict(&mut cluster, &new, &[]), None);
+    let Decision::Unschedulable(diagnosis) = decide(&mut cluster, &new) else { panic!("both are full") };
+    let waits = Some("not eligible due to a terminating pod on the nominated node.");
+    assert_eq!(ineligible(&cluster, &new, &diagnosis), waits);
+    cluster.place(Arc::new(PodInfo { deleting: true, ..PodInfo::clone(&pod("a1", 1, "4")) }), "a");
+    assert_eq!(ineligible(&cluster, &new, &diagnosis), None, "it leaves for another reason");
+    cluster.place(Arc::new(PodInfo { gives_way: true, ..PodInfo::clone(&pod("a1", 1, "4")) }), "a");
     let cordoned = json!({"metadata": {"name": "a"}, "spec": {"unschedulable": true},
         "status": {"allocatable": {"cpu": "4", "pods": "10"}}});
     cluster.set_node(&serde_json::from_value(cordoned).unwrap());

@@ -17,6 +17,9 @@ use crate::{
 use cache::Cached;
 use exec::Exec;
 
+/// The interface that every container gets.
+pub const IF_NAME: &str = "eth0";
+
 /// What a container wants of its network.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Attachment {
@@ -126,9 +129,8 @@ impl Runtime {
     async fn run_add(&self, network: &NetworkList, attachment: &Attachment) -> Result<Value> {
         let mut previous = None;
         for plugin in &network.plugins {
-            let exec = self.exec(network, plugin, Some(attachment))?;
             let config = self.config(network, plugin, Some(attachment), previous.as_ref());
-            previous = Some(exec.run("ADD", &config).await?);
+            previous = Some(self.run(network, plugin, Some(attachment), "ADD", &config).await?);
         }
         Ok(previous.unwrap_or_default())
     }
@@ -150,11 +152,7 @@ impl Runtime {
         let mut first_error = None;
         for plugin in network.plugins.iter().rev() {
             let config = self.config(&network, plugin, Some(&attachment), previous.as_ref());
-            let done = match self.exec(&network, plugin, Some(&attachment)) {
-                Ok(exec) => exec.run("DEL", &config).await.map(drop),
-                Err(error) => Err(error),
-            };
-            if let Err(error) = done {
+            if let Err(error) = self.run(&network, plugin, Some(&attachment), "DEL", &config).await {
                 tracing::warn!(%error, container = %attachment.container_id, "plugin failed to detach");
                 first_error.get_or_insert(error);
             }
@@ -174,7 +172,7 @@ impl Runtime {
         let attachment = cached.complete(attachment);
         for plugin in &network.plugins {
             let config = self.config(&network, plugin, Some(&attachment), cached.result.as_ref());
-            self.exec(&network, plugin, Some(&attachment))?.run("CHECK", &config).await?;
+            self.run(&network, plugin, Some(&attachment), "CHECK", &config).await?;
         }
         Ok(())
     }
@@ -196,17 +194,35 @@ impl Runtime {
                 first_error.get_or_insert(error);
             }
         }
+        // Whoever lives keeps what plugins have of it, though what is kept here cannot be read any more.
+        for id in valid {
+            if !kept.iter().any(|own| own["containerID"] == id.as_str()) {
+                kept.push(json!({"containerID": id, "ifname": IF_NAME}));
+            }
+        }
         let network = self.network()?;
         if network.speaks("1.1.0") && !network.disable_gc {
             for plugin in &network.plugins {
                 let mut config = self.config(&network, plugin, None, None);
                 config["cni.dev/valid-attachments"] = Value::Array(kept.clone());
-                if let Err(error) = self.exec(&network, plugin, None)?.run("GC", &config).await {
+                if let Err(error) = self.run(&network, plugin, None, "GC", &config).await {
                     first_error.get_or_insert(error);
                 }
             }
         }
         first_error.map_or(Ok(()), Err)
+    }
+
+    /// Runs a plugin where there is one of its name.
+    async fn run(
+        &self,
+        network: &NetworkList,
+        plugin: &Map<String, Value>,
+        attachment: Option<&Attachment>,
+        command: &'static str,
+        config: &Value,
+    ) -> Result<Value> {
+        self.exec(network, plugin, attachment)?.run(command, config).await
     }
 
     fn exec(
@@ -288,6 +304,30 @@ fn parse(result: Value) -> Result<CniResult> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_one_plugin_cannot_clear_away_the_others_do_but_for_those_who_live() {
+        use std::{fs, os::unix::fs::PermissionsExt};
+        let dir = tempfile::tempdir().expect("tempdir");
+        let at = |name: &str| dir.path().join(name);
+        let list = json!({"cniVersion": "1.1.0", "name": "n", "plugins": [{"type": "missing"}, {"type": "there"}]});
+        fs::write(at("n.conflist"), list.to_string()).expect("write");
+        let told = at("told");
+        fs::write(at("there"), format!("#!/bin/sh\ncat >{}\n", told.display())).expect("write");
+        fs::set_permissions(at("there"), fs::Permissions::from_mode(0o755)).expect("executable");
+        let runtime = Runtime {
+            conf_dir: dir.path().to_owned(),
+            bin_dirs: vec![dir.path().to_owned()],
+            cache_dir: at("results"),
+            own: None,
+            ..Runtime::default()
+        };
+        let io = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
+        let error = io.block_on(runtime.gc(&["live".to_owned()])).expect_err("one is missing");
+        assert!(matches!(&error, Error::NoPlugin { name, .. } if name == "missing"), "{error}");
+        let told: Value = serde_json::from_slice(&fs::read(told).expect("it was asked")).expect("JSON");
+        assert_eq!(told["cni.dev/valid-attachments"], json!([{"containerID": "live", "ifname": IF_NAME}]));
+    }
 
     #[test]
     fn a_plugin_gets_the_arguments_of_the_capabilities_that_it_has() {
