@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
+use futures::FutureExt as _;
 use rk_config::MachineConfig;
 use rk_cri::{CniNetwork, Starter};
 use rk_images::Images;
@@ -22,27 +23,30 @@ pub async fn run(config: MachineConfig, shims: Starter) -> anyhow::Result<()> {
     let options = settings::kubelet(&config);
     tracing::info!(node = %options.node_name, endpoint = %options.cluster.endpoint, "starting");
     let (going_down, shutdown) = watch::channel(false);
-    let signals = tokio::spawn(signals::wait(options.dirs.shutdown_mark.clone(), going_down));
+    let signals = tokio::spawn(signals::wait(options.dirs.shutdown_mark.clone(), going_down).boxed());
 
     let mut tasks = JoinSet::new();
-    tasks.spawn(heartbeat::beat(Path::new(rk_config::ALIVE_PATH)));
+    tasks.spawn(heartbeat::beat(Path::new(rk_config::ALIVE_PATH)).boxed());
     let images = Images::open(settings::images(&config, &options)).await.context("opening the image store")?;
-    tasks.spawn(preload::run(images.clone()));
-    tasks.spawn(scrub::run(images.clone()));
-    tasks.spawn(pulls::run(images.clone()));
+    tasks.spawn(preload::run(images.clone()).boxed());
+    tasks.spawn(scrub::run(images.clone()).boxed());
+    tasks.spawn(pulls::run(images.clone()).boxed());
     let cri = rk_cri::Config::new(images, std::sync::Arc::new(CniNetwork::default()), shims);
     let (stop_cri, cri_stopped) = oneshot::channel::<()>();
-    let cri = tokio::spawn(rk_cri::serve(cri, async {
-        // A dropped sender means the same.
-        let _ = cri_stopped.await;
-    }));
+    let cri = tokio::spawn(
+        rk_cri::serve(cri, async {
+            // A dropped sender means the same.
+            let _ = cri_stopped.await;
+        })
+        .boxed(),
+    );
     // Before any pod, since they look once, when they start.
     if let Err(error) = rk_cni::leave_hint() {
         tracing::warn!("telling pods which iptables there is: {error}");
     }
     let (tell_cidr, pod_cidr) = watch::channel(None);
     if config.cluster.pod_network {
-        tasks.spawn(network::configure(pod_cidr, config.cluster.pod_cidr.all()));
+        tasks.spawn(network::configure(pod_cidr, config.cluster.pod_cidr.all()).boxed());
     }
 
     let node = node(config, options, tell_cidr, shutdown, tasks);
@@ -89,26 +93,32 @@ async fn node(
     let proxy = settings::proxy(&config, &options.node_name, options.node_ips.clone());
     let dns = settings::dns(&config);
     if options.control_plane {
-        tasks.spawn(role::keep(client.clone(), options.node_name.clone()));
+        tasks.spawn(role::keep(client.clone(), options.node_name.clone()).boxed());
     }
     let (places, place) = watch::channel(settings::place(&config));
     let cluster = &config.cluster;
     if cluster.pod_network || cluster.service_proxy {
-        tasks.spawn(network::route(client.clone(), options.node_name.clone(), places, cluster.pod_network));
+        tasks.spawn(network::route(client.clone(), options.node_name.clone(), places, cluster.pod_network).boxed());
     }
     if cluster.service_proxy {
-        tasks.spawn(again("proxy", {
-            let client = client.clone();
-            move || {
-                let run = rk_proxy::run(client.clone(), proxy.clone(), place.clone());
-                async move { run.await.map_err(anyhow::Error::from) }
-            }
-        }));
+        tasks.spawn(
+            again("proxy", {
+                let client = client.clone();
+                move || {
+                    let run = rk_proxy::run(client.clone(), proxy.clone(), place.clone());
+                    async move { run.await.map_err(anyhow::Error::from) }
+                }
+            })
+            .boxed(),
+        );
     }
-    tasks.spawn(again("dns", move || {
-        let run = rk_dns::run(client.clone(), dns.clone());
-        async move { run.await.map_err(anyhow::Error::from) }
-    }));
+    tasks.spawn(
+        again("dns", move || {
+            let run = rk_dns::run(client.clone(), dns.clone());
+            async move { run.await.map_err(anyhow::Error::from) }
+        })
+        .boxed(),
+    );
     let gained = async {
         let second = second.await;
         // On the way down the pods end first.

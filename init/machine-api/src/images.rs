@@ -2,6 +2,7 @@
 
 use crate::disks::{ProgressStream, STEPS, Teller};
 use crate::log;
+use futures::FutureExt as _;
 use rk_machine_proto::v1::ImportRequest;
 use serde_json::Value;
 use std::path::Path;
@@ -33,7 +34,7 @@ pub async fn import(mut requests: Streaming<ImportRequest>, socket: &Path) -> Re
     let (answers, agent) = stream.into_split();
     let (sender, receiver) = mpsc::channel(STEPS);
     let teller = Teller::new(sender);
-    tokio::spawn(async move {
+    let task = async move {
         teller.say(Ok("receiving the archive")).await;
         let done = match forward(&mut requests, agent, total).await {
             Ok(()) => tell(answers, &teller).await,
@@ -43,7 +44,8 @@ pub async fn import(mut requests: Streaming<ImportRequest>, socket: &Path) -> Re
             log::warn(format_args!("images were not taken in: {}", status.message()));
             teller.say(Err(status)).await;
         }
-    });
+    };
+    tokio::spawn(task.boxed());
     Ok(Box::pin(ReceiverStream::new(receiver)))
 }
 

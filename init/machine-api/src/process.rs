@@ -7,6 +7,7 @@ use crate::streams::logs::Places;
 use crate::trust::{Identity, Resolver, Rotation, acceptor};
 use crate::{Api, Settings, drain, facts, log, run, telemetry};
 use anyhow::{Context, Result};
+use futures::FutureExt as _;
 use rk_config::MachineConfig;
 use rk_machine_proto::PORT;
 use std::net::SocketAddr;
@@ -66,12 +67,13 @@ async fn start() -> Result<()> {
     let listener =
         TcpListener::bind(bind).await.map_err(|source| Failure::Listen { address: bind.to_string(), source })?;
     if maintenance {
-        tokio::spawn(invite(identity.fingerprint()));
+        tokio::spawn(invite(identity.fingerprint()).boxed());
         let pid1 = Arc::clone(&pid1);
-        tokio::spawn(async move {
+        let task = async move {
             let cmdline = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
             look_for_config(&pid1, rk_config::OFFERED_PATH.as_ref(), &cmdline).await;
-        });
+        };
+        tokio::spawn(task.boxed());
     } else {
         log::info(format_args!("listening on {bind}"));
     }
@@ -107,13 +109,13 @@ async fn start() -> Result<()> {
 /// What a running node does beside answering.
 fn unasked(config: &MachineConfig, pid1: &Arc<Pid1>) {
     if let Some(metrics) = &config.metrics {
-        tokio::spawn(telemetry::serve(metrics.bind, Arc::clone(pid1)));
+        tokio::spawn(telemetry::serve(metrics.bind, Arc::clone(pid1)).boxed());
     }
     for target in &config.logging.targets {
-        tokio::spawn(telemetry::ship(target.clone()));
+        tokio::spawn(telemetry::ship(target.clone()).boxed());
     }
     let config = config.clone();
-    tokio::spawn(async move { drain::return_to_service(&config).await });
+    tokio::spawn(async move { drain::return_to_service(&config).await }.boxed());
 }
 
 /// Tells on the console how to reach this node, once it has an address and again when that changes.

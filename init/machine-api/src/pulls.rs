@@ -1,5 +1,6 @@
 //! How far pulls of container images are, as the node agent tells it.
 
+use futures::FutureExt as _;
 use rk_machine_proto::v1::{LayerPull, PullTotals, PullsReply};
 use serde_json::Value;
 use std::io;
@@ -27,7 +28,7 @@ pub type Pulls = Pin<Box<dyn Stream<Item = Result<PullsReply, Status>> + Send>>;
 pub fn stream(socket: &Path, follow: bool) -> Pulls {
     let socket = socket.to_owned();
     let (sender, receiver) = mpsc::channel(1);
-    tokio::spawn(async move {
+    let task = async move {
         let mut told = None;
         loop {
             let now = match look(&socket).await {
@@ -46,7 +47,8 @@ pub fn stream(socket: &Path, follow: bool) -> Pulls {
                 () = tokio::time::sleep(LOOK) => {}
             }
         }
-    });
+    };
+    tokio::spawn(task.boxed());
     Box::pin(ReceiverStream::new(receiver))
 }
 

@@ -4,6 +4,7 @@ use crate::log;
 use crate::opening::Opening;
 use crate::server::Api;
 use crate::trust::{Peer, TrustError, judge};
+use futures::FutureExt as _;
 use rk_machine_proto::{MAX_REQUEST, MachineServer};
 use std::io;
 use std::pin::Pin;
@@ -46,7 +47,7 @@ pub struct Settings {
 /// The listener itself failed.
 pub async fn run(settings: Settings, api: Api) -> Result<(), Failure> {
     let (sender, receiver) = mpsc::channel(4);
-    tokio::spawn(accept(settings, sender));
+    tokio::spawn(accept(settings, sender).boxed());
     let service = MachineServer::new(api).max_decoding_message_size(MAX_REQUEST);
     tonic::transport::Server::builder()
         .max_concurrent_streams(MOST_STREAMS)
@@ -111,7 +112,7 @@ async fn rest(room: Arc<Semaphore>, left: Arc<Notify>) {
 
 async fn accept(settings: Settings, sender: mpsc::Sender<io::Result<Session>>) {
     let (room, left) = (Arc::new(Semaphore::new(MOST_CONNECTIONS)), Arc::new(Notify::new()));
-    tokio::spawn(rest(Arc::clone(&room), Arc::clone(&left)));
+    tokio::spawn(rest(Arc::clone(&room), Arc::clone(&left)).boxed());
     let Settings { listener, acceptor, maintenance } = settings;
     loop {
         // Room first: a caller beyond the bound waits in the kernel's queue and costs nothing here.
@@ -126,7 +127,7 @@ async fn accept(settings: Settings, sender: mpsc::Sender<io::Result<Session>>) {
         };
         let (acceptor, sender) = (acceptor.clone(), sender.clone());
         let place = Place { left: Arc::clone(&left), _permit: permit };
-        tokio::spawn(async move {
+        let task = async move {
             let _ = stream.set_nodelay(true);
             match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
                 Ok(Ok(stream)) => {
@@ -138,7 +139,8 @@ async fn accept(settings: Settings, sender: mpsc::Sender<io::Result<Session>>) {
                 Ok(Err(err)) => log::info(format_args!("a client was refused: {err}")),
                 Err(_) => log::info("a client did not finish its TLS handshake"),
             }
-        });
+        };
+        tokio::spawn(task.boxed());
     }
 }
 

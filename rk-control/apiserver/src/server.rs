@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
+use futures::FutureExt as _;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap};
 use http::{HeaderValue, Method, Request, Response};
 use http_body_util::BodyExt;
@@ -314,7 +315,7 @@ impl ApiServer {
             config,
         });
         storage.set_progress(start);
-        tokio::spawn(storage::run_dispatcher(storage, start, shutdown));
+        tokio::spawn(storage::run_dispatcher(storage, start, shutdown).boxed());
         core.health.finish(Hook::Caches);
         Ok(Self { core, tls, identities, certificates, limits: Limits::default(), keeping: Arc::default() })
     }
@@ -331,13 +332,13 @@ impl ApiServer {
         crate::alloc::settle(&self.core).await?;
         self.core.health.finish(Hook::ServiceAddresses);
         if !self.keeping.swap(true, Ordering::AcqRel) {
-            tokio::spawn(crate::alloc::run_keeper(Arc::clone(&self.core)));
-            tokio::spawn(custom::run(Arc::clone(&self.core)));
-            tokio::spawn(aggregation::run(Arc::clone(&self.core)));
-            tokio::spawn(admission::run_policies(Arc::clone(&self.core)));
+            tokio::spawn(crate::alloc::run_keeper(Arc::clone(&self.core)).boxed());
+            tokio::spawn(custom::run(Arc::clone(&self.core)).boxed());
+            tokio::spawn(aggregation::run(Arc::clone(&self.core)).boxed());
+            tokio::spawn(admission::run_policies(Arc::clone(&self.core)).boxed());
             self.core.health.finish(Hook::Admission);
-            tokio::spawn(flow::run(Arc::clone(&self.core)));
-            tokio::spawn(authn::run_secret_tokens(Arc::clone(&self.core)));
+            tokio::spawn(flow::run(Arc::clone(&self.core)).boxed());
+            tokio::spawn(authn::run_secret_tokens(Arc::clone(&self.core)).boxed());
             self.core.health.finish(Hook::CustomKindsKeeper);
         }
         Ok(())

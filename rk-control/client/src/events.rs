@@ -1,6 +1,7 @@
 //! Events: recorded without waiting, and written as far as `rk-correlator` has them told.
 
 use crate::verbs::Verbs;
+use futures::FutureExt as _;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, Time};
@@ -52,12 +53,13 @@ impl Recorders {
     /// Starts the writing task; it ends when all recorders are gone.
     pub fn new(client: Client) -> Self {
         let (sink, mut records) = mpsc::channel(WAITING);
-        tokio::spawn(async move {
+        let task = async move {
             let mut memory = Memory::default();
             while let Some(record) = records.recv().await {
                 memory.write(&client, record).await;
             }
-        });
+        };
+        tokio::spawn(task.boxed());
         Self { sink }
     }
 

@@ -3,6 +3,7 @@
 use crate::figures;
 use crate::retry::is_not_found;
 use crate::verbs::Verbs;
+use futures::FutureExt as _;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
@@ -113,7 +114,7 @@ impl Leadership {
         config.tell(true);
         let lost = CancellationToken::new();
         let (told, until) = watch::channel(until);
-        tokio::spawn(renew(client, config, stop, lost.clone(), told));
+        tokio::spawn(renew(client, config, stop, lost.clone(), told).boxed());
         Some(Self { lost, until })
     }
 

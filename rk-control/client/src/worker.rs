@@ -52,7 +52,7 @@ where
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..workers {
         let (queue, reconcile) = (queue.clone(), Arc::clone(&reconcile));
-        tasks.spawn(async move {
+        let task = async move {
             while let Some(key) = queue.take().await {
                 let running = Running::begin(name);
                 let begun = Instant::now();
@@ -62,7 +62,8 @@ where
                 settle(name, &queue, &key, result);
                 queue.done(&key);
             }
-        });
+        };
+        tasks.spawn(task.boxed());
     }
     stop.cancelled().await;
     queue.close();

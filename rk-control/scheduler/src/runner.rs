@@ -1,5 +1,6 @@
 //! The loop: take a pod, decide, assume, bind in the background.
 
+use futures::FutureExt as _;
 use rk_lenient::Lenient;
 use std::sync::Arc;
 use std::time::Instant;
@@ -139,10 +140,11 @@ impl Runner {
                 attempt.decided();
                 let (binder, shared) = (self.binder.clone(), Arc::clone(&self.shared));
                 let mut turn = Turn::new(&self.calls, permit);
-                tokio::spawn(async move {
+                let task = async move {
                     let is_bound = bind(&binder, &shared, &pod, &placement, &mut turn).await;
                     attempt.ended(if is_bound { "scheduled" } else { "error" });
-                });
+                };
+                tokio::spawn(task.boxed());
             }
             Decision::Unschedulable(diagnosis) => {
                 attempt.ended("unschedulable");
@@ -184,7 +186,7 @@ impl Runner {
             return self.shared.queue().failed(&pod.key, Instant::now());
         }
         let (binder, shared, pod) = (self.binder.clone(), Arc::clone(&self.shared), Arc::clone(pod));
-        tokio::spawn(async move {
+        let task = async move {
             let _permit = permit;
             match remedy {
                 Some(Remedy::Free(claim)) => binder.free(&pod, &claim).await,
@@ -199,7 +201,8 @@ impl Runner {
             }
             // Not before: another attempt would choose other victims while these are not seen to leave.
             shared.give_back(&pod, all);
-        });
+        };
+        tokio::spawn(task.boxed());
     }
 }
 

@@ -5,6 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
+use futures::FutureExt as _;
 use futures::TryStreamExt;
 use ipnet::IpNet;
 use rtnetlink::{
@@ -65,7 +66,7 @@ fn plan(have: &Present<Option<IpAddr>>, want: &[PodRoute]) -> Changes {
 /// first error is returned at the end. A node that is not on a shared network yet is such an error: call again later.
 pub async fn sync(want: &[PodRoute]) -> Result<()> {
     let (connection, handle, _) = rtnetlink::new_connection().map_err(|e| Error::Netlink(e.to_string()))?;
-    let connection = tokio::spawn(connection);
+    let connection = tokio::spawn(connection.boxed());
     let result = apply(&handle, want).await;
     connection.abort();
     result

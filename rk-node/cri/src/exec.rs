@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use rk_cri_api::v1::{ContainerState, ExecSyncRequest, ExecSyncResponse};
 use rk_shim_protocol::Process;
 use rustix::fs::{Mode, OFlags};
@@ -85,7 +86,7 @@ struct Capture {
 impl Capture {
     fn of(from: Receiver) -> Self {
         let kept: Arc<Mutex<Vec<u8>>> = Arc::default();
-        let task = AbortOnDropHandle::new(tokio::spawn(capture(from, Arc::clone(&kept))));
+        let task = AbortOnDropHandle::new(tokio::spawn(capture(from, Arc::clone(&kept)).boxed()));
         Self { kept, task }
     }
 

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use futures::FutureExt as _;
 use rk_cri_api::v1::{ContainerEventResponse, ContainerEventType, PodSandboxStatus};
 use rk_figures::{Figures, Taken};
 use tokio::sync::broadcast;
@@ -44,7 +45,7 @@ impl Runtime {
 
     /// Runs a change to its end even if the client goes away half way.
     pub async fn detached<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
-        match tokio::spawn(work).await {
+        match tokio::spawn(work.boxed()).await {
             Ok(outcome) => outcome,
             Err(error) => Err(Error::Internal(format!("the request's task ended early: {error}"))),
         }

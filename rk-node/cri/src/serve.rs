@@ -1,3 +1,4 @@
+use futures::FutureExt as _;
 use std::fs;
 use std::future::Future;
 use std::os::unix::fs::PermissionsExt;
@@ -25,7 +26,7 @@ pub async fn serve(config: Config, shutdown: impl Future<Output = ()> + Send) ->
     let socket = config.socket.clone();
     let runtime = Runtime::new(config, Tickets::new(address));
     recover::recover(&runtime).await?;
-    let sessions = tokio::spawn(streaming::serve(runtime.clone(), streams));
+    let sessions = tokio::spawn(streaming::serve(runtime.clone(), streams).boxed());
     let listener = listen(&socket)?;
     let service = Service(runtime);
     tracing::info!(socket = %socket.display(), streaming = %address, "serving CRI");

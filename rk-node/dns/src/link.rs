@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use futures::FutureExt as _;
 use futures::TryStreamExt as _;
 use rtnetlink::{Handle, LinkDummy, LinkUnspec, new_connection};
 
@@ -13,7 +14,7 @@ const EXISTS: i32 = -17;
 /// Makes sure that the link exists, is up and has the address.
 pub(crate) async fn ensure(link: &str, address: IpAddr) -> Result<(), DnsError> {
     let (connection, handle, _) = new_connection().map_err(DnsError::Netlink)?;
-    let task = tokio::spawn(connection);
+    let task = tokio::spawn(connection.boxed());
     let outcome = apply(&handle, link, address).await;
     task.abort();
     outcome.map_err(|source| DnsError::Link { link: link.to_owned(), address, source })

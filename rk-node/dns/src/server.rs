@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
@@ -58,14 +59,15 @@ async fn serve_udp(socket: Arc<UdpSocket>, zone: &Arc<RwLock<Zone>>, upstream: &
         let Ok(permit) = Arc::clone(&queries).try_acquire_owned() else { continue };
         let packet = buffer.get(..size).unwrap_or_default().to_vec();
         let (socket, zone, upstream) = (Arc::clone(&socket), Arc::clone(zone), Arc::clone(upstream));
-        tokio::spawn(async move {
+        let task = async move {
             let _permit = permit;
             if let Some(answer) = respond(&packet, Transport::Udp, &zone, &upstream).await
                 && let Err(error) = socket.send_to(&answer, client).await
             {
                 tracing::debug!(%client, %error, "an answer could not be sent");
             }
-        });
+        };
+        tokio::spawn(task.boxed());
     }
 }
 
@@ -84,12 +86,13 @@ async fn serve_tcp(listener: TcpListener, zone: &Arc<RwLock<Zone>>, upstream: &A
             }
         };
         let (zone, upstream) = (Arc::clone(zone), Arc::clone(upstream));
-        tokio::spawn(async move {
+        let task = async move {
             let _permit = permit;
             if let Err(error) = converse(stream, &zone, &upstream).await {
                 tracing::debug!(%error, "a TCP client is done");
             }
-        });
+        };
+        tokio::spawn(task.boxed());
     }
 }
 

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use futures::FutureExt as _;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -135,15 +136,15 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
     let (recorder, write_events) = Recorder::new(client.clone(), options.node_name.clone(), options.pace.events);
     let (status, write_statuses) = StatusManager::new(client.clone());
     let (services, follow_services) = Services::new(client.clone());
-    tasks.spawn(write_events);
-    tasks.spawn(write_statuses);
-    tasks.spawn(follow_services);
+    tasks.spawn(write_events.boxed());
+    tasks.spawn(write_statuses.boxed());
+    tasks.spawn(follow_services.boxed());
 
     let (facts, node) = watch::channel(NodeLoop::initial_facts(&options, &machine, &ips));
     let (known, recalled) = (Store::new(&options.dirs.kubelet), facts.clone());
     let (healthy, pleg_health) = watch::channel(Ok(()));
     let (changed, changes) = mpsc::channel(CHANGES);
-    tasks.spawn(Pleg::new(runtime.clone()).run(changed.clone(), healthy));
+    tasks.spawn(Pleg::new(runtime.clone()).run(changed.clone(), healthy).boxed());
     let devices = Devices::open(&options.dirs.kubelet);
     let cpus = Cpus::open(&options.dirs.kubelet, Path::new(CPU_DIR), &options.cpu_policy);
     let cgroups = pod_cgroups(&options, &machine).beside(cpus.clone());
@@ -162,18 +163,18 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
         in_use: in_use.clone(),
         shutdown: hooks.shutdown.clone(),
     });
-    tasks.spawn(node_loop.run());
-    tasks.spawn(lease_loop(client.clone(), options.node_name.clone(), options.pace.lease_seconds));
-    tasks.spawn(pass_pod_cidr(node.clone(), runtime.clone(), hooks.pod_cidr));
-    tasks.spawn(recall_pod_cidr(recalled, known.surroundings().pod_cidr));
-    tasks.spawn(logs::rotate_loop(runtime.clone(), options.logs));
+    tasks.spawn(node_loop.run().boxed());
+    tasks.spawn(lease_loop(client.clone(), options.node_name.clone(), options.pace.lease_seconds).boxed());
+    tasks.spawn(pass_pod_cidr(node.clone(), runtime.clone(), hooks.pod_cidr).boxed());
+    tasks.spawn(recall_pod_cidr(recalled, known.surroundings().pod_cidr).boxed());
+    tasks.spawn(logs::rotate_loop(runtime.clone(), options.logs).boxed());
 
     let (views, pods) = PodViews::new();
     let unused = image_gc::Sources { runtime: runtime.clone(), pods: pods.clone() };
     let (records, lack) = collect_images(&mut tasks, &options, unused, recorder.clone());
     swap.controlled = cgroups.root().join("kubepods").join(SWAP_FILE).exists();
     recorder.normal(&PodRef::node(&options.node_name), "Starting", "Starting kubelet.");
-    tasks.spawn(oom::watch_loop(recorder.clone(), options.node_name.clone()));
+    tasks.spawn(oom::watch_loop(recorder.clone(), options.node_name.clone()).boxed());
     if swap.controlled && options.enforce_allocatable {
         let message = "Updated Node Allocatable limit across pods";
         recorder.normal(&PodRef::node(&options.node_name), "NodeAllocatableEnforced", message);
@@ -215,11 +216,11 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
         node,
         options: options.clone(),
     });
-    tasks.spawn(devices::serve(context.clone()));
-    tasks.spawn(evict_loop(context.clone(), changed));
-    tasks.spawn(server::serve_healthz(options.healthz, sync_loop));
-    tasks.spawn(keep_loop(context.clone()));
-    tasks.spawn(tend_loop(context.clone()));
+    tasks.spawn(devices::serve(context.clone()).boxed());
+    tasks.spawn(evict_loop(context.clone(), changed).boxed());
+    tasks.spawn(server::serve_healthz(options.healthz, sync_loop).boxed());
+    tasks.spawn(keep_loop(context.clone()).boxed());
+    tasks.spawn(tend_loop(context.clone()).boxed());
     let (statics, shown) = static_pods(&mut tasks, client, &context, &session.ca_pem)?;
     let manager = Manager::new(context.clone(), statics, shown, views);
     serve(&mut tasks, &options, &session, &ips, State::new(context, &session))?;
@@ -238,13 +239,13 @@ fn collect_images(
     let records = Arc::new(PullRecords::open(&options.dirs.kubelet, options.image_verification.clone()));
     let lack = Arc::new(Notify::new());
     let (noted, lacking) = (records.clone(), lack.clone());
-    tasks.spawn(image_gc::collect_loop(unused, recorder, node, storage, options.image_gc, noted, lacking));
+    tasks.spawn(image_gc::collect_loop(unused, recorder, node, storage, options.image_gc, noted, lacking).boxed());
     (records, lack)
 }
 
 /// The claims of pods. Until their drivers have registered, this node offers nothing.
 fn claims(tasks: &mut JoinSet<()>, options: &Options, client: &kube::Client, runtime: &Runtime) -> Claims {
-    tasks.spawn(wipe(client.clone(), options.node_name.clone(), None));
+    tasks.spawn(wipe(client.clone(), options.node_name.clone(), None).boxed());
     Claims::open(&options.dirs.kubelet, client.clone(), &options.node_name, runtime.meters.clone())
 }
 
@@ -260,9 +261,9 @@ fn volumes(
     let (kubelet, node) = (&options.dirs.kubelet, &options.node_name);
     let (objects, drivers) = (Objects::new(client.clone()), Drivers::new(meters.clone()));
     let object = NodeObject::new(client.clone(), node.clone(), drivers.clone());
-    tasks.spawn(most_loop(client.clone(), drivers.clone(), object.clone()));
+    tasks.spawn(most_loop(client.clone(), drivers.clone(), object.clone()).boxed());
     let takers = Takers { volumes: drivers.clone(), object, claims: claims.drivers().clone() };
-    tasks.spawn(plugins::register_loop(kubelet.clone(), takers));
+    tasks.spawn(plugins::register_loop(kubelet.clone(), takers).boxed());
     let csi = Csi::new(kubelet, node.clone(), objects.clone(), drivers, in_use);
     VolumeManager::new(kubelet, objects, csi, options.secrets_in_memory, meters.clone())
 }
@@ -288,11 +289,11 @@ fn serve(
     let serving = ServingCert::new(&initial_serving(session, &user, &host, ips)?)?;
     if let Some(address) = options.read_only() {
         tracing::warn!(%address, "pods and metrics can be read here by anybody: readOnlyPort is set");
-        tasks.spawn(server::serve_read_only(address, state.clone()));
+        tasks.spawn(server::serve_read_only(address, state.clone()).boxed());
     }
-    tasks.spawn(server::serve(options.listen, session.ca_pem.clone(), serving.clone(), state));
-    tasks.spawn(rotate_client(session.clone(), options.clone()));
-    tasks.spawn(rotate_serving(session.clone(), serving, user, host, ips.to_vec()));
+    tasks.spawn(server::serve(options.listen, session.ca_pem.clone(), serving.clone(), state).boxed());
+    tasks.spawn(rotate_client(session.clone(), options.clone()).boxed());
+    tasks.spawn(rotate_serving(session.clone(), serving, user, host, ips.to_vec()).boxed());
     Ok(())
 }
 
@@ -308,15 +309,15 @@ fn static_pods(
     let rules = context.options.static_pod_url.clone();
     let (tell_fetched, fetched) = watch::channel(Fetched { heard: rules.url.is_empty(), pods: Vec::new() });
     if !rules.url.is_empty() {
-        tasks.spawn(static_pods::fetch_loop(Asker::new(rules, node.clone(), ca_pem)?, tell_fetched));
+        tasks.spawn(static_pods::fetch_loop(Asker::new(rules, node.clone(), ca_pem)?, tell_fetched).boxed());
     }
     let manifests = Manifests { dir, given, fetched, node: node.clone() };
     let (runtime, status) = (context.runtime.clone(), context.status.clone());
     let (tell, statics) = watch::channel(manifests.asked());
     let Asked { pods: present, whole, .. } = statics.borrow().clone();
     let (show, shown) = watch::channel(Shown { present, whole, ..Default::default() });
-    tasks.spawn(static_pods::watch_loop(manifests, context.recorder.clone(), tell));
-    tasks.spawn(static_pods::mirror_loop(client, node, runtime, status, shown));
+    tasks.spawn(static_pods::watch_loop(manifests, context.recorder.clone(), tell).boxed());
+    tasks.spawn(static_pods::mirror_loop(client, node, runtime, status, shown).boxed());
     Ok((statics, show))
 }
 

@@ -13,6 +13,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
 use rk_watch::{Event, ObjectKey, Selection, follow};
@@ -276,7 +277,7 @@ impl Manager {
         let told = Told { stage: of_stage, began: of_began };
         let heard = Heard { wake: wake.clone(), states: of_states };
         let worker = Worker::new(self.context.clone(), receiver, heard, told, refused);
-        let task = self.tasks.spawn(worker.run());
+        let task = self.tasks.spawn(worker.run().boxed());
         let handle = Handle {
             desired: sender,
             wake,

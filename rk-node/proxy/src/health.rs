@@ -3,6 +3,7 @@
 use std::{collections::HashMap, time::Instant};
 
 use bytes::Bytes;
+use futures::FutureExt as _;
 use http::{Response, StatusCode};
 use http_body_util::Full;
 use tokio::{sync::watch, task::JoinHandle};
@@ -60,11 +61,14 @@ impl Server {
     fn start(port: u16, service: ServiceKey, count: usize, pace: watch::Receiver<Pace>) -> Self {
         let (endpoints, watched) = watch::channel(count);
         let named = service.clone();
-        let task = tokio::spawn(async move {
-            if let Err(error) = serve(port, &named, watched, pace).await {
-                tracing::warn!(service = %named, port, %error, "health check port cannot be served");
+        let task = tokio::spawn(
+            async move {
+                if let Err(error) = serve(port, &named, watched, pace).await {
+                    tracing::warn!(service = %named, port, %error, "health check port cannot be served");
+                }
             }
-        });
+            .boxed(),
+        );
         Self { service, endpoints, task }
     }
 }

@@ -3,6 +3,7 @@
 use std::{convert::Infallible, net::Ipv6Addr, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use futures::FutureExt as _;
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -36,7 +37,7 @@ pub(crate) async fn serve(
         let (stream, _) = listener.accept().await?;
         let Ok(slot) = slots.clone().try_acquire_owned() else { continue };
         let answer = answer.clone();
-        tokio::spawn(async move {
+        let task = async move {
             let service = hyper::service::service_fn(move |request: Request<Incoming>| {
                 let response = answer(request.uri().path());
                 async move { Ok::<_, Infallible>(response) }
@@ -45,7 +46,8 @@ pub(crate) async fn serve(
             http.timer(TokioTimer::new()).header_read_timeout(PATIENCE).keep_alive(false);
             let _ = tokio::time::timeout(PATIENCE, http.serve_connection(TokioIo::new(stream), service)).await;
             drop(slot);
-        });
+        };
+        tokio::spawn(task.boxed());
     }
 }
 

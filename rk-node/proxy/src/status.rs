@@ -7,6 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures::FutureExt as _;
 use http::{Response, StatusCode};
 use http_body_util::Full;
 use jiff::Timestamp;
@@ -57,8 +58,8 @@ impl Pace {
 /// Serves both ports for as long as the answer lives.
 pub(crate) fn start(pace: watch::Receiver<Pace>) -> JoinSet<()> {
     let mut servers = JoinSet::new();
-    servers.spawn(tell_health(pace));
-    servers.spawn(tell_mode());
+    servers.spawn(tell_health(pace).boxed());
+    servers.spawn(tell_mode().boxed());
     servers
 }
 

@@ -6,6 +6,7 @@ use super::{PIECES, ProgressStream, STEPS, Teller, Turn, failed, on_thread};
 use crate::facts::disks;
 use crate::log;
 use crate::node::{Pid1, write_private};
+use futures::FutureExt as _;
 use rk_config::MachineConfig;
 use rk_machine_proto::v1::{Disk, InstallPlan, InstallRequest};
 use rk_slots::PieceSum;
@@ -67,8 +68,8 @@ pub async fn install(
     let (sender, receiver) = mpsc::channel(STEPS);
     let teller = Teller::new(sender);
     let ours = teller.clone();
-    let work = tokio::spawn(on_thread(move || run(&order, taken, &ours)));
-    tokio::spawn(async move {
+    let work = tokio::spawn(on_thread(move || run(&order, taken, &ours)).boxed());
+    let task = async move {
         while let Ok(Some(InstallRequest { offset, data, .. })) = requests.message().await {
             if pieces.send(Piece { offset, data }).await.is_err() {
                 break;
@@ -93,7 +94,8 @@ pub async fn install(
                 teller.say(Err(status)).await;
             }
         }
-    });
+    };
+    tokio::spawn(task.boxed());
     Ok(Box::pin(ReceiverStream::new(receiver)))
 }
 

@@ -7,6 +7,7 @@ use super::{PIECES, ProgressStream, STEPS, Teller, Turn, failed, on_thread};
 use crate::drain::{Drained, MOST_DRAIN, drain};
 use crate::log;
 use crate::node::Pid1;
+use futures::FutureExt as _;
 use rk_config::{MachineConfig, STATE_DIR};
 use rk_machine_proto::v1::UpgradeRequest;
 use rk_slots::verity::{BLOCK, Leaves};
@@ -65,8 +66,8 @@ pub async fn upgrade(
     let teller = Teller::new(sender);
     let (reboot, patience, ours) = (order.reboot, order.drain, teller.clone());
     let esp = Esp::new(Path::new(&layout.esp), layout.booted);
-    let work = tokio::spawn(on_thread(move || run(&order, &layout, taken, &ours)));
-    tokio::spawn(async move {
+    let work = tokio::spawn(on_thread(move || run(&order, &layout, taken, &ours)).boxed());
+    let task = async move {
         // A caller who goes away ends the stream; the work notices.
         while let Ok(Some(message)) = requests.message().await {
             if pieces.send(message.data).await.is_err() {
@@ -94,7 +95,8 @@ pub async fn upgrade(
                 teller.say(Err(status)).await;
             }
         }
-    });
+    };
+    tokio::spawn(task.boxed());
     Ok(Box::pin(ReceiverStream::new(receiver)))
 }
 

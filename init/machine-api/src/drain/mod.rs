@@ -14,6 +14,7 @@ use crate::log;
 use crate::node::{NODE_STATUS, write_private};
 use back::give_back;
 use cluster::{Answer, Cluster, PKI};
+use futures::FutureExt as _;
 use plan::{Cordon, Leaving, Made, leaving, made, whose};
 use rk_config::{MachineConfig, STATE_DIR};
 use serde_json::{Value, json};
@@ -51,7 +52,9 @@ impl Drained {
             Ok(_) => forget_note(),
             Err(reason) => {
                 log::warn(format_args!("the node stays cordoned for now: {reason}"));
-                tokio::spawn(async move { give_back(&note(), READY_AGAIN, ready, || uncordon(cluster.clone())).await });
+                tokio::spawn(
+                    async move { give_back(&note(), READY_AGAIN, ready, || uncordon(cluster.clone())).await }.boxed(),
+                );
             }
         }
     }

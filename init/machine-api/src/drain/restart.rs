@@ -4,6 +4,7 @@ use super::{Drained, drain};
 use crate::disks::{ProgressStream, STEPS, Teller, Turn};
 use crate::log;
 use crate::node::Pid1;
+use futures::FutureExt as _;
 use rk_config::MachineConfig;
 use rk_supervise::control::Request;
 use std::sync::Arc;
@@ -46,7 +47,7 @@ pub async fn restart(
         return Ok(Box::pin(ReceiverStream::new(receiver)));
     };
     let patience = Duration::from_secs(u64::from(drain_seconds.min(super::MOST_DRAIN)));
-    tokio::spawn(async move {
+    let task = async move {
         let done = match drain(&config, patience, &teller).await {
             Ok(drained) => finish(&pid1, deed, drained, &teller).await,
             Err(status) => Err(status),
@@ -56,7 +57,8 @@ pub async fn restart(
             log::warn(format_args!("{}: {}", word(deed), status.message()));
             teller.say(Err(status)).await;
         }
-    });
+    };
+    tokio::spawn(task.boxed());
     Ok(Box::pin(ReceiverStream::new(receiver)))
 }
 

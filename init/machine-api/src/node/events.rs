@@ -1,6 +1,7 @@
 //! PID 1's events as a stream.
 
 use super::control::Pid1;
+use futures::FutureExt as _;
 use rk_machine_proto::v1::Event;
 use rk_supervise::control::Request;
 use std::pin::Pin;
@@ -22,7 +23,7 @@ pub type Events = Pin<Box<dyn Stream<Item = Result<Event, Status>> + Send>>;
 /// Streams what PID 1 remembers, and what comes when it is followed.
 pub fn stream(pid1: Arc<Pid1>, follow: bool) -> Events {
     let (sender, receiver) = mpsc::channel(QUEUE);
-    tokio::spawn(async move {
+    let task = async move {
         let mut last = 0;
         loop {
             let text = match pid1.ask(&Request::Events(last)).await {
@@ -43,7 +44,8 @@ pub fn stream(pid1: Arc<Pid1>, follow: bool) -> Events {
                 () = tokio::time::sleep(LOOK) => {}
             }
         }
-    });
+    };
+    tokio::spawn(task.boxed());
     Box::pin(ReceiverStream::new(receiver))
 }
 

@@ -1,6 +1,7 @@
 //! The kernel's messages.
 
 use super::{Bytes, Sink};
+use futures::FutureExt as _;
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read};
@@ -22,12 +23,13 @@ const EPIPE: i32 = 32;
 pub fn stream(tail: u32, follow: bool) -> Result<Bytes, Status> {
     let file = open().map_err(|err| Status::internal(format!("/dev/kmsg: {err}")))?;
     let (sink, stream) = Sink::pair();
-    tokio::spawn(async move {
+    let task = async move {
         tokio::select! {
             () = sink.closed() => {}
             () = pump(&sink, file, tail, follow) => {}
         }
-    });
+    };
+    tokio::spawn(task.boxed());
     Ok(stream)
 }
 

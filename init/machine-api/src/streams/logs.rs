@@ -1,6 +1,7 @@
 //! Logs of our services and of containers, from files; followed by looking again, for files are renamed when they are full.
 
 use super::{Bytes, Sink, last_lines};
+use futures::FutureExt as _;
 use rk_machine_proto::CHUNK;
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
@@ -99,12 +100,13 @@ pub fn stream(path: PathBuf, lines: u32, follow: bool) -> Result<Bytes, Status> 
     };
     file.seek(SeekFrom::Start(from)).map_err(failed)?;
     let (sink, stream) = Sink::pair();
-    tokio::spawn(async move {
+    let task = async move {
         tokio::select! {
             () = sink.closed() => {}
             () = pump(&sink, file, &path, follow) => {}
         }
-    });
+    };
+    tokio::spawn(task.boxed());
     Ok(stream)
 }
 

@@ -8,6 +8,7 @@ mod tail;
 
 pub use tail::last_lines;
 
+use futures::FutureExt as _;
 use rk_machine_proto::CHUNK;
 use rk_machine_proto::v1::Chunk;
 use std::fs::File;
@@ -64,11 +65,12 @@ impl Sink {
 /// Streams a file up to `most` bytes; a larger one ends in an error, so that nobody mistakes a part for the whole.
 pub fn whole_file(mut file: File, most: u64) -> Bytes {
     let (sink, stream) = Sink::pair();
-    tokio::spawn(async move {
+    let task = async move {
         if let Err(status) = send_file(&sink, &mut file, most).await {
             sink.fail(status).await;
         }
-    });
+    };
+    tokio::spawn(task.boxed());
     stream
 }
 

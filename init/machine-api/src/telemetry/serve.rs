@@ -3,6 +3,7 @@
 use super::figures::{Sources, file_systems, page, pulls};
 use crate::log;
 use crate::node::Pid1;
+use futures::FutureExt as _;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -41,10 +42,11 @@ pub async fn serve(bind: SocketAddr, pid1: Arc<Pid1>) {
             continue;
         };
         let pid1 = Arc::clone(&pid1);
-        tokio::spawn(async move {
+        let task = async move {
             let _ = tokio::time::timeout(PATIENCE, answer(stream, &pid1)).await;
             drop(turn);
-        });
+        };
+        tokio::spawn(task.boxed());
     }
 }
 

@@ -18,6 +18,7 @@ use std::ops::RangeInclusive;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use futures::FutureExt as _;
 use ipnet::IpNet;
 use rk_api::resources::Resource;
 use rk_api::status::Status;
@@ -139,10 +140,11 @@ impl Drop for Reservation {
         // The write failed, or its caller is gone. Whoever has the gate next takes them back, and somebody has it soon.
         pending.returned.push((owner, claimed));
         drop(pending);
-        tokio::spawn(async move {
+        let task = async move {
             let _gate = core.services.gate.lock().await;
             core.services.take_back(&core).await;
-        });
+        };
+        tokio::spawn(task.boxed());
     }
 }
 

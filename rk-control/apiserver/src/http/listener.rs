@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use http::Request;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -102,12 +103,13 @@ pub async fn serve_listener(
             Arc::clone(&limits),
             shutdown.clone(),
         );
-        tracker.spawn(async move {
+        let task = async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "connection ended");
             }
             drop(slot);
-        });
+        };
+        tracker.spawn(task.boxed());
     }
     tracker.close();
     if tokio::time::timeout(limits.drain, tracker.wait()).await.is_err() {

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use rk_api::status::{Reason, Status};
@@ -102,11 +103,12 @@ pub(crate) async fn handshake(
 ) -> Result<SendRequest<Body>, std::io::Error> {
     let (sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(std::io::Error::other)?;
-    tokio::spawn(async move {
+    let task = async move {
         if let Err(error) = connection.with_upgrades().await {
             tracing::debug!(%error, "backend connection ended");
         }
-    });
+    };
+    tokio::spawn(task.boxed());
     Ok(sender)
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use futures::FutureExt as _;
 use http::header::{AUTHORIZATION, CONNECTION, HOST, SEC_WEBSOCKET_PROTOCOL, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt;
@@ -108,10 +109,11 @@ pub(crate) async fn forward(
     };
     let backend = hyper::upgrade::on(&mut answer);
     let recording = audit::held();
-    tokio::spawn(async move {
+    let task = async move {
         relay(client, backend, address).await;
         drop(recording);
-    });
+    };
+    tokio::spawn(task.boxed());
     let (parts, _) = answer.into_parts();
     let mut response = Response::new(http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;

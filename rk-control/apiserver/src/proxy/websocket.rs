@@ -7,6 +7,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use futures::FutureExt as _;
 use futures::{SinkExt, StreamExt};
 use http::header::{
     CONNECTION, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
@@ -116,13 +117,14 @@ impl Wish {
         }
         let (client, encoding, body) = (self.client, self.encoding, answer.into_body());
         let recording = audit::held();
-        tokio::spawn(async move {
+        let task = async move {
             match client.await {
                 Ok(io) => copy(io, encoding, body).await,
                 Err(error) => tracing::debug!(%error, "upgrade failed"),
             }
             drop(recording);
-        });
+        };
+        tokio::spawn(task.boxed());
         response
     }
 }

@@ -3,6 +3,7 @@
 use super::Collector;
 use super::graph::Kind;
 use crate::discovery::Resource;
+use futures::FutureExt as _;
 use futures::StreamExt;
 use kube::core::ApiResource;
 use rk_client::Presence;
@@ -65,7 +66,7 @@ impl Sources {
                 return;
             }
         }
-        let task = self.tasks.spawn(watch(Arc::clone(collector), resource.clone()));
+        let task = self.tasks.spawn(watch(Arc::clone(collector), resource.clone()).boxed());
         self.watched.insert(id, (resource.api.clone(), task));
     }
 }

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use etcd_client::{Client, Event, EventType, WatchOptions, WatchResponse, WatchStream};
+use futures::FutureExt as _;
 use tokio::sync::{mpsc, watch};
 
 use super::{entry, failed, prefix_end, signed, unsigned};
@@ -24,7 +25,7 @@ pub(super) async fn open(
     let requests = progress.subscribe();
     let stream = client.watch_client().watch(prefix, Some(options)).await.map_err(failed("watching etcd"))?;
     let (out, watch) = mpsc::channel(BACKLOG);
-    tokio::spawn(deliver(stream, requests, after, out));
+    tokio::spawn(deliver(stream, requests, after, out).boxed());
     Ok(Watch::fed(watch))
 }
 

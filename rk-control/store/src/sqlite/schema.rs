@@ -117,3 +117,26 @@ fn configure(connection: &Connection, durable: bool) -> rusqlite::Result<()> {
 fn pragma(connection: &Connection, name: &str) -> Result<i32> {
     connection.pragma_query_value(None, name, |row| row.get(0)).map_err(failed("reading the database's header"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sqlite_comes_without_what_no_statement_uses() {
+        let connection = Connection::open_in_memory().expect("a database");
+        let mut statement = connection.prepare("PRAGMA compile_options").expect("a statement");
+        let said: Vec<String> =
+            statement.query_map([], |row| row.get(0)).expect("options").map(|row| row.expect("an option")).collect();
+        for (option, there) in [
+            ("OMIT_JSON", true),
+            ("OMIT_LOAD_EXTENSION", true),
+            ("ENABLE_LOAD_EXTENSION", false),
+            ("ENABLE_STAT4", false),
+            ("ENABLE_FTS5", false),
+            ("ENABLE_RTREE", false),
+        ] {
+            assert_eq!(said.iter().any(|told| told == option), there, "{option} in {said:?}");
+        }
+    }
+}

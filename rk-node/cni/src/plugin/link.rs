@@ -6,6 +6,7 @@ use std::{
     os::fd::{AsRawFd, RawFd},
 };
 
+use futures::FutureExt as _;
 use futures::TryStreamExt;
 use ipnet::IpNet;
 use rtnetlink::{
@@ -66,7 +67,7 @@ impl Links {
     /// Opens a connection; call it where the work is to happen.
     pub fn open() -> Result<Self, CniError> {
         let (connection, handle, _) = rtnetlink::new_connection().map_err(|e| failed("open netlink", e))?;
-        Ok(Self { handle, connection: tokio::spawn(connection) })
+        Ok(Self { handle, connection: tokio::spawn(connection.boxed()) })
     }
 
     /// The link of this name, if there is one.

@@ -1,3 +1,4 @@
+use futures::FutureExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Follows a sandbox's shim until the sandbox is stopped or the shim is gone.
 pub(crate) fn watch(runtime: Arc<Runtime>, sandbox: Arc<Sandbox>) {
-    tokio::spawn(async move {
+    let task = async move {
         let id = sandbox.get().id;
         let dir = runtime.run_dir(&id);
         for attempt in 0..ATTEMPTS {
@@ -30,7 +31,8 @@ pub(crate) fn watch(runtime: Arc<Runtime>, sandbox: Arc<Sandbox>) {
             }
         }
         shim_lost(&runtime, &sandbox);
-    });
+    };
+    tokio::spawn(task.boxed());
 }
 
 /// Hears exits until the connection ends.

@@ -1,3 +1,4 @@
+use futures::FutureExt as _;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -62,7 +63,7 @@ impl Drop for Exec {
         if !self.ended {
             let (dir, pid) = (std::mem::take(&mut self.dir), self.pid);
             if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-                runtime.spawn(async move { call(&dir, &Request::KillExec { pid }).await });
+                runtime.spawn(async move { call(&dir, &Request::KillExec { pid }).await }.boxed());
             }
         }
     }

@@ -1,3 +1,4 @@
+use futures::FutureExt as _;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,10 +34,11 @@ pub(crate) async fn serve(runtime: Arc<Runtime>, listener: TcpListener) {
             continue;
         };
         let runtime = runtime.clone();
-        tokio::spawn(async move {
+        let task = async move {
             let _place = place;
             open(stream, PATIENCE, move |request| answer(runtime.clone(), request)).await;
-        });
+        };
+        tokio::spawn(task.boxed());
     }
 }
 

@@ -109,7 +109,7 @@ async fn join(runtime: &Arc<Runtime>, id: &str, options: ExecOptions, streams: E
             if goes_on {
                 left.cancel();
             } else {
-                tokio::spawn(async move { shim::call(&dir, &ended).await });
+                tokio::spawn(async move { shim::call(&dir, &ended).await }.boxed());
             }
         })),
         _ => None,
@@ -133,11 +133,14 @@ fn stream(fd: OwnedFd) -> Result<Stream> {
 
 /// Copies the client's input and, at its end, closes the other side and says so.
 fn pour(mut from: ByteReader, mut to: Stream, ended: impl FnOnce() + Send + 'static) -> AbortOnDropHandle<()> {
-    AbortOnDropHandle::new(tokio::spawn(async move {
-        let _ = tokio::io::copy(&mut from, &mut to).await;
-        drop(to);
-        ended();
-    }))
+    AbortOnDropHandle::new(tokio::spawn(
+        async move {
+            let _ = tokio::io::copy(&mut from, &mut to).await;
+            drop(to);
+            ended();
+        }
+        .boxed(),
+    ))
 }
 
 /// [`drain`] as a task of its own.
@@ -146,7 +149,7 @@ fn copy_out(
     to: Option<impl AsyncWrite + Unpin + Send + 'static>,
     over: &CancellationToken,
 ) -> AbortOnDropHandle<()> {
-    AbortOnDropHandle::new(tokio::spawn(drain(from, to, over.clone())))
+    AbortOnDropHandle::new(tokio::spawn(drain(from, to, over.clone()).boxed()))
 }
 
 /// Waits for tasks to end. Those that do not in time are told that it is `over`: they take nothing more, but the client has all the time
@@ -192,12 +195,15 @@ fn resize(
     sizes: Option<tokio::sync::mpsc::Receiver<rk_streaming::TerminalSize>>,
 ) -> AbortOnDropHandle<()> {
     let terminal = terminal.clone();
-    AbortOnDropHandle::new(tokio::spawn(async move {
-        let Some(mut sizes) = sizes else { return };
-        while let Some(size) = sizes.recv().await {
-            terminal.resize(size);
+    AbortOnDropHandle::new(tokio::spawn(
+        async move {
+            let Some(mut sizes) = sizes else { return };
+            while let Some(size) = sizes.recv().await {
+                terminal.resize(size);
+            }
         }
-    }))
+        .boxed(),
+    ))
 }
 
 /// Opens connections to ports of a pod, from inside its network namespace.

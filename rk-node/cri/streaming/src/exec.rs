@@ -5,6 +5,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt as _;
 use http::{Request, Response};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
@@ -185,7 +186,7 @@ async fn tell(mut error: ByteWriter, outcome: &ExecOutcome, protocol: &str) {
 /// Turns the resize stream's JSON values into sizes.
 fn sizes(mut reader: ByteReader) -> mpsc::Receiver<TerminalSize> {
     let (sender, receiver) = mpsc::channel(4);
-    tokio::spawn(async move {
+    let task = async move {
         let mut text = Vec::new();
         while matches!(reader.read_buf(&mut text).await, Ok(1..)) {
             let (parsed, used) = parse_sizes(&text);
@@ -199,7 +200,8 @@ fn sizes(mut reader: ByteReader) -> mpsc::Receiver<TerminalSize> {
                 return;
             }
         }
-    });
+    };
+    tokio::spawn(task.boxed());
     receiver
 }
 

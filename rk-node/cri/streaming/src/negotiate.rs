@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use bytes::Bytes;
+use futures::FutureExt as _;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::upgrade::Upgraded;
@@ -82,12 +83,13 @@ where
     };
     let response = agreed.response();
     let upgrade = hyper::upgrade::on(&mut request);
-    tokio::spawn(async move {
+    let task = async move {
         match upgrade.await {
             Ok(io) => session(TokioIo::new(io), agreed).await,
             Err(error) => tracing::debug!(%error, "a streaming client left before the upgrade"),
         }
-    });
+    };
+    tokio::spawn(task.boxed());
     response
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use http::{Request, Response};
 use hyper::upgrade::Upgraded;
@@ -77,7 +78,7 @@ async fn over_spdy(mut connection: spdy::Connection, connect: Connect) {
                 halves.insert(key, Half { opened, since: tokio::time::Instant::now() });
             }
             Some(half) if forwards.len() < CONNECTIONS => {
-                forwards.spawn(forward_pair(half.opened, opened, Arc::clone(&connect)));
+                forwards.spawn(forward_pair(half.opened, opened, Arc::clone(&connect)).boxed());
             }
             _ => tracing::warn!("a port-forward client has too many connections; one was refused"),
         }
@@ -176,10 +177,11 @@ where
         let Some(reader) = readers.remove(&data) else { continue };
         let (writer, mut error_writer) = (connection.writer(data), connection.writer(error));
         let (port, connect) = (*port, Arc::clone(&connect));
-        forwards.spawn(async move {
+        let task = async move {
             let outcome = forward(reader, writer, port, connect).await;
             report(&mut error_writer, outcome).await;
-        });
+        };
+        forwards.spawn(task.boxed());
     }
     tokio::select! {
         () = connection.closed() => {}
@@ -194,7 +196,7 @@ mod tests {
     use std::collections::BTreeSet;
     use std::sync::Mutex;
 
-    use futures::{FutureExt as _, SinkExt as _};
+    use futures::SinkExt as _;
     use tokio::io::AsyncReadExt as _;
     use tokio::sync::mpsc;
     use tokio_tungstenite::WebSocketStream;

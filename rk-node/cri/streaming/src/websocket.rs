@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{BufMut as _, Bytes, BytesMut};
+use futures::FutureExt as _;
 use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt as _, StreamExt as _};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream};
@@ -95,8 +96,8 @@ impl Connection {
             readers.insert(*channel, reader);
         }
         let (outputs, queue) = mpsc::channel(2 * CHUNKS);
-        let reader = tokio::spawn(read_loop(source, encoding, inlets, outputs.downgrade()));
-        let connection = Self { outputs, reader, writer: tokio::spawn(write_loop(sink, encoding, queue)) };
+        let reader = tokio::spawn(read_loop(source, encoding, inlets, outputs.downgrade()).boxed());
+        let connection = Self { outputs, reader, writer: tokio::spawn(write_loop(sink, encoding, queue).boxed()) };
         (connection, readers)
     }
 
@@ -210,7 +211,7 @@ where
         Ok::<_, Error>(())
     };
     // A client that has gone ends both ways: nobody may read what it said last.
-    tokio::spawn(async move { tokio::try_join!(input, output) });
+    tokio::spawn(async move { tokio::try_join!(input, output) }.boxed());
     inner
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use futures::FutureExt as _;
 use rk_plugin_api::dra_health::DeviceHealth;
 use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
@@ -72,7 +73,7 @@ impl Inner {
             tracing::info!(driver = %name, "a DRA driver is away: the node offers its devices no more");
             slices::wipe(client, node, Some(name)).await;
         };
-        state.wipes.insert(driver.to_owned(), AbortOnDropHandle::new(tokio::spawn(wipe)));
+        state.wipes.insert(driver.to_owned(), AbortOnDropHandle::new(tokio::spawn(wipe.boxed())));
     }
 
     /// Somebody is behind a plugin's socket, or nobody any more.
@@ -141,8 +142,8 @@ impl Drivers {
                 drivers.told(driver, devices);
             }
         };
-        let presence = tokio::spawn(presence::watch(endpoint, seen));
-        let health = tokio::spawn(health::follow(plugin.channel(), told));
+        let presence = tokio::spawn(presence::watch(endpoint, seen).boxed());
+        let health = tokio::spawn(health::follow(plugin.channel(), told).boxed());
         [presence, health].map(AbortOnDropHandle::new)
     }
 

@@ -5,6 +5,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use futures::FutureExt as _;
 use rk_plugin_api::device as api;
 use rk_plugin_api::device::registration_server::{Registration, RegistrationServer};
 use rk_plugin_api::podresources::pod_resources_lister_server::PodResourcesListerServer;
@@ -80,7 +81,9 @@ impl Registration for Registrar {
         let channel = rk_cri_api::connect(self.devices.dir().join(&request.endpoint));
         tracing::info!(resource = %request.resource_name, "a device plugin has registered");
         self.meters.entry.device_plugins.add(&[request.resource_name.as_str()]);
-        tokio::spawn(follow(self.devices.clone(), request.resource_name, channel, request.options.unwrap_or_default()));
+        tokio::spawn(
+            follow(self.devices.clone(), request.resource_name, channel, request.options.unwrap_or_default()).boxed(),
+        );
         Ok(Response::new(api::Empty {}))
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use futures::FutureExt as _;
 use k8s_openapi::api::core::v1::Pod;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -96,11 +97,14 @@ impl Manager {
         }
         let context = self.context.clone();
         // Drivers may take their time, which is nobody else's.
-        self.releasing = Some(AbortOnDropHandle::new(tokio::spawn(async move {
-            for uid in gone {
-                release(&context, &uid).await;
+        self.releasing = Some(AbortOnDropHandle::new(tokio::spawn(
+            async move {
+                for uid in gone {
+                    release(&context, &uid).await;
+                }
             }
-        })));
+            .boxed(),
+        )));
     }
 
     /// Has the pods look at themselves that hold devices: some have begun or ceased to work.

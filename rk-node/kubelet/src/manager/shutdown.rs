@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::{Notify, watch};
 use tokio_util::task::AbortOnDropHandle;
@@ -132,6 +133,6 @@ impl Manager {
         tracing::info!(pods = self.workers.len(), turns = turns.len(), "the machine goes down");
         let node = PodRef::node(&self.context.options.node_name);
         self.context.recorder.normal(&node, NODE_SHUTDOWN, "Shutdown manager detected shutdown event");
-        AbortOnDropHandle::new(tokio::spawn(end_in_turn(self.context.clone(), turns)))
+        AbortOnDropHandle::new(tokio::spawn(end_in_turn(self.context.clone(), turns).boxed()))
     }
 }

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures::FutureExt as _;
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use tokio::sync::watch;
@@ -123,7 +124,7 @@ fn start_pre_stop(
         container: spec_of,
         pod_ip: pod_ip.to_owned(),
     };
-    Some(AbortOnDropHandle::new(tokio::spawn(async move { lifecycle_handler(&handler, &hook).await })))
+    Some(AbortOnDropHandle::new(tokio::spawn(async move { lifecycle_handler(&handler, &hook).await }.boxed())))
 }
 
 async fn wait_for_pre_stop(context: &Context, hook: &mut Hook, limit: Duration, about: &PodRef) {
@@ -199,8 +200,6 @@ pub async fn stop_sandboxes(context: &Context, runtime: &RuntimePod) -> Result<(
 
 #[cfg(test)]
 mod tests {
-    use futures::FutureExt;
-
     use super::*;
 
     #[test]

@@ -1,6 +1,7 @@
 //! One GET over a connection that is there: in HTTP/1.1, or in HTTP/2 where a server has chosen that.
 
 use bytes::Bytes;
+use futures::FutureExt as _;
 use http::request::Builder;
 use http_body_util::Empty;
 use hyper::body::Incoming;
@@ -68,7 +69,7 @@ impl Question<'_> {
         let request = self.request(&self.target.path).header("Host", self.authority()).header("Connection", "close");
         let request = request.body(Empty::<Bytes>::new()).map_err(|e| e.to_string())?;
         let (mut sender, connection) = http1::handshake(wire).await.map_err(|e| e.to_string())?;
-        let driver = AbortOnDropHandle::new(tokio::spawn(connection));
+        let driver = AbortOnDropHandle::new(tokio::spawn(connection.boxed()));
         let response = sender.send_request(request).await.map_err(|e| e.to_string())?;
         Ok((response, driver))
     }
@@ -79,7 +80,7 @@ impl Question<'_> {
         let request = self.request(&uri).body(Empty::<Bytes>::new()).map_err(|e| e.to_string())?;
         let made = http2::handshake(TokioExecutor::new(), wire).await;
         let (mut sender, connection) = made.map_err(|e| e.to_string())?;
-        let driver = AbortOnDropHandle::new(tokio::spawn(connection));
+        let driver = AbortOnDropHandle::new(tokio::spawn(connection.boxed()));
         let response = sender.send_request(request).await.map_err(|e| e.to_string())?;
         Ok((response, driver))
     }

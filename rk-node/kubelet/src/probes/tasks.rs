@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures::FutureExt as _;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod, Probe};
 use tokio::sync::Notify;
@@ -129,7 +130,7 @@ impl ProbeTasks {
                 results: self.results.clone(),
                 wake: self.wake.clone(),
             };
-            self.tasks.insert(key, AbortOnDropHandle::new(tokio::spawn(task.run())));
+            self.tasks.insert(key, AbortOnDropHandle::new(tokio::spawn(task.run().boxed())));
         }
     }
 

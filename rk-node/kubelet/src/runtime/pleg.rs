@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
+use futures::FutureExt as _;
 use jiff::Timestamp;
 use rk_cri_api::v1 as cri;
 use tokio::sync::{mpsc, watch};
@@ -99,11 +100,9 @@ impl Pleg {
     pub async fn run(mut self, changes: mpsc::Sender<Change>, healthy: watch::Sender<Result<(), String>>) {
         let (tell, mut told) = mpsc::channel(NEWS);
         let (streaming, stream_up) = watch::channel(false);
-        let _events = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(follow_events(
-            self.runtime.clone(),
-            tell,
-            streaming,
-        )));
+        let _events = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(
+            follow_events(self.runtime.clone(), tell, streaming).boxed(),
+        ));
         let mut last: Option<Instant> = None;
         loop {
             // What the list tells is newer.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use http::{HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
@@ -98,7 +99,7 @@ pub async fn logs(
     }
     let (send, receive) = mpsc::channel(PIECES);
     let (context, id) = (state.context.clone(), instance.id.clone());
-    tokio::spawn(async move {
+    let task = async move {
         let (runtime, id) = (&context.runtime, &id);
         let ended = move || async move {
             match runtime.container_status(id).await {
@@ -109,7 +110,8 @@ pub async fn logs(
         if let Err(error) = logs::stream(path.clone(), options, send, ended).await {
             tracing::debug!(path = %path.display(), "reading a log: {error}");
         }
-    });
+    };
+    tokio::spawn(task.boxed());
     let mut response = Response::new(streamed(receive));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     Ok(response)

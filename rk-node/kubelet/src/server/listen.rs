@@ -83,12 +83,13 @@ where
             }
         };
         let served = serve(stream);
-        tokio::spawn(async move {
+        let task = async move {
             let _slot = slot;
             if let Err(error) = served.await {
                 tracing::debug!(%client, "a connection ended: {error}");
             }
-        });
+        };
+        tokio::spawn(task.boxed());
     }
 }
 

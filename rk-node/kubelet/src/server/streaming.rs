@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use http::{Request, Response, StatusCode, Uri, Version, header};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
@@ -121,11 +122,12 @@ async fn forward(mut request: Request<Incoming>, url: &str, idle: Duration) -> A
         .map_err(|_| internal(format!("connecting to the streaming server {address}: timeout")))?
         .map_err(|e| internal(format!("connecting to the streaming server {address}: {e}")))?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(wire(stream)).await.map_err(internal)?;
-    tokio::spawn(async move {
+    let task = async move {
         if let Err(error) = connection.with_upgrades().await {
             tracing::debug!("a streaming connection ended: {error}");
         }
-    });
+    };
+    tokio::spawn(task.boxed());
     let client = hyper::upgrade::on(&mut request);
     let mut onward = Request::new(Empty::<bytes::Bytes>::new());
     *onward.method_mut() = request.method().clone();
@@ -149,7 +151,7 @@ async fn forward(mut request: Request<Incoming>, url: &str, idle: Duration) -> A
         return Ok(response);
     }
     let runtime = hyper::upgrade::on(&mut answer);
-    tokio::spawn(async move {
+    let task = async move {
         let (client, runtime) = match tokio::try_join!(client, runtime) {
             Ok(both) => both,
             Err(error) => return tracing::debug!("an upgrade failed: {error}"),
@@ -157,7 +159,8 @@ async fn forward(mut request: Request<Incoming>, url: &str, idle: Duration) -> A
         if let Err(error) = relay(TokioIo::new(client), TokioIo::new(runtime), idle).await {
             tracing::debug!("a stream ended: {error}");
         }
-    });
+    };
+    tokio::spawn(task.boxed());
     let (parts, _) = answer.into_parts();
     Ok(Response::from_parts(parts, super::body::full(bytes::Bytes::new())))
 }

@@ -6,6 +6,7 @@ mod pcap;
 pub use filter::{Filter, Protocol};
 
 use super::{Bytes, Sink};
+use futures::FutureExt as _;
 use rk_machine_proto::v1::CaptureRequest;
 use rk_sys::CaptureSocket;
 use std::net::IpAddr;
@@ -48,12 +49,13 @@ pub fn stream(request: &CaptureRequest, own_port: u16) -> Result<Bytes, Status> 
     let end = Instant::now() + Duration::from_secs(u64::from(seconds));
     let most = if request.packets == 0 { u32::MAX } else { request.packets };
     let (sink, stream) = Sink::pair();
-    tokio::spawn(async move {
+    let task = async move {
         tokio::select! {
             () = sink.closed() => {}
             () = pump(&sink, socket, &filter, snap, most, end) => {}
         }
-    });
+    };
+    tokio::spawn(task.boxed());
     Ok(stream)
 }
 

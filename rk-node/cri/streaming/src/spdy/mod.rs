@@ -12,6 +12,7 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 
 use bytes::{Bytes, BytesMut};
+use futures::FutureExt as _;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -79,8 +80,8 @@ impl Connection {
         Self {
             opened,
             outputs,
-            reader: tokio::spawn(reader.run(read)),
-            writer: tokio::spawn(write_loop(write, output_queue, reply_queue)),
+            reader: tokio::spawn(reader.run(read).boxed()),
+            writer: tokio::spawn(write_loop(write, output_queue, reply_queue).boxed()),
         }
     }
 
