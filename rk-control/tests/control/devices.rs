@@ -123,6 +123,8 @@ async fn pods_leave_devices_that_are_tainted() {
     user["metadata"]["annotations"] = json!({LINGER: "yes"});
     let made = rest.create("pods", &user).await;
     rest.until("resourceclaims/c", |claim| is_reserved_for(claim, &made)).await;
+    // Its node, which is none, writes all conditions at once when it begins.
+    rest.until("pods/p", |pod| pod["status"]["phase"] == "Running").await;
     let taint =
         |effect: &str| json!({"spec": {"devices": [{"name": "x", "taints": [{"key": "bad", "effect": effect}]}]}});
     rest.patch(&format!("{slices}/s"), &taint("NoSchedule")).await;

@@ -182,34 +182,34 @@ fn a_status_tells_of_the_restart_and_of_the_ends_before_it() {
             vec!["i:exited:0", "s:running", "src:exited:42", "a:running"],
             None,
             true,
-            "Running i/0/0 s/0/running src/0/42 a/0/running".to_owned(),
+            "Running i/0/0 s/0/running a/0/running src/0/42".to_owned(),
         ),
         (
             FIRST.to_vec(),
             Some(0),
             false,
-            format!("Pending i/1/{all}/0 {all} s/1/{all}/137 {all} src/1/{all}/42 {all} a/1/{all}/137 {all}"),
+            format!("Pending i/1/{all}/0 {all} s/1/{all}/137 {all} a/1/{all}/137 {all} src/1/{all}/42 {all}"),
         ),
         (
             second(&["i:running:0:1:1"]),
             Some(0),
             false,
             format!(
-                "Pending i/1/running/0 {all} s/1/PodInitializing/137 {all} src/1/PodInitializing/42 {all} a/1/PodInitializing/137 {all}"
+                "Pending i/1/running/0 {all} s/1/PodInitializing/137 {all} a/1/PodInitializing/137 {all} src/1/PodInitializing/42 {all}"
             ),
         ),
         (
             second(&["a:running:0:1:1", "src:running:0:1:1", "s:running:0:1:1", "i:exited:0:1:1"]),
             None,
             false,
-            format!("Running i/1/0/0 {all} s/1/running/137 {all} src/1/running/42 {all} a/1/running/137 {all}"),
+            format!("Running i/1/0/0 {all} s/1/running/137 {all} a/1/running/137 {all} src/1/running/42 {all}"),
         ),
         (
             second(&["i:exited:1:1:1"]),
             None,
             false,
             format!(
-                "Failed i/1/1/0 {all} s/1/PodInitializing/137 {all} src/1/PodInitializing/42 {all} a/1/PodInitializing/137 {all}"
+                "Failed i/1/1/0 {all} s/1/PodInitializing/137 {all} a/1/PodInitializing/137 {all} src/1/PodInitializing/42 {all}"
             ),
         ),
     ] {
