@@ -145,6 +145,7 @@ async fn jobs_end_by_their_policies() {
     for name in ["all-indexes", "one-index", "one-of-all"] {
         let seen = rest.until(&format!("jobs/{name}"), |job| has(job, "Complete")).await;
         assert_eq!(reason(&seen, "SuccessCriteriaMet").as_deref(), Some("SuccessPolicy"), "{name}");
+        assert!(seen["status"]["failed"].is_null(), "{name}: what ran beside is not counted as failed");
     }
     // Indexes are told to pods by label, annotation, name and variable.
     rest.create("jobs", &job("told", "0", json!({"completions": 2, "parallelism": 2, "completionMode": "Indexed"})))
