@@ -72,7 +72,7 @@ fn subsets(service: &Service, pods: &[Arc<Pod>]) -> (Vec<EndpointSubset>, bool) 
         let name = pod.metadata.name.clone().unwrap_or_default();
         let seat = Seat { ip: ip.clone(), pod: name.clone(), ready: publish || pods::is_ready(pod) };
         let ports = resolve(spec, pod);
-        if ports.is_empty() && is_headless(spec) {
+        if spec.ports.as_ref().is_none_or(Vec::is_empty) && is_headless(spec) {
             by_port.entry(None).or_default().insert(seat.clone());
         }
         for port in ports {
@@ -211,5 +211,15 @@ mod tests {
             (all.addresses.as_ref().map(Vec::len), all.not_ready_addresses.as_ref().map(Vec::len)),
             (Some(1), Some(1))
         );
+    }
+
+    #[test]
+    fn pods_of_a_headless_service_have_no_ports_only_where_it_names_none() {
+        for (ports, expected) in [(json!([]), 1), (json!([{"name": "b", "port": 81, "targetPort": "extra"}]), 0)] {
+            let service = json!({"metadata": {"name": "s"}, "spec": {"clusterIP": "None", "ports": ports}});
+            let service: Service = serde_json::from_value(service).expect("valid");
+            let (subsets, _) = subsets(&service, &[pod("p1", "10.0.0.1", true, json!([]))]);
+            assert_eq!(subsets.len(), expected);
+        }
     }
 }

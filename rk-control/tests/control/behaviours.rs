@@ -222,6 +222,9 @@ async fn daemons_return_where_they_fail_and_follow_their_nodes() {
     rest.patch("/api/v1/nodes/n1", &json!({"metadata": {"labels": {"color": "blue"}}})).await;
     rest.until("daemonsets/blue", |set| set["status"]["numberReady"] == 1).await;
     rest.patch("/api/v1/nodes/n1", &json!({"metadata": {"labels": {"color": "green"}}})).await;
+    let life = "node.alpha.kubernetes.io/ttl";
+    rest.patch("/api/v1/nodes/n1", &json!({"metadata": {"annotations": {(life): "7"}}})).await;
+    rest.until("/api/v1/nodes/n1", |node| node["metadata"]["annotations"][life] == "0").await;
     rest.count("pods?labelSelector=app=blue", 0).await;
     // A rollback brings the old template back without touching pods that have it still.
     let before = rest.items("pods?labelSelector=app=agent").await;
