@@ -62,7 +62,11 @@ fn subsets(service: &Service, pods: &[Arc<Pod>]) -> (Vec<EndpointSubset>, bool) 
     let mut by_port: BTreeMap<Option<ResolvedPort>, BTreeSet<Seat>> = BTreeMap::new();
     let mut seats = 0;
     let mut cut = false;
-    for pod in pods.iter().filter(|p| !pods::is_finished(p) && (publish || !pods::is_terminating(p))) {
+    let mut chosen: Vec<&Arc<Pod>> =
+        pods.iter().filter(|p| !pods::is_finished(p) && (publish || !pods::is_terminating(p))).collect();
+    // Where there is no room for all, those that serve have it.
+    chosen.sort_by_key(|pod| !pods::is_ready(pod));
+    for pod in chosen {
         let Some(ip) = address(pod, family) else { continue };
         if seats == MAX_ADDRESSES {
             cut = true;
@@ -211,6 +215,19 @@ mod tests {
             (all.addresses.as_ref().map(Vec::len), all.not_ready_addresses.as_ref().map(Vec::len)),
             (Some(1), Some(1))
         );
+    }
+
+    #[test]
+    fn those_that_serve_are_not_cut_off_for_those_that_do_not() {
+        let service = json!({"metadata": {"name": "s"}, "spec": {"clusterIP": "10.96.0.9", "ports": [{"port": 80}]}});
+        let service: Service = serde_json::from_value(service).expect("valid");
+        let all: Vec<Arc<Pod>> = (0..=MAX_ADDRESSES)
+            .map(|at| pod(&format!("p{at}"), &format!("10.0.{}.{}", at / 250, at % 250), at > 0, json!([])))
+            .collect();
+        let (subsets, cut) = subsets(&service, &all);
+        let subset = subsets.first().expect("a subset");
+        assert_eq!((cut, subset.addresses.as_ref().map(Vec::len)), (true, Some(MAX_ADDRESSES)));
+        assert!(subset.not_ready_addresses.is_none());
     }
 
     #[test]
