@@ -80,7 +80,8 @@ mod tests {
         let again = annotate(&deployment, &ObjectMeta { annotations: Some(set), ..ObjectMeta::default() }, 6);
         assert_eq!(again.get(HISTORY).map(String::as_str), Some("1,4"));
         let long: Vec<String> = (100..600).map(|revision| revision.to_string()).collect();
-        let full = meta(&[(REVISION, "600"), (HISTORY, &long.join(","))]);
+        let history = long.join(",");
+        let full = meta(&[(REVISION, "600"), (HISTORY, history.as_str())]);
         let kept = annotate(&deployment, &full, 601).remove(HISTORY).expect("a history");
         assert_eq!(kept, format!("{},600", long[1..].join(",")), "1999 bytes");
     }
