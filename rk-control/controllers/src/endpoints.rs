@@ -62,7 +62,11 @@ fn subsets(service: &Service, pods: &[Arc<Pod>]) -> (Vec<EndpointSubset>, bool) 
     let mut by_port: BTreeMap<Option<ResolvedPort>, BTreeSet<Seat>> = BTreeMap::new();
     let mut seats = 0;
     let mut cut = false;
-    for pod in pods.iter().filter(|p| !pods::is_finished(p) && (publish || !pods::is_terminating(p))) {
+    let mut chosen: Vec<&Arc<Pod>> =
+        pods.iter().filter(|p| !pods::is_finished(p) && (publish || !pods::is_terminating(p))).collect();
+    // Where there is no room for all, those that serve have it.
+    chosen.sort_by_key(|pod| !pods::is_ready(pod));
+    for pod in chosen {
         let Some(ip) = address(pod, family) else { continue };
         if seats == MAX_ADDRESSES {
             cut = true;
@@ -72,7 +76,7 @@ fn subsets(service: &Service, pods: &[Arc<Pod>]) -> (Vec<EndpointSubset>, bool) 
         let name = pod.metadata.name.clone().unwrap_or_default();
         let seat = Seat { ip: ip.clone(), pod: name.clone(), ready: publish || pods::is_ready(pod) };
         let ports = resolve(spec, pod);
-        if ports.is_empty() && is_headless(spec) {
+        if spec.ports.as_ref().is_none_or(Vec::is_empty) && is_headless(spec) {
             by_port.entry(None).or_default().insert(seat.clone());
         }
         for port in ports {
@@ -211,5 +215,28 @@ mod tests {
             (all.addresses.as_ref().map(Vec::len), all.not_ready_addresses.as_ref().map(Vec::len)),
             (Some(1), Some(1))
         );
+    }
+
+    #[test]
+    fn those_that_serve_are_not_cut_off_for_those_that_do_not() {
+        let service = json!({"metadata": {"name": "s"}, "spec": {"clusterIP": "10.96.0.9", "ports": [{"port": 80}]}});
+        let service: Service = serde_json::from_value(service).expect("valid");
+        let all: Vec<Arc<Pod>> = (0..=MAX_ADDRESSES)
+            .map(|at| pod(&format!("p{at}"), &format!("10.0.{}.{}", at / 250, at % 250), at > 0, json!([])))
+            .collect();
+        let (subsets, cut) = subsets(&service, &all);
+        let subset = subsets.first().expect("a subset");
+        assert_eq!((cut, subset.addresses.as_ref().map(Vec::len)), (true, Some(MAX_ADDRESSES)));
+        assert!(subset.not_ready_addresses.is_none());
+    }
+
+    #[test]
+    fn pods_of_a_headless_service_have_no_ports_only_where_it_names_none() {
+        for (ports, expected) in [(json!([]), 1), (json!([{"name": "b", "port": 81, "targetPort": "extra"}]), 0)] {
+            let service = json!({"metadata": {"name": "s"}, "spec": {"clusterIP": "None", "ports": ports}});
+            let service: Service = serde_json::from_value(service).expect("valid");
+            let (subsets, _) = subsets(&service, &[pod("p1", "10.0.0.1", true, json!([]))]);
+            assert_eq!(subsets.len(), expected);
+        }
     }
 }

@@ -68,8 +68,10 @@ fn pick(
             finished.push(at);
         }
     }
-    let created = |at: &usize| all.get(*at).and_then(|p| p.metadata.creation_timestamp.as_ref().map(|t| t.0));
-    finished.sort_by_key(created);
+    // Those that were evicted go first: nobody waits for what they did.
+    let is_evicted = |pod: &Pod| pod.status.as_ref().and_then(|s| s.reason.as_deref()) == Some("Evicted");
+    let worth = |pod: &Arc<Pod>| (!is_evicted(pod), pod.metadata.creation_timestamp.as_ref().map(|t| t.0));
+    finished.sort_by_key(|at| all.get(*at).map(worth));
     let excess = finished.len().saturating_sub(keep_finished);
     picked.extend(finished.into_iter().take(excess).map(|at| (Cause::FinishedLongAgo, at)));
     picked
@@ -168,5 +170,17 @@ mod tests {
         let expected =
             [(Cause::NodeGone, 0), (Cause::NeverScheduled, 1), (Cause::OutOfService, 3), (Cause::FinishedLongAgo, 6)];
         assert_eq!(picked, BTreeSet::from(expected));
+    }
+
+    #[test]
+    fn of_finished_pods_those_that_were_evicted_go_first_and_then_the_oldest() {
+        let pod = |reason: &str, second: u8| -> Arc<Pod> {
+            let meta = json!({"creationTimestamp": format!("2026-01-01T00:00:0{second}Z")});
+            let pod = json!({"metadata": meta, "status": {"phase": "Failed", "reason": reason}});
+            Arc::new(serde_json::from_value(pod).expect("valid"))
+        };
+        let all = [pod("Error", 1), pod("Error", 2), pod("Evicted", 3)];
+        let picked = pick(&all, &HashSet::new(), &HashSet::new(), 1);
+        assert_eq!(picked, BTreeSet::from([(Cause::FinishedLongAgo, 0), (Cause::FinishedLongAgo, 2)]));
     }
 }

@@ -21,8 +21,10 @@ fn is_token(secret: &Secret) -> bool {
     secret.type_.as_deref() == Some(TYPE) && secret.metadata.namespace.as_deref() == Some(NAMESPACE)
 }
 
+/// When a token ends, if ever; one whose end cannot be read has ended.
 fn expiry(secret: &Secret) -> Option<Timestamp> {
-    text(secret, "expiration")?.parse().ok()
+    let text = text(secret, "expiration").filter(|text| !text.is_empty())?;
+    Some(text.parse().unwrap_or(Timestamp::UNIX_EPOCH))
 }
 
 /// Starts the removal of expired tokens.
@@ -104,6 +106,18 @@ fn detached_signature(content: &str, id: &str, secret: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use k8s_openapi::ByteString;
+
+    #[test]
+    fn a_token_whose_end_cannot_be_read_has_ended() {
+        let end = |text: &str| {
+            let data = BTreeMap::from([("expiration".to_owned(), ByteString(text.as_bytes().to_vec()))]);
+            expiry(&Secret { data: Some(data), ..Secret::default() })
+        };
+        assert_eq!((end(""), expiry(&Secret::default())), (None, None));
+        assert_eq!(end("tomorrow"), Some(Timestamp::UNIX_EPOCH));
+        assert_eq!(end("1970-01-01T00:01:00Z"), Timestamp::from_second(60).ok());
+    }
 
     #[test]
     fn a_signature_verifies_with_its_secret_only() {

@@ -24,11 +24,8 @@ pub(crate) fn register(ctx: &Context) {
     let nodes = ctx.informers.of::<Node>();
     let queue: Queue<ObjectKey> = Queue::default();
     let q = queue.clone();
-    nodes.on_change(move |change| {
-        if change.previous().is_none() {
-            q.add(ObjectKey::of(change.object().as_ref()));
-        }
-    });
+    // Also of nodes that were there before: the cluster may have grown.
+    nodes.on_change(move |change| q.add(ObjectKey::of(change.object().as_ref())));
     ctx.work("ttl", queue, 1, move |key| {
         let nodes = nodes.clone();
         async move {

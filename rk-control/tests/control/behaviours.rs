@@ -145,6 +145,7 @@ async fn jobs_end_by_their_policies() {
     for name in ["all-indexes", "one-index", "one-of-all"] {
         let seen = rest.until(&format!("jobs/{name}"), |job| has(job, "Complete")).await;
         assert_eq!(reason(&seen, "SuccessCriteriaMet").as_deref(), Some("SuccessPolicy"), "{name}");
+        assert!(seen["status"]["failed"].is_null(), "{name}: what ran beside is not counted as failed");
     }
     // Indexes are told to pods by label, annotation, name and variable.
     rest.create("jobs", &job("told", "0", json!({"completions": 2, "parallelism": 2, "completionMode": "Indexed"})))
@@ -221,6 +222,9 @@ async fn daemons_return_where_they_fail_and_follow_their_nodes() {
     rest.patch("/api/v1/nodes/n1", &json!({"metadata": {"labels": {"color": "blue"}}})).await;
     rest.until("daemonsets/blue", |set| set["status"]["numberReady"] == 1).await;
     rest.patch("/api/v1/nodes/n1", &json!({"metadata": {"labels": {"color": "green"}}})).await;
+    let life = "node.alpha.kubernetes.io/ttl";
+    rest.patch("/api/v1/nodes/n1", &json!({"metadata": {"annotations": {(life): "7"}}})).await;
+    rest.until("/api/v1/nodes/n1", |node| node["metadata"]["annotations"][life] == "0").await;
     rest.count("pods?labelSelector=app=blue", 0).await;
     // A rollback brings the old template back without touching pods that have it still.
     let before = rest.items("pods?labelSelector=app=agent").await;

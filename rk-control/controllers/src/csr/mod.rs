@@ -169,18 +169,49 @@ impl Controller {
     }
 }
 
+/// What was approved waits for its signer, however long that takes; nobody waits for what was issued, denied or failed.
 fn is_old(csr: &CertificateSigningRequest, now: Timestamp) -> bool {
+    let is_issued = csr.status.as_ref().is_some_and(|status| status.certificate.is_some());
     let decided = csr
         .status
         .iter()
         .flat_map(|s| s.conditions.iter().flatten())
+        .filter(|c| is_issued || c.type_ != "Approved")
         .filter_map(|c| c.last_update_time.as_ref())
         .map(|t| t.0)
         .max();
     let created = csr.metadata.creation_timestamp.as_ref().map(|t| t.0);
     match (decided, created) {
         (Some(at), _) => now.duration_since(at) > KEEP_DECIDED,
-        (None, Some(at)) => now.duration_since(at) > KEEP_PENDING,
+        (None, Some(at)) => !has(csr, "Approved") && now.duration_since(at) > KEEP_PENDING,
         (None, None) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn requests_that_nothing_waits_for_are_removed() {
+        let now: Timestamp = "2026-01-03T00:00:00Z".parse().expect("time");
+        let at = |type_: &str, time: &str| json!([{"type": type_, "status": "True", "lastUpdateTime": time}]);
+        let (long_ago, just_now) = ("2026-01-01T00:00:00Z", "2026-01-02T23:30:00Z");
+        for (conditions, certificate, created, expected) in [
+            (Value::Null, Value::Null, long_ago, true),
+            (Value::Null, Value::Null, just_now, false),
+            (at("Denied", long_ago), Value::Null, long_ago, true),
+            (at("Failed", just_now), Value::Null, long_ago, false),
+            (at("Approved", long_ago), json!("eA=="), long_ago, true),
+            (at("Approved", just_now), json!("eA=="), long_ago, false),
+            (at("Approved", long_ago), Value::Null, long_ago, false),
+        ] {
+            let status = json!({"conditions": conditions, "certificate": certificate});
+            let csr = json!({"metadata": {"creationTimestamp": created}, "status": status,
+                "spec": {"request": "", "signerName": "example.com/own"}});
+            let csr: CertificateSigningRequest = serde_json::from_value(csr).expect("valid");
+            assert_eq!(is_old(&csr, now), expected, "{status}");
+        }
     }
 }

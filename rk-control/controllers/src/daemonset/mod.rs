@@ -164,7 +164,7 @@ impl Controller {
         held.into_values().min()
     }
 
-    /// All nodes, and nodes that are gone but still named by pods.
+    /// All nodes, and nodes that are gone but still waited for by pods.
     async fn seats(&self, set: &DaemonSet) -> kube::Result<BTreeMap<String, Seat>> {
         let candidates = pods::candidates(&self.pods, &set.metadata);
         let owned = claim_all(&self.client, set, &selector_of(set), &self.pods, candidates).await?;
@@ -176,11 +176,7 @@ impl Controller {
                 Seat { should_run, may_stay, pods: Vec::new() },
             );
         }
-        for pod in owned {
-            let node =
-                pods::node_name(&pod).or_else(|| placement::pinned(pod.spec.as_ref()?)).unwrap_or_default().to_owned();
-            seats.entry(node).or_default().pods.push(pod);
-        }
+        plan::seat(&mut seats, owned);
         Ok(seats)
     }
 

@@ -1,5 +1,6 @@
 //! Which daemon pods to make and to delete, whatever their template.
 
+use super::placement::pinned;
 use crate::pods;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
@@ -53,6 +54,22 @@ pub(super) fn name(pod: &Pod) -> String {
     pod.metadata.name.clone().unwrap_or_default()
 }
 
+/// Seats pods on their nodes, or on those that they are tied to. Pods that ran on a node that is gone get no seat: it may come back with
+/// them, and else they are garbage.
+pub(super) fn seat(seats: &mut BTreeMap<String, Seat>, owned: Vec<Arc<Pod>>) {
+    let (placed, waiting): (Vec<_>, Vec<_>) = owned.into_iter().partition(|pod| pods::node_name(pod).is_some());
+    for pod in placed {
+        let node = pods::node_name(&pod).unwrap_or_default().to_owned();
+        if let Some(seat) = seats.get_mut(&node) {
+            seat.pods.push(pod);
+        }
+    }
+    for pod in waiting {
+        let node = pod.spec.as_ref().and_then(pinned).unwrap_or_default().to_owned();
+        seats.entry(node).or_default().pods.push(pod);
+    }
+}
+
 /// Pods where they should be, one per node, except that during a surge an old and a new one may share a node.
 pub(super) fn manage(seats: &BTreeMap<String, Seat>, terms: Terms<'_>, surge: bool) -> Plan {
     let mut plan = Plan::default();
@@ -97,7 +114,9 @@ fn excess(mut working: Vec<&Arc<Pod>>, terms: Terms<'_>, surge: bool) -> Vec<Str
 
 #[cfg(test)]
 pub(super) mod tests {
+    use super::super::placement::pin;
     use super::*;
+    use k8s_openapi::api::core::v1::PodSpec;
     use serde_json::json;
 
     pub(in super::super) fn pod(name: &str, hash: &str, phase: &str, ready: bool) -> Arc<Pod> {
@@ -123,6 +142,20 @@ pub(super) mod tests {
     /// At ten seconds after the pods became ready.
     pub(in super::super) fn terms(hash: &str, min_ready: i32) -> Terms<'_> {
         Terms { hash, min_ready, now: "2026-01-01T00:00:10Z".parse().expect("a time") }
+    }
+
+    #[test]
+    fn pods_of_a_node_that_is_gone_are_left_alone_unless_they_wait_for_it() {
+        let with = |name: &str, spec: PodSpec| {
+            Arc::new(Pod { spec: Some(spec), ..Pod::clone(&pod(name, "1", "Running", true)) })
+        };
+        let on = |node: &str| PodSpec { node_name: Some(node.to_owned()), ..PodSpec::default() };
+        let mut tied = PodSpec::default();
+        pin(&mut tied, "gone");
+        let mut seats = seats(vec![("n", true, vec![])]);
+        seat(&mut seats, vec![with("here", on("n")), with("away", on("gone")), with("waits", tied)]);
+        let names = |node: &str| -> Vec<String> { seats[node].pods.iter().map(|pod| name(pod)).collect() };
+        assert_eq!((names("n"), names("gone")), (vec!["here".to_owned()], vec!["waits".to_owned()]));
     }
 
     #[test]

@@ -36,8 +36,9 @@ pub(super) fn count(
         status.current_number_scheduled += 1;
         // Of two pods the one that works counts.
         living.sort_by_key(|p| (!pods::is_ready(p), p.metadata.creation_timestamp.as_ref().map(|t| t.0)));
-        updated += i32::from(living.iter().any(|p| is_current(p, hash)));
         if let Some(pod) = living.first() {
+            // A new pod beside an old one that serves in its place has not updated the node yet.
+            updated += i32::from(is_current(pod, hash));
             status.number_ready += i32::from(pods::is_ready(pod));
             available += i32::from(pods::availability(pod, min_ready, now).0);
         }
@@ -76,6 +77,17 @@ mod tests {
         let seats = seats(vec![("n", true, vec![old.into(), pod("new", "2", "Running", true)])]);
         let (status, recheck) = count(&set, &seats, "2", None, terms("2", 15).now);
         assert_eq!((status.number_available, recheck), (Some(1), Some(Duration::from_secs(5))));
+    }
+
+    #[test]
+    fn a_node_is_updated_once_its_new_pod_serves() {
+        let set: DaemonSet =
+            serde_json::from_value(json!({"metadata": {}, "spec": {"selector": {}, "template": {}}})).expect("valid");
+        for (old, new, updated) in [(true, false, None), (false, true, Some(1))] {
+            let pods = vec![pod("old", "1", "Running", old), pod("new", "2", "Running", new)];
+            let (status, _) = count(&set, &seats(vec![("n", true, pods)]), "2", None, Timestamp::now());
+            assert_eq!((status.updated_number_scheduled, status.number_ready), (updated, 1));
+        }
     }
 
     #[test]

@@ -114,7 +114,10 @@ impl Controller {
         if spec.paused == Some(true) {
             self.ensure_new_set(&mut rollout, false).await?;
             self.scale_proportionally(&mut rollout).await?;
-            self.clean_up(&rollout).await?;
+            // The set that a rollback waits for may be the oldest.
+            if revision::number::<i64>(&cached.metadata, revision::ROLLBACK_TO).is_none() {
+                self.clean_up(&rollout).await?;
+            }
             return self.sync_status(&mut rollout).await;
         }
         if self.roll_back(&mut rollout).await? {

@@ -10,6 +10,9 @@ pub(super) const DESIRED: &str = "deployment.kubernetes.io/desired-replicas";
 pub(super) const MAX: &str = "deployment.kubernetes.io/max-replicas";
 pub(super) const ROLLBACK_TO: &str = "deprecated.deployment.rollback.to";
 
+/// Longest list of former revisions, in bytes; the oldest are forgotten (upstream's limit).
+const MOST_HISTORY: usize = 2000;
+
 /// Annotations of a Deployment that say nothing about its ReplicaSets.
 const OWN: [&str; 6] =
     ["kubectl.kubernetes.io/last-applied-configuration", REVISION, HISTORY, DESIRED, MAX, ROLLBACK_TO];
@@ -37,10 +40,10 @@ pub(super) fn annotate(deployment: &ObjectMeta, set: &ObjectMeta, revision: i64)
         annotations.insert(REVISION.to_owned(), revision.to_string());
         if let Some(before) = before.filter(|r| !r.is_empty()) {
             let history = annotations.entry(HISTORY.to_owned()).or_default();
-            if !history.is_empty() {
-                history.push(',');
+            *history = if history.is_empty() { before } else { format!("{history},{before}") };
+            while history.len() > MOST_HISTORY {
+                *history = history.split_once(',').map(|(_, later)| later.to_owned()).unwrap_or_default();
             }
-            history.push_str(&before);
         }
     }
     annotations
@@ -76,5 +79,10 @@ mod tests {
         assert!(!set.contains_key("kubectl.kubernetes.io/last-applied-configuration"));
         let again = annotate(&deployment, &ObjectMeta { annotations: Some(set), ..ObjectMeta::default() }, 6);
         assert_eq!(again.get(HISTORY).map(String::as_str), Some("1,4"));
+        let long: Vec<String> = (100..600).map(|revision| revision.to_string()).collect();
+        let history = long.join(",");
+        let full = meta(&[(REVISION, "600"), (HISTORY, history.as_str())]);
+        let kept = annotate(&deployment, &full, 601).remove(HISTORY).expect("a history");
+        assert_eq!(kept, format!("{},600", long[1..].join(",")), "1999 bytes");
     }
 }

@@ -20,6 +20,11 @@ fn deadline(rollout: &Rollout) -> Option<i32> {
     rollout.spec().progress_deadline_seconds.filter(|s| *s != i32::MAX)
 }
 
+/// Whether nobody expects progress: the rollout is paused, or the Deployment goes.
+fn rests(rollout: &Rollout) -> bool {
+    rollout.spec().paused == Some(true) || rollout.deployment.metadata.deletion_timestamp.is_some()
+}
+
 /// Counts and the Available condition.
 pub(super) fn counted(rollout: &Rollout, now: Timestamp) -> DeploymentStatus {
     let wanted_by_sets: i32 = rollout.sets.iter().map(template::replicas).sum();
@@ -33,7 +38,8 @@ pub(super) fn counted(rollout: &Rollout, now: Timestamp) -> DeploymentStatus {
         ready_replicas: nonzero(sum(rollout.sets.iter(), |s| s.ready_replicas.unwrap_or(0))),
         available_replicas: nonzero(available),
         unavailable_replicas: nonzero((wanted_by_sets - available).max(0)),
-        terminating_replicas: Some(sum(rollout.sets.iter(), |s| s.terminating_replicas.unwrap_or(0))),
+        // Not known while one of the sets has not told.
+        terminating_replicas: rollout.sets.iter().map(|set| set.status.as_ref()?.terminating_replicas).sum(),
         collision_count: before.and_then(|s| s.collision_count),
         conditions: before.and_then(|s| s.conditions.clone()),
     };
@@ -64,18 +70,22 @@ fn has_progressed(before: &DeploymentStatus, after: &DeploymentStatus) -> bool {
 /// When the deadline of progress is over, if one runs.
 fn due(rollout: &Rollout, status: &DeploymentStatus) -> Option<Timestamp> {
     let condition = conditions::get(status, PROGRESSING)?;
-    if condition.reason.as_deref() == Some(NEW_SET_AVAILABLE) {
+    if rests(rollout) || condition.reason.as_deref() == Some(NEW_SET_AVAILABLE) {
         return None;
     }
     let from = condition.last_update_time.as_ref()?.0;
     from.checked_add(SignedDuration::from_secs(i64::from(deadline(rollout)?))).ok()
 }
 
-/// The full status, with progress judged against the status before.
+/// The full status, with progress judged against the status before where somebody expects it: what a pause says of it stays.
 pub(super) fn judged(rollout: &Rollout, now: Timestamp) -> DeploymentStatus {
     let mut status = counted(rollout, now);
+    if rests(rollout) {
+        return status;
+    }
     let before = rollout.deployment.status.clone().unwrap_or_default();
-    let subject = match rollout.new_set().and_then(|at| rollout.sets.get(at)).and_then(|s| s.metadata.name.as_ref()) {
+    let new = rollout.new_set().and_then(|at| rollout.sets.get(at));
+    let subject = match new.and_then(|s| s.metadata.name.as_ref()) {
         Some(set) => format!("ReplicaSet {set:?}"),
         None => format!("Deployment {:?}", rollout.deployment.metadata.name.as_deref().unwrap_or_default()),
     };
@@ -102,7 +112,7 @@ pub(super) fn judged(rollout: &Rollout, now: Timestamp) -> DeploymentStatus {
                 format!("{subject} is progressing."),
                 now,
             );
-        } else if reason.as_deref() != Some(PAUSED) && due(rollout, &before).is_some_and(|due| due < now) {
+        } else if due(rollout, &before).is_some_and(|due| due < now) {
             conditions::set(
                 &mut status,
                 PROGRESSING,
@@ -113,10 +123,10 @@ pub(super) fn judged(rollout: &Rollout, now: Timestamp) -> DeploymentStatus {
             );
         }
     }
-    let failures = rollout
-        .sets
-        .iter()
-        .rev()
+    // What the new set says comes before what old ones do, though one of them may be younger.
+    let failures = new
+        .into_iter()
+        .chain(rollout.sets.iter().rev())
         .filter_map(|s| s.status.as_ref()?.conditions.as_ref()?.iter().find(|c| c.type_ == REPLICA_FAILURE));
     match failures.map(|c| (c.status.clone(), c.reason.clone(), c.message.clone())).next() {
         Some((value, reason, message)) => {
@@ -218,6 +228,40 @@ mod tests {
             let condition = conditions::get(&status, PROGRESSING).expect("kept");
             assert_eq!((condition.status.as_str(), condition.reason.as_deref().unwrap_or_default()), expected);
         }
+    }
+
+    #[test]
+    fn nobody_judges_the_progress_of_a_paused_rollout() {
+        let since = "2026-01-01T00:00:00Z";
+        let now: Timestamp = "2026-01-01T01:00:00Z".parse().expect("time");
+        for available in [2, 1] {
+            let set = json!({"replicas": 2, "readyReplicas": available, "availableReplicas": available});
+            let mut rollout = rollout(set, progressing(PAUSED, since));
+            rollout.deployment.spec.as_mut().expect("a spec").paused = Some(true);
+            let status = judged(&rollout, now);
+            let reason = conditions::get(&status, PROGRESSING).and_then(|c| c.reason.as_deref());
+            assert_eq!((reason, due(&rollout, &status)), (Some(PAUSED), None), "{available} available");
+            assert_eq!(status.available_replicas, Some(available));
+        }
+    }
+
+    #[test]
+    fn terminating_pods_are_told_once_every_set_tells_of_its_own() {
+        let mut rollout = rollout(json!({"replicas": 2, "terminatingReplicas": 3}), json!({}));
+        assert_eq!(counted(&rollout, Timestamp::now()).terminating_replicas, Some(3));
+        rollout.sets.push(ReplicaSet::default());
+        assert_eq!(counted(&rollout, Timestamp::now()).terminating_replicas, None);
+    }
+
+    #[test]
+    fn the_failure_of_the_new_set_is_told_before_that_of_a_younger_one() {
+        let failed = |reason: &str| json!({"replicas": 0, "conditions": [{"type": "ReplicaFailure", "status": "True", "reason": reason}]});
+        let mut rollout = rollout(failed("New"), json!({}));
+        let old = json!({"metadata": {"name": "web-2"}, "spec": {"selector": {}}, "status": failed("Old")});
+        rollout.sets.push(serde_json::from_value(old).expect("valid"));
+        let status = judged(&rollout, Timestamp::now());
+        let reason = |status| conditions::get(status, REPLICA_FAILURE).and_then(|c| c.reason.clone());
+        assert_eq!(reason(&status).as_deref(), Some("New"));
     }
 
     #[test]

@@ -119,8 +119,7 @@ impl Controller {
             Err(error) if is_namespace_terminating(&error) => return Err(error.into()),
             Err(error) => {
                 let text = format!("Failed to create new replica set {name:?}: {}", message(&error));
-                self.recorder.warning(&rollout.deployment, "FailedCreate", text);
-                let text = message(&error);
+                self.recorder.warning(&rollout.deployment, "ReplicaSetCreateError", text.clone());
                 self.note_progress(rollout, "False", "ReplicaSetCreateError", text).await?;
                 return Err(error.into());
             }

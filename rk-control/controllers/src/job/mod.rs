@@ -24,7 +24,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::{Job, JobStatus};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::Patch;
-use plan::Size;
+use plan::{End, Size};
 use rk_client::{
     BoxError, Change, EventType, Informer, LabelMatcher, ObjectKey, Outcome, Queue, Recorder, controller_of,
     is_not_found, owner_key,
@@ -162,7 +162,9 @@ impl Controller {
         let mut tally = tally::tally(job, owned);
         self.ends.complete(key, job.metadata.uid.as_deref().unwrap_or_default(), &mut tally.ends);
         let mut status = status::count(job, &tally);
-        let mut notices = status::note_suspension(job, &mut status, now);
+        // Time does not end a Job while it is suspended.
+        let is_over = status::decided(&status).or_else(|| plan::end(job, &tally, None, now)).is_some();
+        let mut notices = status::note_suspension(job, &mut status, is_over, now);
         let started = status.start_time.as_ref().map(|t| t.0);
         let end = status::decided(&status).or_else(|| plan::end(job, &tally, started, now));
         if end.is_some() {
@@ -173,7 +175,12 @@ impl Controller {
         let mut error = None;
         match &end {
             Some(end) => {
-                error = crate::replicas::delete_pods(job, &self.pods, &self.recorder, &tally.active).await;
+                error = match end {
+                    End::Complete { .. } => self.dismiss(job, &tally.active).await,
+                    End::Failed { .. } => {
+                        crate::replicas::delete_pods(job, &self.pods, &self.recorder, &tally.active).await
+                    }
+                };
                 let pods_left = !tally.active.is_empty() || tally.terminating > 0;
                 notices.extend(status::note_end(&mut status, end, pods_left, now));
             }
@@ -230,18 +237,21 @@ impl Controller {
         let now = Timestamp::now();
         victims.sort_by(|a, b| stays(a).cmp(&stays(b)).then_with(|| pods::deletion_order(a, b, &crowd, now)));
         victims.truncate(count.min(BURST));
-        let deleted = victims.len() as i32;
-        // Not their fault: without the finalizer they are not counted as failed.
-        for pod in &victims {
+        let error = self.dismiss(job, &victims).await;
+        if error.is_none() {
+            status.active = Some(status.active.unwrap_or(0) - victims.len() as i32).filter(|n| *n > 0);
+        }
+        error
+    }
+
+    /// Deletes pods that are needed no more. Not their fault: without the finalizer they are not counted as failed.
+    async fn dismiss(&self, job: &Job, unneeded: &[Arc<Pod>]) -> Option<kube::Error> {
+        for pod in unneeded {
             if let Err(error) = self.release(pod).await {
                 return Some(error);
             }
         }
-        let error = crate::replicas::delete_pods(job, &self.pods, &self.recorder, &victims).await;
-        if error.is_none() {
-            status.active = Some(status.active.unwrap_or(0) - deleted).filter(|n| *n > 0);
-        }
-        error
+        crate::replicas::delete_pods(job, &self.pods, &self.recorder, unneeded).await
     }
 
     async fn write(&self, job: &Job, status: JobStatus, notices: status::Notices) -> kube::Result<()> {

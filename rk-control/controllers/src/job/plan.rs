@@ -35,9 +35,6 @@ pub(super) fn end(job: &Job, tally: &Tally, started: Option<Timestamp>, now: Tim
         return failed("DeadlineExceeded", "Job was active longer than specified deadline");
     }
     if is_indexed(&spec) {
-        if let Some(message) = policy::success(&spec, &tally.succeeded_indexes) {
-            return Some(End::Complete { reason: "SuccessPolicy", message });
-        }
         if let Some(most) = spec.max_failed_indexes
             && tally.failed_indexes.len() > usize::try_from(most).unwrap_or(0)
         {
@@ -50,6 +47,10 @@ pub(super) fn end(job: &Job, tally: &Tally, started: Option<Timestamp>, now: Tim
         let over = tally.succeeded_indexes.len() + tally.failed_indexes.difference(&tally.succeeded_indexes).count();
         if !tally.failed_indexes.is_empty() && over >= usize::try_from(completions).unwrap_or(0) {
             return failed("FailedIndexes", "Job has failed indexes");
+        }
+        // What failed for good is not mended by what succeeded beside it.
+        if let Some(message) = policy::success(&spec, &tally.succeeded_indexes) {
+            return Some(End::Complete { reason: "SuccessPolicy", message });
         }
     }
     let reached = match spec.completions {
@@ -160,6 +161,14 @@ mod tests {
             json!({"completions": 2, "completionMode": "Indexed", "backoffLimitPerIndex": 0, "backoffLimit": 100});
         let half = Tally { succeeded_indexes: BTreeSet::from([0]), failed_indexes: BTreeSet::from([1]), ..tally(1, 1) };
         assert_eq!(reason(indexed, half), Some("FailedIndexes"));
+        let enough = json!({"completions": 3, "completionMode": "Indexed", "backoffLimitPerIndex": 0, "maxFailedIndexes": 1,
+            "backoffLimit": 100, "successPolicy": {"rules": [{"succeededCount": 1}]}});
+        for (failed, expected) in [(vec![1], "SuccessPolicy"), (vec![1, 2], "MaxFailedIndexesExceeded")] {
+            let succeeded_indexes = BTreeSet::from([0]);
+            let failed_indexes = failed.into_iter().collect();
+            let tally = Tally { succeeded_indexes, failed_indexes, ..tally(1, 1) };
+            assert_eq!(reason(enough.clone(), tally), Some(expected));
+        }
     }
 
     #[test]

@@ -8,6 +8,9 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource, ObjectFieldSelector, Pod};
 use rk_client::controller_ref;
 
+/// Longest prefix of a generated name that is not cut, in bytes.
+const LONGEST_PREFIX: usize = 58;
+
 /// `count` new pods; those of indexed Jobs take the lowest indexes that are free and need not wait, of which there may be fewer.
 pub(super) fn build(job: &Job, tally: &Tally, count: usize, now: Timestamp) -> Vec<Pod> {
     let Some(spec) = &job.spec else { return Vec::new() };
@@ -28,7 +31,9 @@ pub(super) fn build(job: &Job, tally: &Tally, count: usize, now: Timestamp) -> V
 
 fn indexed(base: &Pod, job: &str, index: i32, counts_failures: bool, tally: &Tally) -> Pod {
     let mut pod = base.clone();
-    pod.metadata.generate_name = Some(format!("{job}-{index}-"));
+    let end = format!("-{index}-");
+    let begin = job.get(..LONGEST_PREFIX.saturating_sub(end.len())).unwrap_or(job);
+    pod.metadata.generate_name = Some(format!("{begin}{end}"));
     pod.metadata.labels.get_or_insert_default().insert(INDEX.to_owned(), index.to_string());
     let annotations = pod.metadata.annotations.get_or_insert_default();
     annotations.insert(INDEX.to_owned(), index.to_string());
@@ -60,6 +65,7 @@ fn indexed(base: &Pod, job: &str, index: i32, counts_failures: bool, tally: &Tal
 mod tests {
     use super::super::tally::index_of;
     use super::*;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
     use serde_json::json;
     use std::collections::BTreeSet;
 
@@ -84,5 +90,10 @@ mod tests {
             Some("1")
         );
         assert_eq!(first.spec.as_ref().and_then(|s| s.hostname.as_deref()), Some("j-1"));
+        assert_eq!(first.metadata.generate_name.as_deref(), Some("j-1-"));
+        let long = Job { metadata: ObjectMeta { name: Some("j".repeat(60)), ..ObjectMeta::default() }, ..job };
+        let made = build(&long, &tally, 1, Timestamp::now());
+        let prefix = made.first().and_then(|pod| pod.metadata.generate_name.clone());
+        assert_eq!(prefix, Some(format!("{}-1-", "j".repeat(55))), "the index is not cut off");
     }
 }

@@ -56,13 +56,13 @@ pub(super) fn count(job: &Job, tally: &Tally) -> JobStatus {
 /// Events that a change of status calls for: (is a warning, reason, message).
 pub(super) type Notices = Vec<(bool, &'static str, String)>;
 
-/// Start time and the Suspended condition.
-pub(super) fn note_suspension(job: &Job, status: &mut JobStatus, now: Timestamp) -> Notices {
+/// Start time and the Suspended condition, which a Job that is over does not get any more.
+pub(super) fn note_suspension(job: &Job, status: &mut JobStatus, is_over: bool, now: Timestamp) -> Notices {
     let mut notices = Notices::new();
     let suspended = job.spec.as_ref().and_then(|s| s.suspend) == Some(true);
     let known = status.conditions.iter().flatten().any(|c| c.type_ == "Suspended");
     if suspended {
-        if set(status, "Suspended", true, "JobSuspended", "Job suspended", now) {
+        if !is_over && set(status, "Suspended", true, "JobSuspended", "Job suspended", now) {
             notices.push((false, "Suspended", "Job suspended".to_owned()));
             // Active time is counted from the last start.
             status.start_time = None;
@@ -128,6 +128,18 @@ fn known_reason(condition: &JobCondition) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_job_that_is_over_is_not_suspended_any_more() {
+        let job: Job = serde_json::from_value(json!({"spec": {"suspend": true, "template": {}}})).expect("valid");
+        let now = Timestamp::now();
+        for is_over in [true, false] {
+            let mut status = JobStatus { start_time: Some(Time(now)), ..JobStatus::default() };
+            assert_eq!(note_suspension(&job, &mut status, is_over, now).is_empty(), is_over);
+            assert_eq!((has(&status, "Suspended"), status.start_time.is_some()), (!is_over, is_over));
+        }
+    }
 
     #[test]
     fn a_job_is_final_only_when_its_pods_are_gone() {

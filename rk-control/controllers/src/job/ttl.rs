@@ -25,15 +25,22 @@ pub(crate) fn register(ctx: &Context) {
             if left > SignedDuration::ZERO {
                 return Ok(Outcome::RequeueAfter(left.unsigned_abs()));
             }
-            let mut how = Deletion::of_uid(job.metadata.uid.as_ref());
-            how.propagation = Some(kube::api::PropagationPolicy::Foreground);
-            match jobs.delete(&key, &how).await {
+            match jobs.delete(&key, &deletion(&job)).await {
                 Ok(()) => Ok(Outcome::AwaitChange),
                 Err(error) if is_not_found(&error) => Ok(Outcome::AwaitChange),
                 Err(error) => Err(BoxError::from(error)),
             }
         }
     });
+}
+
+/// Only as it was seen: somebody may have given it more time.
+fn deletion(job: &Job) -> Deletion {
+    Deletion {
+        resource_version: job.metadata.resource_version.clone(),
+        propagation: Some(kube::api::PropagationPolicy::Foreground),
+        ..Deletion::of_uid(job.metadata.uid.as_ref())
+    }
 }
 
 /// When a finished Job has to go, if ever.
@@ -46,4 +53,17 @@ fn due(job: &Job) -> Option<Timestamp> {
     let finished =
         conditions.iter().find(|c| matches!(c.type_.as_str(), "Complete" | "Failed") && c.status == "True")?;
     finished.last_transition_time.as_ref()?.0.checked_add(SignedDuration::from_secs(i64::from(ttl))).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_job_is_deleted_as_it_was_seen() {
+        let job = json!({"metadata": {"uid": "u", "resourceVersion": "7"}});
+        let how = deletion(&serde_json::from_value(job).expect("valid"));
+        assert_eq!((how.uid.as_deref(), how.resource_version.as_deref()), (Some("u"), Some("7")));
+    }
 }

@@ -1,7 +1,6 @@
 //! What is told of each StatefulSet, under upstream's names, as long as it is there.
 
 use super::plan::Rules;
-use k8s_openapi::api::apps::v1::StatefulSetStatus;
 use rk_client::ObjectKey;
 
 const MOST: &str = "statefulset_controller_statefulset_max_unavailable";
@@ -19,11 +18,10 @@ fn labels<'a>(key: &'a ObjectKey, policy: &'a str) -> [(&'static str, &'a str); 
 }
 
 /// How many of the pods that are wanted may be missing while they are replaced, and how many are.
-pub(super) fn tell(key: &ObjectKey, rules: &Rules, wanted: i32, status: &StatefulSetStatus) {
+pub(super) fn tell(key: &ObjectKey, rules: &Rules, missing: usize) {
     let labels = labels(key, if rules.parallel { POLICIES[1] } else { POLICIES[0] });
-    let missing = wanted.saturating_sub(status.available_replicas.unwrap_or(0));
     rk_client::set(MOST, &labels, rules.max_unavailable);
-    rk_client::set(NOW, &labels, usize::try_from(missing).unwrap_or(0));
+    rk_client::set(NOW, &labels, missing);
 }
 
 /// It is gone.
@@ -56,9 +54,9 @@ mod tests {
             let own = figures.lines().filter(|line| line.contains("statefulset_name=\"of-this-test\""));
             own.map(|line| line.rsplit_once(' ').expect("a value").1.to_owned()).collect::<Vec<_>>()
         };
-        tell(&key, &rules, 3, &StatefulSetStatus { available_replicas: Some(2), ..StatefulSetStatus::default() });
+        tell(&key, &rules, 1);
         assert_eq!(told(), ["2", "1"]);
-        tell(&key, &rules, 3, &StatefulSetStatus { available_replicas: Some(4), ..StatefulSetStatus::default() });
+        tell(&key, &rules, 0);
         assert_eq!(told(), ["2", "0"]);
         forget(&key);
         assert!(told().is_empty());

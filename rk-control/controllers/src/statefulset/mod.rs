@@ -13,8 +13,9 @@ use crate::{history, pods};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, PodTemplateSpec};
+use model::Health;
 use plan::Rules;
-use rk_client::{BoxError, Informer, LabelMatcher, ObjectKey, Outcome, Queue, Recorder};
+use rk_client::{BoxError, Change, Informer, LabelMatcher, ObjectKey, Outcome, Queue, Recorder};
 use std::sync::Arc;
 
 struct Controller {
@@ -50,6 +51,17 @@ pub(crate) fn register(ctx: &Context) {
     let q = queue.clone();
     controller.sets.on_change(move |change| q.add(ObjectKey::of(change.object().as_ref())));
     pods::wake_owners(&controller.pods, &controller.sets, &queue, selector_of);
+    let (q, sets) = (queue.clone(), controller.sets.clone());
+    controller.claims.on_change(move |change| {
+        if matches!(change, Change::Added(_)) {
+            return;
+        }
+        // A pod may wait for its predecessor's claim to go.
+        let claim = &change.object().metadata;
+        let all = sets.in_namespace(claim.namespace.as_deref().unwrap_or_default());
+        let theirs = all.iter().filter(|set| pod::has_claim(set, claim.name.as_deref().unwrap_or_default()));
+        theirs.for_each(|set| q.add(ObjectKey::of(set.as_ref())));
+    });
     ctx.work("statefulset", queue, 2, move |key| {
         let controller = Arc::clone(&controller);
         async move { controller.sync(&key).await }
@@ -91,7 +103,8 @@ impl Controller {
         let owned = self.owned(&set).await?;
         let (status, recheck) = status::count(&set, &owned, &revisions, Timestamp::now());
         if !rules.on_delete {
-            figures::tell(key, &rules, model::spec_of(&set).replicas.unwrap_or(1), &status);
+            let (wanted, _) = model::slots(&set, &owned, Timestamp::now());
+            figures::tell(key, &rules, wanted.iter().filter(|slot| slot.health != Health::Available).count());
         }
         if set.status.as_ref() != Some(&status) {
             self.sets.replace_status(&StatefulSet { status: Some(status.clone()), ..StatefulSet::clone(&set) }).await?;

@@ -1,6 +1,6 @@
 //! The numbers in the status of a StatefulSet.
 
-use super::model::{self, Health};
+use super::model;
 use super::{Revisions, revision_name};
 use crate::pods;
 use jiff::Timestamp;
@@ -22,10 +22,12 @@ pub(super) fn count(
     let (mut ready, mut available, mut of_current, mut of_update) = (0, 0, 0, 0);
     let mut recheck: Option<Duration> = None;
     for pod in owned {
-        let health = model::health(pod, min_ready, now);
-        ready += i32::from(matches!(health, Health::Ready | Health::Available));
-        available += i32::from(health == Health::Available);
-        recheck = recheck.into_iter().chain(pods::availability(pod, min_ready, now).1).min();
+        // Also while they are terminating, as upstream counts them.
+        let runs = pods::phase(pod) == "Running";
+        let (is_available, left) = pods::availability(pod, min_ready, now);
+        ready += i32::from(runs && pods::is_ready(pod));
+        available += i32::from(runs && is_available);
+        recheck = recheck.into_iter().chain(left).min();
         if !pods::is_terminating(pod) {
             let revision = model::revision_of(pod);
             of_current += i32::from(revision.as_ref() == Some(&current));
@@ -56,6 +58,7 @@ pub(super) fn count(
 mod tests {
     use super::*;
     use k8s_openapi::api::apps::v1::ControllerRevision;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
     use serde_json::json;
 
     fn revision(name: &str) -> ControllerRevision {
@@ -66,6 +69,19 @@ mod tests {
         let pod = json!({"metadata": {"name": name, "labels": {"controller-revision-hash": revision}},
             "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}});
         Arc::new(serde_json::from_value(pod).expect("valid"))
+    }
+
+    #[test]
+    fn a_terminating_pod_serves_but_is_of_no_revision() {
+        let set: StatefulSet =
+            serde_json::from_value(json!({"spec": {"selector": {}, "template": {}}})).expect("valid");
+        let revisions =
+            Revisions { current: revision("new"), update: revision("new"), all: Vec::new(), collisions: None };
+        let mut leaving = Pod::clone(&pod("web-0", "new"));
+        leaving.metadata.deletion_timestamp = Some(Time(Timestamp::now()));
+        let (status, _) = count(&set, &[Arc::new(leaving)], &revisions, Timestamp::now());
+        let counted = (status.replicas, status.ready_replicas, status.available_replicas, status.updated_replicas);
+        assert_eq!(counted, (1, Some(1), Some(1), None));
     }
 
     #[test]

@@ -39,7 +39,18 @@ impl Controller {
         Ok(())
     }
 
+    /// Whether a claim is in the way of a new pod; its change wakes the set.
+    fn must_wait(&self, set: &StatefulSet, ordinal: i32) -> bool {
+        let name = pod::name(set, ordinal);
+        let claims = pod::claims(set, ordinal);
+        let mut live = claims.iter().filter_map(|claim| self.claims.get(&ObjectKey::of(claim)));
+        live.any(|claim| pod::is_leaving(set, &claim, &name))
+    }
+
     async fn create(&self, set: &StatefulSet, revisions: &Revisions, ordinal: i32, updated: bool) -> kube::Result<()> {
+        if self.must_wait(set, ordinal) {
+            return Ok(());
+        }
         self.ensure_claims(set, ordinal).await?;
         let (template, revision) = (revisions.template(updated, set), revisions.name(updated));
         let (set_name, name) = (set.metadata.name.as_deref().unwrap_or_default(), pod::name(set, ordinal));
@@ -127,21 +138,12 @@ impl Controller {
 
     /// Lets the retention policy take effect through owner references.
     async fn own_claims(&self, set: &StatefulSet, slot: &Slot, condemned: bool) -> kube::Result<()> {
-        let wanted = pod::claim_owners(set, slot.pod.as_deref(), condemned);
-        let set_uid = set.metadata.uid.clone().unwrap_or_default();
-        let pod_uid = slot.pod.as_ref().and_then(|p| p.metadata.uid.clone()).unwrap_or_default();
+        let Some(pod) = slot.pod.as_deref() else { return Ok(()) };
+        let wanted = pod::claim_owners(set, Some(pod), condemned);
         for claim in pod::claims(set, slot.ordinal) {
-            let key = ObjectKey::of(&claim);
-            let Some(live) = self.claims.get(&key) else { continue };
-            let before = live.metadata.owner_references.clone().unwrap_or_default();
-            let mut after: Vec<_> = before.iter().filter(|o| o.uid != set_uid && o.uid != pod_uid).cloned().collect();
-            after.extend(wanted.clone());
-            let uids = |list: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference]| {
-                let mut uids: Vec<String> = list.iter().map(|o| o.uid.clone()).collect();
-                uids.sort();
-                uids
-            };
-            if uids(&before) != uids(&after) {
+            let Some(live) = self.claims.get(&ObjectKey::of(&claim)) else { continue };
+            let before = live.metadata.owner_references.as_deref().unwrap_or_default();
+            if let Some(after) = pod::owners_after(before, (&set.metadata, &pod.metadata), &wanted) {
                 let mut changed = PersistentVolumeClaim::clone(&live);
                 changed.metadata.owner_references = Some(after).filter(|o| !o.is_empty());
                 self.claims.replace(&changed).await?;
