@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use serde_json::Value;
 
 use super::addresses;
-use super::get::{empty, field, immutable, in_range, int, list, named, one_of, strings, text};
+use super::get::{empty, field, immutable, in_range, int, list, named, one_of, strings, text, word_of};
 use crate::meta::{dns1123_label, dns1123_subdomain, label_value, qualified_name};
 use crate::status::{FieldErrors, Path};
 
@@ -142,7 +142,7 @@ fn ports(object: &Value, errors: &mut FieldErrors) {
         if !names.insert(name) {
             errors.duplicate(&path.child("name"), name);
         }
-        one_of(errors, &path.child("protocol"), text(port, "protocol"), &PROTOCOLS, true);
+        word_of(errors, &path, port, "protocol", &PROTOCOLS);
         if let Some(app) = field(port, "appProtocol").and_then(Value::as_str) {
             named(errors, &path.child("appProtocol"), app, qualified_name(app));
         }

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::get::{empty, entries, field, immutable, int, list, named, non_negative, one_of, strings, text, token_life};
+use super::get::{
+    empty, entries, field, immutable, int, list, named, non_negative, one_of, strings, text, token_life, word_of,
+};
 use super::selector::label_selector;
 use super::volume;
 use crate::meta::{Quantity, at, dns1123_subdomain, qualified_name};
@@ -76,8 +78,7 @@ pub(super) fn class(object: &Value, errors: &mut FieldErrors) {
     provisioner(errors, &Path::new("provisioner"), text(object, "provisioner"));
     parameters(object, false, errors);
     one_of(errors, &Path::new("reclaimPolicy"), text(object, "reclaimPolicy"), &["Delete", "Retain"], false);
-    let mode = text(object, "volumeBindingMode");
-    one_of(errors, &Path::new("volumeBindingMode"), mode, &["Immediate", "WaitForFirstConsumer"], true);
+    word_of(errors, &Path::ROOT, object, "volumeBindingMode", &["Immediate", "WaitForFirstConsumer"]);
     topologies(object, &Path::new("allowedTopologies"), errors);
 }
 
@@ -138,8 +139,7 @@ pub(super) fn driver(object: &Value, errors: &mut FieldErrors) {
             errors.required(&path.child(shown), "");
         }
     }
-    let policy = text(spec, "fsGroupPolicy");
-    one_of(errors, &path.child("fsGroupPolicy"), policy, &["File", "None", "ReadWriteOnceWithFSType"], false);
+    word_of(errors, &path, spec, "fsGroupPolicy", &["File", "None", "ReadWriteOnceWithFSType"]);
     tokens(spec, &path.child("tokenRequests"), errors);
     for mode in strings(spec, "volumeLifecycleModes") {
         if !matches!(mode, "Persistent" | "Ephemeral") {
