@@ -275,11 +275,11 @@ fn param_ref(reference: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
         errors.required(path, "one of name or selector must be specified");
     }
     let path = path.child("parameterNotFoundAction");
-    match field(reference, "parameterNotFoundAction").and_then(Value::as_str) {
-        None => errors.required(&path, ""),
-        Some("Deny" | "Allow") => {}
+    match text(reference, "parameterNotFoundAction") {
+        "" => errors.required(&path, ""),
+        "Deny" | "Allow" => {}
         // In the order in which upstream has them.
-        Some(other) => errors.push(ErrorKind::NotSupported, &path, other, "supported values: \"Deny\", \"Allow\""),
+        other => errors.push(ErrorKind::NotSupported, &path, other, "supported values: \"Deny\", \"Allow\""),
     }
 }
 

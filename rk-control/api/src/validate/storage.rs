@@ -84,7 +84,8 @@ pub(super) fn class(object: &Value, errors: &mut FieldErrors) {
 
 /// Where volumes of a class may be: terms of labels with their values, no two alike.
 fn topologies(class: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
-    let mut before: BTreeSet<BTreeMap<&str, BTreeSet<&str>>> = BTreeSet::new();
+    // One that says nothing counts as said before.
+    let mut before: BTreeSet<BTreeMap<&str, BTreeSet<&str>>> = BTreeSet::from([BTreeMap::new()]);
     for (index, term) in list(class, "allowedTopologies").iter().enumerate() {
         let path = path.index(index);
         let path = path.child("matchLabelExpressions");
@@ -306,7 +307,8 @@ pub(super) fn attachment_status(object: &Value, errors: &mut FieldErrors) {
         let Some(error) = field(status, key) else { continue };
         let path = path.child(key);
         if text(error, "message").len() > MESSAGE_MAX {
-            errors.too_long(&path.child("message"), MESSAGE_MAX);
+            // The bound that upstream tells is another one.
+            errors.too_long(&path.child("message"), MAX_SIZE);
         }
         if let Some(code) = int(error, "errorCode").filter(|code| *code < 0) {
             errors.invalid(&path.child("errorCode"), code, "must be between 0 and 2147483647, inclusive");

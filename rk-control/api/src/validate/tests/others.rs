@@ -149,12 +149,16 @@ fn volumes_classes_and_drivers() {
                 json!({"volumeBindingMode": ""}),
                 "volumeBindingMode: Unsupported value: \"\": supported values: \"Immediate\"",
             ),
+            (json!({"allowedTopologies": [{}]}), "allowedTopologies[0].matchLabelExpressions: Duplicate value: \"\""),
             (
                 expression(json!(["a", "a"])),
                 "allowedTopologies[0].matchLabelExpressions[0].values[1]: Duplicate value: \"a\"",
             ),
         ],
     );
+    let message = json!({"status": {"detachError": {"message": "a".repeat(1025)}}});
+    let told = "status.detachError.message: Too long: may not be more than 262144 bytes";
+    super::apps::refuses("volumeattachments", Some("status"), &[(json!({}), message, told)]);
     breaks(
         "csidrivers",
         &[
