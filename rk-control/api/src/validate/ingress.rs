@@ -1,10 +1,8 @@
 //! Ingresses and ingress classes.
 
-use std::net::IpAddr;
-
 use serde_json::Value;
 
-use super::addresses::address;
+use super::addresses::{address, lenient};
 use super::get::{empty, field, in_range, int, list, named, required_name, strings, text};
 use crate::meta::{
     at, dns1123_label, dns1123_subdomain, domain_prefixed_path, path_segment, port_name, wildcard_dns1123_subdomain,
@@ -72,7 +70,7 @@ fn host(host: &str, path: &Path<'_>, errors: &mut FieldErrors) {
 }
 
 fn no_address(host: &str, path: &Path<'_>, errors: &mut FieldErrors) {
-    if host.parse::<IpAddr>().is_ok() {
+    if lenient(host).is_some() {
         errors.invalid(path, host, "must be a DNS name, not an IP address");
     }
 }

@@ -26,6 +26,10 @@ fn networks() {
                 "defaultBackend.resource.name: Required value: name is required",
             ),
             (
+                json!({"spec": {"rules": [{"host": "010.0.0.1"}]}}),
+                "spec.rules[0].host: Invalid value: \"010.0.0.1\": must be a DNS name, not an IP address",
+            ),
+            (
                 json!({"spec": {"rules": [{"http": {"paths": [{"pathType": ""}]}}]}}),
                 "spec.rules[0].http.paths[0].pathType: Unsupported value: \"\"",
             ),
@@ -104,6 +108,7 @@ fn networks() {
             (json!({"spec": {"parentRef": {"group": "A"}}}), "spec.parentRef.group: Invalid value: \"A\""),
         ],
     );
+    let at = |address: &str| json!({"endpoints": [{"addresses": [address]}]});
     let zones: Vec<Value> = (0..9).map(|zone| json!({"name": zone.to_string()})).collect();
     breaks(
         "endpointslices",
@@ -112,6 +117,9 @@ fn networks() {
                 json!({"endpoints": [{"addresses": ["10.0.0.1"], "hints": {"forZones": zones}}]}),
                 "endpoints[0].hints.forZones: Too many: 9: must have at most 8 items",
             ),
+            (at("x"), "endpoints[0].addresses[0]: Invalid value: \"x\": must be a valid IP address, (e.g. 10.9.8.7 or"),
+            (at("010.0.0.1"), "endpoints[0].addresses[0]: Invalid value: \"010.0.0.1\": must not have leading 0s"),
+            (at("fd00::1"), "endpoints[0].addresses[0]: Invalid value: \"fd00::1\": must be an IPv4 address"),
             (json!({"ports": [{"protocol": ""}]}), "ports[0].protocol: Unsupported value: \"\""),
             (
                 json!({"addressType": "FQDN", "endpoints": [{"addresses": ["a"]}]}),
