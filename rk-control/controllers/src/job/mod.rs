@@ -240,6 +240,7 @@ impl Controller {
         let error = crate::replicas::delete_pods(job, &self.pods, &self.recorder, &victims).await;
         if error.is_none() {
             status.active = Some(status.active.unwrap_or(0) - deleted).filter(|n| *n > 0);
+            status.ready = status.ready.min(Some(status.active.unwrap_or(0)));
         }
         error
     }

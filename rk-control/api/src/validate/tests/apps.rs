@@ -241,6 +241,31 @@ fn a_job_ends_once_and_says_why() {
                 json!({"status": {"completedIndexes": "0"}}),
                 "cannot set non-empty completedIndexes when non-indexed completion mode",
             ),
+            (
+                json!({}),
+                with(&["FailureTarget", "Failed"]),
+                "status.startTime: Required value: startTime is required for finished job",
+            ),
+            (
+                json!({}),
+                json!({"status": {"active": 1, "ready": 2}}),
+                "status.ready: Invalid value: 2: cannot set more ready pods than active",
+            ),
+            (
+                json!({}),
+                json!({"status": {"uncountedTerminatedPods": {"succeeded": ["u"], "failed": ["", "u"]}}}),
+                "status.uncountedTerminatedPods.failed[1]: Duplicate value: \"u\"",
+            ),
+            (
+                json!({}),
+                json!({"status": {"uncountedTerminatedPods": {"failed": [""]}}}),
+                "status.uncountedTerminatedPods.failed[0]: Invalid value: \"\": must not be empty",
+            ),
+            (
+                json!({"spec": {"completionMode": "Indexed", "completions": 9, "backoffLimitPerIndex": 1}}),
+                json!({"status": {"completedIndexes": "0,2-4", "failedIndexes": "1,4-5"}}),
+                "status.failedIndexes: Invalid value: \"1,4-5\": failedIndexes and completedIndexes overlap at index: 4",
+            ),
         ],
     );
 }
