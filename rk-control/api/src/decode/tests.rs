@@ -369,4 +369,10 @@ fn fields_of_features_that_are_off_are_known_and_dropped() {
     let body = format!(r#"{{"spec":{{"volumes":[{{"name":"v","projected":{{"sources":[{certificate}]}}}}]}}}}"#);
     let decoded = decode(&body, &schema("", "v1", "Pod"), FieldValidation::Strict).unwrap();
     assert_eq!(decoded.object["spec"]["volumes"][0]["projected"]["sources"], json!([{}]), "the source stays");
+    let body = r#"{"spec":{"strategy":"OldestEmulationVersion","preferredHolder":"a","leaseTransitions":1}}"#;
+    let lease = decode(body, &schema("coordination.k8s.io", "v1", "Lease"), FieldValidation::Strict).unwrap();
+    assert_eq!(lease.object["spec"], json!({"leaseTransitions": 1}));
+    let body = r#"{"addressType":"IPv4","endpoints":[{"addresses":["10.0.0.1"],"deprecatedTopology":{"a":"b"}}]}"#;
+    let slice = decode(body, &schema("discovery.k8s.io", "v1", "EndpointSlice"), FieldValidation::Strict).unwrap();
+    assert_eq!(slice.object["endpoints"][0].get("deprecatedTopology"), None);
 }

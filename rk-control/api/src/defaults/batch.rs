@@ -22,13 +22,6 @@ pub(super) fn job(object: &mut Object) {
     default(spec, "manualSelector", false);
     let replacement = if unset(spec, "podFailurePolicy") { "TerminatingOrFailed" } else { "Failed" };
     default(spec, "podReplacementPolicy", replacement);
-    if let Some(policy) = child(spec, "podFailurePolicy") {
-        for rule in each(policy, "rules") {
-            for pattern in each(rule, "onPodConditions") {
-                awaited_status(pattern);
-            }
-        }
-    }
     let labels = spec.get("template").and_then(|t| t.pointer("/metadata/labels")).cloned();
     template(spec);
     if let (Some(labels), Some(metadata)) = (labels, ensure(object, "metadata"))
@@ -39,13 +32,17 @@ pub(super) fn job(object: &mut Object) {
     }
 }
 
+/// What is completed inside a CronJob, too.
 fn template(spec: &mut Object) {
+    if let Some(policy) = child(spec, "podFailurePolicy") {
+        each(policy, "rules").flat_map(|rule| each(rule, "onPodConditions")).for_each(awaited_status);
+    }
     if let Some(template) = spec.get_mut("template").and_then(Value::as_object_mut) {
         pod::template(template);
     }
 }
 
-/// CronJob; the job inside gets its own defaults when it is created.
+/// CronJob; the job inside gets most of its own defaults when it is created.
 pub(super) fn cron_job(object: &mut Object) {
     let Some(spec) = ensure(object, "spec") else {
         return;

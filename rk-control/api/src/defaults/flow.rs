@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::edit::{child, default, ensure, text};
+use super::edit::{child, default, ensure};
 use crate::Object;
 
 /// FlowSchema.
@@ -20,9 +20,7 @@ pub(super) fn priority_level(object: &mut Object) {
     let Some(spec) = ensure(object, "spec") else {
         return;
     };
-    if text(spec, "type") == "Exempt"
-        && let Some(exempt) = ensure(spec, "exempt")
-    {
+    if let Some(exempt) = child(spec, "exempt") {
         default(exempt, "nominalConcurrencyShares", 0);
         default(exempt, "lendablePercent", 0);
     }
@@ -31,17 +29,12 @@ pub(super) fn priority_level(object: &mut Object) {
     };
     default(limited, "nominalConcurrencyShares", 30);
     default(limited, "lendablePercent", 0);
-    let Some(response) = child(limited, "limitResponse") else {
+    let Some(queuing) = child(limited, "limitResponse").and_then(|response| child(response, "queuing")) else {
         return;
     };
-    if text(response, "type") == "Queue" {
-        let Some(queuing) = ensure(response, "queuing") else {
-            return;
-        };
-        for (key, value) in [("queues", 64), ("handSize", 8), ("queueLengthLimit", 50)] {
-            if queuing.get(key).and_then(serde_json::Value::as_i64).unwrap_or(0) == 0 {
-                queuing.insert(key.into(), json!(value));
-            }
+    for (key, value) in [("queues", 64), ("handSize", 8), ("queueLengthLimit", 50)] {
+        if queuing.get(key).and_then(serde_json::Value::as_i64).unwrap_or(0) == 0 {
+            queuing.insert(key.into(), json!(value));
         }
     }
 }

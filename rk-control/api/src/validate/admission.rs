@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::get::{empty, field, int, list, named, one_of, strings, text};
+use super::get::{empty, field, int, list, named, strings, text, word_of};
 use super::selector::label_selector;
 use crate::meta::{at, dns1035_label, dns1123_subdomain, path_segment, qualified_name};
 use crate::status::{FieldErrors, Path};
@@ -21,18 +21,16 @@ pub(super) fn webhooks(object: &Value, errors: &mut FieldErrors) {
         let name = text(webhook, "name");
         webhook_name(name, &path.child("name"), errors);
         rules(webhook, "rules", &path, errors);
-        one_of(errors, &path.child("failurePolicy"), text(webhook, "failurePolicy"), &["Fail", "Ignore"], false);
-        one_of(errors, &path.child("matchPolicy"), text(webhook, "matchPolicy"), &["Equivalent", "Exact"], false);
-        one_of(
-            errors,
-            &path.child("reinvocationPolicy"),
-            text(webhook, "reinvocationPolicy"),
-            &["IfNeeded", "Never"],
-            false,
-        );
-        match text(webhook, "sideEffects") {
-            "" => errors.required(&path.child("sideEffects"), "must specify one of None, NoneOnDryRun"),
-            other => one_of(errors, &path.child("sideEffects"), other, &["None", "NoneOnDryRun"], true),
+        if field(webhook, "sideEffects").is_none() {
+            errors.required(&path.child("sideEffects"), "must specify one of None, NoneOnDryRun");
+        }
+        for (key, words) in [
+            ("failurePolicy", ["Fail", "Ignore"]),
+            ("matchPolicy", ["Equivalent", "Exact"]),
+            ("reinvocationPolicy", ["IfNeeded", "Never"]),
+            ("sideEffects", ["None", "NoneOnDryRun"]),
+        ] {
+            word_of(errors, &path, webhook, key, &words);
         }
         if let Some(seconds) = int(webhook, "timeoutSeconds").filter(|s| !(1..=30).contains(s)) {
             let why = "the timeout value must be between 1 and 30 seconds";
@@ -227,7 +225,7 @@ pub(super) fn rules(holder: &Value, key: &str, path: &Path<'_>, errors: &mut Fie
             errors.required(&path.child("apiVersions").index(at), "");
         }
         resources(rule, &path.child("resources"), errors);
-        one_of(errors, &path.child("scope"), text(rule, "scope"), &["*", "Cluster", "Namespaced"], false);
+        word_of(errors, &path, rule, "scope", &["*", "Cluster", "Namespaced"]);
     }
 }
 

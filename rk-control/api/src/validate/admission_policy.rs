@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::admission::{match_conditions, rules};
 use super::condition::conditions;
-use super::get::{empty, field, list, named, one_of, required_name, strings, text};
+use super::get::{empty, field, list, named, one_of, required_name, strings, text, word_of};
 use super::selector::label_selector;
 use crate::meta::{at, dns1035_label, dns1123_subdomain, path_segment, qualified_name};
 use crate::status::{ErrorKind, FieldErrors, Path};
@@ -43,7 +43,7 @@ const RESERVED: [&str; 21] = [
 ];
 
 fn match_resources(resources: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
-    one_of(errors, &path.child("matchPolicy"), text(resources, "matchPolicy"), &["Equivalent", "Exact"], true);
+    word_of(errors, path, resources, "matchPolicy", &["Equivalent", "Exact"]);
     for key in ["namespaceSelector", "objectSelector"] {
         match field(resources, key) {
             None => errors.required(&path.child(key), ""),
@@ -67,7 +67,7 @@ fn only_mutating(resources: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
 }
 
 fn policy(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
-    one_of(errors, &path.child("failurePolicy"), text(spec, "failurePolicy"), &["Fail", "Ignore"], true);
+    word_of(errors, path, spec, "failurePolicy", &["Fail", "Ignore"]);
     if let Some(kind) = field(spec, "paramKind") {
         param_kind(kind, &path.child("paramKind"), errors);
     }
@@ -164,8 +164,7 @@ fn validation(validation: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     } else if message.trim().contains(['\n', '\r']) {
         errors.invalid(&path.child("message"), message, "message must not contain line breaks");
     }
-    let reasons = ["Forbidden", "Invalid", "RequestEntityTooLarge"];
-    one_of(errors, &path.child("reason"), text(validation, "reason"), &reasons, false);
+    word_of(errors, path, validation, "reason", &["Forbidden", "Invalid", "RequestEntityTooLarge"]);
 }
 
 fn annotations(spec: &Value, policy: &str, path: &Path<'_>, errors: &mut FieldErrors) {

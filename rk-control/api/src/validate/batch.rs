@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::get::{field, flag, immutable, int, list, non_negative, one_of, required_name, text};
+use super::get::{field, flag, immutable, int, list, non_negative, one_of, required_name, text, word_of};
 use super::selector::label_selector;
 use super::{cron, job_policy, pod};
 use crate::Object;
@@ -71,10 +71,10 @@ fn job_spec(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     for key in counts {
         non_negative(errors, &path.child(key), int(spec, key));
     }
-    let mode = text(spec, "completionMode");
+    let mode = field(spec, "completionMode").and_then(Value::as_str).unwrap_or("NonIndexed");
     match mode {
         "Indexed" => indexed(spec, path, errors),
-        "" | "NonIndexed" => {
+        "NonIndexed" => {
             for key in ["backoffLimitPerIndex", "maxFailedIndexes"] {
                 if let Some(value) = int(spec, key) {
                     errors.invalid(&path.child(key), value, "requires indexed completion mode");
@@ -109,7 +109,7 @@ fn job_spec(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
         Some(_) => &["Failed"],
         None => &["Failed", "TerminatingOrFailed"],
     };
-    one_of(errors, &path.child("podReplacementPolicy"), text(spec, "podReplacementPolicy"), replacements, false);
+    word_of(errors, path, spec, "podReplacementPolicy", replacements);
     let template = path.child("template");
     pod::template(at(spec, &["template"]), &template, errors);
     restart_policy(spec, &template, errors);
@@ -325,7 +325,10 @@ pub(super) fn cron_job(object: &Value, errors: &mut FieldErrors) {
         } else if zone.eq_ignore_ascii_case("Local") {
             let why = "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";
             errors.invalid(&here, zone, why);
-        } else if jiff::tz::TimeZone::get(zone).is_err() {
+        }
+        // A zone is known by its name letter for letter.
+        let known = jiff::tz::TimeZone::get(zone).is_ok_and(|known| known.iana_name() == Some(zone));
+        if !known && !matches!(zone, "" | "Local") {
             errors.invalid(&here, zone, format!("unknown time zone {zone}"));
         }
     }

@@ -173,13 +173,25 @@ pub(super) fn status_update(new: &Value, old: &Value, errors: &mut FieldErrors) 
     }
 }
 
-/// Why a text is no list of certificates, by the types of its PEM blocks.
+/// Why a text is no list of certificates, by its PEM blocks; what does not decode is none.
 fn not_certificates(pem: &str) -> Option<String> {
-    let types = pem.lines().filter_map(|line| line.trim().strip_prefix("-----BEGIN ")?.strip_suffix("-----"));
     let mut found = false;
-    for kind in types {
+    for block in pem.split("-----BEGIN ").skip(1) {
+        let Some((kind, rest)) = block.split_once("-----") else { continue };
+        let Some((body, _)) = rest.split_once(&*format!("-----END {kind}-----")) else { continue };
+        let headers = body.contains(':');
+        let data = STANDARD.decode(body.split_whitespace().collect::<String>());
+        if data.is_err() && !headers {
+            continue;
+        }
         if kind != "CERTIFICATE" {
             return Some(format!("only CERTIFICATE PEM blocks are allowed, found {kind:?}"));
+        }
+        if headers {
+            return Some("no PEM block headers are permitted".to_owned());
+        }
+        if data.is_ok_and(|data| data.is_empty()) {
+            return Some("found CERTIFICATE PEM block containing 0 certificates".to_owned());
         }
         found = true;
     }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use serde_json::Value;
 
 use super::addresses;
-use super::get::{empty, field, immutable, in_range, int, list, named, one_of, strings, text};
+use super::get::{empty, field, immutable, in_range, int, list, named, one_of, strings, text, word_of};
 use crate::meta::{dns1123_label, dns1123_subdomain, label_value, qualified_name};
 use crate::status::{FieldErrors, Path};
 
@@ -43,12 +43,9 @@ fn endpoint(endpoint: &Value, kind: &str, path: &Path<'_>, errors: &mut FieldErr
     }
     for (index, address) in strings(endpoint, "addresses").enumerate() {
         let here = here.index(index);
-        match (kind, address.parse::<IpAddr>()) {
-            ("IPv4", Ok(IpAddr::V4(_))) => special(address, &here, errors),
-            ("IPv6", Ok(IpAddr::V6(ip))) if ip.to_ipv4_mapped().is_none() => special(address, &here, errors),
-            ("IPv4", _) => errors.invalid(&here, address, "must be an IPv4 address"),
-            ("IPv6", _) => errors.invalid(&here, address, "must be an IPv6 address"),
-            ("FQDN", _) => domain_name(address, &here, errors),
+        match kind {
+            "IPv4" | "IPv6" => ip(address, kind, &here, errors),
+            "FQDN" => domain_name(address, &here, errors),
             _ => {}
         }
     }
@@ -100,6 +97,17 @@ fn domain_name(address: &str, path: &Path<'_>, errors: &mut FieldErrors) {
     }
 }
 
+/// The address of an endpoint; of any family unless one is named.
+fn ip(address: &str, family: &str, path: &Path<'_>, errors: &mut FieldErrors) {
+    let Some(read) = addresses::address(address, path, errors) else {
+        return errors.invalid(path, address, "must be a valid IP address");
+    };
+    if !family.is_empty() && read.to_canonical().is_ipv4() != (family == "IPv4") {
+        errors.invalid(path, address, format!("must be an {family} address"));
+    }
+    special(address, path, errors);
+}
+
 /// Addresses that reach the node itself, or everyone, are no endpoints.
 pub(super) fn special(address: &str, path: &Path<'_>, errors: &mut FieldErrors) {
     let Ok(ip) = address.parse::<IpAddr>() else { return };
@@ -142,7 +150,7 @@ fn ports(object: &Value, errors: &mut FieldErrors) {
         if !names.insert(name) {
             errors.duplicate(&path.child("name"), name);
         }
-        one_of(errors, &path.child("protocol"), text(port, "protocol"), &PROTOCOLS, true);
+        word_of(errors, &path, port, "protocol", &PROTOCOLS);
         if let Some(app) = field(port, "appProtocol").and_then(Value::as_str) {
             named(errors, &path.child("appProtocol"), app, qualified_name(app));
         }
@@ -166,11 +174,7 @@ pub(super) fn endpoints(object: &Value, errors: &mut FieldErrors) {
             for (at, address) in list(subset, kind).iter().enumerate() {
                 let path = path.child(kind);
                 let path = path.index(at);
-                let ip = text(address, "ip");
-                match addresses::address(ip, &path.child("ip"), errors) {
-                    None => errors.invalid(&path.child("ip"), ip, "must be a valid IP address"),
-                    Some(_) => special(ip, &path.child("ip"), errors),
-                }
+                ip(text(address, "ip"), "", &path.child("ip"), errors);
                 let host = text(address, "hostname");
                 if !host.is_empty() {
                     named(errors, &path.child("hostname"), host, dns1123_label(host));

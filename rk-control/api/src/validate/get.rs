@@ -104,6 +104,13 @@ pub(super) fn one_of(errors: &mut FieldErrors, path: &Path<'_>, value: &str, wor
     }
 }
 
+/// One of a few words in a field that may be absent, but not empty.
+pub(super) fn word_of(errors: &mut FieldErrors, path: &Path<'_>, holder: &Value, key: &str, words: &[&str]) {
+    if let Some(word) = field(holder, key).and_then(Value::as_str).filter(|word| !words.contains(word)) {
+        errors.unsupported(&path.child(key), word, words);
+    }
+}
+
 /// `must be greater than or equal to 0`.
 pub(super) fn non_negative(errors: &mut FieldErrors, path: &Path<'_>, value: Option<i64>) {
     if let Some(value) = value.filter(|v| *v < 0) {

@@ -1,11 +1,9 @@
 //! Ingresses and ingress classes.
 
-use std::net::IpAddr;
-
 use serde_json::Value;
 
-use super::addresses::address;
-use super::get::{empty, field, in_range, int, list, named, one_of, required_name, strings, text};
+use super::addresses::{address, lenient};
+use super::get::{empty, field, in_range, int, list, named, required_name, strings, text};
 use crate::meta::{
     at, dns1123_label, dns1123_subdomain, domain_prefixed_path, path_segment, port_name, wildcard_dns1123_subdomain,
 };
@@ -72,7 +70,7 @@ fn host(host: &str, path: &Path<'_>, errors: &mut FieldErrors) {
 }
 
 fn no_address(host: &str, path: &Path<'_>, errors: &mut FieldErrors) {
-    if host.parse::<IpAddr>().is_ok() {
+    if lenient(host).is_some() {
         errors.invalid(path, host, "must be a DNS name, not an IP address");
     }
 }
@@ -83,13 +81,12 @@ fn host_name(host: &str, path: &Path<'_>, errors: &mut FieldErrors) {
 }
 
 fn http_path(entry: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
-    let (kind, target) = (text(entry, "pathType"), text(entry, "path"));
+    let target = text(entry, "path");
     let here = path.child("path");
+    let Some(kind) = field(entry, "pathType").and_then(Value::as_str) else {
+        return errors.required(&path.child("pathType"), "pathType must be specified");
+    };
     match kind {
-        "" => {
-            errors.required(&path.child("pathType"), "pathType must be specified");
-            return;
-        }
         "Exact" | "Prefix" => {
             if !target.starts_with('/') {
                 errors.invalid(&here, target, "must be an absolute path");
@@ -141,8 +138,11 @@ fn reference(object: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     if let Some(group) = field(object, "apiGroup").and_then(Value::as_str) {
         named(errors, &path.child("apiGroup"), group, dns1123_subdomain(group));
     }
-    for key in ["kind", "name"] {
-        required_name(errors, &path.child(key), text(object, key), path_segment);
+    for (key, missing) in [("kind", "kind is required"), ("name", "name is required")] {
+        match text(object, key) {
+            "" => errors.required(&path.child(key), missing),
+            value => named(errors, &path.child(key), value, path_segment(value)),
+        }
     }
 }
 
@@ -177,16 +177,13 @@ pub(super) fn class(object: &Value, errors: &mut FieldErrors) {
     let Some(parameters) = field(spec, "parameters") else { return };
     let path = path.child("parameters");
     reference(parameters, &path, errors);
-    let namespace = text(parameters, "namespace");
-    match text(parameters, "scope") {
-        "Cluster" if !namespace.is_empty() => {
-            errors.forbidden(&path.child("namespace"), "`parameters.scope` is set to 'Cluster'");
-        }
-        "Namespace" if namespace.is_empty() => {
-            errors.required(&path.child("namespace"), "`parameters.scope` is set to 'Namespace'")
-        }
-        "Namespace" => named(errors, &path.child("namespace"), namespace, dns1123_label(namespace)),
-        scope => one_of(errors, &path.child("scope"), scope, &["Cluster", "Namespace"], true),
+    let here = path.child("namespace");
+    match (text(parameters, "scope"), field(parameters, "namespace").and_then(Value::as_str)) {
+        ("Cluster", Some(_)) => errors.forbidden(&here, "`parameters.scope` is set to 'Cluster'"),
+        ("Cluster", None) => {}
+        ("Namespace", None) => errors.required(&here, "`parameters.scope` is set to 'Namespace'"),
+        ("Namespace", Some(namespace)) => named(errors, &here, namespace, dns1123_label(namespace)),
+        (scope, _) => errors.unsupported(&path.child("scope"), scope, &["Cluster", "Namespace"]),
     }
 }
 

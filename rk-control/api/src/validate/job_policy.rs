@@ -81,6 +81,23 @@ pub(super) fn index_count(text: &str, completions: i64) -> Result<i64, String> {
     Ok(total)
 }
 
+/// The first index that two lists have in common; what is no interval is left out.
+pub(super) fn shared_index(one: &str, other: &str, completions: i64) -> Option<i64> {
+    let intervals = |text: &str| -> Vec<(i64, i64)> {
+        text.split(',').filter_map(|part| interval(part, completions).ok()).collect()
+    };
+    let (one, other) = (intervals(one), intervals(other));
+    let (mut one, mut other) = (one.into_iter().peekable(), other.into_iter().peekable());
+    while let (Some(&(a, a_end)), Some(&(b, b_end))) = (one.peek(), other.peek()) {
+        if a <= b_end && b <= a_end {
+            return Some(a.max(b));
+        }
+        let behind = if a <= b { &mut one } else { &mut other };
+        behind.next();
+    }
+    None
+}
+
 /// The first and the last index of `3` or `3-5`.
 fn interval(part: &str, completions: i64) -> Result<(i64, i64), String> {
     let index = |text: &str| match text.parse::<i64>() {

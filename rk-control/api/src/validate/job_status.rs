@@ -1,9 +1,11 @@
 //! What a Job's status may become: controllers of Jobs need not be ours.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
-use super::get::{field, flag, int, list, non_negative, text};
-use super::job_policy::index_count;
+use super::get::{field, flag, int, list, non_negative, strings, text};
+use super::job_policy::{index_count, shared_index};
 use crate::meta::at;
 use crate::status::{FieldErrors, Path};
 
@@ -47,10 +49,26 @@ pub(super) fn update(new: &Value, old: &Value, errors: &mut FieldErrors) {
     for key in ["active", "succeeded", "failed", "ready", "terminating"] {
         non_negative(errors, &path.child(key), int(change.new, key));
     }
+    uncounted(&change, &path.child("uncountedTerminatedPods"), errors);
     counters(&change, &path, errors);
     conditions(&change, &path.child("conditions"), errors);
     times(&change, &path, errors);
     indexes(&change, &path, errors);
+}
+
+/// Pods that are not counted yet, each of them once.
+fn uncounted(change: &Change<'_>, path: &Path<'_>, errors: &mut FieldErrors) {
+    let mut seen: BTreeSet<&str> = BTreeSet::new();
+    for key in ["succeeded", "failed"] {
+        let path = path.child(key);
+        for (index, uid) in strings(at(change.new, &["uncountedTerminatedPods"]), key).enumerate() {
+            if uid.is_empty() {
+                errors.invalid(&path.index(index), uid, "must not be empty");
+            } else if !seen.insert(uid) {
+                errors.duplicate(&path.index(index), uid);
+            }
+        }
+    }
 }
 
 fn counters(change: &Change<'_>, path: &Path<'_>, errors: &mut FieldErrors) {
@@ -61,6 +79,9 @@ fn counters(change: &Change<'_>, path: &Path<'_>, errors: &mut FieldErrors) {
         if now(key) < before(key) && !may_shrink {
             errors.invalid(&path.child(key), now(key), format!("cannot decrease the {key} counter"));
         }
+    }
+    if now("ready") > now("active") && (change.changed("ready") || change.changed("active")) {
+        errors.invalid(&path.child("ready"), now("ready"), "cannot set more ready pods than active");
     }
     if !finished(change.new) {
         return;
@@ -129,6 +150,11 @@ fn times(change: &Change<'_>, path: &Path<'_>, errors: &mut FieldErrors) {
         errors.invalid(&here, completed, "field is immutable");
     }
     let here = path.child("startTime");
+    let idle = flag(change.spec, "suspend") && int(change.spec, "completions") == Some(0);
+    let ended = finished(change.new) && (change.ends() || change.changed("startTime"));
+    if started.is_empty() && ended && !idle {
+        errors.required(&here, "startTime is required for finished job");
+    }
     let had = !text(change.old, "startTime").is_empty();
     if had && change.changed("startTime") && !flag(change.spec, "suspend") {
         errors.required(&here, "startTime cannot be removed for unsuspended job");
@@ -149,11 +175,17 @@ fn indexes(change: &Change<'_>, path: &Path<'_>, errors: &mut FieldErrors) {
             errors.invalid(&here, completed, why);
         }
     }
-    let Some(failed) = failed.and_then(Value::as_str).filter(|_| change.changed("failedIndexes")) else { return };
+    let Some(failed) = failed.and_then(Value::as_str) else { return };
     let here = path.child("failedIndexes");
-    if !per_index {
-        errors.invalid(&here, failed, "cannot set non-null failedIndexes when backoffLimitPerIndex is null");
-    } else if let Some(Err(why)) = completions.map(|completions| index_count(failed, completions)) {
-        errors.invalid(&here, failed, format!("error parsing failedIndexes: {why}"));
+    if change.changed("failedIndexes") {
+        if !per_index {
+            errors.invalid(&here, failed, "cannot set non-null failedIndexes when backoffLimitPerIndex is null");
+        } else if let Some(Err(why)) = completions.map(|completions| index_count(failed, completions)) {
+            errors.invalid(&here, failed, format!("error parsing failedIndexes: {why}"));
+        }
+    }
+    let moved = change.changed("failedIndexes") || change.changed("completedIndexes");
+    if let Some(index) = completions.filter(|_| moved).and_then(|most| shared_index(completed, failed, most)) {
+        errors.invalid(&here, failed, format!("failedIndexes and completedIndexes overlap at index: {index}"));
     }
 }

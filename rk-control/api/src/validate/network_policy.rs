@@ -4,7 +4,7 @@ use ipnet::IpNet;
 use serde_json::Value;
 
 use super::addresses;
-use super::get::{empty, field, in_range, int, list, named, one_of_listed, required_name, strings, text};
+use super::get::{empty, field, in_range, int, list, named, required_name, strings, text};
 use super::selector::label_selector;
 use crate::meta::{at, dns1123_subdomain, path_segment, port_name};
 use crate::status::{FieldErrors, PARENT_REFERENCE, Path};
@@ -46,7 +46,10 @@ pub(super) fn network_policy(object: &Value, errors: &mut FieldErrors) {
 }
 
 fn port(port: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
-    one_of_listed(errors, &path.child("protocol"), text(port, "protocol"), &["TCP", "UDP", "SCTP"]);
+    let protocols = ["TCP", "UDP", "SCTP"];
+    if let Some(other) = field(port, "protocol").and_then(Value::as_str).filter(|own| !protocols.contains(own)) {
+        errors.unsupported_as_listed(&path.child("protocol"), other, &protocols);
+    }
     let here = path.child("port");
     let end = int(port, "endPort");
     match field(port, "port") {
@@ -154,20 +157,19 @@ pub(super) fn service_cidr(object: &Value, errors: &mut FieldErrors) {
         return;
     }
     let parsed: Vec<Option<IpNet>> = ranges.iter().map(|r| r.parse().ok()).collect();
+    let alike = match parsed.as_slice() {
+        [Some(a), Some(b)] => a.addr().is_ipv4() == b.addr().is_ipv4(),
+        both => both.len() == 2,
+    };
+    if alike {
+        let why = "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64";
+        return errors.invalid(&path, serde_json::json!({"CIDRs": ranges}), why);
+    }
     for (index, (range, parsed)) in ranges.iter().zip(&parsed).enumerate() {
         match parsed {
             None => errors.invalid(&path.index(index), *range, NOT_A_RANGE),
             Some(net) => canonical(range, net, &path.index(index), errors),
         }
-    }
-    if let [Some(a), Some(b)] = parsed.as_slice()
-        && a.addr().is_ipv4() == b.addr().is_ipv4()
-    {
-        errors.invalid(
-            &path,
-            spec["cidrs"].clone(),
-            "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64",
-        );
     }
 }
 

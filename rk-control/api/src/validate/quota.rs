@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::get::{amount, empty, entries, flag, immutable, int, list, named, one_of_listed, text};
+use super::get::{amount, empty, entries, flag, immutable, int, list, named, required_of_listed, text};
 use super::resources;
 use crate::meta::{Quantity, at, qualified_name};
 use crate::status::{FieldErrors, Path};
@@ -132,7 +132,7 @@ fn words(bound: &str) -> &str {
 /// PriorityClass.
 pub(super) fn priority_class(object: &Value, errors: &mut FieldErrors) {
     let policy = text(object, "preemptionPolicy");
-    one_of_listed(errors, &Path::new("preemptionPolicy"), policy, &["PreemptLowerPriority", "Never"]);
+    required_of_listed(errors, &Path::new("preemptionPolicy"), policy, &["PreemptLowerPriority", "Never"]);
 }
 
 /// The classes of the system itself, and their values.

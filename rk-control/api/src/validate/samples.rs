@@ -177,7 +177,7 @@ pub(super) fn samples() -> Vec<(&'static str, Value)> {
         ),
         (
             "prioritylevelconfigurations",
-            with(json!({"spec": {"type": "Limited", "limited": {"limitResponse": {"type": "Queue"}}}})),
+            with(json!({"spec": {"type": "Limited", "limited": {"limitResponse": {"type": "Queue", "queuing": {}}}}})),
         ),
         ("resourceclaims", with(json!({"spec": claim}))),
         ("resourceclaimtemplates", with(json!({"spec": {"spec": claim}}))),

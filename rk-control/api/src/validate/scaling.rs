@@ -2,8 +2,9 @@
 
 use serde_json::Value;
 
+use super::condition::conditions;
 use super::get::{
-    amount, at_most_all, empty, field, int, int_or_percent, list, named, non_negative, one_of, required_name, text,
+    amount, at_most_all, empty, field, int, int_or_percent, list, named, non_negative, required_name, text, word_of,
 };
 use super::resources::resource_name;
 use super::selector::label_selector;
@@ -16,24 +17,38 @@ const MAX_PERIOD: i64 = 1800;
 /// Longest stabilization window, in seconds.
 const MAX_STABILIZATION: i64 = 3600;
 
-/// Another object in the same namespace.
-fn reference(reference: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+/// Another object in the same namespace; `grouped`: of a kind that has an API group.
+fn reference(reference: &Value, grouped: bool, path: &Path<'_>, errors: &mut FieldErrors) {
     for key in ["kind", "name"] {
         required_name(errors, &path.child(key), text(reference, key), path_segment);
     }
+    let version = text(reference, "apiVersion");
+    let why = match version.matches('/').count() {
+        2.. => format!("unexpected GroupVersion string: {version}"),
+        _ if grouped && version.split_once('/').is_none_or(|(group, _)| group.is_empty()) => {
+            "apiVersion must specify API group".to_owned()
+        }
+        _ => return,
+    };
+    errors.invalid(&path.child("apiVersion"), version, why);
 }
 
 /// HorizontalPodAutoscaler, in the version in which it is stored.
 pub(super) fn autoscaler(object: &Value, errors: &mut FieldErrors) {
     let spec = at(object, &["spec"]);
     let path = Path::new("spec");
-    reference(at(spec, &["scaleTargetRef"]), &path.child("scaleTargetRef"), errors);
+    let target = at(spec, &["scaleTargetRef"]);
+    // The one kind of the core group that can be scaled.
+    let grouped = text(target, "kind") != "ReplicationController";
+    reference(target, grouped, &path.child("scaleTargetRef"), errors);
     let (low, high) = (int(spec, "minReplicas"), int(spec, "maxReplicas").unwrap_or(0));
     if let Some(low) = low.filter(|l| *l < 1) {
         errors.invalid(&path.child("minReplicas"), low, "must be greater than or equal to 1");
     }
-    if high < 1 {
-        errors.invalid(&path.child("maxReplicas"), high, "must be greater than 0");
+    match high {
+        0 => errors.required(&path.child("maxReplicas"), "must be set and greater than 0"),
+        ..0 => errors.invalid(&path.child("maxReplicas"), high, "must be greater than or equal to 1"),
+        _ => {}
     }
     if low.is_some_and(|low| high < low) {
         errors.invalid(&path.child("maxReplicas"), high, "must be greater than or equal to `minReplicas`");
@@ -65,16 +80,22 @@ fn metric(metric: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     if kind.is_empty() {
         errors.required(&path.child("type"), "must specify a metric source type");
     }
-    if !METRICS.contains(&kind) {
-        errors.unsupported(&path.child("type"), kind, &METRICS);
+    let expected = SOURCES.iter().find(|(name, _)| *name == kind).map_or("", |(_, own)| *own);
+    let unknown = |errors: &mut FieldErrors| errors.unsupported(&path.child("type"), kind, &METRICS);
+    if expected.is_empty() {
+        unknown(errors);
     }
     let mut present = SOURCES.iter().filter_map(|(_, own)| Some((*own, field(metric, own)?)));
     if let Some((own, source)) = present.next() {
         self::source(source, own, &path.child(own), errors);
     }
-    let expected = SOURCES.iter().find(|(name, _)| *name == kind).map_or("", |(_, own)| *own);
-    if !expected.is_empty() && field(metric, expected).is_none() {
-        errors.required(&path.child(expected), "must populate information for the given metric source");
+    match expected {
+        // Told twice, as upstream has it.
+        "" => unknown(errors),
+        _ if field(metric, expected).is_none() => {
+            errors.required(&path.child(expected), "must populate information for the given metric source");
+        }
+        _ => {}
     }
     let count = SOURCES.iter().filter(|(_, own)| field(metric, own).is_some()).count();
     for (_, own) in SOURCES.iter().filter(|(_, own)| count > 1 && *own != expected && field(metric, own).is_some()) {
@@ -84,7 +105,7 @@ fn metric(metric: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
 
 fn source(source: &Value, own: &str, path: &Path<'_>, errors: &mut FieldErrors) {
     if own == "object" {
-        reference(at(source, &["describedObject"]), &path.child("describedObject"), errors);
+        reference(at(source, &["describedObject"]), false, &path.child("describedObject"), errors);
     }
     if matches!(own, "resource" | "containerResource") {
         resource(source, own, path, errors);
@@ -150,7 +171,7 @@ fn target(target: &Value, metric: &str, path: &Path<'_>, errors: &mut FieldError
             }
             _ => {}
         },
-        "pods" if !average => {
+        "pods" if amount(at(target, &["averageValue"])).sign() != 1 => {
             errors.required(&path.child("averageValue"), "must specify a positive target averageValue")
         }
         "object" if !value && !average => {
@@ -176,7 +197,7 @@ fn scaling_rules(rules: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
             errors.invalid(&path, seconds, format!("must be less than or equal to {MAX_STABILIZATION}"));
         }
     }
-    one_of(errors, &path.child("selectPolicy"), text(rules, "selectPolicy"), &["Disabled", "Max", "Min"], false);
+    word_of(errors, path, rules, "selectPolicy", &["Disabled", "Max", "Min"]);
     if empty(rules, "policies") {
         errors.required(&path.child("policies"), "must specify at least one Policy");
     }
@@ -219,8 +240,7 @@ pub(super) fn disruption_budget(object: &Value, errors: &mut FieldErrors) {
     if let Some(selector) = field(spec, "selector") {
         label_selector(selector, &path.child("selector"), errors);
     }
-    let policy = text(spec, "unhealthyPodEvictionPolicy");
-    one_of(errors, &path.child("unhealthyPodEvictionPolicy"), policy, &["AlwaysAllow", "IfHealthyBudget"], false);
+    word_of(errors, &path, spec, "unhealthyPodEvictionPolicy", &["AlwaysAllow", "IfHealthyBudget"]);
 }
 
 /// Numbers of an autoscaler's status.
@@ -228,8 +248,9 @@ pub(super) fn autoscaler_status(new: &Value, errors: &mut FieldErrors) {
     status_numbers(new, &["currentReplicas", "desiredReplicas"], errors);
 }
 
-/// Numbers of a budget's status.
+/// Conditions and numbers of a budget's status.
 pub(super) fn budget_status(new: &Value, errors: &mut FieldErrors) {
+    conditions(at(new, &["status"]), &Path::new("status"), errors);
     status_numbers(new, &["disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"], errors);
 }
 

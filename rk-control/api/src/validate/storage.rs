@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::get::{empty, entries, field, immutable, int, list, named, non_negative, one_of, strings, text, token_life};
+use super::get::{
+    empty, entries, field, immutable, int, list, named, non_negative, one_of, strings, text, token_life, word_of,
+};
 use super::selector::label_selector;
 use super::volume;
 use crate::meta::{Quantity, at, dns1123_subdomain, qualified_name};
@@ -76,14 +78,14 @@ pub(super) fn class(object: &Value, errors: &mut FieldErrors) {
     provisioner(errors, &Path::new("provisioner"), text(object, "provisioner"));
     parameters(object, false, errors);
     one_of(errors, &Path::new("reclaimPolicy"), text(object, "reclaimPolicy"), &["Delete", "Retain"], false);
-    let mode = text(object, "volumeBindingMode");
-    one_of(errors, &Path::new("volumeBindingMode"), mode, &["Immediate", "WaitForFirstConsumer"], true);
+    word_of(errors, &Path::ROOT, object, "volumeBindingMode", &["Immediate", "WaitForFirstConsumer"]);
     topologies(object, &Path::new("allowedTopologies"), errors);
 }
 
 /// Where volumes of a class may be: terms of labels with their values, no two alike.
 fn topologies(class: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
-    let mut before: BTreeSet<BTreeMap<&str, BTreeSet<&str>>> = BTreeSet::new();
+    // One that says nothing counts as said before.
+    let mut before: BTreeSet<BTreeMap<&str, BTreeSet<&str>>> = BTreeSet::from([BTreeMap::new()]);
     for (index, term) in list(class, "allowedTopologies").iter().enumerate() {
         let path = path.index(index);
         let path = path.child("matchLabelExpressions");
@@ -138,8 +140,7 @@ pub(super) fn driver(object: &Value, errors: &mut FieldErrors) {
             errors.required(&path.child(shown), "");
         }
     }
-    let policy = text(spec, "fsGroupPolicy");
-    one_of(errors, &path.child("fsGroupPolicy"), policy, &["File", "None", "ReadWriteOnceWithFSType"], false);
+    word_of(errors, &path, spec, "fsGroupPolicy", &["File", "None", "ReadWriteOnceWithFSType"]);
     tokens(spec, &path.child("tokenRequests"), errors);
     for mode in strings(spec, "volumeLifecycleModes") {
         if !matches!(mode, "Persistent" | "Ephemeral") {
@@ -306,7 +307,8 @@ pub(super) fn attachment_status(object: &Value, errors: &mut FieldErrors) {
         let Some(error) = field(status, key) else { continue };
         let path = path.child(key);
         if text(error, "message").len() > MESSAGE_MAX {
-            errors.too_long(&path.child("message"), MESSAGE_MAX);
+            // The bound that upstream tells is another one.
+            errors.too_long(&path.child("message"), MAX_SIZE);
         }
         if let Some(code) = int(error, "errorCode").filter(|code| *code < 0) {
             errors.invalid(&path.child("errorCode"), code, "must be between 0 and 2147483647, inclusive");

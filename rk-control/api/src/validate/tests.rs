@@ -230,7 +230,7 @@ fn broken_rules_are_told_in_known_words() {
         (
             "horizontalpodautoscalers",
             json!({"spec": {"maxReplicas": 0}}),
-            "spec.maxReplicas: Invalid value: 0: must be greater than 0",
+            "spec.maxReplicas: Required value: must be set and greater than 0",
         ),
         (
             "poddisruptionbudgets",

@@ -10,17 +10,12 @@ use crate::status::{FieldErrors, Path};
 pub(super) fn update(new: &Value, old: &Value, errors: &mut FieldErrors) {
     let path = Path::new("status");
     for (key, value) in entries(new, "status") {
-        if key.ends_with("eplicas")
-            || key == "observedGeneration"
-            || key.starts_with("number")
-            || key == "collisionCount"
-        {
-            non_negative(errors, &path.child(key), value.as_i64());
-        }
+        non_negative(errors, &path.child(key), value.as_i64());
     }
-    let collisions = |object: &Value| int(at(object, &["status"]), "collisionCount").unwrap_or(0);
+    // One that is taken away is less than any.
+    let collisions = |object: &Value| int(at(object, &["status"]), "collisionCount");
     if collisions(new) < collisions(old) {
-        errors.invalid(&path.child("collisionCount"), collisions(new), "cannot be decremented");
+        errors.invalid(&path.child("collisionCount"), collisions(new).unwrap_or(0), "cannot be decremented");
     }
     if text(new, "kind") == "DaemonSet" {
         return;

@@ -107,7 +107,7 @@ fn body(plural: &str, number: usize) -> Value {
         "mutatingadmissionpolicybindings" => json!({"spec": {"policyName": "p"}}),
         "flowschemas" => json!({"spec": {"priorityLevelConfiguration": {"name": "p"}, "rules": []}}),
         "prioritylevelconfigurations" => {
-            json!({"spec": {"type": "Limited", "limited": {"limitResponse": {"type": "Queue"}}}})
+            json!({"spec": {"type": "Limited", "limited": {"limitResponse": {"type": "Queue", "queuing": {}}}}})
         }
         "resourceclaims" => json!({"spec": claim}),
         "resourceclaimtemplates" => json!({"spec": {"spec": claim}}),

@@ -240,6 +240,7 @@ impl Controller {
         let error = self.dismiss(job, &victims).await;
         if error.is_none() {
             status.active = Some(status.active.unwrap_or(0) - victims.len() as i32).filter(|n| *n > 0);
+            status.ready = status.ready.min(Some(status.active.unwrap_or(0)));
         }
         error
     }

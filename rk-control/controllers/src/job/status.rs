@@ -47,7 +47,8 @@ pub(super) fn count(job: &Job, tally: &Tally) -> JobStatus {
     if job.spec.as_ref().is_some_and(is_indexed) {
         status.completed_indexes = Some(indexes::format(&tally.succeeded_indexes)).filter(|t| !t.is_empty());
         if job.spec.as_ref().is_some_and(|s| s.backoff_limit_per_index.is_some()) {
-            status.failed_indexes = Some(indexes::format(&tally.failed_indexes));
+            // One that succeeded after all is not among those that failed.
+            status.failed_indexes = Some(indexes::format(&(&tally.failed_indexes - &tally.succeeded_indexes)));
         }
     }
     status
@@ -88,6 +89,10 @@ pub(super) fn note_end(status: &mut JobStatus, end: &End, pods_left: bool, now: 
     let open = status.uncounted_terminated_pods.as_ref().is_some_and(|u| u.succeeded.is_some() || u.failed.is_some());
     if pods_left || open {
         return notices;
+    }
+    // What ended while it was suspended had begun.
+    if status.succeeded.is_some() || status.failed.is_some() {
+        status.start_time.get_or_insert(Time(now));
     }
     if set(status, last, true, reason, message, now) {
         if last == "Complete" {
@@ -152,5 +157,15 @@ mod tests {
         assert_eq!(note_end(&mut status, &end, false, now).len(), 1);
         assert!(has(&status, "Failed"));
         assert!(note_end(&mut status, &end, false, now).is_empty(), "told once");
+    }
+
+    #[test]
+    fn a_job_that_ended_while_it_was_suspended_had_begun() {
+        let end = End::Complete { reason: "CompletionsReached", message: String::new() };
+        for (succeeded, begun) in [(Some(1), true), (None, false)] {
+            let mut status = JobStatus { succeeded, ..JobStatus::default() };
+            note_end(&mut status, &end, false, Timestamp::now());
+            assert_eq!((has(&status, "Complete"), status.start_time.is_some()), (true, begun));
+        }
     }
 }

@@ -115,6 +115,11 @@ fn of_object(resource: &Resource, object: &Value, old: Option<&Value>, found: &m
             }
         }
         ("apiextensions.k8s.io", "CustomResourceDefinition") => schemas::check(object, old, found),
+        ("admissionregistration.k8s.io", _) if text(object, &["metadata", "name"]).ends_with(".static.k8s.io") => {
+            let what = "names ending with \".static.k8s.io\" will be reserved for static manifest-based configurations when the \
+                        ManifestBasedAdmissionControlConfig feature gate is enabled";
+            found.about(&Path::new("metadata.name"), what);
+        }
         _ => {}
     }
 }

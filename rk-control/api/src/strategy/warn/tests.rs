@@ -188,6 +188,15 @@ fn objects_of_other_kinds_are_told_what_is_deprecated() {
             json!({"scheduling": {"nodeSelector": {"beta.kubernetes.io/arch": "x"}}}),
             vec![r#"scheduling.nodeSelector: deprecated since v1.14; use "kubernetes.io/arch" instead"#],
         ),
+        (
+            "admissionregistration.k8s.io",
+            "v1",
+            "validatingwebhookconfigurations",
+            json!({"metadata": {"name": "a.static.k8s.io"}}),
+            vec![
+                r#"metadata.name: names ending with ".static.k8s.io" will be reserved for static manifest-based configurations when the ManifestBasedAdmissionControlConfig feature gate is enabled"#,
+            ],
+        ),
     ];
     for (group, version, plural, object, want) in cases {
         assert_eq!(said(group, version, plural, &object), want, "{plural}");

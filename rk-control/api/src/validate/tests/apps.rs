@@ -76,15 +76,26 @@ fn workloads_say_what_upstream_says() {
             ),
         ],
     );
+    for key in ["currentNumberScheduled", "desiredNumberScheduled", "updatedNumberScheduled"] {
+        let want = format!("status.{key}: Invalid value: -1: must be greater than or equal to 0");
+        refuses("daemonsets", Some("status"), &[(json!({}), json!({"status": {key: -1}}), want.as_str())]);
+    }
     breaks("controllerrevisions", &[(json!({"data": null}), "data: Required value: data is mandatory")]);
     refuses(
         "deployments",
         Some("status"),
-        &[(
-            json!({"status": {"collisionCount": 2}}),
-            json!({"status": {"collisionCount": 1}}),
-            "status.collisionCount: Invalid value: 1: cannot be decremented",
-        )],
+        &[
+            (
+                json!({"status": {"collisionCount": 2}}),
+                json!({"status": {"collisionCount": 1}}),
+                "status.collisionCount: Invalid value: 1: cannot be decremented",
+            ),
+            (
+                json!({"status": {"collisionCount": 0}}),
+                json!({"status": {"collisionCount": null}}),
+                "status.collisionCount: Invalid value: 0: cannot be decremented",
+            ),
+        ],
     );
 }
 
@@ -134,6 +145,8 @@ fn policies_of_jobs() {
                 json!({"spec": {"completionMode": "Some"}}),
                 "spec.completionMode: Unsupported value: \"Some\": supported values: \"NonIndexed\", \"Indexed\"",
             ),
+            (json!({"spec": {"completionMode": ""}}), "spec.completionMode: Unsupported value: \"\""),
+            (json!({"spec": {"podReplacementPolicy": ""}}), "spec.podReplacementPolicy: Unsupported value: \"\""),
         ],
     );
     breaks(
@@ -228,6 +241,31 @@ fn a_job_ends_once_and_says_why() {
                 json!({"status": {"completedIndexes": "0"}}),
                 "cannot set non-empty completedIndexes when non-indexed completion mode",
             ),
+            (
+                json!({}),
+                with(&["FailureTarget", "Failed"]),
+                "status.startTime: Required value: startTime is required for finished job",
+            ),
+            (
+                json!({}),
+                json!({"status": {"active": 1, "ready": 2}}),
+                "status.ready: Invalid value: 2: cannot set more ready pods than active",
+            ),
+            (
+                json!({}),
+                json!({"status": {"uncountedTerminatedPods": {"succeeded": ["u"], "failed": ["", "u"]}}}),
+                "status.uncountedTerminatedPods.failed[1]: Duplicate value: \"u\"",
+            ),
+            (
+                json!({}),
+                json!({"status": {"uncountedTerminatedPods": {"failed": [""]}}}),
+                "status.uncountedTerminatedPods.failed[0]: Invalid value: \"\": must not be empty",
+            ),
+            (
+                json!({"spec": {"completionMode": "Indexed", "completions": 9, "backoffLimitPerIndex": 1}}),
+                json!({"status": {"completedIndexes": "0,2-4", "failedIndexes": "1,4-5"}}),
+                "status.failedIndexes: Invalid value: \"1,4-5\": failedIndexes and completedIndexes overlap at index: 4",
+            ),
         ],
     );
 }
@@ -236,9 +274,32 @@ fn a_job_ends_once_and_says_why() {
 fn autoscalers_name_what_they_measure() {
     let metric = |metric: Value| json!({"spec": {"metrics": [metric]}});
     let percent = json!({"type": "Utilization", "averageUtilization": 50});
+    let target = |target: Value| json!({"spec": {"scaleTargetRef": target}});
+    let groupless = |shown: &str| {
+        format!("spec.scaleTargetRef.apiVersion: Invalid value: {shown:?}: apiVersion must specify API group")
+    };
     breaks(
         "horizontalpodautoscalers",
         &[
+            (
+                json!({"spec": {"maxReplicas": -1}}),
+                "spec.maxReplicas: Invalid value: -1: must be greater than or equal to 1",
+            ),
+            (target(json!({"apiVersion": null})), groupless("").as_str()),
+            (target(json!({"apiVersion": "v1"})), groupless("v1").as_str()),
+            (
+                target(json!({"apiVersion": "a/b/c", "kind": "ReplicationController"})),
+                "spec.scaleTargetRef.apiVersion: Invalid value: \"a/b/c\": unexpected GroupVersion string: a/b/c",
+            ),
+            (
+                metric(json!({"type": "Pods", "pods": {"metric": {"name": "m"},
+                    "target": {"type": "AverageValue", "averageValue": "0"}}})),
+                "spec.metrics[0].pods.target.averageValue: Required value: must specify a positive target averageValue",
+            ),
+            (
+                json!({"spec": {"behavior": {"scaleUp": {"selectPolicy": ""}}}}),
+                "spec.behavior.scaleUp.selectPolicy: Unsupported value: \"\": supported values: \"Disabled\", \"Max\", \"Min\"",
+            ),
             (metric(json!({"type": "Pods"})), "spec.metrics[0].pods: Required value: must populate information"),
             (
                 metric(
@@ -262,6 +323,26 @@ fn autoscalers_name_what_they_measure() {
                 "target.value: Forbidden: may not set both a target value for metric and a per-pod target",
             ),
         ],
+    );
+    let registry = Registry::builtin();
+    let scalers = resource(&registry, "horizontalpodautoscalers");
+    let judged = |change: &Value| {
+        let mut given = sample("horizontalpodautoscalers");
+        merge(&mut given, change);
+        told(&strategy::validate_create(&scalers, &prepared(&scalers, given)))
+    };
+    let core = target(json!({"apiVersion": "v1", "kind": "ReplicationController"}));
+    assert_eq!(judged(&core), Vec::<String>::new());
+    let unknown = judged(&metric(json!({"type": "Some"})));
+    assert_eq!(unknown.iter().filter(|e| e.starts_with("spec.metrics[0].type: Unsupported value")).count(), 2);
+    refuses(
+        "poddisruptionbudgets",
+        Some("status"),
+        &[(
+            json!({}),
+            json!({"status": {"conditions": [{"type": "DisruptionAllowed", "status": "True"}]}}),
+            "status.conditions[0].lastTransitionTime: Required value: must be set",
+        )],
     );
     refuses(
         "horizontalpodautoscalers",

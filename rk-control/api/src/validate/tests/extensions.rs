@@ -111,6 +111,12 @@ fn webhooks_and_policies_are_told_apart() {
             (rule(json!(["*/*", "pods"])), "if '*/*' is present, must not specify other resources"),
             (rule(json!(["pods/*", "pods/log"])), "if 'pods/*' is present, must not specify pods/log"),
             (rule(json!(["*", "pods"])), "if '*' is present, must not specify other resources without subresources"),
+            (hook(json!({"failurePolicy": ""})), "webhooks[0].failurePolicy: Unsupported value: \"\""),
+            (hook(json!({"sideEffects": ""})), "webhooks[0].sideEffects: Unsupported value: \"\""),
+            (
+                hook(json!({"sideEffects": null})),
+                "webhooks[0].sideEffects: Required value: must specify one of None, NoneOnDryRun",
+            ),
             (
                 hook(json!({"admissionReviewVersions": ["v1", "v1"]})),
                 "webhooks[0].admissionReviewVersions[1]: Invalid value: \"v1\": duplicate version",
@@ -151,6 +157,10 @@ fn webhooks_and_policies_are_told_apart() {
             (
                 json!({"spec": {"validationActions": ["Deny", "Deny"]}}),
                 "spec.validationActions[1]: Duplicate value: \"Deny\"",
+            ),
+            (
+                json!({"spec": {"paramRef": {"name": "n", "parameterNotFoundAction": ""}}}),
+                "spec.paramRef.parameterNotFoundAction: Required value",
             ),
             (
                 json!({"spec": {"paramRef": {"name": "n", "parameterNotFoundAction": "Go"}}}),

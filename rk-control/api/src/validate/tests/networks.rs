@@ -1,5 +1,7 @@
 //! Rules of networks, certificates, events and reviews, one broken at a time.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::apps::{refuses, told};
@@ -18,6 +20,18 @@ fn networks() {
             (
                 backend(json!({"service": {"name": "s"}})),
                 "spec.defaultBackend: Required value: port name or number is required",
+            ),
+            (
+                backend(json!({"resource": {"kind": "K"}})),
+                "defaultBackend.resource.name: Required value: name is required",
+            ),
+            (
+                json!({"spec": {"rules": [{"host": "010.0.0.1"}]}}),
+                "spec.rules[0].host: Invalid value: \"010.0.0.1\": must be a DNS name, not an IP address",
+            ),
+            (
+                json!({"spec": {"rules": [{"http": {"paths": [{"pathType": ""}]}}]}}),
+                "spec.rules[0].http.paths[0].pathType: Unsupported value: \"\"",
             ),
             (
                 backend(json!({"resource": {"kind": "K", "name": "a/b"}})),
@@ -49,14 +63,34 @@ fn networks() {
                 json!({"spec": {"ingress": [{"ports": [{"protocol": "ICMP"}]}]}}),
                 "supported values: \"TCP\", \"UDP\", \"SCTP\"",
             ),
+            (
+                json!({"spec": {"ingress": [{"ports": [{"protocol": ""}]}]}}),
+                "spec.ingress[0].ports[0].protocol: Unsupported value: \"\"",
+            ),
         ],
     );
+    let class = |parameters: Value| json!({"spec": {"parameters": parameters}});
+    breaks(
+        "ingressclasses",
+        &[
+            (class(json!({"kind": "K"})), "spec.parameters.name: Required value: name is required"),
+            (
+                class(json!({"kind": "K", "name": "n", "namespace": ""})),
+                "spec.parameters.namespace: Forbidden: `parameters.scope` is set to 'Cluster'",
+            ),
+            (class(json!({"kind": "K", "name": "n", "scope": ""})), "spec.parameters.scope: Unsupported value: \"\""),
+        ],
+    );
+    let of_one_family = "{\"CIDRs\":[\"10.96.0.0/16\",\"x\"]}: may specify no more than one IP for each IP family";
     breaks(
         "servicecidrs",
-        &[(
-            json!({"spec": {"cidrs": ["10.96.0.1/16"]}}),
-            "spec.cidrs[0]: Invalid value: \"10.96.0.1/16\": must not have bits set beyond the prefix length",
-        )],
+        &[
+            (
+                json!({"spec": {"cidrs": ["10.96.0.1/16"]}}),
+                "spec.cidrs[0]: Invalid value: \"10.96.0.1/16\": must not have bits set beyond the prefix length",
+            ),
+            (json!({"spec": {"cidrs": ["10.96.0.0/16", "x"]}}), of_one_family),
+        ],
     );
     refuses(
         "servicecidrs",
@@ -74,6 +108,7 @@ fn networks() {
             (json!({"spec": {"parentRef": {"group": "A"}}}), "spec.parentRef.group: Invalid value: \"A\""),
         ],
     );
+    let at = |address: &str| json!({"endpoints": [{"addresses": [address]}]});
     let zones: Vec<Value> = (0..9).map(|zone| json!({"name": zone.to_string()})).collect();
     breaks(
         "endpointslices",
@@ -82,6 +117,10 @@ fn networks() {
                 json!({"endpoints": [{"addresses": ["10.0.0.1"], "hints": {"forZones": zones}}]}),
                 "endpoints[0].hints.forZones: Too many: 9: must have at most 8 items",
             ),
+            (at("x"), "endpoints[0].addresses[0]: Invalid value: \"x\": must be a valid IP address, (e.g. 10.9.8.7 or"),
+            (at("010.0.0.1"), "endpoints[0].addresses[0]: Invalid value: \"010.0.0.1\": must not have leading 0s"),
+            (at("fd00::1"), "endpoints[0].addresses[0]: Invalid value: \"fd00::1\": must be an IPv4 address"),
+            (json!({"ports": [{"protocol": ""}]}), "ports[0].protocol: Unsupported value: \"\""),
             (
                 json!({"addressType": "FQDN", "endpoints": [{"addresses": ["a"]}]}),
                 "endpoints[0].addresses[0]: Invalid value: \"a\": should be a domain with at least two segments separated by dots",
@@ -105,15 +144,24 @@ fn certificates_classes_and_leases() {
             ),
         ],
     );
-    refuses(
-        "certificatesigningrequests",
-        Some("status"),
-        &[(
-            json!({}),
-            json!({"status": {"certificate": "eA=="}}),
-            "status.certificate: Invalid value: \"<certificate data>\": must contain at least one CERTIFICATE PEM block",
-        )],
-    );
+    let none = "must contain at least one CERTIFICATE PEM block";
+    for (pem, want) in [
+        ("x", none),
+        ("-----BEGIN CERTIFICATE-----\n?\n-----END CERTIFICATE-----\n", none),
+        (
+            "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n",
+            "found CERTIFICATE PEM block containing 0 certificates",
+        ),
+        (
+            "-----BEGIN CERTIFICATE-----\nA: b\n\nAAAA\n-----END CERTIFICATE-----\n",
+            "no PEM block headers are permitted",
+        ),
+        ("-----BEGIN KEY-----\nAAAA\n-----END KEY-----\n", "only CERTIFICATE PEM blocks are allowed, found \"KEY\""),
+    ] {
+        let change = json!({"status": {"certificate": STANDARD.encode(pem)}});
+        let want = format!("status.certificate: Invalid value: \"<certificate data>\": {want}");
+        refuses("certificatesigningrequests", Some("status"), &[(json!({}), change, want.as_str())]);
+    }
     breaks(
         "runtimeclasses",
         &[(json!({"overhead": {"podFixed": {"gold": "1"}}}), "overhead.limits[gold]: Invalid value")],
@@ -121,6 +169,7 @@ fn certificates_classes_and_leases() {
     breaks(
         "priorityclasses",
         &[
+            (json!({"preemptionPolicy": ""}), "preemptionPolicy: Required value"),
             (
                 json!({"preemptionPolicy": "Some"}),
                 "preemptionPolicy: Unsupported value: \"Some\": supported values: \"PreemptLowerPriority\", \"Never\"",
@@ -134,8 +183,8 @@ fn certificates_classes_and_leases() {
     breaks(
         "leases",
         &[(
-            json!({"spec": {"preferredHolder": "a"}}),
-            "spec.preferredHolder: Forbidden: may only be specified if `strategy` is defined",
+            json!({"spec": {"leaseTransitions": -1}}),
+            "spec.leaseTransitions: Invalid value: -1: must be greater than or equal to 0",
         )],
     );
 }

@@ -68,6 +68,14 @@ fn jobs_are_bounded_and_find_their_own_pods() {
                 "spec.timeZone: Invalid value: \"Mars/Olympus\": unknown time zone Mars/Olympus",
             ),
             (
+                json!({"spec": {"timeZone": "AMERICA/new_york"}}),
+                "spec.timeZone: Invalid value: \"AMERICA/new_york\": unknown time zone AMERICA/new_york",
+            ),
+            (
+                json!({"spec": {"timeZone": "LOCAL"}}),
+                "spec.timeZone: Invalid value: \"LOCAL\": unknown time zone LOCAL",
+            ),
+            (
                 json!({"spec": {"timeZone": ""}}),
                 "spec.timeZone: Invalid value: \"\": timeZone must be nil or non-empty string",
             ),
@@ -82,8 +90,8 @@ fn jobs_are_bounded_and_find_their_own_pods() {
 #[test]
 fn time_zones_are_known_where_no_file_tells_of_them() {
     let known = jiff::tz::TimeZoneDatabase::bundled();
-    for zone in ["Europe/Berlin", "America/New_York", "Etc/UTC"] {
-        assert!(known.get(zone).is_ok(), "{zone}");
+    for zone in ["Europe/Berlin", "America/New_York", "Etc/UTC", "UTC", "US/Eastern"] {
+        assert!(known.get(zone).is_ok_and(|known| known.iana_name() == Some(zone)), "{zone}");
     }
 }
 
@@ -173,11 +181,19 @@ fn volumes_classes_and_drivers() {
         &[
             (expression(json!([])), "allowedTopologies[0].matchLabelExpressions[0].values: Required value"),
             (
+                json!({"volumeBindingMode": ""}),
+                "volumeBindingMode: Unsupported value: \"\": supported values: \"Immediate\"",
+            ),
+            (json!({"allowedTopologies": [{}]}), "allowedTopologies[0].matchLabelExpressions: Duplicate value: \"\""),
+            (
                 expression(json!(["a", "a"])),
                 "allowedTopologies[0].matchLabelExpressions[0].values[1]: Duplicate value: \"a\"",
             ),
         ],
     );
+    let message = json!({"status": {"detachError": {"message": "a".repeat(1025)}}});
+    let told = "status.detachError.message: Too long: may not be more than 262144 bytes";
+    super::apps::refuses("volumeattachments", Some("status"), &[(json!({}), message, told)]);
     breaks(
         "csidrivers",
         &[
