@@ -123,7 +123,13 @@ impl Cpus {
         }
         let mut machine = Machine { topology, reserved: CpuSet::default(), options };
         machine.reserved = match reserved {
-            Reserved::Set(set) => set.clone(),
+            Reserved::Set(set) => {
+                let missing = set.without(&machine.topology.all());
+                if !missing.is_empty() {
+                    tracing::error!(%missing, "CPUs that are to be reserved are not there: no container is held to them");
+                }
+                set.without(&missing)
+            }
             Reserved::Count(count) => {
                 let all = machine.topology.all();
                 machine.take(&all, *count).unwrap_or(all)
@@ -269,7 +275,7 @@ mod tests {
         };
         assert_eq!(admit(&open("0"), &pod("a", &[], &[("one", "1"), ("two", "1")])), Ok(true));
         for (reserved, online, want, shared) in [
-            ("0", "0-3", ["1", "2"], "0,3"),
+            ("0,9", "0-3", ["1", "2"], "0,3"),
             ("0-1", "0-3", ["3", "2"], "0-1"),
             ("0-1", "0-2", ["", "2"], "0-1"),
             ("0-1", "0-3", ["", "2"], "0-1,3"),

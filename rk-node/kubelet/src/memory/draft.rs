@@ -109,8 +109,10 @@ impl MemoryDraft {
 
     /// Notes the container's blocks; what init containers had of them becomes its own.
     fn give(&mut self, pod: &Pod, container: &str, mask: NodeMask, wanted: &Amounts) {
-        let inits: BTreeSet<&str> = spec::init_containers(pod).iter().map(|c| c.name.as_str()).collect();
-        let lends = spec::init_containers(pod).iter().any(|c| c.name == container && !spec::is_sidecar(c));
+        // What a sidecar has stays its own.
+        let inits = spec::init_containers(pod).iter().filter(|c| !spec::is_sidecar(c));
+        let inits: BTreeSet<&str> = inits.map(|c| c.name.as_str()).collect();
+        let lends = inits.contains(container);
         let entries = self.table.entries.entry(spec::uid(pod).to_owned()).or_default();
         let of = self.reusable.entry(mask).or_default();
         let mut blocks = Vec::new();
@@ -249,6 +251,14 @@ mod tests {
             let found = placed(&mut draft(), policy, scope, &pod);
             assert_eq!(found.as_deref().map_err(|refusal| &refusal.1), want, "{policy:?} {scope:?}");
         }
+    }
+
+    #[test]
+    fn what_a_sidecar_has_is_nobody_else_s() {
+        let mut pod = pod("a", &[(2, 0), (5, 0)], &[(4, 0)]);
+        pod.spec.as_mut().unwrap().init_containers.as_mut().unwrap()[0].restart_policy = Some("Always".into());
+        let found = placed(&mut draft(), TopologyPolicy::None, Scope::Container, &pod);
+        assert_eq!(found.as_deref(), Ok("c0:0=4 i0:0=2 i1:0=1"));
     }
 
     #[test]
