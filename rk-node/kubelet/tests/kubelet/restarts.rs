@@ -56,6 +56,24 @@ async fn a_container_that_the_runtime_has_forgotten_is_counted_on_by_its_logs() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn logs_of_a_pod_that_went_while_nobody_watched_go_too() {
+    let rig = Rig::new().await;
+    rig.create("stays", json!({"containers": [{"name": "c", "image": "img:1", "command": ["run"]}]})).await;
+    rig.status("stays", "the pod is ready", 60, ready).await;
+    let lost = rig.options.dirs.pod_logs.join("default_lost_7/c");
+    std::fs::create_dir_all(&lost).unwrap();
+    // It is looked for once in a minute.
+    eventually("they are removed", 90, || async {
+        if lost.exists() { Err(lost.display().to_string()) } else { Ok(()) }
+    })
+    .await;
+    let left: Vec<_> =
+        std::fs::read_dir(&rig.options.dirs.pod_logs).unwrap().flatten().map(|e| e.file_name()).collect();
+    let stays = |name: &std::ffi::OsString| name.to_string_lossy().starts_with("default_stays_");
+    assert!(left.len() == 1 && left.iter().all(stays), "{left:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_container_whose_hook_fails_ends_with_its_other_hook() {
     let rig = Rig::new().await;
     rig.cri.state().failing_execs.insert("refuse".into(), 1);
