@@ -94,8 +94,8 @@ fn mend(machine: &Machine, given: &mut Given) -> bool {
         let found = machine.take(&machine.free(given), had.len());
         let told = found.as_ref().map(CpuSet::to_string);
         tracing::error!(
-            uid,
-            container = name,
+            %uid,
+            container = %name,
             %had,
             now = told.as_deref().unwrap_or("shared"),
             "CPUs of a container are offline or reserved since they were given"
