@@ -172,7 +172,8 @@ impl Worker {
         let (context, given) = (self.context.clone(), self.as_given(pod));
         let mut retry: Option<Duration> = None;
         let mut heard = Meanwhile::default();
-        for item in plan.start.iter().map(|item| start::numbered(&context, pod, item)) {
+        for item in &plan.start {
+            let item = start::numbered(&context, pod, item);
             let launch = Launch { context: &context, pod: &given, start: &item, sandbox, runtime, volumes: &volumes };
             let Some(started) = self.launch(pod, &launch, &mut heard).await else { return Ok(Some(Duration::ZERO)) };
             if let (Some(event), Some((_, container))) = (item.after, spec::find_container(pod, &item.name)) {
