@@ -1,6 +1,7 @@
 //! Removing what pods leave behind: log directories, dangling log links, directories of pods that nobody knows.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::Pod;
 
@@ -14,12 +15,28 @@ pub fn remove_logs(dirs: &Dirs, pod: &Pod) {
     if logs.parent() != Some(dirs.pod_logs.as_path()) {
         return tracing::warn!(dir = %logs.display(), "what is no directory of a pod's logs stays");
     }
-    if let Err(error) = fs::remove_dir_all(&logs)
+    remove_directory(&logs);
+    remove_dangling_links(dirs);
+}
+
+/// Removes a directory of a pod's logs.
+pub fn remove_directory(logs: &Path) {
+    if let Err(error) = fs::remove_dir_all(logs)
         && error.kind() != std::io::ErrorKind::NotFound
     {
         tracing::warn!(dir = %logs.display(), "removing a pod's logs: {error}");
     }
-    remove_dangling_links(dirs);
+}
+
+/// The directories of pods' logs, with the UIDs in which their names end.
+pub fn log_directories(dirs: &Dirs) -> Vec<(String, PathBuf)> {
+    let of_pod = |entry: fs::DirEntry| {
+        let name = entry.file_name().into_string().ok()?;
+        let (_, uid) = name.rsplit_once('_')?;
+        let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        (is_dir && !uid.is_empty()).then(|| (uid.to_owned(), entry.path()))
+    };
+    fs::read_dir(&dirs.pod_logs).into_iter().flatten().flatten().filter_map(of_pod).collect()
 }
 
 /// Removes links in the flat log directory whose log is gone.
@@ -40,6 +57,18 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn directories_of_logs_are_known_by_the_uid_of_their_pod() {
+        let dir = tempfile::tempdir().unwrap();
+        let dirs = Dirs { pod_logs: dir.path().to_owned(), ..Dirs::default() };
+        for name in ["default_web_1", "of_others_", "lost+found"] {
+            fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        fs::write(dir.path().join("a_b_file"), "").unwrap();
+        assert_eq!(log_directories(&dirs), [("1".to_owned(), dir.path().join("default_web_1"))]);
+        assert!(log_directories(&Dirs { pod_logs: dir.path().join("none"), ..dirs }).is_empty());
+    }
 
     #[test]
     fn logs_are_removed_where_logs_of_pods_are_and_nowhere_else() {

@@ -55,20 +55,68 @@ struct Candidate {
     last_used: Instant,
 }
 
-/// Which images to remove to free `wanted` bytes: those unused for longest.
-fn choose(mut candidates: Vec<Candidate>, wanted: u64, youngest: Duration, now: Instant) -> Vec<Candidate> {
+/// In which order images go: those unused for longest first.
+fn in_turn(mut candidates: Vec<Candidate>, youngest: Duration, now: Instant) -> Vec<Candidate> {
     // A fresh image may be about to be used.
     candidates.retain(|c| now.saturating_duration_since(c.last_used) >= youngest);
     candidates.sort_by_key(|c| c.last_used);
-    let mut freed = 0_u64;
     candidates
-        .into_iter()
-        .take_while(|c| {
-            let more = freed < wanted;
-            freed = freed.saturating_add(c.size);
-            more
-        })
-        .collect()
+}
+
+/// The images that nobody uses.
+fn unused(
+    images: &[cri::Image],
+    used: &BTreeSet<String>,
+    last_used: &HashMap<String, Instant>,
+    now: Instant,
+) -> Vec<Candidate> {
+    let may_go = images.iter().filter(|i| !used.contains(&i.id) && !i.pinned);
+    let of = |i: &cri::Image| last_used.get(&i.id).copied().unwrap_or(now);
+    may_go.map(|i| Candidate { id: i.id.clone(), size: i.size, last_used: of(i) }).collect()
+}
+
+/// What came of removing images.
+struct Swept<E> {
+    /// Bytes.
+    freed: u64,
+    /// Images.
+    gone: usize,
+    /// Why the first of those stays that could not be removed.
+    failed: Option<E>,
+}
+
+/// Removes images until there are so many bytes more. One that cannot be removed keeps no other from going.
+async fn sweep<E, F>(images: &[Candidate], wanted: u64, remove: impl Fn(String) -> F) -> Swept<E>
+where
+    F: Future<Output = Result<(), E>>,
+{
+    let mut swept = Swept { freed: 0, gone: 0, failed: None };
+    for image in images {
+        if swept.freed >= wanted {
+            break;
+        }
+        match remove(image.id.clone()).await {
+            Ok(()) => {
+                swept.freed = swept.freed.saturating_add(image.size);
+                swept.gone += 1;
+            }
+            Err(error) => {
+                swept.failed.get_or_insert(error);
+            }
+        }
+    }
+    swept
+}
+
+/// Removes an image, because of its `age` or for `space`.
+async fn remove(runtime: &Runtime, image: String, why: &'static str) -> Result<(), RuntimeError> {
+    tracing::info!(%image, why, "removing an image that nobody uses");
+    if let Err(error) = runtime.remove_image(&image).await {
+        tracing::warn!(%image, "an image that nobody uses stays: {error}");
+        return Err(error);
+    }
+    runtime.meters.collected_images.add(&[why]);
+    Ok(())
 }
 
 /// Takes out the images that were unused for longer than this; zero is never. Nobody knows what was used before this process began, so
@@ -147,23 +195,14 @@ async fn collect(
             *at = now;
         }
     }
-    let mut candidates: Vec<Candidate> = images
-        .iter()
-        .filter(|i| !used.contains(&i.id) && !i.pinned)
-        .map(|i| Candidate { id: i.id.clone(), size: i.size, last_used: last_used.get(&i.id).copied().unwrap_or(now) })
-        .collect();
-    for image in take_old(&mut candidates, bounds.oldest, now) {
-        tracing::info!(image = %image.id, bytes = image.size, "removing an image that was unused for {:?}", bounds.oldest);
-        runtime.remove_image(&image.id).await?;
-        runtime.meters.collected_images.add(&["age"]);
-    }
-    let Some(wanted) = to_free(storage, bounds) else { return Ok(None) };
-    let mut freed = 0_u64;
-    for image in choose(candidates, wanted, bounds.youngest, now) {
-        freed = freed.saturating_add(image.size);
-        tracing::info!(image = %image.id, bytes = image.size, "removing an unused image: the disk is more than {} % full", bounds.low);
-        runtime.remove_image(&image.id).await?;
-        runtime.meters.collected_images.add(&["space"]);
+    let mut candidates = unused(&images, &used, last_used, now);
+    let old = take_old(&mut candidates, bounds.oldest, now);
+    let aged = sweep(&old, u64::MAX, |image| remove(runtime, image, "age")).await;
+    let Some(wanted) = to_free(storage, bounds) else { return aged.failed.map_or(Ok(None), Err) };
+    let candidates = in_turn(candidates, bounds.youngest, now);
+    let Swept { freed, failed, .. } = sweep(&candidates, wanted, |image| remove(runtime, image, "space")).await;
+    if let Some(error) = aged.failed.or(failed) {
+        return Err(error);
     }
     Ok(statvfs(storage).ok().filter(|_| freed < wanted).map(|disk| {
         let total = disk.f_blocks.saturating_mul(disk.f_frsize);
@@ -189,14 +228,12 @@ pub async fn reclaim(sources: &Sources) -> Result<usize, RuntimeError> {
         return Ok(0);
     }
     let (images, used) = sources.look().await?;
-    let (runtime, mut gone) = (&sources.runtime, 0);
-    for image in images.iter().filter(|i| !used.contains(&i.id) && !i.pinned) {
-        tracing::info!(image = %image.id, bytes = image.size, "removing an unused image: the disk is short");
-        runtime.remove_image(&image.id).await?;
-        runtime.meters.collected_images.add(&["space"]);
-        gone += 1;
+    let candidates = unused(&images, &used, &HashMap::new(), Instant::now());
+    let swept = sweep(&candidates, u64::MAX, |image| remove(&sources.runtime, image, "space")).await;
+    match swept.failed {
+        Some(error) if swept.gone == 0 => Err(error),
+        _ => Ok(swept.gone),
     }
-    Ok(gone)
 }
 
 /// IDs of the images that a container was made from.
@@ -238,14 +275,27 @@ fn excess(total: u64, available: u64, bounds: ImageGc) -> Option<u64> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_longest_unused_go_first_and_only_as_many_as_needed() {
+    #[tokio::test]
+    async fn the_longest_unused_go_first_and_only_as_many_as_needed() {
         let start = Instant::now();
         let now = start + Duration::from_secs(1000);
         let image = |id: &str, size, age| Candidate { id: id.into(), size, last_used: now - Duration::from_secs(age) };
         let all = vec![image("young", 50, 10), image("b", 30, 300), image("a", 30, 900), image("c", 30, 200)];
-        let chosen: Vec<_> = choose(all, 50, Duration::from_secs(120), now).into_iter().map(|c| c.id).collect();
-        assert_eq!(chosen, ["a", "b"]);
+        let turns = in_turn(all, Duration::from_secs(120), now);
+        assert_eq!(turns.iter().map(|c| c.id.as_str()).collect::<Vec<_>>(), ["a", "b", "c"]);
+        // One that cannot be removed keeps no other from going.
+        for (stays, want) in [("", ["a", "b", ""]), ("a", ["a", "b", "c"]), ("b", ["a", "b", "c"])] {
+            let tried = std::sync::Mutex::new(Vec::new());
+            let swept = sweep(&turns, 50, |id| {
+                let answer = if id == stays { Err("busy") } else { Ok(()) };
+                tried.lock().unwrap().push(id);
+                std::future::ready(answer)
+            });
+            let swept = swept.await;
+            assert_eq!((swept.freed, swept.gone, swept.failed.is_some()), (60, 2, !stays.is_empty()), "{stays}");
+            let want: Vec<&str> = want.into_iter().filter(|id| !id.is_empty()).collect();
+            assert_eq!(tried.into_inner().unwrap(), want, "{stays}");
+        }
     }
 
     #[test]

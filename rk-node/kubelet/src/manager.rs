@@ -329,14 +329,23 @@ impl Manager {
                 remove_leftover(&self.context, &uid).await;
             }
         }
+        for (uid, logs) in cleanup::log_directories(&self.context.options.dirs) {
+            if !self.workers.contains_key(&uid) && is_forgotten(&self.context, &uid).await {
+                cleanup::remove_directory(&logs);
+            }
+        }
         cleanup::remove_dangling_links(&self.context.options.dirs);
     }
 }
 
+/// Whether the runtime has nothing of a pod.
+async fn is_forgotten(context: &Shared, uid: &str) -> bool {
+    context.runtime.pod(uid).await.is_ok_and(|pod| pod.sandboxes.is_empty() && pod.containers.is_empty())
+}
+
 /// Removes the directory of a pod without a worker, unless the runtime still has something of it.
 async fn remove_leftover(context: &Shared, uid: &str) {
-    let Ok(pod) = context.runtime.pod(uid).await else { return };
-    if !pod.sandboxes.is_empty() || !pod.containers.is_empty() {
+    if !is_forgotten(context, uid).await {
         return;
     }
     match context.volumes.remove_pod_dir(uid).await {

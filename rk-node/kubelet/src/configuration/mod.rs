@@ -218,6 +218,8 @@ impl Reader {
                 continue;
             };
             match value.as_str().and_then(Amount::parse) {
+                // All of it is never too little, as upstream has it: it switches a signal off.
+                Some(Amount::Share(10_000)) => new.set(known, Amount::Units(0)),
                 Some(amount) => new.set(known, amount),
                 None => self.warn(&key, &format!("{value} is neither a quantity nor a percentage: left out")),
             }
@@ -295,6 +297,7 @@ mod tests {
             (json!({"evictionHard": hard, MERGE: false}), (Thresholds { memory, ..Thresholds::none() }, 0)),
             (json!({"evictionHard": hard, MERGE: true}), (Thresholds { memory, ..default }, 0)),
             (json!({MERGE: true}), (default, 0)),
+            (json!({"evictionHard": {"memory.available": "100%"}}), (Thresholds::none(), 0)),
             (json!({MERGE: "yes"}), (default, 1)),
         ] {
             assert_eq!(read(document.clone()), want, "{document}");

@@ -1,9 +1,11 @@
 //! Choosing CPUs for a container: whole memory nodes and sockets, then whole cores, then threads, so that neighbours share as little as can be.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use super::set::CpuSet;
 use super::topology::{Cpu, Topology};
+use crate::numa::NodeMask;
 
 /// Which CPUs come first where a whole memory node or socket is too much.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,20 +47,35 @@ fn core(cpu: &Cpu) -> (usize, usize) {
     (cpu.socket, cpu.core)
 }
 
+/// The larger of the two first: a socket may hold several memory nodes, and a memory node several sockets.
+fn levels(topology: &Topology) -> [Key; 2] {
+    let sockets_in_nodes = topology.sockets(topology.nodes()).len() >= topology.nodes().count() as usize;
+    if sockets_in_nodes { [node, socket] } else { [socket, node] }
+}
+
+/// The free CPUs in the order in which they are used up: those of memory nodes and sockets that are begun come first, the larger of the two
+/// before the smaller, and in them those of the smallest of the `inner` groups.
+fn in_turn<'a>(topology: &'a Topology, free: &CpuSet, inner: Key) -> Vec<&'a Cpu> {
+    let [outer, middle] = levels(topology);
+    let sized = [outer, middle, inner].map(|key| (key, groups(topology, free, key)));
+    let mut cpus: Vec<&Cpu> = topology.0.iter().filter(|cpu| free.0.contains(&cpu.id)).collect();
+    cpus.sort_by_cached_key(|cpu| {
+        sized.each_ref().map(|(key, groups)| (groups.get(&key(cpu)).map_or(0, CpuSet::len), key(cpu)))
+    });
+    cpus
+}
+
 /// Adds the groups that are wholly free, as long as they fit.
 fn take_whole(topology: &Topology, free: &CpuSet, count: usize, key: Key, taken: &mut CpuSet) {
     let whole = groups(topology, &topology.all(), key);
-    let mut left: Vec<_> = groups(topology, &free.without(taken), key).into_iter().collect();
-    // Nodes that are begun are used up first.
-    let beside = |cpus: &CpuSet| {
-        let first = topology.0.iter().find(|cpu| cpus.0.contains(&cpu.id));
-        first.map_or(0, |first| topology.among(free, |cpu| cpu.node == first.node).len())
-    };
-    left.sort_by_cached_key(|(name, cpus)| (beside(cpus), *name));
-    for (name, cpus) in left {
-        let complete = whole.get(&name).is_some_and(|all| all.len() == cpus.len());
+    let left = free.without(taken);
+    let of = groups(topology, &left, key);
+    let mut names: Vec<_> = in_turn(topology, &left, key).into_iter().map(key).collect();
+    names.dedup();
+    for (name, cpus) in names.iter().filter_map(|name| of.get_key_value(name)) {
+        let complete = whole.get(name).is_some_and(|all| all.len() == cpus.len());
         if complete && cpus.len() <= count.saturating_sub(taken.len()) {
-            *taken = taken.with(&cpus);
+            *taken = taken.with(cpus);
         }
     }
 }
@@ -69,19 +86,18 @@ pub fn take(topology: &Topology, free: &CpuSet, count: usize, order: Order) -> O
         return None;
     }
     let mut taken = CpuSet::default();
-    // The larger of the two first: a socket may hold several memory nodes, and a memory node several sockets.
-    let sockets_in_nodes = topology.sockets(topology.nodes()).len() >= topology.nodes().count() as usize;
-    let levels: [Key; 2] = if sockets_in_nodes { [node, socket] } else { [socket, node] };
-    for key in levels {
+    for key in levels(topology) {
         take_whole(topology, free, count, key, &mut taken);
     }
     if order == Order::ByCache {
         take_whole(topology, free, count, cache, &mut taken);
         let missing = count.saturating_sub(taken.len());
-        let left = groups(topology, &free.without(&taken), cache);
-        // The fullest cache that has what is missing.
-        if let Some(cpus) = left.into_values().filter(|cpus| cpus.len() >= missing).min_by_key(CpuSet::len) {
-            return Some(taken.with(&take_cores(topology, &cpus, missing)?));
+        let left = free.without(&taken);
+        let of = groups(topology, &left, cache);
+        // The fullest cache that has what is missing, of the memory node that is begun.
+        let roomy = |cpu: &Cpu| of.get(&cache(cpu)).filter(|cpus| cpus.len() >= missing);
+        if let Some(cpus) = in_turn(topology, &left, cache).into_iter().find_map(roomy) {
+            return Some(taken.with(&take_cores(topology, cpus, missing)?));
         }
     }
     let missing = count.saturating_sub(taken.len());
@@ -110,16 +126,10 @@ fn take_spread(topology: &Topology, free: &CpuSet, count: usize) -> Option<CpuSe
 fn take_cores(topology: &Topology, free: &CpuSet, count: usize) -> Option<CpuSet> {
     let mut taken = CpuSet::default();
     take_whole(topology, free, count, core, &mut taken);
-    // What is left fills cores that are begun already, in sockets that are: the fullest first.
-    while taken.len() < count {
-        let left = free.without(&taken);
-        let next = topology.0.iter().filter(|cpu| left.0.contains(&cpu.id)).min_by_key(|cpu| {
-            let beside = |key: Key| topology.among(&left, |other| key(other) == key(cpu)).len();
-            (beside(core), beside(socket), cpu.id)
-        })?;
-        taken.0.insert(next.id);
-    }
-    Some(taken)
+    // What is left fills cores that are begun already, where whole ones were taken.
+    let (left, missing) = (free.without(&taken), count.saturating_sub(taken.len()));
+    taken.0.extend(in_turn(topology, &left, core).into_iter().take(missing).map(|cpu| cpu.id));
+    (taken.len() == count).then_some(taken)
 }
 
 /// As [`take`], but with as many CPUs of each memory node where one node is not enough; `group` CPUs are never parted.
@@ -128,37 +138,36 @@ pub fn take_distributed(topology: &Topology, free: &CpuSet, count: usize, group:
         return take(topology, free, count, Order::Packed);
     }
     let of_node = |node: usize| topology.among(free, |cpu| cpu.node == node);
-    let each = |nodes: usize| count / nodes / group * group;
-    let enough = |mask: &crate::numa::NodeMask| {
-        let sizes: Vec<usize> = mask.nodes().map(|node| of_node(node).len()).collect();
-        sizes.iter().sum::<usize>() >= count && sizes.iter().all(|size| *size >= each(sizes.len()))
+    let sizes: BTreeMap<usize, usize> = topology.nodes().nodes().map(|node| (node, of_node(node).len())).collect();
+    let size = |node: usize| sizes.get(&node).copied().unwrap_or(0);
+    let each = |mask: &NodeMask| count / mask.count() as usize / group * group;
+    let enough = |mask: &NodeMask| {
+        let in_groups: usize = mask.nodes().map(|node| size(node) / group * group).sum();
+        in_groups >= count && mask.nodes().all(|node| size(node) >= each(mask))
     };
-    // The fewest nodes; of those the ones that are left with the most even rest.
-    let unevenness = |mask: &crate::numa::NodeMask| {
-        let rests: Vec<usize> = topology
-            .nodes()
-            .nodes()
-            .map(|node| of_node(node).len() - if mask.has(node) { each(mask.count() as usize) } else { 0 })
-            .collect();
-        rests.iter().map(|rest| rest * rest).sum::<usize>()
+    // As much of each, and what is over in groups of those that have most left.
+    let shares = |mask: &NodeMask| {
+        let mut shares: BTreeMap<usize, usize> = mask.nodes().map(|node| (node, each(mask))).collect();
+        while shares.values().sum::<usize>() < count {
+            let roomy = shares.iter_mut().filter(|(node, share)| size(**node) >= **share + group);
+            let Some((_, share)) = roomy.min_by_key(|(node, share)| (**share, Reverse(size(**node)))) else { break };
+            *share += group;
+        }
+        shares
+    };
+    // The fewest nodes; of those the ones that leave the most even rest.
+    let unevenness = |mask: &NodeMask| {
+        let shares = shares(mask);
+        let left = |node: &usize| size(*node).saturating_sub(shares.get(node).copied().unwrap_or(0));
+        sizes.keys().map(|node| left(node).pow(2)).sum::<usize>()
     };
     let best = topology.nodes().subsets().filter(enough).min_by_key(|mask| (mask.count(), unevenness(mask), mask.0));
     let Some(best) = best else { return take(topology, free, count, Order::Packed) };
     let mut taken = CpuSet::default();
-    for node in best.nodes() {
-        taken = taken.with(&take(topology, &of_node(node), each(best.count() as usize), Order::Packed)?);
+    for (node, share) in shares(&best) {
+        taken = taken.with(&take(topology, &of_node(node), share, Order::Packed)?);
     }
-    for node in (0..count).flat_map(|_| best.nodes()) {
-        if taken.len() == count {
-            break;
-        }
-        let rest = of_node(node).without(&taken);
-        if rest.len() >= group {
-            taken = taken.with(&take(topology, &rest, group, Order::Packed)?);
-        }
-    }
-    let missing = count.saturating_sub(taken.len());
-    Some(taken.with(&take(topology, &free.without(&taken), missing, Order::Packed)?))
+    Some(taken)
 }
 
 #[cfg(test)]
@@ -195,9 +204,21 @@ mod tests {
             ("0-7", 8, Some("0-7")),
             ("0-2", 4, None),
             ("0-2", 0, Some("")),
+            // So is the node, though a core of the other one is begun too.
+            ("0,2,4,6-7", 1, Some("0")),
         ] {
             let taken = take(&topology, &CpuSet::parse(free).unwrap(), count, Order::Packed);
             assert_eq!(taken.map(|set| set.to_string()).as_deref(), want, "{count} of {free}");
+        }
+    }
+
+    #[test]
+    fn a_socket_that_is_begun_is_used_up_before_memory_nodes_of_another() {
+        let cpu = |id: usize| Cpu { id, core: id, socket: id / 4, node: id / 2, cache: 0 };
+        let topology = Topology((0..8).map(cpu).collect());
+        for (free, count, want) in [("0-6", 2, "4-5"), ("0-4,6-7", 3, "4,6-7"), ("0-7", 4, "0-3")] {
+            let taken = take(&topology, &CpuSet::parse(free).unwrap(), count, Order::Packed);
+            assert_eq!(taken.map(|set| set.to_string()).as_deref(), Some(want), "{count} of {free}");
         }
     }
 
@@ -256,6 +277,9 @@ mod tests {
             ("0-7", 8, 2, (4, 4)),
             ("0-7", 5, 2, (4, 1)),
             ("0-1,2-3", 4, 1, (2, 2)),
+            // What is over is of the node that has more left.
+            ("1-7", 5, 1, (2, 3)),
+            ("0-1,3-5,7", 6, 2, (4, 2)),
         ] {
             let taken = take_distributed(&two_sockets(), &CpuSet::parse(free).unwrap(), count, group).unwrap();
             let of = |node: usize| two_sockets().among(&taken, |cpu| cpu.node == node).len();

@@ -45,7 +45,8 @@ impl Machine {
         if self.options.full_cores { self.topology.threads_per_core() } else { 1 }
     }
 
-    fn take(&self, free: &CpuSet, count: usize) -> Option<CpuSet> {
+    /// So many of the free CPUs, as the options say.
+    pub(super) fn take(&self, free: &CpuSet, count: usize) -> Option<CpuSet> {
         if self.options.distribute {
             return take_distributed(&self.topology, free, count, self.group());
         }

@@ -46,7 +46,7 @@ impl CpuPolicy {
 pub enum Reserved {
     /// Just these.
     Set(CpuSet),
-    /// So many, of the lowest numbers.
+    /// So many, chosen as for a container: of whole cores.
     Count(usize),
 }
 
@@ -80,17 +80,40 @@ pub struct Cpus {
     state: Option<Arc<Mutex<State>>>,
 }
 
+/// Gives others for CPUs that are not there any more, or reserved since; who finds too few shares. True when there were any. Upstream's
+/// kubelet ends there until somebody removes the checkpoint; here the workers move what runs.
+fn mend(machine: &Machine, given: &mut Given) -> bool {
+    let lent = machine.topology.all().without(&machine.reserved);
+    let mut wrong = Vec::new();
+    for (uid, pod) in &mut given.entries {
+        let lost = |set: &CpuSet| !set.without(&lent).is_empty();
+        let names: Vec<String> = pod.iter().filter(|(_, set)| lost(set)).map(|(name, _)| name.clone()).collect();
+        wrong.extend(names.into_iter().filter_map(|name| Some((uid.clone(), pod.remove(&name)?, name))));
+    }
+    for (uid, had, name) in &wrong {
+        let found = machine.take(&machine.free(given), had.len());
+        let told = found.as_ref().map(CpuSet::to_string);
+        tracing::error!(
+            %uid,
+            container = %name,
+            %had,
+            now = told.as_deref().unwrap_or("shared"),
+            "CPUs of a container are offline or reserved since they were given"
+        );
+        if let (Some(set), Some(pod)) = (found, given.entries.get_mut(uid)) {
+            pod.insert(name.clone(), set);
+        }
+    }
+    !wrong.is_empty()
+}
+
 impl Cpus {
     /// The manager over `sys` (`/sys/devices/system/cpu`), with what was given before.
     pub fn open(kubelet: &Path, sys: &Path, policy: &CpuPolicy) -> Self {
         let path = kubelet.join(CHECKPOINT);
         let CpuPolicy::Static { reserved, options } = policy else { return Self { path, state: None } };
         let topology = Topology::read(sys);
-        let reserved = match reserved {
-            Reserved::Set(set) => set.clone(),
-            Reserved::Count(count) => topology.all().0.into_iter().take(*count).collect(),
-        };
-        let given = read_or_default(&path, "CPUs are given anew");
+        let mut given = read_or_default(&path, "CPUs are given anew");
         let mut options = *options;
         if options.by_socket && topology.sockets(topology.nodes()).len() > topology.nodes().count() as usize {
             tracing::error!(
@@ -98,8 +121,27 @@ impl Cpus {
             );
             options.by_socket = false;
         }
-        let machine = Arc::new(Machine { topology, reserved, options });
-        Self { path, state: Some(Arc::new(Mutex::new(State { machine, given }))) }
+        let mut machine = Machine { topology, reserved: CpuSet::default(), options };
+        machine.reserved = match reserved {
+            Reserved::Set(set) => {
+                let missing = set.without(&machine.topology.all());
+                if !missing.is_empty() {
+                    tracing::error!(%missing, "CPUs that are to be reserved are not there: no container is held to them");
+                }
+                set.without(&missing)
+            }
+            Reserved::Count(count) => {
+                let all = machine.topology.all();
+                machine.take(&all, *count).unwrap_or(all)
+            }
+        };
+        let mended = mend(&machine, &mut given);
+        let state = State { machine: Arc::new(machine), given };
+        let cpus = Self { path, state: Some(Arc::new(Mutex::new(state))) };
+        if let Some(mut state) = cpus.state().filter(|_| mended) {
+            cpus.save(&mut state);
+        }
+        cpus
     }
 
     fn state(&self) -> Option<MutexGuard<'_, State>> {
@@ -222,6 +264,41 @@ mod tests {
         };
         serde_json::from_value(json!({"metadata": {"name": uid, "uid": uid}, "spec": {"initContainers": list(init), "containers": list(apps)}}))
             .unwrap()
+    }
+
+    #[test]
+    fn cpus_that_are_offline_or_reserved_since_are_exchanged_or_shared() {
+        let (dir, sys) = (tempfile::tempdir().unwrap(), machine());
+        let open = |reserved: &str| {
+            let reserved = Reserved::Set(CpuSet::parse(reserved).unwrap());
+            Cpus::open(dir.path(), sys.path(), &CpuPolicy::Static { reserved, options: CpuOptions::default() })
+        };
+        assert_eq!(admit(&open("0"), &pod("a", &[], &[("one", "1"), ("two", "1")])), Ok(true));
+        for (reserved, online, want, shared) in [
+            ("0,9", "0-3", ["1", "2"], "0,3"),
+            ("0-1", "0-3", ["3", "2"], "0-1"),
+            ("0-1", "0-2", ["", "2"], "0-1"),
+            ("0-1", "0-3", ["", "2"], "0-1,3"),
+        ] {
+            std::fs::write(sys.path().join("online"), online).unwrap();
+            let cpus = open(reserved);
+            assert_eq!(["one", "two"].map(|name| cpus.exclusive("a", name).to_string()), want, "{reserved} {online}");
+            assert_eq!(cpus.of("b", "any").map(|set| set.to_string()).as_deref(), Some(shared), "{reserved} {online}");
+        }
+    }
+
+    #[test]
+    fn cpus_that_are_reserved_are_of_whole_cores() {
+        let (dir, sys) = (tempfile::tempdir().unwrap(), machine());
+        for id in 0..4 {
+            let place = sys.path().join(format!("cpu{id}/topology"));
+            std::fs::create_dir_all(&place).unwrap();
+            std::fs::write(place.join("core_id"), (id % 2).to_string()).unwrap();
+        }
+        for (count, left) in [(1, "1-3"), (2, "1,3"), (9, "")] {
+            let policy = CpuPolicy::Static { reserved: Reserved::Count(count), options: CpuOptions::default() };
+            assert_eq!(Cpus::open(dir.path(), sys.path(), &policy).allocatable().to_string(), left, "{count}");
+        }
     }
 
     #[test]

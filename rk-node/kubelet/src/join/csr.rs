@@ -15,8 +15,8 @@ use super::pki::{Identity, PkiError};
 const CLIENT_SIGNER: &str = "kubernetes.io/kube-apiserver-client-kubelet";
 /// Signer of kubelet serving certificates.
 const SERVING_SIGNER: &str = "kubernetes.io/kubelet-serving";
-/// How long one request may wait for its certificate before a new one is filed.
-const ISSUE_TIMEOUT: Duration = Duration::from_secs(300);
+/// How long one request may wait for its certificate before a new one is filed, as upstream: somebody may have to approve it by hand.
+const ISSUE_TIMEOUT: Duration = Duration::from_secs(900);
 /// Pauses between looks at the request: quick at first, because an automatic approver answers at once.
 const POLL: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(500));
 

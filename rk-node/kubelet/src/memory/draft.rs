@@ -61,13 +61,19 @@ impl MemoryDraft {
 
     /// Which sets of nodes have all this.
     fn sets(&self, wanted: &Amounts) -> Vec<Hint> {
-        let could = |mask: &NodeMask| {
-            !self.table.clashes(*mask) && wanted.iter().all(|(name, size)| self.table.sum(*mask, name) >= *size)
-        };
+        // Also sets of which others have a part now: who needs no more nodes does not prefer more.
+        let could = |mask: &NodeMask| wanted.iter().all(|(name, size)| self.table.sum(*mask, name) >= *size);
         let masks: Vec<NodeMask> = self.table.numa.all().subsets().filter(could).collect();
         let fewest = masks.iter().map(|mask| mask.count()).min().unwrap_or(0);
         let fitting = masks.into_iter().filter(|mask| self.fits(*mask, wanted));
         fitting.map(|mask| Hint { nodes: Some(mask), preferred: mask.count() == fewest }).collect()
+    }
+
+    /// Where the memory is that a container has already: a pod of a manifest is admitted anew when the kubelet has begun again.
+    fn kept(&self, pod: &Pod, container: &Container) -> Option<Hints> {
+        let blocks = self.table.entries.get(spec::uid(pod))?.get(&container.name)?;
+        let hint = |block: &Block| Some(vec![Hint { nodes: Some(block.nodes()), preferred: true }]);
+        Some(blocks.iter().map(|block| (block.resource.clone(), hint(block))).collect())
     }
 
     fn as_hints(&self, wanted: &Amounts) -> Hints {
@@ -103,8 +109,10 @@ impl MemoryDraft {
 
     /// Notes the container's blocks; what init containers had of them becomes its own.
     fn give(&mut self, pod: &Pod, container: &str, mask: NodeMask, wanted: &Amounts) {
-        let inits: BTreeSet<&str> = spec::init_containers(pod).iter().map(|c| c.name.as_str()).collect();
-        let lends = spec::init_containers(pod).iter().any(|c| c.name == container && !spec::is_sidecar(c));
+        // What a sidecar has stays its own.
+        let inits = spec::init_containers(pod).iter().filter(|c| !spec::is_sidecar(c));
+        let inits: BTreeSet<&str> = inits.map(|c| c.name.as_str()).collect();
+        let lends = inits.contains(container);
         let entries = self.table.entries.entry(spec::uid(pod).to_owned()).or_default();
         let of = self.reusable.entry(mask).or_default();
         let mut blocks = Vec::new();
@@ -135,11 +143,14 @@ impl MemoryDraft {
 
 impl Provider for MemoryDraft {
     fn hints(&self, pod: &Pod, container: &Container) -> Hints {
-        self.as_hints(&wanted(pod, container))
+        self.kept(pod, container).unwrap_or_else(|| self.as_hints(&wanted(pod, container)))
     }
 
     fn pod_hints(&self, pod: &Pod) -> Hints {
         let containers = spec::init_containers(pod).iter().chain(spec::app_containers(pod));
+        if let Some(kept) = containers.clone().find_map(|c| self.kept(pod, c)) {
+            return kept;
+        }
         let names: BTreeSet<String> = containers.flat_map(|c| wanted(pod, c).into_keys()).collect();
         let amount = |name: &String| at_most(pod, |c| wanted(pod, c).get(name).copied().unwrap_or(0));
         self.as_hints(&names.iter().map(|name| (name.clone(), amount(name))).collect())
@@ -147,7 +158,7 @@ impl Provider for MemoryDraft {
 
     fn allocate(&mut self, pod: &Pod, container: &Container, hint: &Hint) -> Result<(), Refusal> {
         let wanted = wanted(pod, container);
-        if !wanted.is_empty() {
+        if !wanted.is_empty() && self.kept(pod, container).is_none() {
             let mask = self.choose(&wanted, hint);
             let mask = self.pinned.note(mask)?;
             self.give(pod, &container.name, mask, &wanted);
@@ -226,6 +237,8 @@ mod tests {
             // Node 0 serves itself alone: no group with it can be made.
             (Restricted, Scope::Container, app(&[(5, 0), (11, 0)]), Err(&not_aligned)),
             (Nothing, Scope::Container, app(&[(11, 0), (5, 0)]), Ok("c0:0,1=11 c1:0,1=5")),
+            // One node would do for the second, though none is free by itself.
+            (Restricted, Scope::Container, app(&[(11, 0), (5, 0)]), Err(&not_aligned)),
             // What init containers used goes to those that come after them.
             (
                 SingleNumaNode,
@@ -237,6 +250,32 @@ mod tests {
         ] {
             let found = placed(&mut draft(), policy, scope, &pod);
             assert_eq!(found.as_deref().map_err(|refusal| &refusal.1), want, "{policy:?} {scope:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_sidecar_has_is_nobody_else_s() {
+        let mut pod = pod("a", &[(2, 0), (5, 0)], &[(4, 0)]);
+        pod.spec.as_mut().unwrap().init_containers.as_mut().unwrap()[0].restart_policy = Some("Always".into());
+        let found = placed(&mut draft(), TopologyPolicy::None, Scope::Container, &pod);
+        assert_eq!(found.as_deref(), Ok("c0:0=4 i0:0=2 i1:0=1"));
+    }
+
+    #[test]
+    fn a_pod_that_has_its_memory_keeps_it_when_it_is_admitted_anew() {
+        use TopologyPolicy::{None as Nothing, Restricted, SingleNumaNode};
+        let pod = pod("a", &[(6, 0)], &[(9, 0)]);
+        for (policy, scope) in [
+            (Nothing, Scope::Container),
+            (SingleNumaNode, Scope::Container),
+            (Restricted, Scope::Container),
+            (SingleNumaNode, Scope::Pod),
+        ] {
+            let mut draft = draft();
+            for round in 0..2 {
+                let found = placed(&mut draft, policy, scope, &pod);
+                assert_eq!(found.as_deref(), Ok("c0:0=9 i0:0=0"), "{policy:?} {scope:?} {round}");
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::draft::MemoryDraft;
-use super::table::{Amounts, Block, Table};
+use super::table::{Amounts, Block, Entries, Table};
 use crate::disk::{read_or_default, write_atomically};
 use crate::numa::{NodeMask, Numa};
 
@@ -29,7 +29,7 @@ pub enum MemoryPolicy {
 #[serde(rename_all = "camelCase")]
 struct Saved {
     #[serde(default)]
-    entries: BTreeMap<String, BTreeMap<String, Vec<Block>>>,
+    entries: Entries,
 }
 
 /// The manager; clones share it. Without the static policy it answers nothing.
@@ -77,6 +77,22 @@ fn adds_up(reserved: &BTreeMap<usize, Amounts>, numa: &Numa, kept: u64) -> Resul
     Ok(())
 }
 
+/// Takes out what is of nodes that are not there any more: no container could be held to them.
+fn of_present(mut entries: Entries, present: NodeMask) -> Entries {
+    for (uid, pod) in &mut entries {
+        pod.retain(|name, blocks| {
+            let is_here = blocks.iter().all(|block| present.holds(block.nodes()));
+            if !is_here {
+                tracing::error!(
+                    "[memorymanager] (pod: {uid}, container: {name}) the memory assignment uses the NUMA that does not exist: it is dropped"
+                );
+            }
+            is_here
+        });
+    }
+    entries
+}
+
 impl Memory {
     /// The manager over these nodes, with what was given before; `kept` bytes of memory are no pod's.
     pub fn open(kubelet: &Path, numa: &Numa, policy: &MemoryPolicy, kept: u64) -> Result<Self, ReservedError> {
@@ -84,6 +100,7 @@ impl Memory {
         let MemoryPolicy::Static(reserved) = policy else { return Ok(Self { path, table: None }) };
         adds_up(reserved, numa, kept)?;
         let Saved { entries } = read_or_default(&path, "memory is given anew");
+        let entries = of_present(entries, numa.all());
         let table = Table { numa: numa.clone(), reserved: reserved.clone(), entries };
         Ok(Self { path, table: Some(Arc::new(Mutex::new(table))) })
     }
@@ -185,6 +202,11 @@ mod tests {
         assert!(admit(&again, &other).is_err(), "there are only 30 left");
         again.keep(&BTreeSet::new());
         assert_eq!(admit(&again, &other), Ok(()));
+        let entries = json!({"a": {"c": [{"numaAffinity": [0, 1], "type": "memory", "size": 5}]},
+            "b": {"c": [{"numaAffinity": [0], "type": "memory", "size": 6}]}});
+        std::fs::write(dir.path().join(CHECKPOINT), json!({"entries": entries}).to_string()).unwrap();
+        let fewer = open(10);
+        assert_eq!((fewer.nodes("a", "c"), fewer.nodes("b", "c")), (None, Some(NodeMask(1))), "node 1 is gone");
         std::fs::write(dir.path().join(CHECKPOINT), "torn").unwrap();
         assert_eq!(open(10).nodes("a", "c"), None);
     }

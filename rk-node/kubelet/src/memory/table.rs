@@ -10,6 +10,9 @@ use crate::numa::{MemoryNode, NodeMask, Numa};
 /// Amounts in bytes by resource: `memory`, `hugepages-…`.
 pub type Amounts = BTreeMap<String, u64>;
 
+/// What was given, by UID of the pod and name of the container.
+pub type Entries = BTreeMap<String, BTreeMap<String, Vec<Block>>>;
+
 /// An amount from a group of nodes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -30,7 +33,7 @@ impl Block {
     }
 }
 
-/// What there is, and who has what of it, by UID of the pod and name of the container.
+/// What there is, and who has what of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Table {
     /// The machine's nodes.
@@ -38,7 +41,7 @@ pub struct Table {
     /// What is kept of each.
     pub reserved: BTreeMap<usize, Amounts>,
     /// What was given.
-    pub entries: BTreeMap<String, BTreeMap<String, Vec<Block>>>,
+    pub entries: Entries,
 }
 
 impl Table {

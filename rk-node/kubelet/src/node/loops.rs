@@ -356,9 +356,9 @@ impl NodeLoop {
                 self.write(status).await
             }
             Err(kube::Error::Api(answer)) if answer.code == 409 => {
-                let labels = json!({"metadata": {"labels": object::labels(&self.options)}});
+                let marks = json!({"metadata": object::marks(&self.options)});
                 let known =
-                    self.api.patch(&self.options.node_name, &PatchParams::default(), &Patch::Merge(labels)).await?;
+                    self.api.patch(&self.options.node_name, &PatchParams::default(), &Patch::Merge(marks)).await?;
                 self.current = Some(known);
                 self.write(status).await
             }

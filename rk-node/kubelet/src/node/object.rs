@@ -171,17 +171,16 @@ fn taints(options: &Options) -> Vec<Taint> {
     taints
 }
 
+/// What the kubelet keeps of its Node's metadata, whoever made the object: its labels, and that the control plane attaches its volumes.
+pub fn marks(options: &Options) -> ObjectMeta {
+    let attached = ("volumes.kubernetes.io/controller-managed-attach-detach".to_owned(), "true".to_owned());
+    ObjectMeta { labels: Some(labels(options)), annotations: Some([attached].into()), ..Default::default() }
+}
+
 /// The object to register with.
 pub fn node(options: &Options, status: NodeStatus) -> Node {
-    let annotations =
-        BTreeMap::from([("volumes.kubernetes.io/controller-managed-attach-detach".to_owned(), "true".to_owned())]);
     Node {
-        metadata: ObjectMeta {
-            name: Some(options.node_name.clone()),
-            labels: Some(labels(options)),
-            annotations: Some(annotations),
-            ..Default::default()
-        },
+        metadata: ObjectMeta { name: Some(options.node_name.clone()), ..marks(options) },
         spec: Some(NodeSpec {
             taints: Some(taints(options)).filter(|t| !t.is_empty()),
             provider_id: Some(options.provider_id.clone()).filter(|id| !id.is_empty()),

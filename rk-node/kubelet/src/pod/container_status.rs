@@ -124,7 +124,6 @@ pub fn container_status(source: &Source<'_>) -> ContainerStatus {
         State::Running => {
             let running = ContainerStateRunning { started_at: time(last.started_at) };
             status.state = Some(ContainerState { running: Some(running), ..Default::default() });
-            status.user = user(last);
         }
         State::Exited => status.state = Some(terminated_state(terminated(last))),
         State::Unknown => status.state = Some(terminated_state(terminated(last))),
@@ -132,6 +131,8 @@ pub fn container_status(source: &Source<'_>) -> ContainerStatus {
             status.state = Some(waiting_state("ContainerCreating", None));
         }
     }
+    // What it was begun with, also once it has ended.
+    status.user = user(last);
     status.stop_signal = last.stop_signal.map(str::to_owned);
     resources(source, &mut status);
     hold_back(source, &mut status);
@@ -265,4 +266,24 @@ fn resources(source: &Source<'_>, status: &mut ContainerStatus) {
     }
     let before = source.old.and_then(|old| old.resources.clone());
     status.resources = if source.resizing || source.pending { before.or(Some(spec)) } else { Some(spec) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::decide_tests::{pod, runtime, sandbox};
+    use super::super::status::pod_status;
+    use super::super::status_tests::inputs;
+
+    #[test]
+    fn who_a_container_ran_as_is_told_after_its_end_too() {
+        let pod = pod(serde_json::json!({"restartPolicy": "Never", "containers": [{"name": "a"}]}));
+        for state in ["a:running", "a:exited:1"] {
+            let mut runtime = runtime(&pod, &[sandbox(0, true)], &[state]);
+            let user = rk_cri_api::v1::LinuxContainerUser { uid: 7, gid: 8, supplemental_groups: vec![9] };
+            runtime.containers[0].user = Some(user);
+            let told = pod_status(&inputs(&pod, &runtime)).container_statuses.unwrap().remove(0).user;
+            let told = told.and_then(|user| user.linux).map(|user| (user.uid, user.gid, user.supplemental_groups));
+            assert_eq!(told, Some((7, 8, Some(vec![9]))), "{state}");
+        }
+    }
 }

@@ -2,6 +2,9 @@
 
 mod hook;
 mod image;
+mod number;
+
+pub use number::numbered;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -14,10 +14,10 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::support::{Rig, eventually, ready};
 
-/// The life of the certificates; four fifths of it have passed twelve seconds after the start of a test.
+/// The life of the certificates; seven to nine tenths of it have passed two to thirty-six seconds after the start of a test.
 const LIFE: Duration = Duration::from_secs(165);
 /// How much of it is left when a test starts.
-const LEFT: Duration = Duration::from_secs(45);
+const LEFT: Duration = Duration::from_secs(52);
 
 /// The node's certificate and key for `usage`, signed by the cluster.
 fn signed(rig: &Rig, usage: ExtendedKeyUsagePurpose, ends: SystemTime) -> String {
@@ -91,6 +91,23 @@ async fn certificates_are_renewed_before_they_end_and_the_node_goes_on() {
     let container = LogParams { container: Some("c".into()), ..Default::default() };
     let log = rig.pods().logs("web", &container).await.expect("the log through the server's new certificate");
     assert_eq!((log.as_str(), rig.cri.running("web")), ("hello from run\n", running));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_object_others_made_has_its_volumes_attached() {
+    let mut rig = Rig::new().await;
+    rig.kubelet = None;
+    let nodes: Api<Node> = Api::all(rig.control.client.clone());
+    let bare = json!({"metadata": {"annotations": {"volumes.kubernetes.io/controller-managed-attach-detach": null}}});
+    nodes.patch("node-a", &PatchParams::default(), &Patch::Merge(bare)).await.unwrap();
+    rig.start_kubelet();
+    eventually("it is marked as one that registers is", 60, || async {
+        let node = nodes.get("node-a").await.map_err(|e| e.to_string())?;
+        let marks = node.metadata.annotations.unwrap_or_default();
+        let managed = marks.get("volumes.kubernetes.io/controller-managed-attach-detach");
+        if managed.is_some_and(|managed| managed == "true") { Ok(()) } else { Err(format!("{marks:?}")) }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

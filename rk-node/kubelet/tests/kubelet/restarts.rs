@@ -1,6 +1,6 @@
 //! Containers that begin anew, or are to and cannot, through a real control plane.
 
-use k8s_openapi::api::core::v1::{ConfigMap, PodStatus};
+use k8s_openapi::api::core::v1::{ConfigMap, ContainerState, PodStatus};
 use kube::api::{Api, DeleteParams, PostParams};
 use serde_json::json;
 
@@ -38,6 +38,39 @@ async fn what_cannot_come_back_is_not_ended() {
     maps.create(&PostParams::default(), &map).await.unwrap();
     let again = |status: &PodStatus| status.container_statuses.iter().flatten().any(|c| c.restart_count > 0);
     rig.status("kept", "it begins anew", 60, again).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_that_the_runtime_has_forgotten_is_counted_on_by_its_logs() {
+    let mut rig = Rig::new().await;
+    rig.create("lost", json!({"containers": [{"name": "c", "image": "img:1", "command": ["run"]}]})).await;
+    rig.status("lost", "the pod is ready", 60, ready).await;
+    rig.kubelet = None;
+    rig.cri.state().containers.clear();
+    rig.start_kubelet();
+    let again = |status: &PodStatus| {
+        let runs = |state: &Option<ContainerState>| state.as_ref().is_some_and(|state| state.running.is_some());
+        status.container_statuses.iter().flatten().any(|c| c.restart_count == 1 && runs(&c.state))
+    };
+    rig.status("lost", "it runs again, as the second", 60, again).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logs_of_a_pod_that_went_while_nobody_watched_go_too() {
+    let rig = Rig::new().await;
+    rig.create("stays", json!({"containers": [{"name": "c", "image": "img:1", "command": ["run"]}]})).await;
+    rig.status("stays", "the pod is ready", 60, ready).await;
+    let lost = rig.options.dirs.pod_logs.join("default_lost_7/c");
+    std::fs::create_dir_all(&lost).unwrap();
+    // It is looked for once in a minute.
+    eventually("they are removed", 90, || async {
+        if lost.exists() { Err(lost.display().to_string()) } else { Ok(()) }
+    })
+    .await;
+    let left: Vec<_> =
+        std::fs::read_dir(&rig.options.dirs.pod_logs).unwrap().flatten().map(|e| e.file_name()).collect();
+    let stays = |name: &std::ffi::OsString| name.to_string_lossy().starts_with("default_stays_");
+    assert!(left.len() == 1 && left.iter().all(stays), "{left:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -173,7 +173,8 @@ impl Worker {
         let mut retry: Option<Duration> = None;
         let mut heard = Meanwhile::default();
         for item in &plan.start {
-            let launch = Launch { context: &context, pod: &given, start: item, sandbox, runtime, volumes: &volumes };
+            let item = start::numbered(&context, pod, item);
+            let launch = Launch { context: &context, pod: &given, start: &item, sandbox, runtime, volumes: &volumes };
             let Some(started) = self.launch(pod, &launch, &mut heard).await else { return Ok(Some(Duration::ZERO)) };
             if let (Some(event), Some((_, container))) = (item.after, spec::find_container(pod, &item.name)) {
                 self.back_off.note(&decide::back_off_key(&container), event, Timestamp::now());
