@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 mod apps;
 mod devices;
 mod extensions;
+mod jobs;
 mod networks;
 mod others;
 mod pods;
