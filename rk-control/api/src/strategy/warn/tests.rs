@@ -75,7 +75,7 @@ fn objects_of_other_kinds_are_told_what_is_deprecated() {
             "endpoints": [{"addresses": ["FD00::1"]}],
         })
     };
-    let cases: [(&str, &str, &str, Value, Vec<&str>); 13] = [
+    let cases: [(&str, &str, &str, Value, Vec<&str>); 14] = [
         (
             "",
             "v1",
