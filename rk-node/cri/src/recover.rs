@@ -91,12 +91,7 @@ async fn take_up(runtime: &Arc<Runtime>, sandbox: &Arc<Sandbox>, same_boot: bool
         for container in runtime.tables.containers_of(&id) {
             reconcile(runtime, &container, containers.iter().find(|state| state.id == container.get().id)).await;
         }
-        // What nobody knows any more is not to run beside what takes its place.
-        for stray in containers.iter().filter(|state| runtime.tables.container(&state.id).is_err()) {
-            let container = stray.id.clone();
-            let kill = Request::Signal { container, signal: signal::KILL, all: true };
-            let _ = shim::call(&runtime.run_dir(&id), &kill).await;
-        }
+        kill_strays(runtime, &id, &containers).await;
         sandbox::watch(runtime.clone(), sandbox.clone());
         return;
     }
@@ -105,6 +100,14 @@ async fn take_up(runtime: &Arc<Runtime>, sandbox: &Arc<Sandbox>, same_boot: bool
     }
     if let Err(error) = sandbox::tear_down(runtime, sandbox).await {
         tracing::warn!(sandbox = %id, %error, "a lost sandbox could not be cleared yet");
+    }
+}
+
+/// Kills what a sandbox's shim has that nobody knows any more: it is not to run beside what takes its place.
+async fn kill_strays(runtime: &Runtime, sandbox: &str, containers: &[ContainerState]) {
+    for stray in containers.iter().filter(|state| runtime.tables.container(&state.id).is_err()) {
+        let kill = Request::Signal { container: stray.id.clone(), signal: signal::KILL, all: true };
+        let _ = shim::call(&runtime.run_dir(sandbox), &kill).await;
     }
 }
 
@@ -158,9 +161,18 @@ async fn orphans(runtime: &Arc<Runtime>, unread: &BTreeSet<String>) -> Result<()
     let sandboxes: BTreeSet<String> = known.chain(unread.iter().cloned()).collect();
     for container in runtime.tables.containers() {
         let record = container.get();
-        if !sandboxes.contains(&record.sandbox) {
-            sandbox::settle(runtime, &record);
+        if runtime.tables.sandbox(&record.sandbox).is_ok() {
+            continue;
+        }
+        // Nobody follows its shim: whoever stops it would wait for its end in vain.
+        sandbox::settle(runtime, &record);
+        if !unread.contains(&record.sandbox) {
             cleared("a container of no sandbox", container::remove(runtime, &record.id).await);
+        }
+    }
+    for id in unread {
+        if let Some(containers) = states(&runtime.run_dir(id)).await {
+            kill_strays(runtime, id, &containers).await;
         }
     }
     for key in runtime.config.images.snapshots() {
@@ -236,19 +248,38 @@ mod tests {
         let runtime = rig::runtime(dir.path()).await;
         rig::sandbox(&runtime, "s").refine(|record| record.boot_id = boot_id()).unwrap();
         let listener = UnixListener::bind(socket(&runtime.run_dir("s"))).unwrap();
-        let shim = async {
-            let (mut client, _) = listener.accept().await.unwrap();
-            assert_eq!(rig::request(&mut client).await, Request::Subscribe);
-            let stray = ContainerState { id: "stray".into(), pid: 1, started_at: 1, exit: None };
-            rig::say(&mut client, &Reply::State { containers: vec![stray] }).await;
-            let (mut client, _) = listener.accept().await.unwrap();
-            let kill = Request::Signal { container: "stray".into(), signal: signal::KILL, all: true };
-            assert_eq!(rig::request(&mut client).await, kill);
-            rig::say(&mut client, &Reply::Ok).await;
-        };
-        let (recovered, ()) = tokio::join!(recover(&runtime), shim);
+        let (recovered, ()) = tokio::join!(recover(&runtime), stray_is_killed(&listener, &["stray"]));
         recovered.unwrap();
     }
+
+    #[tokio::test]
+    async fn what_is_of_a_pod_whose_record_cannot_be_read_now_has_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let runtime = rig::runtime(dir.path()).await;
+        let record = runtime.sandbox_state("s").join("record.json");
+        fs::create_dir_all(runtime.sandbox_state("s")).unwrap();
+        std::os::unix::fs::symlink("record.json", &record).unwrap();
+        fs::create_dir_all(runtime.run_dir("s")).unwrap();
+        let container = rig::running(&runtime, "s", "c");
+        let listener = UnixListener::bind(socket(&runtime.run_dir("s"))).unwrap();
+        let (recovered, ()) = tokio::join!(recover(&runtime), stray_is_killed(&listener, &["c", "stray"]));
+        recovered.unwrap();
+        assert!(container.look(|record| record.ended.is_some()) && runtime.tables.container("c").is_ok());
+        assert!(record.is_symlink());
+    }
+
+    /// Plays a shim that has these containers, and that is to kill the one of them that is called so.
+    async fn stray_is_killed(listener: &UnixListener, ids: &[&str]) {
+        let (mut client, _) = listener.accept().await.unwrap();
+        assert_eq!(rig::request(&mut client).await, Request::Subscribe);
+        let state = |id: &&str| ContainerState { id: (*id).to_owned(), pid: 1, started_at: 1, exit: None };
+        rig::say(&mut client, &Reply::State { containers: ids.iter().map(state).collect() }).await;
+        let (mut client, _) = listener.accept().await.unwrap();
+        let kill = Request::Signal { container: "stray".into(), signal: signal::KILL, all: true };
+        assert_eq!(rig::request(&mut client).await, kill);
+        rig::say(&mut client, &Reply::Ok).await;
+    }
+
     #[tokio::test]
     async fn a_start_that_was_under_way_is_waited_for() {
         let dir = tempfile::tempdir().unwrap();
