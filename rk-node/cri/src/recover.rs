@@ -1,5 +1,6 @@
 //! After a start: takes up what still runs, and clears what a crash left.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
@@ -44,17 +45,29 @@ pub(crate) async fn recover(runtime: &Arc<Runtime>) -> Result<()> {
 /// Takes in all records. The ids of what the disk does not give one of now.
 fn load(runtime: &Runtime) -> Result<BTreeSet<String>> {
     let mut unread = BTreeSet::new();
-    for (dir, record) in disk::load_all::<SandboxRecord>(&runtime.config.state_dir.join("sandboxes"))? {
-        if let Some(record) = taken(&dir, record, &mut unread) {
-            drop(runtime.tables.add_sandbox(Arc::new(Sandbox::new(dir, record))));
+    let sandboxes = disk::load_all::<SandboxRecord>(&runtime.config.state_dir.join("sandboxes"))?;
+    for (dir, record) in latest_first(sandboxes, |record| record.created_at) {
+        if let Some(record) = taken(&dir, record, &mut unread)
+            && runtime.tables.add_sandbox(Arc::new(Sandbox::new(dir.clone(), record))).is_err()
+        {
+            cleared("a sandbox in whose place is another", disk::remove(&dir));
         }
     }
-    for (dir, record) in disk::load_all::<ContainerRecord>(&runtime.config.state_dir.join("containers"))? {
-        if let Some(record) = taken(&dir, record, &mut unread) {
-            drop(runtime.tables.add_container(Arc::new(Container::new(dir, record))));
+    let containers = disk::load_all::<ContainerRecord>(&runtime.config.state_dir.join("containers"))?;
+    for (dir, record) in latest_first(containers, |record| record.created_at) {
+        if let Some(record) = taken(&dir, record, &mut unread)
+            && runtime.tables.add_container(Arc::new(Container::new(dir.clone(), record))).is_err()
+        {
+            cleared("a container in whose place is another", disk::remove(&dir));
         }
     }
     Ok(unread)
+}
+
+/// Of two in one place the later one was made while the record of the other could not be read, and is what the kubelet knows.
+fn latest_first<T>(mut found: Vec<disk::Found<T>>, created_at: impl Fn(&T) -> i64) -> Vec<disk::Found<T>> {
+    found.sort_by_key(|(_, record)| Reverse(record.as_ref().ok().and_then(Option::as_ref).map(&created_at)));
+    found
 }
 
 /// A record, if there is one. What has none goes; what may have one is left as it is, with all that was written by it.
@@ -240,6 +253,25 @@ mod tests {
         }
         recover(&runtime).await.unwrap();
         assert!(objects.iter().all(|object| object.join("record.json").is_symlink()));
+    }
+
+    #[tokio::test]
+    async fn of_two_in_one_place_the_later_one_is_known_after_a_start() {
+        for (earlier, later) in [("a", "b"), ("b", "a")] {
+            let (dir, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+            let runtime = rig::runtime(dir.path()).await;
+            let sandbox = rig::sandbox(&rig::runtime(elsewhere.path()).await, "s").get();
+            for (id, created_at) in [(earlier, 1), (later, 2)] {
+                let sandbox = SandboxRecord { id: id.to_owned(), created_at, ..sandbox.clone() };
+                disk::save(&runtime.sandbox_state(id), &sandbox).unwrap();
+                let container = ContainerRecord { id: id.to_owned(), created_at, ..ContainerRecord::default() };
+                disk::save(&runtime.container_state(id), &container).unwrap();
+            }
+            load(&runtime).unwrap();
+            assert!(runtime.tables.sandbox(later).is_ok() && runtime.tables.container(later).is_ok());
+            assert!(runtime.tables.sandbox(earlier).is_err() && runtime.tables.container(earlier).is_err());
+            assert!(!runtime.sandbox_state(earlier).exists() && !runtime.container_state(earlier).exists());
+        }
     }
 
     #[tokio::test]
