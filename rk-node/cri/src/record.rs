@@ -133,12 +133,17 @@ impl ContainerRecord {
         }
     }
 
-    /// Notes how it ended. Of one that ends at once this may be heard before that it was started: nothing that ran is told without a start.
-    pub fn end(&mut self, ended: Ended) {
+    /// Notes how it ended; `false` where that is known already, which stands. Of one that ends at once this may be heard before that it was
+    /// started: nothing that ran is told without a start.
+    pub fn end(&mut self, ended: Ended) -> bool {
+        if self.ended.is_some() {
+            return false;
+        }
         if ended.reason != NOT_STARTED {
             self.presume_started();
         }
         self.ended = Some(ended);
+        true
     }
 
     /// Whether this is the first time that it is asked to stop, as it is once: some programs take the same signal again for an order to
@@ -182,7 +187,8 @@ mod tests {
             [(5, 0, "Completed", 5), (5, 6, "Error", 6), (5, 0, NOT_STARTED, 0), (0, 0, "Unknown", 0)]
         {
             let mut record = ContainerRecord { launched_at, started_at, ..record() };
-            record.end(ended(reason));
+            assert!(record.end(ended(reason)) && !record.end(ended("Other")), "{reason}: it ends once");
+            assert_eq!(record.ended, Some(ended(reason)));
             assert_eq!((record.started_at, record.state()), (told, ContainerState::ContainerExited), "{reason}");
         }
     }

@@ -1,5 +1,6 @@
 //! After a start: takes up what still runs, and clears what a crash left.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
@@ -44,17 +45,29 @@ pub(crate) async fn recover(runtime: &Arc<Runtime>) -> Result<()> {
 /// Takes in all records. The ids of what the disk does not give one of now.
 fn load(runtime: &Runtime) -> Result<BTreeSet<String>> {
     let mut unread = BTreeSet::new();
-    for (dir, record) in disk::load_all::<SandboxRecord>(&runtime.config.state_dir.join("sandboxes"))? {
-        if let Some(record) = taken(&dir, record, &mut unread) {
-            drop(runtime.tables.add_sandbox(Arc::new(Sandbox::new(dir, record))));
+    let sandboxes = disk::load_all::<SandboxRecord>(&runtime.config.state_dir.join("sandboxes"))?;
+    for (dir, record) in latest_first(sandboxes, |record| record.created_at) {
+        if let Some(record) = taken(&dir, record, &mut unread)
+            && runtime.tables.add_sandbox(Arc::new(Sandbox::new(dir.clone(), record))).is_err()
+        {
+            cleared("a sandbox in whose place is another", disk::remove(&dir));
         }
     }
-    for (dir, record) in disk::load_all::<ContainerRecord>(&runtime.config.state_dir.join("containers"))? {
-        if let Some(record) = taken(&dir, record, &mut unread) {
-            drop(runtime.tables.add_container(Arc::new(Container::new(dir, record))));
+    let containers = disk::load_all::<ContainerRecord>(&runtime.config.state_dir.join("containers"))?;
+    for (dir, record) in latest_first(containers, |record| record.created_at) {
+        if let Some(record) = taken(&dir, record, &mut unread)
+            && runtime.tables.add_container(Arc::new(Container::new(dir.clone(), record))).is_err()
+        {
+            cleared("a container in whose place is another", disk::remove(&dir));
         }
     }
     Ok(unread)
+}
+
+/// Of two in one place the later one was made while the record of the other could not be read, and is what the kubelet knows.
+fn latest_first<T>(mut found: Vec<disk::Found<T>>, created_at: impl Fn(&T) -> i64) -> Vec<disk::Found<T>> {
+    found.sort_by_key(|(_, record)| Reverse(record.as_ref().ok().and_then(Option::as_ref).map(&created_at)));
+    found
 }
 
 /// A record, if there is one. What has none goes; what may have one is left as it is, with all that was written by it.
@@ -91,12 +104,7 @@ async fn take_up(runtime: &Arc<Runtime>, sandbox: &Arc<Sandbox>, same_boot: bool
         for container in runtime.tables.containers_of(&id) {
             reconcile(runtime, &container, containers.iter().find(|state| state.id == container.get().id)).await;
         }
-        // What nobody knows any more is not to run beside what takes its place.
-        for stray in containers.iter().filter(|state| runtime.tables.container(&state.id).is_err()) {
-            let container = stray.id.clone();
-            let kill = Request::Signal { container, signal: signal::KILL, all: true };
-            let _ = shim::call(&runtime.run_dir(&id), &kill).await;
-        }
+        kill_strays(runtime, &id, &containers).await;
         sandbox::watch(runtime.clone(), sandbox.clone());
         return;
     }
@@ -105,6 +113,14 @@ async fn take_up(runtime: &Arc<Runtime>, sandbox: &Arc<Sandbox>, same_boot: bool
     }
     if let Err(error) = sandbox::tear_down(runtime, sandbox).await {
         tracing::warn!(sandbox = %id, %error, "a lost sandbox could not be cleared yet");
+    }
+}
+
+/// Kills what a sandbox's shim has that nobody knows any more: it is not to run beside what takes its place.
+async fn kill_strays(runtime: &Runtime, sandbox: &str, containers: &[ContainerState]) {
+    for stray in containers.iter().filter(|state| runtime.tables.container(&state.id).is_err()) {
+        let kill = Request::Signal { container: stray.id.clone(), signal: signal::KILL, all: true };
+        let _ = shim::call(&runtime.run_dir(sandbox), &kill).await;
     }
 }
 
@@ -158,9 +174,18 @@ async fn orphans(runtime: &Arc<Runtime>, unread: &BTreeSet<String>) -> Result<()
     let sandboxes: BTreeSet<String> = known.chain(unread.iter().cloned()).collect();
     for container in runtime.tables.containers() {
         let record = container.get();
-        if !sandboxes.contains(&record.sandbox) {
-            sandbox::settle(runtime, &record);
+        if runtime.tables.sandbox(&record.sandbox).is_ok() {
+            continue;
+        }
+        // Nobody follows its shim: whoever stops it would wait for its end in vain.
+        sandbox::settle(runtime, &record);
+        if !unread.contains(&record.sandbox) {
             cleared("a container of no sandbox", container::remove(runtime, &record.id).await);
+        }
+    }
+    for id in unread {
+        if let Some(containers) = states(&runtime.run_dir(id)).await {
+            kill_strays(runtime, id, &containers).await;
         }
     }
     for key in runtime.config.images.snapshots() {
@@ -231,24 +256,62 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn of_two_in_one_place_the_later_one_is_known_after_a_start() {
+        for (earlier, later) in [("a", "b"), ("b", "a")] {
+            let (dir, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+            let runtime = rig::runtime(dir.path()).await;
+            let sandbox = rig::sandbox(&rig::runtime(elsewhere.path()).await, "s").get();
+            for (id, created_at) in [(earlier, 1), (later, 2)] {
+                let sandbox = SandboxRecord { id: id.to_owned(), created_at, ..sandbox.clone() };
+                disk::save(&runtime.sandbox_state(id), &sandbox).unwrap();
+                let container = ContainerRecord { id: id.to_owned(), created_at, ..ContainerRecord::default() };
+                disk::save(&runtime.container_state(id), &container).unwrap();
+            }
+            load(&runtime).unwrap();
+            assert!(runtime.tables.sandbox(later).is_ok() && runtime.tables.container(later).is_ok());
+            assert!(runtime.tables.sandbox(earlier).is_err() && runtime.tables.container(earlier).is_err());
+            assert!(!runtime.sandbox_state(earlier).exists() && !runtime.container_state(earlier).exists());
+        }
+    }
+
+    #[tokio::test]
     async fn what_a_shim_alone_knows_does_not_run_on() {
         let dir = tempfile::tempdir().unwrap();
         let runtime = rig::runtime(dir.path()).await;
         rig::sandbox(&runtime, "s").refine(|record| record.boot_id = boot_id()).unwrap();
         let listener = UnixListener::bind(socket(&runtime.run_dir("s"))).unwrap();
-        let shim = async {
-            let (mut client, _) = listener.accept().await.unwrap();
-            assert_eq!(rig::request(&mut client).await, Request::Subscribe);
-            let stray = ContainerState { id: "stray".into(), pid: 1, started_at: 1, exit: None };
-            rig::say(&mut client, &Reply::State { containers: vec![stray] }).await;
-            let (mut client, _) = listener.accept().await.unwrap();
-            let kill = Request::Signal { container: "stray".into(), signal: signal::KILL, all: true };
-            assert_eq!(rig::request(&mut client).await, kill);
-            rig::say(&mut client, &Reply::Ok).await;
-        };
-        let (recovered, ()) = tokio::join!(recover(&runtime), shim);
+        let (recovered, ()) = tokio::join!(recover(&runtime), stray_is_killed(&listener, &["stray"]));
         recovered.unwrap();
     }
+
+    #[tokio::test]
+    async fn what_is_of_a_pod_whose_record_cannot_be_read_now_has_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let runtime = rig::runtime(dir.path()).await;
+        let record = runtime.sandbox_state("s").join("record.json");
+        fs::create_dir_all(runtime.sandbox_state("s")).unwrap();
+        std::os::unix::fs::symlink("record.json", &record).unwrap();
+        fs::create_dir_all(runtime.run_dir("s")).unwrap();
+        let container = rig::running(&runtime, "s", "c");
+        let listener = UnixListener::bind(socket(&runtime.run_dir("s"))).unwrap();
+        let (recovered, ()) = tokio::join!(recover(&runtime), stray_is_killed(&listener, &["c", "stray"]));
+        recovered.unwrap();
+        assert!(container.look(|record| record.ended.is_some()) && runtime.tables.container("c").is_ok());
+        assert!(record.is_symlink());
+    }
+
+    /// Plays a shim that has these containers, and that is to kill the one of them that is called so.
+    async fn stray_is_killed(listener: &UnixListener, ids: &[&str]) {
+        let (mut client, _) = listener.accept().await.unwrap();
+        assert_eq!(rig::request(&mut client).await, Request::Subscribe);
+        let state = |id: &&str| ContainerState { id: (*id).to_owned(), pid: 1, started_at: 1, exit: None };
+        rig::say(&mut client, &Reply::State { containers: ids.iter().map(state).collect() }).await;
+        let (mut client, _) = listener.accept().await.unwrap();
+        let kill = Request::Signal { container: "stray".into(), signal: signal::KILL, all: true };
+        assert_eq!(rig::request(&mut client).await, kill);
+        rig::say(&mut client, &Reply::Ok).await;
+    }
+
     #[tokio::test]
     async fn a_start_that_was_under_way_is_waited_for() {
         let dir = tempfile::tempdir().unwrap();

@@ -103,8 +103,13 @@ impl Runtime {
         if container.look(|record| record.ended.is_some()) {
             return;
         }
-        if let Err(error) = container.update(|record| record.end(ended)) {
+        // Two may hear of it at once, such as who follows its shim and who could not start it.
+        let mut first = false;
+        if let Err(error) = container.update(|record| first = record.end(ended)) {
             tracing::error!(container = id, %error, "the end of a container was not saved");
+        }
+        if !first {
+            return;
         }
         let mut told = locked(&container.told);
         if *told != Told::All {

@@ -10,7 +10,7 @@ use crate::error::{IoContext, Result};
 use crate::runtime::absolute;
 
 /// Where the kernel shows itself: what an image has there is nowhere in a container.
-const OF_THE_KERNEL: [&str; 3] = ["/proc", "/sys", "/dev"];
+const OF_THE_KERNEL: [&str; 3] = ["proc", "sys", "dev"];
 
 /// Makes the directories that an image names as volumes and lacks, for the container's user; `owner` is that one on the node. Where
 /// something is mounted, or something else is, nothing is made. Answers with those that are there: in the container, and on the node.
@@ -22,6 +22,7 @@ pub(super) fn make(
 ) -> Result<Vec<(PathBuf, PathBuf)>> {
     let mounted = |path: &Path| mounts.iter().any(|m| Path::new(&m.container_path).components().eq(path.components()));
     let wanted = image.volumes.iter().filter_map(|path| absolute(path, "volume").ok());
+    let top = inside::place(rootfs, Path::new("")).at("find the root", rootfs)?;
     let mut found = Vec::new();
     for path in wanted.filter(|path| !mounted(path.as_path())) {
         match inside::make(rootfs, &path, owner) {
@@ -29,11 +30,18 @@ pub(super) fn make(
             Err(error) if inside::is_absent(&error) => {}
             made => made.at("make a volume's directory", &path)?,
         }
-        let own = path.file_name().is_some() && !OF_THE_KERNEL.iter().any(|of| path.starts_with(of));
-        let place = inside::place(rootfs, &path).ok();
-        found.extend(place.filter(|place| own && place.is_dir()).map(|place| (path, place)));
+        // By its name and by where links of the image lead: what is mounted at either would hide what is mounted below.
+        let own = |place: &PathBuf| is_own(Path::new("/"), &path) && is_own(&top, place) && place.is_dir();
+        let place = inside::place(rootfs, &path).ok().filter(own);
+        found.extend(place.map(|place| (path, place)));
     }
     Ok(found)
+}
+
+/// Whether a place in the tree at `top` is neither the tree's root nor the kernel's.
+fn is_own(top: &Path, place: &Path) -> bool {
+    let within = place.strip_prefix(top).ok().filter(|within| within.file_name().is_some());
+    within.is_some_and(|within| !OF_THE_KERNEL.iter().any(|of| within.starts_with(of)))
 }
 
 #[cfg(test)]
@@ -51,6 +59,8 @@ mod tests {
         fs::write(root.join("file"), "").unwrap();
         symlink("/usr/srv", root.join("srv")).unwrap();
         symlink("../../outside", root.join("up")).unwrap();
+        symlink("/", root.join("all")).unwrap();
+        symlink("dev", root.join("devices")).unwrap();
         let told = [
             "/var/lib/db",
             "/srv/www/",
@@ -63,6 +73,8 @@ mod tests {
             "relative",
             "/",
             "/dev/own",
+            "/all",
+            "/devices/own",
         ];
         let image = ImageConfig { volumes: told.map(str::to_owned).to_vec(), ..ImageConfig::default() };
         let mount = Mount { container_path: "/mounted/".to_owned(), ..Mount::default() };
