@@ -85,8 +85,18 @@ impl Orders {
 
     /// Resolves when there is an order for the pod.
     pub async fn given(&self, uid: &str) {
+        self.until(|orders| orders.contains_key(uid)).await;
+    }
+
+    /// Resolves when there is an order that leaves the pod less than these seconds: any other would only begin its end anew.
+    pub async fn hurries(&self, uid: &str, grace: i64) {
+        let leaves_less = |order: &Order| order.grace.is_some_and(|longest| longest < grace);
+        self.until(|orders| orders.get(uid).is_some_and(leaves_less)).await;
+    }
+
+    async fn until(&self, is_so: impl FnMut(&HashMap<String, Order>) -> bool) {
         let mut orders = self.0.subscribe();
-        if orders.wait_for(|orders| orders.contains_key(uid)).await.is_err() {
+        if orders.wait_for(is_so).await.is_err() {
             // Not while this sender is there.
             std::future::pending::<()>().await;
         }
@@ -118,5 +128,15 @@ mod tests {
         assert_eq!(orders.take("1").map(|order| order.grace), Some(Some(3)));
         assert_eq!(orders.take("1"), None);
         assert!(orders.given("1").now_or_never().is_none());
+    }
+
+    #[test]
+    fn only_an_order_that_leaves_less_time_hurries_what_ends_already() {
+        for (longest, hurries) in [(Some(29), true), (Some(30), false), (Some(40), false), (None, false)] {
+            let orders = Orders::default();
+            orders.give("1", Order { grace: longest, ..Order::of_shutdown(0) });
+            assert_eq!(orders.hurries("1", 30).now_or_never().is_some(), hurries, "{longest:?}");
+            assert!(orders.hurries("2", 30).now_or_never().is_none() && orders.take("1").is_some());
+        }
     }
 }

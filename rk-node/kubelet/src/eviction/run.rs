@@ -1,6 +1,6 @@
 //! The loop that watches the node and its pods, and says which pod goes.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -49,20 +49,22 @@ struct Seen {
     patience: Patience,
     hard: Vec<Signal>,
     soft: Vec<Signal>,
-    /// UIDs of pods that ended anyway and were told to hurry: they give nothing back any sooner.
-    hurried: BTreeSet<String>,
+    /// Seconds that pods were left, by UID, which ended anyway and were told to hurry.
+    hurried: BTreeMap<String, i64>,
 }
 
 impl Seen {
-    /// Whether a pod in this phase can still give something back: one that ends already by hurrying.
-    fn may_go(&self, pod: &Pod, phase: Option<&str>) -> bool {
+    /// Whether a pod in this phase can still give something back when it is left so many seconds: one that hurries already, only if these
+    /// are less than it was left before.
+    fn may_go(&self, pod: &Pod, phase: Option<&str>, grace: i64) -> bool {
         let ends = pod.metadata.deletion_timestamp.is_some();
-        !spec::terminal_phase(phase) && !(ends && self.hurried.contains(spec::uid(pod)))
+        let left = self.hurried.get(spec::uid(pod)).filter(|_| ends);
+        !spec::terminal_phase(phase) && left.is_none_or(|left| grace < *left)
     }
 
-    fn note(&mut self, pod: &Pod) {
+    fn note(&mut self, pod: &Pod, grace: i64) {
         if pod.metadata.deletion_timestamp.is_some() {
-            self.hurried.insert(spec::uid(pod).to_owned());
+            self.hurried.insert(spec::uid(pod).to_owned(), grace);
         }
     }
 }
@@ -73,13 +75,6 @@ pub async fn evict_loop(context: Shared, wake: mpsc::Sender<runtime::Change>) {
     let images = image_gc::Sources { runtime: context.runtime.clone(), pods: context.pods.clone() };
     loop {
         tokio::time::sleep(PERIOD).await;
-        let pods = context.pods.all();
-        seen.hurried.retain(|uid| pods.iter().any(|pod| spec::uid(pod) == uid));
-        let may_go = |pod: &&Arc<Pod>| {
-            let phase = context.status.latest(spec::uid(pod)).and_then(|status| status.phase);
-            seen.may_go(pod, phase.as_deref())
-        };
-        let running: Vec<&Arc<Pod>> = pods.iter().filter(may_go).collect();
         let mut verdict = look(&context, &mut seen);
         if let Some(verdict) = verdict {
             let message = format!("Attempting to reclaim {}", Shortage::of(verdict.signal).resource());
@@ -94,6 +89,14 @@ pub async fn evict_loop(context: Shared, wake: mpsc::Sender<runtime::Change>) {
                 Err(error) => tracing::warn!("removing unused images: {} {error}", error.call),
             }
         }
+        let pods = context.pods.all();
+        seen.hurried.retain(|uid, _| pods.iter().any(|pod| spec::uid(pod) == uid));
+        let grace = verdict.map_or(AT_ONCE, |verdict| verdict.grace);
+        let may_go = |pod: &&Arc<Pod>| {
+            let phase = context.status.latest(spec::uid(pod)).and_then(|status| status.phase);
+            seen.may_go(pod, phase.as_deref(), grace)
+        };
+        let running: Vec<&Arc<Pod>> = pods.iter().filter(may_go).collect();
         if verdict.is_none() && !running.iter().any(|p| limits::any(p)) {
             continue;
         }
@@ -108,7 +111,7 @@ pub async fn evict_loop(context: Shared, wake: mpsc::Sender<runtime::Change>) {
         for (pod, used) in used.iter().filter(|(pod, _)| !is_critical(pod)) {
             if let Some((limit, message)) = limits::exceeded(pod, used) {
                 gone |= order(&context, &wake, pod, Order::of_eviction(limit, message, AT_ONCE)).await;
-                seen.note(pod);
+                seen.note(pod, AT_ONCE);
             }
         }
         // What the pods' own limits have freed is counted before one goes for the others.
@@ -120,7 +123,7 @@ pub async fn evict_loop(context: Shared, wake: mpsc::Sender<runtime::Change>) {
             let text = message(shortage, pod, used, &threshold, free);
             let order_of = Order::of_eviction(verdict.signal.as_str(), text, verdict.grace);
             let told = Order { annotations: annotations(shortage, pod, used), ..order_of };
-            seen.note(pod);
+            seen.note(pod, verdict.grace);
             if order(&context, &wake, pod, told).await {
                 tokio::time::sleep(BREATH.max(Duration::from_secs(verdict.grace.unsigned_abs()))).await;
             }
@@ -241,10 +244,11 @@ mod tests {
         };
         let (runs, ends) = (pod("runs", None), pod("ends", Some("2026-01-01T00:00:00Z")));
         let mut seen = Seen::default();
-        for told in [false, true] {
-            assert_eq!([&runs, &ends].map(|pod| seen.may_go(pod, Some("Running"))), [true, !told]);
-            assert_eq!([&runs, &ends].map(|pod| seen.may_go(pod, Some("Failed"))), [false, false]);
-            [&runs, &ends].into_iter().for_each(|pod| seen.note(pod));
+        // Again, where it is left less than before.
+        for (grace, want) in [(40, true), (40, false), (60, false), (AT_ONCE, true), (AT_ONCE, false), (40, false)] {
+            assert_eq!([&runs, &ends].map(|pod| seen.may_go(pod, Some("Running"), grace)), [true, want], "{grace}");
+            assert_eq!([&runs, &ends].map(|pod| seen.may_go(pod, Some("Failed"), grace)), [false, false]);
+            [&runs, &ends].into_iter().filter(|_| want).for_each(|pod| seen.note(pod, grace));
         }
     }
 

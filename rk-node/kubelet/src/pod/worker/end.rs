@@ -88,13 +88,15 @@ impl Worker {
                 result = kill::kill_all(&context, &pod, &runtime, grace) => Some(result),
                 // A shorter grace period takes the place of the one that runs.
                 () = Self::shorter_grace(&mut newer, grace) => None,
-                () = context.evictions.given(spec::uid(&pod)) => None,
+                () = context.evictions.hurries(spec::uid(&pod), grace) => None,
             }
         };
         match self.while_telling(&runtime, killing).await {
             Some(result) => result.inspect_err(|error| self.not_killed(&pod, error))?,
             None => return Ok(Duration::ZERO),
         }
+        // One that left it as much time says no less why it is gone.
+        self.take_order(&pod);
         let stopped = kill::stop_sandboxes(&self.context, &runtime).await;
         stopped.inspect_err(|error| self.not_killed(&pod, error))?;
         let runtime = self.gather(&pod).await?;
