@@ -30,6 +30,8 @@ pub(crate) struct Reports {
     turns: u64,
     order: BTreeMap<u64, ObjectKey>,
     reports: HashMap<ObjectKey, (u64, Report)>,
+    /// Whose word is on its way, as long as it is to be said.
+    telling: Option<ObjectKey>,
 }
 
 impl Reports {
@@ -45,15 +47,19 @@ impl Reports {
         self.reports.insert(key, (self.turns, report));
     }
 
-    /// Takes back what could not be told yet, behind all others; a newer word of the pod goes before it.
+    /// Takes back what could not be told yet, behind all others; a newer word of the pod goes before it. What was forgotten meanwhile does
+    /// not come back: it would take from the pod what it was promised since.
     pub(crate) fn put_back(&mut self, report: Report) {
-        if !self.reports.contains_key(&report.pod.key) {
+        if self.telling.as_ref() == Some(&report.pod.key) && !self.reports.contains_key(&report.pod.key) {
             self.put(report);
         }
     }
 
     /// Forgets what was to be said of a pod.
     pub(crate) fn forget(&mut self, key: &ObjectKey) {
+        if self.telling.as_ref() == Some(key) {
+            self.telling = None;
+        }
         if let Some((turn, _)) = self.reports.remove(key) {
             self.order.remove(&turn);
         }
@@ -67,7 +73,9 @@ impl Reports {
     /// The report whose turn it is.
     pub(crate) fn pop(&mut self) -> Option<Report> {
         let (_, key) = self.order.pop_first()?;
-        self.reports.remove(&key).map(|(_, report)| report)
+        let (_, report) = self.reports.remove(&key)?;
+        self.telling = Some(key);
+        Some(report)
     }
 }
 
@@ -104,10 +112,21 @@ mod tests {
     #[test]
     fn what_could_not_be_told_waits_again_unless_there_is_newer_word() {
         let mut reports = Reports::default();
+        let key = ObjectKey::new("n", "a");
+        reports.put(report("a", "old"));
+        let old = reports.pop().expect("a word");
         reports.put(report("a", "new"));
-        reports.put_back(report("a", "old"));
-        reports.put_back(report("b", "again"));
-        let told: Vec<_> = std::iter::from_fn(|| reports.pop()).map(|report| report.message).collect();
-        assert_eq!(told, ["new", "again"]);
+        reports.put_back(old);
+        let new = reports.pop().expect("a word");
+        assert_eq!(new.message, "new");
+        reports.put_back(new);
+        let again = reports.pop().expect("it is to be said still");
+        assert_eq!(again.message, "new");
+        reports.forget(&ObjectKey::new("n", "other"));
+        reports.put_back(again);
+        let given_up = reports.pop().expect("another's word was forgotten");
+        reports.forget(&key);
+        reports.put_back(given_up);
+        assert!(reports.is_empty(), "nobody wants it said any more");
     }
 }

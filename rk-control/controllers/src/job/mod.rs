@@ -245,9 +245,10 @@ impl Controller {
         error
     }
 
-    /// Deletes pods that are needed no more. Not their fault: without the finalizer they are not counted as failed.
+    /// Deletes pods that are needed no more. Not their fault: without the finalizer they are not counted as failed. One that changes just
+    /// now is for the next run, which goes on from there.
     async fn dismiss(&self, job: &Job, unneeded: &[Arc<Pod>]) -> Option<kube::Error> {
-        for pod in unneeded {
+        for pod in unneeded.iter().filter(|pod| has_finalizer(&pod.metadata, FINALIZER)) {
             if let Err(error) = self.release(pod).await {
                 return Some(error);
             }
@@ -305,4 +306,50 @@ fn deadline_left(job: &Job, started: Option<Timestamp>, now: Timestamp) -> Optio
     let spec = job.spec.as_ref().filter(|s| s.suspend != Some(true))?;
     let due = started?.checked_add(jiff::SignedDuration::from_secs(spec.active_deadline_seconds?)).ok()?;
     (due > now).then(|| due.duration_since(now).unsigned_abs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube::client::Body;
+    use rk_client::{Informers, Recorders};
+    use serde_json::Value;
+    use std::sync::Mutex;
+
+    fn pod(name: &str, finalizers: &[&str]) -> Value {
+        let meta =
+            json!({"name": name, "namespace": "n", "uid": name, "resourceVersion": "1", "finalizers": finalizers});
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": meta})
+    }
+
+    #[tokio::test]
+    async fn who_was_let_go_in_an_earlier_run_is_only_deleted() {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let noted = Arc::clone(&asked);
+        let released = pod("held", &[]).to_string();
+        let server = tower::service_fn(move |request: http::Request<Body>| {
+            let (method, path) = (request.method(), request.uri().path());
+            if let Some((_, name)) = path.split_once("/pods/") {
+                noted.lock().expect("whole").push(format!("{method} {name}"));
+            }
+            let done = r#"{"kind": "Status", "apiVersion": "v1", "status": "Success"}"#.to_owned();
+            let body = if *method == http::Method::PATCH { released.clone() } else { done };
+            std::future::ready(Ok::<_, tower::BoxError>(http::Response::new(Body::from(body.into_bytes()))))
+        });
+        let client = kube::Client::new(server, "default");
+        let informers = Informers::new(client.clone());
+        let recorder = Recorders::new(client.clone()).of("job-controller");
+        let (jobs, pods, ends) = (informers.of(), informers.of(), backoff::Memory::default());
+        let controller = Controller { client, jobs, pods, recorder, ends };
+        let unneeded: Vec<Arc<Pod>> = [pod("held", &[FINALIZER]), pod("let-go", &[])]
+            .into_iter()
+            .map(|pod| Arc::new(serde_json::from_value(pod).expect("valid")))
+            .collect();
+        let job = json!({"metadata": {"name": "j", "namespace": "n", "uid": "j"}});
+        let problem = controller.dismiss(&serde_json::from_value(job).expect("valid"), &unneeded).await;
+        assert!(problem.is_none(), "{problem:?}");
+        let mut asked = asked.lock().expect("whole").clone();
+        asked.sort();
+        assert_eq!(asked, ["DELETE held", "DELETE let-go", "PATCH held"]);
+    }
 }

@@ -24,11 +24,8 @@ pub(super) struct AffinityState {
 impl AffinityState {
     pub(super) fn new(view: View<'_>, pod: &PodInfo) -> Self {
         let mut state = Self::default();
-        let others_have_terms = view.nodes().any(|node| node.pods_with_terms > 0);
-        if !others_have_terms && !pod.has_terms() {
-            return state;
-        }
-        for node in view.nodes() {
+        // Who has no terms is the concern of those alone who have some.
+        for node in view.nodes().filter(|node| pod.has_terms() || node.pods_with_terms > 0) {
             for other in node.pods.values().filter(|other| other.key != pod.key) {
                 state.count(view.cluster, pod, other, node);
             }

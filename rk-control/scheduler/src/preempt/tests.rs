@@ -80,12 +80,18 @@ fn who_is_promised_room_keeps_others_off_as_if_it_were_there() {
         json!({"containers": [], "affinity": {affinity: {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}})
     };
     let (port, plain) = (json!({}), json!({"containers": []}));
+    let selector = json!({"matchExpressions": [{"key": "app", "operator": "Exists"}]});
+    let apart = json!({"containers": [], "topologySpreadConstraints": [{"maxSkew": 1, "minDomains": 2,
+        "topologyKey": "host", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": selector}]});
     for (promised, asks, priority, fits) in [
         (&port, &port, 1, false),
         (&port, &port, 11, true),
         (&port, &plain, 1, true),
         (&plain, &with("podAntiAffinity", "first"), 1, false),
         (&with("podAntiAffinity", "second"), &plain, 1, false),
+        (&with("podAntiAffinity", "third"), &plain, 1, true),
+        (&plain, &apart, 1, false),
+        (&plain, &apart, 11, true),
         // It may never come.
         (&plain, &with("podAffinity", "first"), 1, false),
     ] {
