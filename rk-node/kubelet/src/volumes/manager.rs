@@ -279,7 +279,7 @@ impl VolumeManager {
             let done = self.tallied(pod, volume, tally::NFS, work).await;
             return done.map(|path| Some(Placed::Tree(path))).map_err(named);
         }
-        let group = ownership::wanted(pod);
+        let group = ownership::wanted(pod, read_only);
         let plugin = tally::of_path(&persistent);
         let work = blocking(move || persistent::place(&pod_dir, &persistent, group));
         let placed = self.tallied(pod, volume, plugin, work).await.map_err(named)?;

@@ -23,9 +23,9 @@ const DEEPEST: usize = 1024;
 const LOOK: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 const LIST: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
-/// The group that a pod wants its volumes given to, and whether only when their root does not fit.
-pub fn wanted(pod: &Pod) -> (Option<i64>, bool) {
-    let context = pod.spec.as_ref().and_then(|s| s.security_context.as_ref());
+/// The group that a pod wants its volumes given to, and whether only when their root does not fit. What it is only to read stays as it is.
+pub fn wanted(pod: &Pod, read_only: bool) -> (Option<i64>, bool) {
+    let context = pod.spec.as_ref().and_then(|s| s.security_context.as_ref()).filter(|_| !read_only);
     let policy = context.and_then(|c| c.fs_group_change_policy.as_deref());
     (context.and_then(|c| c.fs_group), policy == Some("OnRootMismatch"))
 }
@@ -114,7 +114,8 @@ mod tests {
         ] {
             let spec = json!({"containers": [], "securityContext": context});
             let pod = serde_json::from_value(json!({"metadata": {}, "spec": spec})).unwrap();
-            assert_eq!(wanted(&pod), want, "{context}");
+            assert_eq!(wanted(&pod, false), want, "{context}");
+            assert_eq!(wanted(&pod, true), (None, false), "{context}");
         }
     }
 
