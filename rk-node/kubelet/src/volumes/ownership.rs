@@ -55,7 +55,7 @@ pub fn apply(root: &Path, group: Option<i64>, read_only: bool, on_root_mismatch:
 }
 
 /// Gives what is open to the group, after all that is below it: a root that fits tells of the whole. Nothing is looked up twice: whoever
-/// else has the volume may put a link to a file of the node in the place of anything meanwhile. `refused` tells why something was not given.
+/// else has the volume may put a link to a file of the node in the place of anything meanwhile. `refused`: why something was not given.
 fn give(what: &OwnedFd, group: u32, mask: u32, levels: usize, refused: &mut Option<Errno>) -> io::Result<()> {
     let meta = fstat(what)?;
     let kind = FileType::from_raw_mode(meta.st_mode);
