@@ -114,7 +114,8 @@ pub(crate) fn register_claims(ctx: &Context) {
         let (client, claims, pods) = (client.clone(), claims.clone(), pods.clone());
         async move {
             let Some(claim) = claims.get(&key) else { return Ok(Outcome::AwaitChange) };
-            let used = is_used(&client, &pods, &claim).await?;
+            // One that is not leaving is not asked about: were it leaving by now, that is its next turn's.
+            let used = claim.metadata.deletion_timestamp.is_none() || is_used(&client, &pods, &claim).await?;
             sync(&claims, &key, CLAIM_FINALIZER, |_| used).await
         }
     });

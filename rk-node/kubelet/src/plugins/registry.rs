@@ -123,6 +123,10 @@ impl Registry {
         let (gone, mut new) = changes(&self.seen, &now);
         for path in gone {
             self.again.remove(&path);
+            // Who goes before being asked never answers.
+            if let Some(awaited) = self.awaited.as_mut().filter(|_| !self.asked.contains(&path)) {
+                awaited.remove(&path);
+            }
             if let Some(plugin) = self.taken.remove(&path) {
                 self.unwritten |= self.takers.forget(&plugin);
             }
@@ -220,5 +224,30 @@ async fn tell(client: &mut RegistrationClient<Channel>, error: Option<String>) {
         Ok(Ok(_)) => {}
         Ok(Err(status)) => tracing::debug!("telling a plugin the outcome: {}", status.message()),
         Err(_) => tracing::debug!("telling a plugin the outcome took too long"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_plugin_that_goes_before_it_is_asked_is_not_awaited() {
+        let api = tower::service_fn(|_: http::Request<kube::client::Body>| {
+            std::future::ready(Err::<http::Response<kube::client::Body>, tower::BoxError>("nobody is there".into()))
+        });
+        let (client, dir, volumes) =
+            (kube::Client::new(api, "default"), tempfile::tempdir().unwrap(), Drivers::default());
+        let object = NodeObject::new(client.clone(), "n".to_owned(), volumes.clone());
+        let claims = claims::Claims::open(dir.path(), client, "n", Arc::default()).drivers().clone();
+        let mut registry = Registry::new(Takers { volumes, object, claims });
+        let socket: Socket = (1, 0, 0);
+        registry.look((0..=AT_ONCE).map(|number| (dir.path().join(number.to_string()), socket)).collect());
+        assert_eq!(registry.asked.len(), AT_ONCE, "one waits");
+        registry.look(Sockets::new());
+        for path in registry.asked.clone() {
+            registry.hear((path, socket, Err("it hangs".to_owned())));
+        }
+        assert_eq!(registry.awaited, Some(BTreeSet::new()));
     }
 }

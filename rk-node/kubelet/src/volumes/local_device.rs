@@ -154,8 +154,13 @@ mod tests {
         release(&pods);
         assert!(mounted::is_point(&place).unwrap(), "somebody uses it");
         drop(used);
-        release(&pods);
-        assert!(!place.exists());
+        // Somebody else may have the turn.
+        let gone = (0..500).any(|_| {
+            release(&pods);
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            !place.exists()
+        });
+        assert!(gone);
     }
 
     #[test]

@@ -279,7 +279,7 @@ impl VolumeManager {
             let done = self.tallied(pod, volume, tally::NFS, work).await;
             return done.map(|path| Some(Placed::Tree(path))).map_err(named);
         }
-        let group = ownership::wanted(pod);
+        let group = ownership::wanted(pod, read_only);
         let plugin = tally::of_path(&persistent);
         let work = blocking(move || persistent::place(&pod_dir, &persistent, group));
         let placed = self.tallied(pod, volume, plugin, work).await.map_err(named)?;
@@ -338,10 +338,12 @@ impl VolumeManager {
         // Then what no driver has, which may be memory: a driver may be away for long.
         let volumes = self.pod_dir(uid).join("volumes");
         let own = entries(&volumes).map(|e| e.path()).filter(|dir| dir.is_dir() && !dir.ends_with("kubernetes.io~csi"));
+        let mut gone = Ok(());
         for dir in own {
-            remove(dir).await?;
+            // One that stays, as that of a server that is away, keeps no other.
+            gone = gone.and(remove(dir).await);
         }
-        self.csi.tear_down(uid).await?;
+        gone.and(self.csi.tear_down(uid).await)?;
         remove(volumes).await?;
         self.tally.forget(uid);
         Ok(())

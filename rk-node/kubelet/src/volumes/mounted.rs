@@ -59,6 +59,11 @@ impl<'a> Mounted<'a> {
         matches!(self.kind, "tmpfs" | "hugetlbfs") || all.iter().any(stays)
     }
 
+    /// Whether nothing is mounted in it: that would be taken out of sight as well, whatever it may lose.
+    fn is_bare(&self) -> bool {
+        points_below(&self.point).is_ok_and(|points| points.len() <= 1)
+    }
+
     /// Unmounts it; what is gone already is no error.
     fn unmount(&self, linger: bool) -> Result<(), Errno> {
         let done = match self.server() {
@@ -66,7 +71,9 @@ impl<'a> Mounted<'a> {
             None => umount2(&self.point, MntFlags::UMOUNT_NOFOLLOW),
         };
         match done {
-            Err(Errno::EBUSY) if linger => umount2(&self.point, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW),
+            Err(Errno::EBUSY) if linger && self.is_bare() => {
+                umount2(&self.point, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW)
+            }
             Err(Errno::EINVAL | Errno::ENOENT) => Ok(()),
             other => other,
         }
@@ -224,6 +231,26 @@ mod tests {
         let problem = remove_tree(&pod).unwrap_err().to_string();
         assert_eq!(problem, format!("unmounting {}: {}", disk.display(), Errno::EBUSY.desc()));
         assert_eq!(points_below(&pod).unwrap(), [disk]);
+        drop(used);
+        remove_tree(&pod).unwrap();
+        assert!(!pod.exists());
+    }
+
+    #[test]
+    fn what_is_used_stays_within_what_may_live_on_unseen() {
+        let dir = tempfile::tempdir().unwrap();
+        let pod = fs::canonicalize(dir.path()).unwrap().join("pods/u");
+        let memory = pod.join("memory");
+        let disk = memory.join("disk");
+        // A container may mount a device in a volume in memory, for all to see.
+        for (kind, at) in [("tmpfs", &memory), ("ramfs", &disk)] {
+            fs::create_dir_all(at).unwrap();
+            mount(Some(kind), at, Some(kind), MsFlags::empty(), None::<&str>).unwrap();
+        }
+        let used = fs::File::create(disk.join("file")).unwrap();
+        let problem = remove_tree(&pod).unwrap_err().to_string();
+        assert_eq!(problem, format!("unmounting {}: {}", disk.display(), Errno::EBUSY.desc()));
+        assert_eq!(points_below(&pod).unwrap(), [memory, disk]);
         drop(used);
         remove_tree(&pod).unwrap();
         assert!(!pod.exists());

@@ -23,14 +23,18 @@ const DEEPEST: usize = 1024;
 const LOOK: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 const LIST: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
-/// The group that a pod wants its volumes given to, and whether only when their root does not fit.
-pub fn wanted(pod: &Pod) -> (Option<i64>, bool) {
-    let context = pod.spec.as_ref().and_then(|s| s.security_context.as_ref());
+/// The group that a pod wants its volumes given to, and whether only when their root does not fit. What it is only to read stays as it is.
+pub fn wanted(pod: &Pod, read_only: bool) -> (Option<i64>, bool) {
+    let context = pod.spec.as_ref().and_then(|s| s.security_context.as_ref()).filter(|_| !read_only);
     let policy = context.and_then(|c| c.fs_group_change_policy.as_deref());
     (context.and_then(|c| c.fs_group), policy == Some("OnRootMismatch"))
 }
 
-/// Gives everything below `root` to `group`. `on_root_mismatch`: skip the walk when the root already fits.
+/// Gives everything below `root` to `group`. `on_root_mismatch`: skip the walk when the root already fits. What the file system refuses to
+/// give is left as it is, as upstream does: servers that know no root would keep pods for ever.
+///
+/// # Errors
+/// Something cannot be looked at.
 pub fn apply(root: &Path, group: Option<i64>, read_only: bool, on_root_mismatch: bool) -> io::Result<()> {
     let Some(group) = group.and_then(|g| u32::try_from(g).ok()) else { return Ok(()) };
     let mask = if read_only { READ_ONLY } else { READ_WRITE };
@@ -42,33 +46,40 @@ pub fn apply(root: &Path, group: Option<i64>, read_only: bool, on_root_mismatch:
             return Ok(());
         }
     }
-    give(&root, group, mask, DEEPEST)
+    let mut refused = None;
+    let given = give(&root, group, mask, DEEPEST, &mut refused);
+    if let Some(why) = refused {
+        tracing::warn!(group, "not all of a volume can be given to its group: {why}");
+    }
+    given
 }
 
 /// Gives what is open to the group, after all that is below it: a root that fits tells of the whole. Nothing is looked up twice: whoever
-/// else has the volume may put a link to a file of the node in the place of anything meanwhile.
-fn give(what: &OwnedFd, group: u32, mask: u32, levels: usize) -> io::Result<()> {
+/// else has the volume may put a link to a file of the node in the place of anything meanwhile. `refused`: why something was not given.
+fn give(what: &OwnedFd, group: u32, mask: u32, levels: usize, refused: &mut Option<Errno>) -> io::Result<()> {
     let meta = fstat(what)?;
     let kind = FileType::from_raw_mode(meta.st_mode);
     let mut wanted = mask;
     if kind == FileType::Directory {
         wanted |= DIRECTORY | SET_GID;
-        give_all(what, group, mask, levels)?;
+        give_all(what, group, mask, levels, refused)?;
     }
     let strange = meta.st_gid != group;
-    if strange {
-        chownat(what, c"", None, Some(Gid::from_raw(group)), AtFlags::EMPTY_PATH)?;
+    if strange && let Err(why) = chownat(what, c"", None, Some(Gid::from_raw(group)), AtFlags::EMPTY_PATH) {
+        refused.get_or_insert(why);
     }
     // Another group may have taken bits away.
     if kind != FileType::Symlink && (strange || meta.st_mode & wanted != wanted) {
         let mode = Mode::from_raw_mode((meta.st_mode | wanted) & 0o7777);
-        chmod(format!("/proc/self/fd/{}", what.as_raw_fd()), mode)?;
+        if let Err(why) = chmod(format!("/proc/self/fd/{}", what.as_raw_fd()), mode) {
+            refused.get_or_insert(why);
+        }
     }
     Ok(())
 }
 
 /// Gives what is in a directory to the group.
-fn give_all(dir: &OwnedFd, group: u32, mask: u32, levels: usize) -> io::Result<()> {
+fn give_all(dir: &OwnedFd, group: u32, mask: u32, levels: usize, refused: &mut Option<Errno>) -> io::Result<()> {
     let levels = levels.checked_sub(1).ok_or_else(|| io::Error::other("its directories are nested too deeply"))?;
     for entry in Dir::new(openat(dir, ".", LIST, Mode::empty())?)? {
         let entry = entry?;
@@ -79,7 +90,7 @@ fn give_all(dir: &OwnedFd, group: u32, mask: u32, levels: usize) -> io::Result<(
         match openat(dir, name, LOOK, Mode::empty()) {
             // Somebody has removed it.
             Err(Errno::NOENT) => {}
-            found => give(&found?, group, mask, levels)?,
+            found => give(&found?, group, mask, levels, refused)?,
         }
     }
     Ok(())
@@ -103,7 +114,8 @@ mod tests {
         ] {
             let spec = json!({"containers": [], "securityContext": context});
             let pod = serde_json::from_value(json!({"metadata": {}, "spec": spec})).unwrap();
-            assert_eq!(wanted(&pod), want, "{context}");
+            assert_eq!(wanted(&pod, false), want, "{context}");
+            assert_eq!(wanted(&pod, true), (None, false), "{context}");
         }
     }
 
@@ -156,9 +168,25 @@ mod tests {
         std::os::unix::fs::symlink(outside.join("file"), root.join("to-file")).unwrap();
         set(&root, 0o700);
         let group = fs::metadata(&root).unwrap().gid();
-        give(&open(&root, LOOK, Mode::empty()).unwrap(), group, READ_WRITE, 3).unwrap_err();
+        give(&open(&root, LOOK, Mode::empty()).unwrap(), group, READ_WRITE, 3, &mut None).unwrap_err();
         assert_eq!(mode(&root), 0o700, "what is begun is not taken for done");
         apply(&root, Some(i64::from(group)), false, true).unwrap();
         assert_eq!((mode(&root), mode(&outside), mode(&outside.join("file"))), (0o2770, 0o700, 0o700));
+    }
+
+    #[test]
+    fn what_cannot_be_given_to_a_group_is_left_as_it_is() {
+        use nix::mount::{MntFlags, MsFlags, mount, umount2};
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        let tmpfs = |flags| mount(Some("tmpfs"), root, Some("tmpfs"), flags, None::<&str>).unwrap();
+        tmpfs(MsFlags::empty());
+        fs::write(root.join("file"), "").unwrap();
+        tmpfs(MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY);
+        let told = apply(root, Some(7), false, false);
+        let group = fs::metadata(root.join("file")).unwrap().gid();
+        umount2(root, MntFlags::MNT_DETACH).unwrap();
+        told.unwrap();
+        assert_ne!(group, 7);
     }
 }

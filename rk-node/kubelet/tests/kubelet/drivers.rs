@@ -129,6 +129,32 @@ async fn what_no_driver_has_goes_though_a_driver_refuses_to_take_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_no_driver_has_and_stays_keeps_no_driver_from_taking_its_own() {
+    let (rig, driver) = with_driver(json!({"attachRequired": false})).await;
+    let mut pod = pod_with(json!({"name": "v", "persistentVolumeClaim": {"claimName": "data"}}));
+    pod["volumes"].as_array_mut().unwrap().push(json!({"name": "room", "emptyDir": {}}));
+    let mounts = pod["containers"][0]["volumeMounts"].as_array_mut().unwrap();
+    mounts.push(json!({"name": "room", "mountPath": "/room"}));
+    rig.create("busy", pod).await;
+    rig.status("busy", "the pod is ready", 60, ready).await;
+    let uid = rig.pods().get("busy").await.unwrap().metadata.uid.unwrap();
+    let disk = rig.options.dirs.kubelet.join("pods").join(uid).join("volumes/kubernetes.io~empty-dir/room/disk");
+    std::fs::create_dir(&disk).unwrap();
+    // A file system that is nowhere else, like that of a device.
+    nix::mount::mount(Some("ramfs"), &disk, Some("ramfs"), nix::mount::MsFlags::empty(), None::<&str>).unwrap();
+    let used = std::fs::File::create(disk.join("file")).unwrap();
+    rig.pods().delete("busy", &DeleteParams::default()).await.unwrap();
+    eventually("the driver has taken its own", 60, || async {
+        let calls = driver.calls();
+        if calls.contains(&"unpublish") { Ok(()) } else { Err(format!("{calls:?}")) }
+    })
+    .await;
+    assert!(disk.join("file").is_file(), "it is used");
+    drop(used);
+    rig.gone("busy", 60).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_volume_is_told_as_in_use_before_it_is_there_and_no_longer_once_it_is_gone() {
     let (mut rig, driver) = with_driver(json!({"attachRequired": true})).await;
     // Whatever is told of volumes is told for their sake.

@@ -126,7 +126,7 @@ impl Csi {
         if volume.is_for_one_pod() && self.is_used_by_another(spec::uid(pod), volume) {
             return Err("volume uses the ReadWriteOncePod access mode and is already in use by another pod".into());
         }
-        let (group, on_mismatch) = ownership::wanted(pod);
+        let (group, on_mismatch) = ownership::wanted(pod, false);
         let by_driver = group.filter(|_| driver.can(rpc::Type::VolumeMountGroup));
         let stages = volume.lifecycle == Lifecycle::Persistent && driver.can(rpc::Type::StageUnstageVolume);
         let staging = stages.then(|| self.staging(volume));
