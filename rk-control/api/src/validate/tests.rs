@@ -17,11 +17,8 @@ use crate::resources::{Registry, Resource};
 use crate::{defaults, patch, strategy};
 
 fn resource(registry: &Registry, plural: &str) -> std::sync::Arc<Resource> {
-    registry
-        .iter()
-        .find(|r| r.plural == plural && r.is_hub() && r.is_stored())
-        .expect("a resource of that name")
-        .clone()
+    let named = registry.iter().find(|r| r.plural == plural && r.is_hub() && r.is_stored());
+    named.expect("a resource of that name").clone()
 }
 
 /// As a request would: fitted, defaulted, prepared.
