@@ -6,6 +6,7 @@ mod apps;
 mod devices;
 mod extensions;
 mod networks;
+mod older;
 mod others;
 mod pods;
 mod updates;
