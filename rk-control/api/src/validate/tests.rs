@@ -7,6 +7,7 @@ mod devices;
 mod extensions;
 mod jobs;
 mod networks;
+mod older;
 mod others;
 mod pods;
 mod updates;

@@ -25,6 +25,7 @@ use super::get::{list, text};
 use super::metadata;
 use crate::meta::at;
 use crate::status::{FieldErrors, Path};
+use crate::strategy;
 
 pub(super) use affinity::{node_selector, tolerations};
 pub(crate) use claims::needed;
@@ -49,6 +50,17 @@ pub(super) fn pod(object: &Value, errors: &mut FieldErrors) {
     spec::spec(spec, &path, Owner::Pod, errors);
     volume::own_claims(text(metadata, "name"), spec, &path, errors);
     volume::tokens(spec, &path, errors);
+}
+
+/// A Pod of which a part changes: what was wrong with it before is not told again, so that a rule that is younger than the Pod is no bar
+/// to what it has nothing to do with.
+fn changed(new: &Value, old: &Value, errors: &mut FieldErrors) {
+    let told = |object: &Value| {
+        let mut errors = FieldErrors::new();
+        pod(object, &mut errors);
+        errors
+    };
+    errors.extend(strategy::news(told(new), || told(old)));
 }
 
 /// A new Pod has no ephemeral containers, and says of its profiles one thing.

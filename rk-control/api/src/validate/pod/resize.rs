@@ -20,7 +20,7 @@ pub(in super::super) fn resize_update(new: &Value, old: &Value, errors: &mut Fie
     if text(at(old, &["spec", "os"]), "name") == "windows" {
         return errors.forbidden(&Path::ROOT, "windows pods cannot be resized");
     }
-    super::pod(new, errors);
+    super::changed(new, old, errors);
     let path = Path::new("spec");
     if crate::strategy::qos_class(new) != crate::strategy::qos_class(old) {
         let class = text(at(new, &["status"]), "qosClass");

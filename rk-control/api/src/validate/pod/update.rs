@@ -117,7 +117,7 @@ pub(in super::super) fn ephemeral_update(new: &Value, old: &Value, errors: &mut 
     if is_static(old) {
         return errors.forbidden(&Path::ROOT, "static pods do not support ephemeral containers");
     }
-    super::pod(new, errors);
+    super::changed(new, old, errors);
     let path = Path::new("spec");
     let path = path.child("ephemeralContainers");
     // Of several of a name the first counts.
