@@ -260,7 +260,8 @@ mod tests {
         for (earlier, later) in [("a", "b"), ("b", "a")] {
             let (dir, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
             let runtime = rig::runtime(dir.path()).await;
-            let sandbox = rig::sandbox(&rig::runtime(elsewhere.path()).await, "s").get();
+            let other = rig::runtime(elsewhere.path()).await;
+            let sandbox = rig::sandbox(&other, "s").get();
             for (id, created_at) in [(earlier, 1), (later, 2)] {
                 let sandbox = SandboxRecord { id: id.to_owned(), created_at, ..sandbox.clone() };
                 disk::save(&runtime.sandbox_state(id), &sandbox).unwrap();
