@@ -186,7 +186,7 @@ fn neighbours_in_a_pod_tell_their_new_amounts_while_one_waits_for_its_restart() 
     });
     kubectl.ok(&["exec", "two", "-c", "slow", "--", "touch", "/go"]);
     eventually("the restart", limit(60), || match held(&kubectl, "two")? {
-        seen if seen.trim() == "slow=20m/16Mi/50m/32Mi/1 quick=20m/16Mi/60m/32Mi/0" => Ok(()),
+        seen if seen.trim() == "quick=20m/16Mi/60m/32Mi/0 slow=20m/16Mi/50m/32Mi/1" => Ok(()),
         seen => Err(seen),
     });
     // It is counted when it is made, and told of commands when it runs.

@@ -131,8 +131,10 @@ fn words(bound: &str) -> &str {
 
 /// PriorityClass.
 pub(super) fn priority_class(object: &Value, errors: &mut FieldErrors) {
-    let policy = text(object, "preemptionPolicy");
-    required_of_listed(errors, &Path::new("preemptionPolicy"), policy, &["PreemptLowerPriority", "Never"]);
+    if object.get("preemptionPolicy").is_some() {
+        let policy = text(object, "preemptionPolicy");
+        required_of_listed(errors, &Path::new("preemptionPolicy"), policy, &["PreemptLowerPriority", "Never"]);
+    }
 }
 
 /// The classes of the system itself, and their values.
