@@ -271,6 +271,7 @@ mod tests {
         };
         let given = r#"{"policyName": "static", "defaultCpuSet": "0", "entries": {"own": {"a": "1"}}}"#;
         fs::write(dir.path().join("cpu_manager_state"), given).unwrap();
+        fs::write(dir.path().join("online"), "0-1").unwrap();
         let policy = CpuPolicy::Static { reserved: Reserved::Count(1), options: CpuOptions::default() };
         let tree = Cgroups::new(dir.path(), None, Vec::new()).beside(Cpus::open(dir.path(), dir.path(), &policy));
         for (uid, want) in [("own", "max 100000"), ("shares", "100000 100000")] {
