@@ -1,7 +1,7 @@
 //! What is mounted below the directories of pods: finding it, showing trees in other places, and undoing all of it at the end.
 //!
 //! Whatever is still used when it is to go stays mounted, and that is an error for the caller to try again: a device that leaves the node
-//! under a file system that lives on would be torn. Only what loses nothing is taken out of sight at once, and ends with its last user.
+//! under a file system that lives on would be torn (ADR 0331). Only what loses nothing is taken out of sight at once, and ends with its last user.
 
 use std::fs;
 use std::io;
