@@ -27,9 +27,9 @@ pub(crate) fn asked(status: StatusCode, headers: &HeaderMap, now: SystemTime) ->
 /// A date in any of the three forms of HTTP (RFC 9110 §5.6.7), from 1970 on.
 fn date(text: &str) -> Option<SystemTime> {
     let parts: Vec<&str> = text.split([' ', ',', '-']).filter(|part| !part.is_empty()).collect();
-    let (day, month, year, time) = match parts.as_slice() {
-        &[_, day, month, year, time, "GMT"] => (day, month, year, time),
-        &[_, month, day, time, year] => (day, month, year, time),
+    let (day, month, year, time) = match *parts.as_slice() {
+        [_, day, month, year, time, "GMT"] => (day, month, year, time),
+        [_, month, day, time, year] => (day, month, year, time),
         _ => return None,
     };
     let number = |text: &str, most: u64| text.parse::<u64>().ok().filter(|number| *number <= most);
