@@ -62,6 +62,21 @@ async fn served(admin: &Client) {
     until("the service of the definition", async || admin.get(&hosts("v1")).await.code == 200).await;
 }
 
+/// Makes v2 the stored version, and waits until the table of what is served has it: the definition says so before.
+async fn stored_as_v2(admin: &Client, webhook: &Webhook) {
+    let hash = async || {
+        admin.get("/apis/convert.example.com/v1").await.ok()["resources"][0]["storageVersionHash"].clone()
+    };
+    let before = hash().await;
+    let versions = definition(webhook, "v2")["spec"]["versions"].clone();
+    let path = format!("{DEFINITIONS}/hosts.convert.example.com");
+    admin.patch(&path, MERGE, &json!({"spec": {"versions": versions}})).await.ok();
+    until("the second stored version", async || {
+        admin.get(&path).await.ok()["status"]["storedVersions"] == json!(["v1", "v2"]) && hash().await != before
+    })
+    .await;
+}
+
 fn host(name: &str, value: &str) -> Value {
     json!({"apiVersion": "convert.example.com/v1", "kind": "Host", "metadata": {"name": name}, "hostPort": value})
 }
@@ -138,13 +153,7 @@ async fn objects_of_several_stored_versions_are_listed_in_one() {
     admin.create(DEFINITIONS, &definition(&webhook, "v1")).await.ok();
     served(&admin).await;
     admin.create(&hosts("v1"), &host("old", "old.example.com:1")).await.ok();
-    let versions = definition(&webhook, "v2")["spec"]["versions"].clone();
-    let path = format!("{DEFINITIONS}/hosts.convert.example.com");
-    admin.patch(&path, MERGE, &json!({"spec": {"versions": versions}})).await.ok();
-    until("the second stored version", async || {
-        admin.get(&path).await.ok()["status"]["storedVersions"] == json!(["v1", "v2"])
-    })
-    .await;
+    stored_as_v2(&admin, &webhook).await;
     admin.create(&hosts("v1"), &host("new", "new.example.com:2")).await.ok();
     let listed = async |version: &str, field: &str| -> Vec<Value> {
         let list = admin.get(&hosts(version)).await.ok();
@@ -169,13 +178,7 @@ async fn a_change_that_changes_nothing_stores_an_object_in_the_version_of_now() 
     admin.create(DEFINITIONS, &definition(&webhook, "v1")).await.ok();
     served(&admin).await;
     let made = admin.create(&hosts("v1"), &host("a", "example.com:1")).await.ok();
-    let versions = definition(&webhook, "v2")["spec"]["versions"].clone();
-    let path = format!("{DEFINITIONS}/hosts.convert.example.com");
-    admin.patch(&path, MERGE, &json!({"spec": {"versions": versions}})).await.ok();
-    until("the second stored version", async || {
-        admin.get(&path).await.ok()["status"]["storedVersions"] == json!(["v1", "v2"])
-    })
-    .await;
+    stored_as_v2(&admin, &webhook).await;
     let path = format!("{}/a", hosts("v1"));
     let moved = admin.put(&path, &made).await.ok();
     let version = |object: &Value| object["metadata"]["resourceVersion"].clone();
