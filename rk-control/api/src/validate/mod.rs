@@ -58,6 +58,7 @@ pub use mandatory::{MANDATORY, mandatory_flow_schema, mandatory_priority_level};
 pub use metadata::{annotations, embedded_metadata, labels, metadata, metadata_update};
 pub(crate) use pod::needed;
 pub use review::access_review;
+pub use service::cluster_addresses;
 
 /// Checks the content of an object.
 type Check = fn(&Value, &mut FieldErrors);

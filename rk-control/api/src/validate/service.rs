@@ -158,19 +158,7 @@ fn addresses(spec: &Value, kind: &str, path: &Path<'_>, errors: &mut FieldErrors
         }
     }
     if kind != "ExternalName" {
-        cluster_ips(spec, &path.child("clusterIPs"), errors);
-    }
-    let policy = ["PreferDualStack", "RequireDualStack", "SingleStack"];
-    if kind != "ExternalName" {
-        one_of(errors, &path.child("ipFamilyPolicy"), text(spec, "ipFamilyPolicy"), &policy, false);
-        let mut families = BTreeSet::new();
-        for (index, family) in strings(spec, "ipFamilies").enumerate() {
-            let here = path.child("ipFamilies");
-            one_of(errors, &here.index(index), family, &["IPv4", "IPv6"], true);
-            if !families.insert(family) {
-                errors.duplicate(&here.index(index), family);
-            }
-        }
+        cluster_addresses(spec, errors);
     } else {
         for key in ["ipFamilyPolicy", "ipFamilies"] {
             if !empty(spec, key) {
@@ -188,17 +176,36 @@ fn addresses(spec: &Value, kind: &str, path: &Path<'_>, errors: &mut FieldErrors
     }
 }
 
+/// What the addresses, families and policy of a Service's `spec` must be, whatever the cluster has: rules of its own that are asked once
+/// more before anything is allocated.
+pub fn cluster_addresses(spec: &Value, errors: &mut FieldErrors) {
+    let path = Path::new("spec");
+    let addresses = path.child("clusterIPs");
+    let shown = at(spec, &["clusterIPs"]);
+    match (text(spec, "clusterIP"), strings(spec, "clusterIPs").next()) {
+        ("", Some(_)) => errors.invalid(&addresses, shown.clone(), "must be empty when `clusterIP` is not specified"),
+        (single, Some(first)) if first != single => {
+            errors.invalid(&addresses, shown.clone(), "first value must match `clusterIP`");
+        }
+        _ => {}
+    }
+    let mut families = BTreeSet::new();
+    for (index, family) in strings(spec, "ipFamilies").enumerate() {
+        let here = path.child("ipFamilies");
+        one_of(errors, &here.index(index), family, &["IPv4", "IPv6"], true);
+        if !families.insert(family) {
+            errors.duplicate(&here.index(index), family);
+        }
+    }
+    let policies = ["PreferDualStack", "RequireDualStack", "SingleStack"];
+    one_of(errors, &path.child("ipFamilyPolicy"), text(spec, "ipFamilyPolicy"), &policies, false);
+    cluster_ips(spec, &addresses, errors);
+}
+
 /// Addresses inside the cluster: at most one of each family, or none at all.
 fn cluster_ips(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     let all: Vec<&str> = strings(spec, "clusterIPs").collect();
     let shown = at(spec, &["clusterIPs"]);
-    match (text(spec, "clusterIP"), all.first()) {
-        ("", Some(_)) => errors.invalid(path, shown.clone(), "must be empty when `clusterIP` is not specified"),
-        (single, Some(first)) if *first != single => {
-            errors.invalid(path, shown.clone(), "first value must match `clusterIP`");
-        }
-        _ => {}
-    }
     let before = errors.0.len();
     for (index, ip) in all.iter().enumerate() {
         if index == 0 && *ip == "None" {

@@ -59,11 +59,10 @@ pub(super) fn complete(
     }
     if type_of(service) == "ExternalName" {
         leave_addresses(service, old);
-    } else if let Some(old) = old.filter(|old| preference_stays(service, old) || moves(service, old)) {
+    } else if let Some(old) = old.filter(|old| preference_stays(service, old)) {
         own.addresses = addresses::of(old).into_iter().collect();
     } else {
-        let before = old.map(addresses::of).unwrap_or_default();
-        own.addresses = complete_addresses(service, &before, ranges, &taken.addresses)?;
+        own.addresses = complete_addresses(service, old, ranges, &taken.addresses)?;
     }
     let mut busy = taken.ports.clone();
     // Not even its own ports take the one of its health check.
@@ -111,17 +110,7 @@ fn moves(service: &Value, old: &Value) -> bool {
     let list = |of: &Value| texts(meta::at(of, &["spec", "clusterIPs"]));
     let (now, before) = (list(service), list(old));
     let (Some(first), Some(had)) = (now.first(), before.first()) else { return false };
-    type_of(old) != "ExternalName"
-        && first == meta::text(service, &["spec", "clusterIP"])
-        && (first != had || (now.len() == before.len() && now != before) || gives_up_unsaid(service, old))
-}
-
-/// Whether a Service lets go of its second family without the policy that says so.
-fn gives_up_unsaid(service: &Value, old: &Value) -> bool {
-    let count = |of: &Value, field: &str| texts(meta::at(of, &["spec", field])).len();
-    meta::text(service, &["spec", "clusterIP"]) != "None"
-        && meta::text(service, &["spec", "ipFamilyPolicy"]) != "SingleStack"
-        && ["clusterIPs", "ipFamilies"].iter().any(|field| count(service, field) == 1 && count(old, field) > 1)
+    type_of(old) != "ExternalName" && (first != had || (now.len() == before.len() && now != before))
 }
 
 /// A Service that is only a name drops what it had as one with addresses, unless the change touches it: validation tells of that.
@@ -219,7 +208,7 @@ fn keep_node_ports(service: &mut Value, old: &Value) {
 /// As [`complete`].
 fn complete_addresses(
     service: &mut Value,
-    before: &[IpAddr],
+    old: Option<&Value>,
     ranges: &[IpNet],
     taken: &HashSet<IpAddr>,
 ) -> Result<HashSet<IpAddr>, Status> {
@@ -228,32 +217,19 @@ fn complete_addresses(
     let single = meta::text(service, &["spec", "clusterIP"]).to_owned();
     let mut given = texts(meta::at(service, &["spec", "clusterIPs"]));
     if given.is_empty() && !single.is_empty() {
-        given = vec![single.clone()];
+        given = vec![single];
         service["spec"]["clusterIPs"] = json!(given);
     }
-    let list = Path::new("spec.clusterIPs");
-    match given.first() {
-        Some(_) if single.is_empty() => {
-            return Err(refused(&name, &list, json!(given), "must be empty when `clusterIP` is not specified"));
-        }
-        Some(first) if *first != single => {
-            return Err(refused(&name, &list, json!(given), "first value must match `clusterIP`"));
-        }
-        _ => {}
+    let families =
+        families::decide(service, old, ranges).map_err(|errors| Status::invalid("", "Service", &name, &errors.0))?;
+    let before = old.map(addresses::of).unwrap_or_default();
+    if old.is_some_and(|old| moves(service, old)) {
+        return Ok(before.into_iter().collect());
     }
-    let headless = given.first().is_some_and(|first| first == "None");
-    let selector = meta::at(service, &["spec", "selector"]).as_object().is_some_and(|selector| !selector.is_empty());
-    let mut errors = FieldErrors::new();
-    let families = families::decide(service, ranges, headless && !selector, &mut errors);
-    if !errors.is_empty() {
-        return Err(Status::invalid("", "Service", &name, &errors.0));
-    }
-    if headless {
-        service["spec"]["clusterIP"] = json!("None");
-        service["spec"]["clusterIPs"] = json!(["None"]);
+    if given.first().is_some_and(|first| first == "None") {
         return Ok(own);
     }
-    let choice = Choice { name: &name, before, taken, given: &given };
+    let choice = Choice { name: &name, before: &before, taken, given: &given };
     let mut chosen: Vec<String> = Vec::new();
     for (index, family) in families.iter().enumerate() {
         let of_family: Vec<&IpNet> = ranges.iter().filter(|range| of_range(range) == family).collect();

@@ -64,9 +64,8 @@ async fn served(admin: &Client) {
 
 /// Makes v2 the stored version, and waits until the table of what is served has it: the definition says so before.
 async fn stored_as_v2(admin: &Client, webhook: &Webhook) {
-    let hash = async || {
-        admin.get("/apis/convert.example.com/v1").await.ok()["resources"][0]["storageVersionHash"].clone()
-    };
+    let hash =
+        async || admin.get("/apis/convert.example.com/v1").await.ok()["resources"][0]["storageVersionHash"].clone();
     let before = hash().await;
     let versions = definition(webhook, "v2")["spec"]["versions"].clone();
     let path = format!("{DEFINITIONS}/hosts.convert.example.com");

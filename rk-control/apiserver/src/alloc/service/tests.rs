@@ -52,7 +52,9 @@ fn a_service_that_prefers_two_families_keeps_what_it_has_until_it_is_changed() {
     assert_eq!(families(&on(&dual, requires, Some(&one)).unwrap().0), ["IPv4", "IPv6"]);
     let mut unsaid = two.clone();
     unsaid["spec"]["ipFamilies"] = json!(["IPv4"]);
-    assert_eq!(on(&dual, unsaid.clone(), Some(&two)).unwrap(), (unsaid, 2), "rules refuse that");
+    let told = on(&dual, unsaid, Some(&two)).unwrap_err().message;
+    let why = "spec.ipFamilyPolicy: Invalid value: \"PreferDualStack\": must be 'SingleStack' to release the secondary IP family";
+    assert!(told.ends_with(why), "{told}");
     let mut narrow = two.clone();
     narrow["spec"]["ipFamilyPolicy"] = json!("SingleStack");
     let (narrow, held) = on(&dual[..1], narrow, Some(&two)).unwrap();
@@ -152,4 +154,89 @@ fn no_port_of_a_service_has_the_number_of_its_health_check() {
     new["spec"]["ports"][1]["nodePort"] = json!(30001);
     let refused = with_two(&mut new).unwrap_err();
     assert!(refused.message.ends_with("Invalid value: 30001: provided port is already allocated"), "{refused}");
+}
+
+#[test]
+fn families_addresses_and_policy_of_a_service_fit_each_other_and_the_cluster() {
+    let four: Vec<IpNet> = ranges();
+    let six: Vec<IpNet> = vec!["fd00:10:96::/112".parse().unwrap()];
+    let both = [four.clone(), six.clone()].concat();
+    let on = |ranges: &[IpNet], spec: &Value| {
+        let mut service = json!({"metadata": {"name": "s"}, "spec": spec});
+        complete(&mut service, None, ranges, 30000..=32767, &Taken::default()).map(|_| service["spec"].clone())
+    };
+    let names = ["IPv4", "IPv6"];
+    let multiple = "spec.ipFamilyPolicy: Invalid value: \"SingleStack\": must be 'RequireDualStack' or 'PreferDualStack' when multiple";
+    let families = format!("{multiple} IP families are specified");
+    let addresses = format!("{multiple} cluster IPs are specified");
+    for (ranges, spec, why) in [
+        (&both, json!({"ipFamilies": names}), &*families),
+        (&both, json!({"ipFamilies": names, "ipFamilyPolicy": "SingleStack"}), &families),
+        (&four, json!({"ipFamilies": names}), &families),
+        (&both, json!({"clusterIP": "10.96.0.5", "clusterIPs": ["10.96.0.5", "fd00:10:96::5"]}), &addresses),
+        (
+            &both,
+            json!({"ipFamilies": ["IPv7"]}),
+            "spec.ipFamilies[0]: Unsupported value: \"IPv7\": supported values: \"IPv4\", \"IPv6\"",
+        ),
+        (&both, json!({"ipFamilies": ["IPv4", "IPv4"]}), "spec.ipFamilies[1]: Duplicate value: \"IPv4\""),
+        (
+            &four,
+            json!({"ipFamilies": ["IPv6"]}),
+            "spec.ipFamilies[0]: Invalid value: \"IPv6\": not configured on this cluster",
+        ),
+        (
+            &four,
+            json!({"clusterIP": "fd00::5"}),
+            "spec.clusterIPs[0]: Invalid value: [\"fd00::5\"]: IPv6 is not configured on this cluster",
+        ),
+        (
+            &both,
+            json!({"clusterIP": "fd00::5", "ipFamilies": ["IPv4"]}),
+            "expected an IPv4 value as indicated by `ipFamilies[0]`",
+        ),
+        (
+            &four,
+            json!({"ipFamilyPolicy": "RequireDualStack"}),
+            "this cluster is not configured for dual-stack services",
+        ),
+        (
+            &four,
+            json!({"ipFamilyPolicy": "PreferDualStack", "ipFamilies": names}),
+            "spec.ipFamilies[1]: Invalid value: \"IPv6\": not configured on this cluster",
+        ),
+    ] {
+        let told = on(ranges, &spec).expect_err(&spec.to_string()).message;
+        assert!(told.ends_with(why), "{spec}: {told}");
+    }
+    for (ranges, spec, policy, families) in [
+        (&six, json!({}), "SingleStack", &["IPv6"][..]),
+        (&four, json!({"ipFamilyPolicy": "PreferDualStack"}), "PreferDualStack", &["IPv4"]),
+        (
+            &both,
+            json!({"ipFamilyPolicy": "PreferDualStack", "ipFamilies": ["IPv6"]}),
+            "PreferDualStack",
+            &["IPv6", "IPv4"],
+        ),
+        (
+            &both,
+            json!({"ipFamilyPolicy": "RequireDualStack", "clusterIP": "fd00:10:96::5"}),
+            "RequireDualStack",
+            &["IPv6", "IPv4"],
+        ),
+        // Nothing says which pods it is for, so that the cluster need not have both.
+        (&four, json!({"clusterIP": "None"}), "RequireDualStack", &["IPv4", "IPv6"]),
+        (&four, json!({"clusterIP": "None", "ipFamilies": ["IPv6"]}), "RequireDualStack", &["IPv6", "IPv4"]),
+        (&four, json!({"clusterIP": "None", "ipFamilyPolicy": "SingleStack"}), "SingleStack", &["IPv4"]),
+        (&four, json!({"clusterIP": "None", "selector": {"a": "b"}}), "SingleStack", &["IPv4"]),
+        (
+            &both,
+            json!({"clusterIP": "None", "selector": {"a": "b"}, "ipFamilyPolicy": "PreferDualStack"}),
+            "PreferDualStack",
+            &["IPv4", "IPv6"],
+        ),
+    ] {
+        let told = on(ranges, &spec).unwrap_or_else(|status| panic!("{spec}: {}", status.message));
+        assert_eq!((&told["ipFamilyPolicy"], &told["ipFamilies"]), (&json!(policy), &json!(families)), "{spec}");
+    }
 }
