@@ -75,10 +75,6 @@ async fn create_stored(
     }
     fix_namespace(call, &mut object)?;
     meta::wipe_system_fields(&mut object);
-    // Upstream's store refuses this and has no answer of its own for it; what is no version goes unsaid.
-    if meta::resource_version(&object).parse::<u64>().is_ok_and(|version| version != 0) {
-        return Err(Status::new(Reason::Unknown, "resourceVersion should not be set on objects to be created"));
-    }
     call.complete(&mut object);
     strategy::fold(&call.resource, &mut object);
     if !owned {
@@ -92,6 +88,8 @@ async fn create_stored(
     call.warnings.extend(strategy::early_warnings(&call.hub, &object));
     let has_base = !meta::text(&object, &["metadata", "generateName"]).is_empty();
     let generated = has_base && meta::name(&object).is_empty();
+    // What is no version goes unsaid.
+    let versioned = meta::resource_version(&object).parse::<u64>().is_ok_and(|version| version != 0);
     let told = call.warnings.len();
     for attempt in 1.. {
         // Only a name that is made up is tried again with another.
@@ -101,7 +99,7 @@ async fn create_stored(
         strategy::prepare_for_create(&call.hub, &mut candidate);
         strategy::fill_times(&call.hub, &mut candidate, jiff::Timestamp::now());
         record_requester(call, &mut candidate);
-        match store(call, &asked, candidate, options).await {
+        match store(call, (&asked, versioned), candidate, options).await {
             Err(StoreOutcome::Taken(_)) if generated && attempt < NAME_ATTEMPTS => call.warnings.truncate(told),
             Err(StoreOutcome::Taken(name)) => return Err(taken(call, &name, has_base).await),
             Err(StoreOutcome::Failed(status)) => return Err(status),
@@ -224,10 +222,11 @@ async fn judge(
     admission::validate(&request, Some(object), warnings).await
 }
 
-/// Stores a new object that was `asked` about by this name, empty when it had none yet.
+/// Stores a new object that was `asked` about by this name, empty when it had none yet. One that came `versioned` is refused only here:
+/// upstream's store does it, after all who judge it, and has no answer of its own for it.
 async fn store(
     call: &mut Call,
-    asked: &str,
+    (asked, versioned): (&str, bool),
     mut object: Value,
     options: &WriteOptions,
 ) -> Result<Stored, StoreOutcome> {
@@ -244,6 +243,10 @@ async fn store(
             return Err(StoreOutcome::Taken(name));
         }
         return Ok(Stored { object, json: None });
+    }
+    if versioned {
+        let why = "resourceVersion should not be set on objects to be created";
+        return Err(StoreOutcome::Failed(Status::new(Reason::Unknown, why)));
     }
     match call.core.storage.put_told(&call.hub, object, Expect::Absent).await {
         Ok(created) => {

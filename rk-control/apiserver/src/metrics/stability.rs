@@ -22,12 +22,13 @@ const STABLE: [&str; 15] = [
 ];
 
 /// What names begin with that change with a notice.
-const BETA: [&str; 5] = [
+const BETA: [&str; 6] = [
     "apiserver_cel_",
     "apiserver_flowcontrol_current_executing_requests",
     "apiserver_flowcontrol_dispatched_requests_total",
     "apiserver_flowcontrol_nominal_limit_seats",
     "apiserver_validating_admission_policy_check_",
+    "apiserver_validation_declarative_validation_",
 ];
 
 /// Writes the two lines that begin a figure.

@@ -143,6 +143,24 @@ async fn policies_warn_fail_open_and_look_at_conditions() {
 }
 
 #[tokio::test]
+async fn a_policy_speaks_before_a_version_is_refused() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let validations = json!([{"expression": "object.metadata.name != 'bad'", "message": "not this one"}]);
+    let spec = json!({"matchConstraints": rule("", "configmaps"), "validations": validations});
+    install(&admin, "Validating", "p", spec, deny()).await;
+    let create = async |name: &str| {
+        let mut object = config_map(name, json!({}));
+        object["metadata"]["resourceVersion"] = json!("7");
+        admin.create(MAPS, &object).await.failure()
+    };
+    let (code, message) = create("bad").await;
+    assert!(code == 422 && message.ends_with("denied request: not this one"), "{code} {message}");
+    let want = "resourceVersion should not be set on objects to be created";
+    assert_eq!(create("good").await, (500, want.to_owned()));
+}
+
+#[tokio::test]
 async fn bindings_give_parameters() {
     let cluster = Cluster::start().await;
     let admin = cluster.admin();

@@ -173,6 +173,11 @@ async fn updates_and_configurations_say_of_which_version_they_are() {
     let refused = admin.create(leases, &versioned).await;
     let why = "resourceVersion should not be set on objects to be created";
     assert_eq!((refused.failure(), refused.json().get("reason")), ((500, why.to_owned()), None));
+    // It is the store that refuses it: a dry run does not come to it.
+    admin.create(&format!("{leases}?dryRun=All"), &versioned).await.ok();
+    let mut wrong = versioned.clone();
+    wrong["metadata"]["name"] = json!("L");
+    assert_eq!(admin.create(leases, &wrong).await.failure().0, 422);
     versioned["metadata"]["resourceVersion"] = json!("0");
     admin.create(leases, &versioned).await.ok();
     let why = "leases.coordination.k8s.io \"l\" is invalid: metadata.resourceVersion: Invalid value: 0: must be specified for an update";
