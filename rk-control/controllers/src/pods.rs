@@ -43,8 +43,7 @@ pub(crate) fn index_by_node(pods: &Informer<Pod>) {
     pods.index(BY_NODE, |pod| node_name(pod).map(str::to_owned).into_iter().collect());
 }
 
-/// Queues the owner of each object that changes, a pod say, the one that it had before too; and where nobody owns the object, each of its
-/// namespace whose selector would adopt it.
+/// Queues the owner of each object that changes, a pod say, as [`wake_owner`] does.
 pub(crate) fn wake_owners<K: Object, O: Object>(
     owned: &Informer<K>,
     owners: &Informer<O>,
@@ -52,19 +51,28 @@ pub(crate) fn wake_owners<K: Object, O: Object>(
     selector_of: fn(&O) -> LabelMatcher,
 ) {
     let (owners, queue) = (owners.clone(), queue.clone());
-    owned.on_change(move |change| {
-        let meta = change.object().meta();
-        let known = change.previous().map(|old| old.meta()).into_iter().chain([meta]);
-        known.filter_map(owner_key::<O>).for_each(|key| queue.add(key));
-        if controller_of(meta).is_some() || matches!(change, Change::Deleted(_)) {
-            return;
+    owned.on_change(move |change| wake_owner(change, &owners, &queue, selector_of));
+}
+
+/// Queues the owner of an object that changed, the one that it had before too; and where nobody owns the object, each of its namespace
+/// whose selector would adopt it.
+pub(crate) fn wake_owner<K: Object, O: Object>(
+    change: &Change<K>,
+    owners: &Informer<O>,
+    queue: &Queue<ObjectKey>,
+    selector_of: fn(&O) -> LabelMatcher,
+) {
+    let meta = change.object().meta();
+    let known = change.previous().map(|old| old.meta()).into_iter().chain([meta]);
+    known.filter_map(owner_key::<O>).for_each(|key| queue.add(key));
+    if controller_of(meta).is_some() || matches!(change, Change::Deleted(_)) {
+        return;
+    }
+    for owner in owners.in_namespace(meta.namespace.as_deref().unwrap_or_default()) {
+        if selector_of(&owner).matches(meta.labels.as_ref()) {
+            queue.add(ObjectKey::of(owner.as_ref()));
         }
-        for owner in owners.in_namespace(meta.namespace.as_deref().unwrap_or_default()) {
-            if selector_of(&owner).matches(meta.labels.as_ref()) {
-                queue.add(ObjectKey::of(owner.as_ref()));
-            }
-        }
-    });
+    }
 }
 
 pub(crate) fn node_name(pod: &Pod) -> Option<&str> {

@@ -288,6 +288,38 @@ async fn daemons_go_on_when_their_template_has_a_second_revision() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_revision_that_somebody_makes_for_a_daemon_set_stays_beside_its_own() {
+    let (plane, _nodes) = start(&["n1"]).await;
+    let rest = Rest::new(plane.client().await, "revisions").await;
+    let agent = rest.create("daemonsets", &workload("apps/v1", "DaemonSet", "agent", json!({}), json!({}))).await;
+    rest.until("daemonsets/agent", |set| set["status"]["numberReady"] == 1).await;
+    // Until this one is ready, too, nothing is left to be done for the first.
+    rest.create("daemonsets", &workload("apps/v1", "DaemonSet", "other", json!({}), json!({}))).await;
+    rest.until("daemonsets/other", |set| set["status"]["numberReady"] == 1).await;
+    let revisions = "controllerrevisions?labelSelector=app=agent";
+    let first = rest.count(revisions, 1).await.remove(0);
+    let owner = json!({"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "agent", "uid": agent["metadata"]["uid"],
+        "controller": true});
+    let labels = json!({"app": "agent", "controller-revision-hash": "second"});
+    let metadata = json!({"name": "agent-second", "labels": labels, "ownerReferences": [owner]});
+    let second = json!({"apiVersion": "apps/v1", "kind": "ControllerRevision", "metadata": metadata,
+        "data": first["data"], "revision": 2});
+    rest.create("controllerrevisions", &second).await;
+    // What was asked for later is done.
+    rest.patch("daemonsets/other", &json!({"spec": {"minReadySeconds": 1}})).await;
+    rest.until("daemonsets/other", |set| set["status"]["observedGeneration"] == 2).await;
+    assert_eq!(rest.items(revisions).await.len(), 2);
+    rest.delete(&format!("controllerrevisions/{}", name(&first)), &Value::Null).await;
+    assert_eq!(name(&rest.count(revisions, 1).await[0]), "agent-second");
+    rest.patch("daemonsets/agent", &json!({"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 1}}}}))
+        .await;
+    let mut numbers: Vec<_> =
+        rest.count(revisions, 2).await.iter().filter_map(|own| own["revision"].as_i64()).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, [2, 3]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_namespace_loses_its_pods_before_what_they_need() {
     let (plane, _) = start(&[]).await;
     let rest = Rest::new(plane.client().await, "ordered").await;

@@ -54,7 +54,12 @@ pub(crate) fn register(ctx: &Context) {
     let q = queue.clone();
     controller.sets.on_change(move |change| q.add(ObjectKey::of(change.object().as_ref())));
     pods::wake_owners(&controller.pods, &controller.sets, &queue, selector_of);
-    pods::wake_owners(&controller.revisions, &controller.sets, &queue, selector_of);
+    let (q, sets) = (queue.clone(), controller.sets.clone());
+    controller.revisions.on_change(move |change| {
+        if !revisions::is_owned_from_the_start(change) {
+            pods::wake_owner(change, &sets, &q, selector_of);
+        }
+    });
     let (q, sets) = (queue.clone(), controller.sets.clone());
     controller.nodes.on_change(move |change| {
         let facts = |n: &Node| (n.metadata.labels.clone(), n.spec.as_ref().and_then(|s| s.taints.clone()));

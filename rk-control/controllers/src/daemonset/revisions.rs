@@ -7,10 +7,16 @@ use crate::{history, pods};
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::Patch;
-use rk_client::ObjectKey;
+use rk_client::{Change, ObjectKey, controller_of};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+
+/// Whether a revision came that its set owns already: the set made it, or somebody has more to do with it before the set looks at its
+/// revisions (`addHistory` in `pkg/controller/daemon/daemon_controller.go`).
+pub(super) fn is_owned_from_the_start(change: &Change<ControllerRevision>) -> bool {
+    matches!(change, Change::Added(revision) if controller_of(&revision.metadata).is_some())
+}
 
 impl Controller {
     /// The set's revisions, each with a hash.
@@ -94,6 +100,24 @@ mod tests {
         let labels = json!({"controller-revision-hash": name});
         let revision = json!({"metadata": {"name": name, "labels": labels}, "data": data, "revision": number});
         serde_json::from_value(revision).expect("valid")
+    }
+
+    #[test]
+    fn a_set_is_not_woken_by_a_revision_that_it_owns_from_the_start() {
+        let free = Arc::new(revision("r", 1, "a"));
+        let mut owned = ControllerRevision::clone(&free);
+        let owner =
+            json!([{"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "d", "uid": "u", "controller": true}]);
+        owned.metadata.owner_references = Some(serde_json::from_value(owner).expect("valid"));
+        let owned = Arc::new(owned);
+        for (change, passed_over) in [
+            (Change::Added(Arc::clone(&owned)), true),
+            (Change::Added(Arc::clone(&free)), false),
+            (Change::Updated { old: free, new: Arc::clone(&owned) }, false),
+            (Change::Deleted(owned), false),
+        ] {
+            assert_eq!(is_owned_from_the_start(&change), passed_over, "{change:?}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{
     PersistentVolumeClaim, PersistentVolumeClaimVolumeSource, Pod, PodTemplateSpec, Volume,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use rk_client::{Object, controller_ref};
+use rk_client::controller_ref;
 use std::collections::BTreeSet;
 
 const POD_NAME: &str = "statefulset.kubernetes.io/pod-name";
@@ -96,7 +96,8 @@ pub(super) fn is_leaving(set: &StatefulSet, claim: &PersistentVolumeClaim, pod: 
 }
 
 /// The owners of a claim with those that are `wanted` of the set and the pod; `None` where they stay. A claim of a former set or pod of
-/// these names is not touched, and one that another controls gets no owner of ours (`pkg/controller/statefulset/stateful_set_utils.go`).
+/// these names is not touched, and one that another controls gets no owner of ours; what owns it of ours controls it
+/// (`pkg/controller/statefulset/stateful_set_utils.go`).
 pub(super) fn owners_after(
     before: &[OwnerReference],
     (set, pod): (&ObjectMeta, &ObjectMeta),
@@ -114,7 +115,7 @@ pub(super) fn owners_after(
     }
     let wanted: &[OwnerReference] = if after.iter().any(|owner| owner.controller == Some(true)) { &[] } else { wanted };
     let uids = |owners: &[OwnerReference]| owners.iter().map(|owner| owner.uid.clone()).collect::<BTreeSet<_>>();
-    let differs = uids(&ours) != uids(wanted);
+    let differs = uids(&ours) != uids(wanted) || ours.iter().any(|owner| owner.controller != Some(true));
     after.extend_from_slice(wanted);
     differs.then_some(after)
 }
@@ -123,20 +124,14 @@ pub(super) fn owners_after(
 pub(super) fn claim_owners(set: &StatefulSet, pod: Option<&Pod>, condemned: bool) -> Vec<OwnerReference> {
     let policy = spec_of(set).persistent_volume_claim_retention_policy.unwrap_or_default();
     let deletes = |value: Option<&str>| value == Some("Delete");
-    let plain =
-        |reference: OwnerReference| OwnerReference { controller: None, block_owner_deletion: None, ..reference };
     let mut owners = Vec::new();
     if deletes(policy.when_deleted.as_deref()) && !(condemned && deletes(policy.when_scaled.as_deref())) {
-        owners.push(plain(controller_ref(set)));
+        owners.push(controller_ref(set));
     }
     if condemned && deletes(policy.when_scaled.as_deref()) {
-        owners.extend(pod.map(|p| plain(reference_to(p))));
+        owners.extend(pod.map(controller_ref));
     }
     owners
-}
-
-fn reference_to<K: Object>(object: &K) -> OwnerReference {
-    controller_ref(object)
 }
 
 #[cfg(test)]
@@ -156,6 +151,12 @@ mod tests {
 
     fn owner(kind: &str, name: &str, uid: &str) -> Value {
         json!({"apiVersion": "v1", "kind": kind, "name": name, "uid": uid})
+    }
+
+    fn controller(kind: &str, name: &str, uid: &str) -> Value {
+        let mut owner = owner(kind, name, uid);
+        owner["controller"] = json!(true);
+        owner
     }
 
     fn owners(list: Value) -> Vec<OwnerReference> {
@@ -189,14 +190,13 @@ mod tests {
     #[test]
     fn owners_of_claims_change_unless_they_are_of_others() {
         let pod = ObjectMeta { name: Some("web-1".to_owned()), uid: Some("pod".to_owned()), ..ObjectMeta::default() };
-        let (own_set, own_pod) = (owner("StatefulSet", "web", "set"), owner("Pod", "web-1", "pod"));
-        let mut foreign = owner("Backup", "b", "b");
-        let plain = foreign.clone();
-        foreign["controller"] = json!(true);
+        let (own_set, own_pod) = (controller("StatefulSet", "web", "set"), controller("Pod", "web-1", "pod"));
+        let (plain, foreign) = (owner("Backup", "b", "b"), controller("Backup", "b", "b"));
         for (before, after) in [
             (json!([]), Some(json!([own_pod]))),
             (json!([own_set]), Some(json!([own_pod]))),
             (json!([own_pod]), None),
+            (json!([owner("Pod", "web-1", "pod")]), Some(json!([own_pod]))),
             (json!([plain]), Some(json!([plain, own_pod]))),
             (json!([foreign]), None),
             (json!([own_set, foreign]), Some(json!([foreign]))),
@@ -206,6 +206,34 @@ mod tests {
             let wanted = owners(json!([own_pod]));
             let seen = owners_after(&owners(before.clone()), (&set().metadata, &pod), &wanted);
             assert_eq!(seen, after.map(owners), "{before}");
+        }
+    }
+
+    #[test]
+    fn who_takes_a_claim_along_controls_it() {
+        let pod = Pod {
+            metadata: serde_json::from_value(json!({"name": "web-1", "uid": "pod"})).expect("valid"),
+            ..Pod::default()
+        };
+        let with = |deleted: &str, scaled: &str| {
+            let mut set = set();
+            let policy = json!({"whenDeleted": deleted, "whenScaled": scaled});
+            set.spec.as_mut().expect("a spec").persistent_volume_claim_retention_policy =
+                serde_json::from_value(policy).expect("valid");
+            set
+        };
+        for (deleted, scaled, condemned, expected) in [
+            ("Retain", "Retain", true, None),
+            ("Retain", "Delete", false, None),
+            ("Retain", "Delete", true, Some("pod")),
+            ("Delete", "Retain", true, Some("set")),
+            ("Delete", "Delete", false, Some("set")),
+            ("Delete", "Delete", true, Some("pod")),
+        ] {
+            let owners = claim_owners(&with(deleted, scaled), Some(&pod), condemned);
+            let told: Vec<_> = owners.iter().map(|o| (o.uid.as_str(), o.controller, o.block_owner_deletion)).collect();
+            let expected: Vec<_> = expected.into_iter().map(|uid| (uid, Some(true), Some(true))).collect();
+            assert_eq!(told, expected, "{deleted} {scaled} {condemned}");
         }
     }
 }
