@@ -129,6 +129,17 @@ async fn dependents_of_controllers_go_as_the_deletion_says() {
     rest.patch(&held, &json!({"metadata": {"finalizers": null}})).await;
     rest.until("replicationcontrollers/first", Value::is_null).await;
 
+    // What waits for its pods leaves them behind when it is told so.
+    let pods = make("told").await;
+    let held = format!("pods/{}", name(&pods[0]));
+    rest.patch(&held, &json!({"metadata": {"finalizers": ["example.com/hold"]}})).await;
+    rest.delete("replicationcontrollers/told", &options("Foreground")).await;
+    rest.until(&format!("pods/{}", name(&pods[1])), Value::is_null).await;
+    rest.delete("replicationcontrollers/told", &options("Orphan")).await;
+    rest.until("replicationcontrollers/told", Value::is_null).await;
+    assert_eq!(controller(&rest.get(&held).await), None);
+    rest.patch(&held, &json!({"metadata": {"finalizers": null}})).await;
+
     // Whoever has another owner stays when one goes first.
     let stay = rest
         .create(

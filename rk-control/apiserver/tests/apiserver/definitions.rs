@@ -91,6 +91,10 @@ async fn definitions_are_watched_listed_and_have_a_status() {
     let patch = json!([{"op": "add", "path": "/status/conditions/-", "value": condition}]);
     let seen = admin.patch(&format!("{path}/status"), "application/json-patch+json", &patch).await.ok();
     assert!(seen["status"]["conditions"].as_array().unwrap().iter().any(|own| own["type"] == "StatusUpdate"));
+    // A condition may lack what makes it one.
+    let patch = json!([{"op": "add", "path": "/status/conditions", "value": [{"message": "told"}]}]);
+    let seen = admin.patch(&format!("{path}/status"), "application/json-patch+json", &patch).await.ok();
+    assert!(seen["status"]["conditions"].as_array().unwrap().iter().any(|own| own["message"] == "told"));
     let groups = admin.get("/apis").await.ok();
     assert!(groups["groups"].as_array().unwrap().iter().any(|group| group["name"] == "watch.example.com"));
     let found = admin.get("/apis/apiextensions.k8s.io/v1").await.ok();

@@ -1,7 +1,7 @@
 //! Whether an object has to go, checked against the live API.
 
 use super::graph::Node;
-use super::{Collector, FOREGROUND, ORPHAN};
+use super::{Collector, FOREGROUND, LISTING, ORPHAN};
 use crate::discovery::{AnyMeta, Served, has_finalizer};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy};
@@ -69,6 +69,9 @@ impl Collector {
         let Some(node) = self.graph().get(uid).cloned() else { return Ok(Outcome::AwaitChange) };
         if node.is_deleted && !node.waits_for_dependents {
             return Ok(Outcome::AwaitChange);
+        }
+        if node.waits_for_dependents && !self.knows_dependents() {
+            return Ok(Outcome::RequeueAfter(LISTING));
         }
         if !node.is_virtual && !node.waits_for_dependents && self.owners_are_solid(&node) {
             return Ok(Outcome::AwaitChange);

@@ -35,6 +35,8 @@ pub(super) struct Node {
     pub(super) is_deleted: bool,
     /// Waits for its dependents to go (foreground deletion).
     pub(super) waits_for_dependents: bool,
+    /// Is to leave its dependents behind. A second deletion may ask for that, long after the first.
+    leaves_dependents: bool,
 }
 
 /// Uids that a change puts on the queues.
@@ -70,6 +72,7 @@ impl Graph {
         let owners = meta.owner_references.clone().unwrap_or_default();
         let is_deleted = meta.deletion_timestamp.is_some();
         let waits = is_deleted && has_finalizer(meta, FOREGROUND);
+        let leaves = is_deleted && has_finalizer(meta, ORPHAN);
         let before = self.nodes.get(&uid).cloned();
         let known = before.as_ref().is_some_and(|n| !n.is_virtual);
         let old_owners = before.as_ref().map(|n| n.owners.clone()).unwrap_or_default();
@@ -82,6 +85,7 @@ impl Graph {
             is_virtual: false,
             is_deleted,
             waits_for_dependents: waits,
+            leaves_dependents: leaves,
         };
         // A dependent may have named this uid with other coordinates; those must be checked again.
         if let Some(guess) = before.as_ref().filter(|n| n.is_virtual)
@@ -94,7 +98,7 @@ impl Graph {
             work.deletions.extend(node.dependents.iter().cloned());
             work.deletions.push(uid.clone());
         }
-        if is_deleted && has_finalizer(meta, ORPHAN) && !before.as_ref().is_some_and(|n| n.is_deleted) {
+        if leaves && !before.as_ref().is_some_and(|n| n.leaves_dependents) {
             work.orphans.push(uid.clone());
         }
         let namespace = node.namespace.clone();
@@ -121,6 +125,7 @@ impl Graph {
             && node.owners == meta.owner_references.as_deref().unwrap_or_default()
             && node.is_deleted == is_deleted
             && node.waits_for_dependents == (is_deleted && has_finalizer(meta, FOREGROUND))
+            && node.leaves_dependents == (is_deleted && has_finalizer(meta, ORPHAN))
             && node.owners.iter().all(linked)
     }
 
@@ -148,6 +153,7 @@ impl Graph {
                     is_virtual: true,
                     is_deleted: false,
                     waits_for_dependents: false,
+                    leaves_dependents: false,
                 }
             });
             node.dependents.insert(uid.to_owned());
@@ -259,5 +265,15 @@ mod tests {
         graph.observe(&kind(), &meta("set", &[], None));
         assert_eq!(graph.observe(&kind(), &meta("set", &[], Some(ORPHAN))).orphans, ["set"]);
         assert!(graph.observe(&kind(), &meta("set", &[], Some(ORPHAN))).orphans.is_empty());
+    }
+
+    #[test]
+    fn an_owner_that_is_on_its_way_out_may_yet_be_told_to_leave_its_dependents() {
+        for before in [FOREGROUND, "example.com/hold"] {
+            let mut graph = Graph::default();
+            graph.observe(&kind(), &meta("set", &[], Some(before)));
+            assert_eq!(graph.observe(&kind(), &meta("set", &[], Some(ORPHAN))).orphans, ["set"], "{before}");
+            assert!(graph.get("set").is_some_and(|node| !node.waits_for_dependents));
+        }
     }
 }

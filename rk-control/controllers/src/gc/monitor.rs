@@ -2,6 +2,7 @@
 
 use super::Collector;
 use super::graph::Kind;
+use super::lists::Id;
 use crate::discovery::Resource;
 use futures::FutureExt as _;
 use futures::StreamExt;
@@ -10,7 +11,7 @@ use rk_client::Presence;
 use rk_watch::{Event, follow_metadata};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -19,9 +20,6 @@ const REDISCOVER: Duration = Duration::from_secs(30);
 const RETRY: Duration = Duration::from_secs(2);
 /// Events have no owners and many changes.
 const IGNORED: [&str; 1] = ["events"];
-
-/// Group and plural of a resource.
-type Id = (String, String);
 
 /// What feeds the graph by now.
 #[derive(Default)]
@@ -35,11 +33,12 @@ struct Sources {
 
 impl Sources {
     /// Ends the watches of resources that are not served any more.
-    fn retain(&mut self, present: &HashSet<Id>) {
+    fn retain(&mut self, collector: &Collector, present: &HashSet<Id>) {
         self.watched.retain(|id, (_, task)| {
             let keep = present.contains(id);
             if !keep {
                 task.abort();
+                collector.lists().settle(id);
             }
             keep
         });
@@ -66,6 +65,7 @@ impl Sources {
                 return;
             }
         }
+        collector.lists().wait_for(id.clone(), Instant::now());
         let task = self.tasks.spawn(watch(Arc::clone(collector), resource.clone()).boxed());
         self.watched.insert(id, (resource.api.clone(), task));
     }
@@ -81,11 +81,12 @@ pub(super) async fn run(collector: Arc<Collector>, stop: CancellationToken) {
                 // A group that does not answer at the moment is not gone.
                 if served.failed.is_empty() {
                     let present: HashSet<Id> = wanted.iter().map(|resource| id_of(resource)).collect();
-                    sources.retain(&present);
+                    sources.retain(&collector, &present);
                 }
                 for resource in wanted {
                     sources.add(&collector, resource);
                 }
+                collector.lists().begin();
                 REDISCOVER
             }
             Err(error) => {
@@ -134,7 +135,7 @@ impl Collector {
 }
 
 async fn watch(collector: Arc<Collector>, resource: Resource) {
-    let kind = kind_of(&resource);
+    let (id, kind) = (id_of(&resource), kind_of(&resource));
     let mut events = follow_metadata(collector.client.clone(), &resource.api);
     let mut listed: HashSet<String> = HashSet::new();
     while let Some(event) = events.next().await {
@@ -147,6 +148,7 @@ async fn watch(collector: Arc<Collector>, resource: Resource) {
             }
             Event::Complete => {
                 collector.forget_unlisted(&kind, &listed);
+                collector.lists().settle(&id);
                 listed = HashSet::new();
             }
             Event::Applied(object) => {
