@@ -198,6 +198,8 @@ pub struct Options {
     pub single_process_oom_kill: bool,
     /// Whether the server lets anybody look into containers, however much they may (`enableDebuggingHandlers`).
     pub debugging: bool,
+    /// Whether the server lets read what pods have written, folder by folder (`enableSystemLogHandler`).
+    pub system_logs: bool,
     /// Sysctls that pods may set besides the harmless ones; `net.core.*` stands for all that begin so.
     pub unsafe_sysctls: Vec<String>,
     /// Whether containers that name no seccomp profile get the runtime's own.
@@ -264,6 +266,7 @@ impl Options {
             pod_pids: None,
             enforce_allocatable: true,
             debugging: true,
+            system_logs: true,
             single_process_oom_kill: false,
             unsafe_sysctls: Vec::new(),
             seccomp_default: false,

@@ -125,6 +125,7 @@ impl Reader {
             }
             "enforceNodeAllocatable" => self.enforcement(key, value, &mut options.enforce_allocatable),
             "enableDebuggingHandlers" => self.set(key, value, &mut options.debugging),
+            "enableSystemLogHandler" => self.set(key, value, &mut options.system_logs),
             "singleProcessOOMKill" => self.set(key, value, &mut options.single_process_oom_kill),
             // Read together with what is reserved.
             "cpuManagerPolicy" | "cpuManagerPolicyOptions" | "reservedSystemCPUs" => {}
@@ -322,7 +323,7 @@ mod tests {
                 "systemReserved": {"cpu": "100m", "memory": "64Mi"}, "kubeReserved": {"cpu": "1", "pears": "1"},
                 "registerWithTaints": [{"key": "k", "effect": "NoSchedule"}],
                 "cpuManagerPolicy": "static", "reservedSystemCPUs": "0,x", "cpuManagerPolicyOptions": {"full-pcpus-only": "true"},
-                "cgroupDriver": "systemd", "serverTLSBootstrap": true, "enableDebuggingHandlers": false,
+                "cgroupDriver": "systemd", "serverTLSBootstrap": true, "enableDebuggingHandlers": false, "enableSystemLogHandler": false,
                 "swapBehaviour": "x", "staticPodPath": 3, "failSwapOn": true, "memorySwap": {"swapBehavior": "LimitedSwap"},
             }),
         );
@@ -346,7 +347,7 @@ mod tests {
         let whole = CpuOptions { full_cores: true, ..Default::default() };
         assert_eq!(options.cpu_policy, CpuPolicy::Static { reserved: Reserved::Count(2), options: whole });
         assert_eq!((options.enforce_allocatable, options.single_process_oom_kill), (false, true));
-        assert!(!options.debugging);
+        assert!(!options.debugging && !options.system_logs);
         assert_eq!((options.swap, options.fail_swap_on), (SwapBehavior::LimitedSwap, true));
         assert_eq!(options.taints.len(), 1);
         let keys: Vec<&str> = warnings.iter().filter_map(|w| w.split(':').next()).collect();

@@ -44,6 +44,7 @@ pub fn configz(options: &Options) -> Value {
         "tlsCipherSuites": options.tls.suites,
         "failSwapOn": options.fail_swap_on,
         "enableDebuggingHandlers": options.debugging,
+        "enableSystemLogHandler": options.system_logs,
         "featureGates": {},
     });
     if !options.shutdown.by_priority.is_empty() {

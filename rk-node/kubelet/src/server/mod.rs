@@ -17,6 +17,7 @@ mod listen;
 mod machine;
 mod meters;
 mod metrics;
+mod node_logs;
 mod pages;
 mod params;
 mod pod_counts;

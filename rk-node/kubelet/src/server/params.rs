@@ -39,7 +39,7 @@ impl Params {
 }
 
 /// Percent and plus decoding; what is not a valid escape stays as it is.
-fn decode(text: &str) -> String {
+pub(super) fn decode(text: &str) -> String {
     let mut out = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {

@@ -7,13 +7,14 @@ use http::{Method, Request};
 use crate::meters::Meters;
 
 /// Paths that are told by their first part.
-const ROOTS: [&str; 13] = [
+const ROOTS: [&str; 14] = [
     "attach",
     "configz",
     "containerLogs",
     "exec",
     "flagz",
     "healthz",
+    "logs",
     "metrics",
     "pods",
     "portForward",
@@ -88,6 +89,7 @@ mod tests {
             ("/metrics/cadvisor/", "metrics/cadvisor"),
             ("/metrics/other", "metrics"),
             ("/stats/summary", "stats"),
+            ("/logs/pods/", "logs"),
             ("/exec/ns/pod/container", "exec"),
             ("/", OTHER),
             ("/wp-login.php", OTHER),

@@ -16,7 +16,7 @@ use super::pages::{Name, Pages};
 use super::params::Params;
 use super::rates::Rates;
 use super::requests::{Counted, Server};
-use super::{cadvisor, checkpoint, configz, container_logs, flagz, metrics, statusz, streaming, summary};
+use super::{cadvisor, checkpoint, configz, container_logs, flagz, metrics, node_logs, statusz, streaming, summary};
 use crate::context::Shared;
 use crate::join::{Pki, Session};
 use crate::meters::LinkMeters;
@@ -121,8 +121,13 @@ pub async fn route(state: &Arc<State>, request: Request<Incoming>, path: &str) -
         ["healthz"] if read => Ok(state.health.answer(None, request.uri().query())),
         ["healthz", name] if read => Ok(state.health.answer(Some(*name), None)),
         ["metrics", "slis"] if read => Ok(state.health.metrics()),
-        // There are no logs of the machine in files that are anybody's to read: as upstream's with enableSystemLogHandler off.
-        ["logs", ..] => Err(refuse(StatusCode::METHOD_NOT_ALLOWED, "logs endpoint is disabled.\n")),
+        ["logs", ..] if !state.context.options.system_logs => {
+            Err(refuse(StatusCode::METHOD_NOT_ALLOWED, "logs endpoint is disabled.\n"))
+        }
+        ["logs", ..] if read => {
+            let pods = &state.context.options.dirs.pod_logs;
+            node_logs::logs(pods.parent().unwrap_or(pods), path).await
+        }
         ["pods"] if read => Ok(json(&pod_list(state))),
         ["runningpods"] if read => running_pods(state).await,
         ["configz"] if read => Ok(json(&configz::configz(&state.context.options))),
