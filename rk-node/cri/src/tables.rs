@@ -25,7 +25,7 @@ pub(crate) struct Container {
     kept: Kept<ContainerRecord>,
     /// Its sandbox, which never changes.
     sandbox: String,
-    /// Held by create, start, update and remove.
+    /// Held by create, start, update and remove, and while its sandbox is stopped.
     pub step: tokio::sync::Mutex<()>,
     /// True once it ended.
     pub ended: watch::Sender<bool>,

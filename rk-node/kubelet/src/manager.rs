@@ -161,6 +161,7 @@ impl Manager {
                 Some(change) = changes.recv() => self.on_change(change).await,
                 Ok(()) = self.statics.changed() => self.on_statics(),
                 () = devices.notified() => self.wake_holders(),
+                () = self.context.withheld.given() => self.wake_waiting(),
                 () = claims.notified() => {
                     self.wake_holders();
                     self.release_claims();
@@ -186,7 +187,10 @@ impl Manager {
             other => other,
         };
         let begins = matches!(event, Event::Begin | Event::Listed(_) | Event::Unread(_));
-        let frees = matches!(event, Event::Deleted(_) | Event::Vanished(_));
+        let frees = match &event {
+            Event::Applied(pod) => spec::terminal_phase(pod.status.as_ref().and_then(|s| s.phase.as_deref())),
+            other => matches!(other, Event::Deleted(_) | Event::Vanished(_)),
+        };
         match event {
             Event::Begin => *fresh = Fresh::default(),
             // Mirrors only show what runs here anyway.

@@ -16,5 +16,5 @@ pub(crate) use create::create;
 pub(crate) use process::process;
 pub(crate) use remove::remove;
 pub(crate) use start::start;
-pub(crate) use stop::{kill, stop};
+pub(crate) use stop::{kill, step, stop};
 pub(crate) use update::update;

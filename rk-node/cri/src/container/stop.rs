@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use rk_cri_api::v1::ContainerState;
 use rk_shim_protocol::Request;
+use tokio::sync::MutexGuard;
 
 use crate::error::{Error, Result};
 use crate::record::{ContainerRecord, Phase};
@@ -13,6 +14,20 @@ use crate::{sandbox, shim, signal};
 /// How long a killed process may take to go: longer ones hang in the kernel, mostly on a dead disk or server.
 const KILL_PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long whoever ends a container waits for what is being done with it, such as its start.
+const STEP_PATIENCE: Duration = Duration::from_secs(30);
+
+/// The container's step, for whoever ends it: what is about to run cannot be asked to end yet, and would run afterwards. `None` when that
+/// takes too long: it is ended as far as it has come.
+pub(crate) async fn step(container: &Container) -> Option<MutexGuard<'_, ()>> {
+    let step = tokio::time::timeout(STEP_PATIENCE, container.step.lock()).await;
+    if step.is_err() {
+        let id = container.look(|record| record.id.clone());
+        tracing::warn!(container = %id, "it is ended while something else is done with it");
+    }
+    step.ok()
+}
+
 /// Asks a container to stop, once however often this is called, and, after `grace`, kills it. Idempotent; unknown containers are stopped.
 pub(crate) async fn stop(runtime: &Arc<Runtime>, id: &str, grace: Duration) -> Result<()> {
     let container = match runtime.tables.container(id) {
@@ -20,6 +35,9 @@ pub(crate) async fn stop(runtime: &Arc<Runtime>, id: &str, grace: Duration) -> R
         Err(Error::NotFound { .. }) => return Ok(()),
         Err(error) => return Err(error),
     };
+    if container.look(ContainerRecord::state) == ContainerState::ContainerCreated {
+        drop(step(&container).await);
+    }
     let record = container.get();
     if record.state() == ContainerState::ContainerRunning && !grace.is_zero() {
         let mut first = false;
@@ -97,5 +115,31 @@ mod tests {
         for stop in stops {
             stop.await.unwrap().unwrap();
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_being_started_is_asked_to_stop_once_it_runs() {
+        let dir = tempfile::tempdir().unwrap();
+        let runtime = rig::runtime(dir.path()).await;
+        rig::sandbox(&runtime, "s");
+        let container = rig::running(&runtime, "s", "c");
+        container.refine(|record| record.started_at = 0).unwrap();
+        let listener = UnixListener::bind(socket(&runtime.run_dir("s"))).unwrap();
+        let starting = container.step.lock().await;
+        let by = runtime.clone();
+        let stopping = tokio::spawn(async move { stop(&by, "c", Duration::from_secs(600)).await });
+        // It has found it, besides this test and the table.
+        while Arc::strong_count(&container) < 3 && !stopping.is_finished() {
+            tokio::task::yield_now().await;
+        }
+        container.refine(|record| record.started_at = 1).unwrap();
+        drop(starting);
+        let asked = tokio::time::timeout(Duration::from_secs(15), listener.accept()).await;
+        let (mut client, _) = asked.expect("it is asked to stop").unwrap();
+        let request = Request::Signal { container: "c".into(), signal: signal::TERM, all: false };
+        assert_eq!(rig::request(&mut client).await, request);
+        rig::say(&mut client, &Reply::Ok).await;
+        runtime.container_ended("c", Ended::default());
+        stopping.await.unwrap().unwrap();
     }
 }

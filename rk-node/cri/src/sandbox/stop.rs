@@ -34,6 +34,8 @@ fn is_gone(runtime: &Runtime, id: &str) -> bool {
 pub(crate) async fn tear_down(runtime: &Arc<Runtime>, sandbox: &Sandbox) -> Result<()> {
     let record = sandbox.get();
     let containers = runtime.tables.containers_of(&record.id);
+    // What is being started is killed once it runs, and nothing begins any more.
+    let _steps = join_all(containers.iter().map(|one| container::step(one))).await;
     // All at once: one that hangs in the kernel keeps none of the others alive.
     let killed = join_all(containers.iter().map(|one| container::kill(runtime, one))).await;
     killed.into_iter().collect::<Result<()>>()?;
@@ -142,6 +144,32 @@ mod tests {
         rig::say(&mut client, &Reply::Ok).await;
         stopping.await.unwrap().unwrap();
         assert_eq!(sandbox.get().phase, Phase::Stopped);
+    }
+    #[tokio::test]
+    async fn what_is_being_started_ends_with_its_pod_once_it_runs() {
+        let dir = tempfile::tempdir().unwrap();
+        let runtime = rig::runtime(dir.path()).await;
+        let sandbox = rig::sandbox(&runtime, "s");
+        let container = rig::running(&runtime, "s", "c");
+        container.refine(|record| record.started_at = 0).unwrap();
+        let listener = UnixListener::bind(socket(&runtime.run_dir("s"))).unwrap();
+        let starting = container.step.lock().await;
+        let (by, of) = (runtime.clone(), sandbox.clone());
+        let stopping = tokio::spawn(async move { tear_down(&by, &of).await });
+        // It has found it, besides this test and the table.
+        while Arc::strong_count(&container) < 3 {
+            tokio::task::yield_now().await;
+        }
+        container.refine(|record| record.started_at = 1).unwrap();
+        drop(starting);
+        for request in [Request::Signal { container: "c".into(), signal: 9, all: true }, Request::Shutdown] {
+            let asked = timeout(Duration::from_secs(15), listener.accept()).await;
+            let (mut client, _) = asked.expect("it is not stopped yet").unwrap();
+            assert_eq!(rig::request(&mut client).await, request);
+            rig::say(&mut client, &Reply::Ok).await;
+            runtime.container_ended("c", Ended::default());
+        }
+        stopping.await.unwrap().unwrap();
     }
     #[tokio::test]
     async fn who_waited_for_a_removal_brings_nothing_back() {

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition, PodStatus, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use tokio::sync::Notify;
 
 use super::spec;
 use crate::resources::{Qos, qos_class};
@@ -15,12 +16,15 @@ type Amounts = BTreeMap<String, Quantity>;
 
 /// UIDs of pods that are not given what they ask for now.
 #[derive(Debug, Default)]
-pub struct Withheld(Mutex<BTreeSet<String>>);
+pub struct Withheld {
+    uids: Mutex<BTreeSet<String>>,
+    given: Notify,
+}
 
 impl Withheld {
     /// The UIDs; nothing is given to any other pod while they are held, so that no two get the same room.
     pub fn lock(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.uids.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// These pods as they count against the node: the room of a resize that waits is free.
@@ -32,6 +36,16 @@ impl Withheld {
     pub fn recall<'a>(&self, pods: impl Iterator<Item = &'a Pod>) {
         let waiting = pods.filter(|pod| waits(pod));
         self.lock().extend(waiting.map(|pod| spec::uid(pod).to_owned()));
+    }
+
+    /// Tells that a pod is given something else than it had: what it gives back may be what others wait for.
+    pub fn tell_given(&self) {
+        self.given.notify_one();
+    }
+
+    /// Resolves when a pod was given something else.
+    pub async fn given(&self) {
+        self.given.notified().await;
     }
 
     /// Forgets the pods that are not here any more.

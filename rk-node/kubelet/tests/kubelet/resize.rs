@@ -82,34 +82,69 @@ fn milli(cpu: &str) -> i64 {
     cpu.strip_suffix('m').map_or_else(|| cpu.parse::<i64>().unwrap() * 1000, |milli| milli.parse().unwrap())
 }
 
+fn burstable(milli: i64) -> serde_json::Value {
+    json!({"requests": {"cpu": format!("{milli}m"), "memory": "10Mi"}})
+}
+
+fn deferred(status: &PodStatus) -> bool {
+    let pending = status.conditions.iter().flatten().find(|c| c.type_ == "PodResizePending");
+    pending.is_some_and(|c| c.reason.as_deref() == Some("Deferred"))
+}
+
+/// What the only container of a pod is given, thousandths of a CPU.
+fn has(status: &PodStatus) -> Option<i64> {
+    let of = status.container_statuses.iter().flatten().next().and_then(|c| c.allocated_resources.clone());
+    of.map(|amounts| milli(&amounts["cpu"].0))
+}
+
+/// What the node has for pods, thousandths of a CPU.
+async fn allocatable(rig: &Rig) -> i64 {
+    let nodes: Api<Node> = Api::all(rig.control.client.clone());
+    let node = nodes.get("node-a").await.unwrap().status.unwrap();
+    milli(&node.allocatable.unwrap()["cpu"].0)
+}
+
+async fn begin(rig: &Rig, name: &str, resources: serde_json::Value) {
+    let container = json!({"name": "c", "image": "img:1", "command": ["run"], "resources": resources});
+    rig.create(name, json!({"terminationGracePeriodSeconds": 1, "containers": [container]})).await;
+    rig.status(name, "the pod is ready", 60, ready).await;
+}
+
+async fn resize(rig: &Rig, name: &str, resources: serde_json::Value) {
+    let body = json!({"spec": {"containers": [{"name": "c", "resources": resources}]}});
+    rig.pods().patch_subresource("resize", name, &PatchParams::default(), &Patch::Strategic(body)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn room_that_a_resize_gives_back_is_given_at_once_to_who_waits_for_it() {
+    let rig = Rig::new().await;
+    let all = allocatable(&rig).await;
+    let (most, little) = (all * 2 / 3, all / 16);
+    for (name, milli) in [("gives", most), ("waits", little)] {
+        begin(&rig, name, burstable(milli)).await;
+    }
+    resize(&rig, "waits", burstable(most)).await;
+    rig.status("waits", "its resize waits", 60, deferred).await;
+    resize(&rig, "gives", burstable(little)).await;
+    // Sooner than a worker looks without a reason.
+    let waited = rig.status("waits", "it has what it asks for", 40, |status| has(status) == Some(most)).await;
+    assert!(!deferred(&waited), "{waited:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn room_that_comes_free_goes_to_the_resize_whose_turn_it_is() {
     let rig = Rig::new().await;
-    let nodes: Api<Node> = Api::all(rig.control.client.clone());
-    let node = nodes.get("node-a").await.unwrap().status.unwrap();
-    let all = milli(&node.allocatable.unwrap()["cpu"].0);
+    let all = allocatable(&rig).await;
     let (most, little) = (all * 2 / 3, all / 16);
-    let burstable = |milli: i64| json!({"requests": {"cpu": format!("{milli}m"), "memory": "10Mi"}});
     let guaranteed = |milli: i64| {
         let amounts = json!({"cpu": format!("{milli}m"), "memory": "10Mi"});
         json!({"requests": amounts, "limits": amounts})
     };
     for (name, resources) in [("fills", burstable(most)), ("early", burstable(little)), ("late", guaranteed(little))] {
-        let container = json!({"name": "c", "image": "img:1", "command": ["run"], "resources": resources});
-        rig.create(name, json!({"terminationGracePeriodSeconds": 1, "containers": [container]})).await;
-        rig.status(name, "the pod is ready", 60, ready).await;
+        begin(&rig, name, resources).await;
     }
-    let deferred = |status: &PodStatus| {
-        let pending = status.conditions.iter().flatten().find(|c| c.type_ == "PodResizePending");
-        pending.is_some_and(|c| c.reason.as_deref() == Some("Deferred"))
-    };
-    let has = |status: &PodStatus| {
-        let of = status.container_statuses.iter().flatten().next().and_then(|c| c.allocated_resources.clone());
-        of.map(|amounts| milli(&amounts["cpu"].0))
-    };
     for (name, resources) in [("early", burstable(most)), ("late", guaranteed(most))] {
-        let body = json!({"spec": {"containers": [{"name": "c", "resources": resources}]}});
-        rig.pods().patch_subresource("resize", name, &PatchParams::default(), &Patch::Strategic(body)).await.unwrap();
+        resize(&rig, name, resources).await;
         let told = rig.status(name, "its resize waits", 60, deferred).await;
         assert_eq!(has(&told), Some(little), "{name}");
     }

@@ -92,6 +92,7 @@ impl Worker {
 
     fn begin_resize(&mut self, pod: &Pod) {
         if self.allocation.give(summary::resizable(pod), generation(pod)) {
+            self.context.withheld.tell_given();
             let told = summary::told(pod, "started", generation(pod), "");
             self.context.recorder.normal(&PodRef::of(pod), "ResizeStarted", told);
         }
