@@ -164,7 +164,7 @@ mod tests {
         container.refine(|record| record.started_at = 1).unwrap();
         drop(starting);
         for request in [Request::Signal { container: "c".into(), signal: 9, all: true }, Request::Shutdown] {
-            let asked = timeout(Duration::from_secs(15), listener.accept()).await;
+            let asked = timeout(Duration::from_secs(25), listener.accept()).await;
             let (mut client, _) = asked.expect("it is not stopped yet").unwrap();
             assert_eq!(rig::request(&mut client).await, request);
             rig::say(&mut client, &Reply::Ok).await;
