@@ -33,6 +33,7 @@ use rk_tests::exit::{NOT_FOUND, PRECONDITION, REFUSED, WRONG};
 use rk_tests::{MACHINE_API, Operator, artifacts, eventually, free_address, limit, uplink};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Port of the guest's figures, once they are asked for.
 const FIGURES: u16 = 9100;
@@ -187,6 +188,9 @@ fn roles_are_held_and_secrets_are_not_read() {
 #[test]
 fn a_config_on_trial_is_taken_back_and_a_confirmed_one_stays() {
     let mut guest = running("trial");
+    // Longer than two calls of the operator's take.
+    let trial = limit(20).max(Duration::from_secs(40));
+    let seconds = trial.as_secs().to_string();
     let pods = |guest: &Guest| {
         let config = guest.rkctl(&["node", "config", "get"]).good();
         config.lines().find_map(|line| line.trim().strip_prefix("maxPods: ").map(str::to_owned)).unwrap_or_default()
@@ -200,7 +204,7 @@ fn a_config_on_trial_is_taken_back_and_a_confirmed_one_stays() {
             "--mode",
             mode,
             "--seconds",
-            "40",
+            &seconds,
         ])
     };
     let told = patch(&guest, 7, "dry-run").good();
@@ -209,7 +213,7 @@ fn a_config_on_trial_is_taken_back_and_a_confirmed_one_stays() {
     assert_eq!(pods(&guest), "110");
     patch(&guest, 8, "try").good();
     assert_eq!(pods(&guest), "8");
-    guest.says("taken back");
+    guest.vm.wait_console("taken back", trial + limit(30)).unwrap_or_else(|err| panic!("{err}"));
     assert_eq!(pods(&guest), "110");
     patch(&guest, 9, "try").good();
     guest.rkctl(&["node", "config", "confirm"]).good();
@@ -266,7 +270,7 @@ fn every_question_has_an_answer_and_every_missing_verb_says_so() {
     assert_eq!(guest.rkctl(&["node", "rollback"]).code, PRECONDITION);
     assert_eq!(guest.rkctl(&["node", "restart", "nothing"]).code, PRECONDITION);
     guest.rkctl(&["node", "restart", "netd"]).good();
-    eventually("netd to run again", limit(10), || {
+    eventually("netd to run again", limit(60), || {
         let out = guest.rkctl(&["node", "services"]).good();
         let line = out.lines().find(|line| line.starts_with("netd")).unwrap_or_default();
         if line.contains("running") && line.contains("with") || line.contains("by signal") { Ok(()) } else { Err(out) }
@@ -300,7 +304,7 @@ fn figures_and_logs_are_told_and_noise_on_the_ports_harms_nobody() {
     noise(guest.node.parse().expect("address"));
     noise(guest.figures);
     guest.answers();
-    telemetry::figures(&guest).expect("figures");
+    eventually("figures", limit(30), || telemetry::figures(&guest));
     let services = guest.rkctl(&["node", "services"]).good();
     let machine = services.lines().find(|line| line.starts_with("machine")).unwrap_or_default();
     // Its second start was for the config that asked for figures.

@@ -44,7 +44,7 @@ async fn what_is_no_snapshot_changes_nothing() {
     let options = SqliteOptions::new(&path);
     let store = SqliteStore::open(&options).unwrap();
     store.put("/a", "1".into(), Expect::Absent, None).await.unwrap();
-    drop(store);
+    close(store).await;
     for noise in
         [b"".to_vec(), b"no database at all, and never was".to_vec(), std::fs::read(&path).unwrap()[..512].to_vec()]
     {

@@ -23,7 +23,7 @@ async fn reopening_continues_where_the_last_commit_ended() {
     let written = store.put("/a", "1".into(), Expect::Absent, None).await.unwrap();
     store.delete("/a", Expect::Any).await.unwrap();
     let last = store.put("/b", "2".into(), Expect::Absent, None).await.unwrap();
-    drop(store);
+    close(store).await;
     let store = SqliteStore::open(&options).unwrap();
     assert_eq!(store.revision().await.unwrap(), last.revision);
     let past = store.list(ListRequest { revision: Some(written.revision), ..Default::default() }).await.unwrap();

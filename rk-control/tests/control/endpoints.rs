@@ -4,6 +4,7 @@ use crate::behaviours::pod;
 use crate::cluster::rest::Rest;
 use crate::cluster::start;
 use serde_json::{Value, json};
+use std::time::{Duration, Instant};
 
 /// Whether an event in the list begins with these words.
 fn told(list: &Value, what: &str) -> bool {
@@ -63,7 +64,13 @@ async fn a_pod_is_no_endpoint_while_its_node_is_not_there() {
     assert!(has(0)(&rest.get(&slices("web")).await));
     rest.create("/api/v1/nodes", &json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "late"}})).await;
     rest.until(&slices("web"), has(1)).await;
+    let gone = Instant::now();
     rest.delete("/api/v1/nodes/late", &Value::Null).await;
     rest.until(&slices("web"), has(0)).await;
-    assert!(rest.get("pods/web").await["metadata"]["deletionTimestamp"].is_null(), "it has not been collected");
+    // Forty seconds after its node it is collected; on a machine that stalled for so long, it was.
+    let pod = rest.try_get("pods/web").await;
+    if gone.elapsed() < Duration::from_secs(30) {
+        let pod = pod.expect("the pod");
+        assert!(pod["metadata"]["deletionTimestamp"].is_null(), "it has not been collected");
+    }
 }

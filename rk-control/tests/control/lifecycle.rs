@@ -14,7 +14,7 @@ async fn a_namespace_is_furnished_and_goes_with_all_of_its_content() {
     plane.shows("configmap kube-root-ca.crt -n shop", ".metadata.name", "kube-root-ca.crt").await;
     plane.kubectl("create deployment web --image=x -n shop");
     plane.kubectl("create configmap settings -n shop");
-    plane.kubectl("delete namespace shop --timeout=60s");
+    plane.kubectl("delete namespace shop --timeout=180s");
     plane.gone("namespace shop").await;
     assert_eq!(
         plane.kubectl("get all,configmaps -A -o jsonpath={.items[?(@.metadata.namespace=='shop')].metadata.name}"),
@@ -32,7 +32,7 @@ async fn a_killed_control_plane_comes_back_with_every_write_and_goes_on() {
     plane.crash_and_restart().await;
     assert_eq!(plane.kubectl("get configmaps -o name").lines().filter(|l| l.starts_with("configmap/c")).count(), 20);
     let _nodes = Nodes::start(plane.client().await, &["n1"]).await;
-    plane.kubectl("rollout status deployment/web --timeout=60s");
+    plane.kubectl("rollout status deployment/web --timeout=180s");
     assert!(plane.stop(), "ends by itself when asked to");
 }
 

@@ -4,6 +4,7 @@
 use crate::cluster::rest::Rest;
 use crate::cluster::start;
 use serde_json::{Value, json};
+use std::time::{Duration, Instant};
 
 const VOLUMES: &str = "/api/v1/persistentvolumes";
 const ATTACHMENTS: &str = "/apis/storage.k8s.io/v1/volumeattachments";
@@ -140,8 +141,13 @@ async fn a_claim_that_waits_gets_what_its_pods_node_reaches() {
     let elsewhere = if selected(&seen).as_deref() == Some("n1") { "n2" } else { "n1" };
     let full = selected(&seen).expect("a node");
     rest.patch(&format!("/api/v1/nodes/{full}"), &json!({"spec": {"unschedulable": true}})).await;
-    rest.patch("persistentvolumeclaims/new", &json!({"metadata": {"annotations": {note: null}}})).await;
-    rest.until("persistentvolumeclaims/new", |own| selected(own).as_deref() == Some(elsewhere)).await;
+    // The scheduler may hear of the claim before it hears of the node: who cannot make it there takes the choice back again.
+    let patience = Instant::now() + Duration::from_secs(180);
+    while selected(&rest.get("persistentvolumeclaims/new").await).as_deref() != Some(elsewhere) {
+        assert!(Instant::now() < patience, "the scheduler does not leave {full}");
+        rest.patch("persistentvolumeclaims/new", &json!({"metadata": {"annotations": {note: null}}})).await;
+        rest.until("persistentvolumeclaims/new", |own| selected(own).is_some()).await;
+    }
     let seen = rest.get("persistentvolumeclaims/new").await;
     let mut made = volume("made", "made", json!({"csi": {"driver": "csi.example.com", "volumeHandle": "h"}}));
     made["spec"]["claimRef"] = json!({"kind": "PersistentVolumeClaim", "apiVersion": "v1", "name": "new",

@@ -1,23 +1,36 @@
 //! Workloads against a real control plane, seen through kubectl.
 
-use crate::cluster::{eventually, start};
+use crate::cluster::{ControlPlane, eventually, start};
+
+/// Waits until the scheduler has heard that a node takes pods, which the API tells a moment before: until one goes there.
+async fn is_known(plane: &ControlPlane, node: &str) {
+    plane.apply(&format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: to-{node}}}\nspec: {{nodeSelector: {{kubernetes.io/hostname: {node}}}, \
+         containers: [{{name: c, image: x}}]}}\n"
+    ));
+    plane.shows(&format!("pod to-{node}"), ".spec.nodeName", node).await;
+    plane.kubectl(&format!("delete pod to-{node} --timeout=180s"));
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deployment_rolls_out_and_back_and_its_service_follows() {
     let (plane, _nodes) = start(&["n1", "n2"]).await;
+    for node in ["n1", "n2"] {
+        is_known(&plane, node).await;
+    }
     plane.kubectl("create deployment web --image=one --replicas=4");
     plane.kubectl("expose deployment web --port=80");
-    plane.kubectl("rollout status deployment/web --timeout=60s");
+    plane.kubectl("rollout status deployment/web --timeout=180s");
     let nodes = plane.kubectl("get pods -l app=web -o jsonpath={.items[*].spec.nodeName}");
     assert!(nodes.contains("n1") && nodes.contains("n2"), "spread over both nodes: {nodes}");
     plane.kubectl("set image deployment/web one=two");
-    plane.kubectl("rollout status deployment/web --timeout=60s");
+    plane.kubectl("rollout status deployment/web --timeout=180s");
     assert_eq!(
         plane.kubectl("get deployment web -o jsonpath={.metadata.annotations.deployment\\.kubernetes\\.io/revision}"),
         "2"
     );
     plane.kubectl("rollout undo deployment/web");
-    plane.kubectl("rollout status deployment/web --timeout=60s");
+    plane.kubectl("rollout status deployment/web --timeout=180s");
     assert_eq!(plane.kubectl("get deployment web -o jsonpath={.spec.template.spec.containers[0].image}"), "one");
     assert_eq!(plane.kubectl("get replicasets -l app=web -o name").lines().count(), 2, "the old set is used again");
     plane.kubectl("scale deployment/web --replicas=2");
@@ -27,7 +40,7 @@ async fn a_deployment_rolls_out_and_back_and_its_service_follows() {
         if ready == "true true" { Ok(()) } else { Err(ready) }
     })
     .await;
-    plane.kubectl("delete deployment web --timeout=60s");
+    plane.kubectl("delete deployment web --timeout=180s");
     eventually("its pods to be gone", || async {
         let left = plane.kubectl("get pods -o name");
         if left.is_empty() { Ok(()) } else { Err(left) }
@@ -40,12 +53,12 @@ async fn dependents_go_stay_or_go_first_as_asked() {
     let (plane, _nodes) = start(&["n1", "n2"]).await;
     for name in ["orphan", "first"] {
         plane.kubectl(&format!("create deployment {name} --image=x"));
-        plane.kubectl(&format!("rollout status deployment/{name} --timeout=60s"));
+        plane.kubectl(&format!("rollout status deployment/{name} --timeout=180s"));
     }
     let set = plane.kubectl("get replicasets -l app=orphan -o name");
-    plane.kubectl("delete deployment orphan --cascade=orphan --timeout=60s");
+    plane.kubectl("delete deployment orphan --cascade=orphan --timeout=180s");
     plane.shows(&set, ".metadata.ownerReferences", "").await;
-    plane.kubectl("delete deployment first --cascade=foreground --timeout=60s");
+    plane.kubectl("delete deployment first --cascade=foreground --timeout=180s");
     assert_eq!(plane.kubectl("get replicasets,pods -l app=first -o name"), "", "nothing is left when the owner goes");
     assert_eq!(plane.kubectl("get pods -l app=orphan -o name").lines().count(), 1);
 }
@@ -53,7 +66,6 @@ async fn dependents_go_stay_or_go_first_as_asked() {
 #[tokio::test(flavor = "multi_thread")]
 async fn owners_in_a_circle_go_when_one_of_them_goes_first() {
     let (plane, _nodes) = start(&["n1", "n2"]).await;
-    plane.shows("serviceaccount default", ".metadata.name", "default").await;
     for name in ["a", "b", "c"] {
         plane.kubectl(&format!("run {name} --image=x"));
     }
@@ -66,7 +78,7 @@ async fn owners_in_a_circle_go_when_one_of_them_goes_first() {
             r#"patch pod {name} --type=merge -p {{"metadata":{{"ownerReferences":[{reference}]}}}}"#
         ));
     }
-    plane.kubectl("delete pod a --cascade=foreground --timeout=60s");
+    plane.kubectl("delete pod a --cascade=foreground --timeout=180s");
     eventually("all of them to be gone", || async {
         let left = plane.kubectl("get pods -o name");
         if left.is_empty() { Ok(()) } else { Err(left) }
@@ -86,8 +98,8 @@ async fn jobs_count_every_pod_and_stop_at_their_limits() {
     plane.apply(&job("good", "completions: 5, parallelism: 2", 0));
     plane.apply(&job("bad", "backoffLimit: 0", 1));
     plane.apply(&job("indexed", "completions: 3, parallelism: 3, completionMode: Indexed, backoffLimitPerIndex: 0", 1));
-    plane.kubectl("wait --for=condition=Complete job/good --timeout=60s");
-    plane.kubectl("wait --for=condition=Failed job/bad job/indexed --timeout=60s");
+    plane.kubectl("wait --for=condition=Complete job/good --timeout=180s");
+    plane.kubectl("wait --for=condition=Failed job/bad job/indexed --timeout=180s");
     assert_eq!(plane.kubectl("get job good -o jsonpath={.status.succeeded}"), "5");
     assert_eq!(
         plane.kubectl("get job bad -o jsonpath={.status.conditions[?(@.type=='Failed')].reason}"),
@@ -112,16 +124,16 @@ async fn stateful_and_daemon_sets_keep_their_places_through_an_update() {
     };
     plane.apply(&set("StatefulSet", "db", "serviceName: db, replicas: 3, ", "one"));
     plane.apply(&set("DaemonSet", "agent", "", "one"));
-    plane.kubectl("rollout status statefulset/db --timeout=60s");
-    plane.kubectl("rollout status daemonset/agent --timeout=60s");
+    plane.kubectl("rollout status statefulset/db --timeout=180s");
+    plane.kubectl("rollout status daemonset/agent --timeout=180s");
     let created =
         plane.kubectl("get pods -l app=db --sort-by=.metadata.creationTimestamp -o jsonpath={.items[*].metadata.name}");
     assert_eq!(created, "db-0 db-1 db-2");
     assert_eq!(plane.kubectl("get daemonset agent -o jsonpath={.status.numberReady}"), "2");
     plane.apply(&set("StatefulSet", "db", "serviceName: db, replicas: 3, ", "two"));
     plane.apply(&set("DaemonSet", "agent", "", "two"));
-    plane.kubectl("rollout status statefulset/db --timeout=60s");
-    plane.kubectl("rollout status daemonset/agent --timeout=60s");
+    plane.kubectl("rollout status statefulset/db --timeout=180s");
+    plane.kubectl("rollout status daemonset/agent --timeout=180s");
     let images = plane.kubectl("get pods -l app=db -o jsonpath={.items[*].spec.containers[0].image}");
     assert_eq!(images, "two two two");
     assert_eq!(plane.kubectl("get controllerrevisions -o name").lines().count(), 4);

@@ -131,7 +131,7 @@ mod tests {
     async fn what_was_said_is_answered_though_something_in_the_background_holds_the_pipe() {
         let ((out, held), (err, ended)) = (stream(b"out\n"), stream(b"err\n"));
         drop(ended);
-        let both = said(out, err, Duration::from_millis(500)).await;
+        let both = said(out, err, Duration::from_secs(2)).await;
         assert_eq!(both, (b"out\n".to_vec(), b"err\n".to_vec()));
         // Nobody reads any more: what still writes is told so.
         let until = tokio::time::Instant::now() + Duration::from_secs(30);

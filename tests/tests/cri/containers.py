@@ -110,7 +110,7 @@ class Ends(Case):
         pod = self.pod()
         polite = pod.run("trap 'exit 4' TERM; touch /set; while :; do sleep 0.1; done")
         stubborn = pod.run(f"touch /set; {STUBBORN}")
-        for container, timeout, code in ((polite, 20, 4), (stubborn, 1, 137)):
+        for container, timeout, code in ((polite, PATIENCE, 4), (stubborn, 1, 137)):
             eventually("its trap", lambda: container.sh("ls /set")[1] == 0)
             container.stop(timeout)
             self.assertEqual(container.status().exit_code, code)
@@ -135,7 +135,7 @@ class Signals(Case):
         container = self.pod().run(self.TRAPS, **fields)
         told = container.status().stop_signal
         eventually("its traps", lambda: container.sh("ls /set")[1] == 0)
-        container.stop(20)
+        container.stop(PATIENCE)
         return cri.Signal.Name(told), container.status().exit_code
 
     def test_the_container_s_wish_comes_first(self):

@@ -2,7 +2,7 @@
 
 import api_pb2 as cri
 import grpc
-from peer import LABEL, Case, ask, eventually
+from peer import LABEL, PATIENCE, Case, ask, eventually
 
 
 class Life(Case):
@@ -124,7 +124,7 @@ class Namespaces(Case):
     def test_processes_are_the_container_s_the_pod_s_or_another_s(self):
         alone = self.pod()
         first, second = alone.run("exec sleep 4321"), alone.run()
-        self.assertIn("sleep", first.said("cat /proc/1/comm"))
+        eventually("its program", lambda: "sleep" in first.said("cat /proc/1/comm"))
         self.assertNotIn("4321", second.said("ps"))
         options = {"pid": cri.TARGET, "target_id": first.id}
         target = alone.run(security={"namespace_options": options})
@@ -138,7 +138,7 @@ class Namespaces(Case):
         first, second = pod.run("exec sleep 4321", linux={}), pod.run(linux={})
         self.assertIn("4321", second.said("ps"))
         # What is not the first of its processes needs no handler to be ended by a signal.
-        first.stop(20)
+        first.stop(PATIENCE)
         self.assertEqual(first.status().exit_code, 143)
 
 

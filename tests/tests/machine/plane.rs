@@ -66,7 +66,7 @@ fn several_nodes_are_asked_at_once_and_a_store_goes_back_to_its_snapshot() {
 /// A list has the answers of all, and of those that answer when one does not.
 fn several(guest: &Guest, also: SocketAddr) {
     let (node, also, dead) = (guest.node.as_str(), also.to_string(), free_address().to_string());
-    let ask = |nodes: &[&str]| guest.operator.run(&["--timeout", "30", "-n", &nodes.join(","), "node", "services"]);
+    let ask = |nodes: &[&str]| guest.operator.run(&["--timeout", "120", "-n", &nodes.join(","), "node", "services"]);
     let both = |out: &str| {
         let named = |address: &str| out.lines().any(|line| line.starts_with(address) && line.contains("netd"));
         out.starts_with("NODE") && named(node) && named(&also)

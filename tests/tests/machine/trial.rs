@@ -17,7 +17,7 @@ fn a_config_on_trial_that_cuts_its_machine_off_is_taken_back_after_a_minute_by_t
     let begun = Instant::now();
     // Its answer may be the first thing that the cut takes.
     let told = soon(&["node", "config", "patch", "--try", LOST]);
-    eventually("nobody to answer", limit(20), || {
+    eventually("nobody to answer", limit(40), || {
         let outcome = soon(&["node", "version"]);
         if outcome.code == UNREACHABLE { Ok(()) } else { Err(format!("{outcome:?} after {told:?}")) }
     });

@@ -52,8 +52,12 @@ fn sidecars_start_before_what_follows_come_back_alone_and_end_last() {
     ready(&kubectl, "crew");
 
     delete(&kubectl, &["crew"]);
-    let heard = kubectl.ok(&["logs", "ear"]);
-    let at = |name: &str| heard.find(&format!("ended-{name}")).unwrap_or_else(|| panic!("no {name}: {heard}"));
+    let heard = eventually("all last words", limit(30), || {
+        let heard = kubectl.ok(&["logs", "ear"]);
+        let all = ["main", "first", "second"].iter().all(|name| heard.contains(&format!("ended-{name}")));
+        if all { Ok(heard) } else { Err(heard) }
+    });
+    let at = |name: &str| heard.find(&format!("ended-{name}"));
     assert!(at("main") < at("second") && at("second") < at("first"), "{heard}");
     kubectl.ok(&["delete", "pod", "ear", "--grace-period=0", "--force"]);
 }
@@ -78,20 +82,20 @@ fn a_hook_that_sleeps_holds_the_end_up_as_far_as_the_grace_period_goes() {
     let sleeper = |name: &str, seconds: u32| {
         let hook = format!("    lifecycle: {{preStop: {{sleep: {{seconds: {seconds}}}}}}}\n");
         pod(name, "trap 'exit 0' TERM; while true; do sleep 1; done", "", &hook)
-            .replace("terminationGracePeriodSeconds: 1", "terminationGracePeriodSeconds: 60")
+            .replace("terminationGracePeriodSeconds: 1", "terminationGracePeriodSeconds: 180")
     };
-    kubectl.apply(&[sleeper("whole", 8), sleeper("cut", 55)].join("---\n"));
+    kubectl.apply(&[sleeper("whole", 8), sleeper("cut", 170)].join("---\n"));
     for name in ["whole", "cut"] {
         ready(&kubectl, name);
     }
     let before = Instant::now();
     delete(&kubectl, &["whole"]);
     let whole = before.elapsed();
-    assert!(whole > Duration::from_secs(7) && whole < Duration::from_secs(50), "{whole:?}");
+    assert!(whole > Duration::from_secs(7) && whole < Duration::from_secs(150), "{whole:?}");
     let before = Instant::now();
     delete(&kubectl, &["cut", "--grace-period=3"]);
     let cut = before.elapsed();
-    assert!(cut < Duration::from_secs(45), "{cut:?}");
+    assert!(cut < Duration::from_secs(120), "{cut:?}");
 }
 
 /// An amount of CPU in thousandths.

@@ -71,14 +71,17 @@ fn containers_end_restart_and_wait_for_their_init_containers_as_policies_say() {
     shows(&kubectl, "on-failure", state, 90, "Succeeded 1 false 0");
     shows(&kubectl, "always", state, 120, "Running 2 true");
     ready(&kubectl, "says");
-    assert_eq!(kubectl.ok(&["logs", "says"]), "Hello World\n");
+    // A container is ready before it speaks and listens.
+    eventually("its words", limit(30), || match kubectl.ok(&["logs", "says"]) {
+        said if said == "Hello World\n" => Ok(()),
+        said => Err(said),
+    });
     ready(&kubectl, "defaults");
-    let program = sh(
-        &kubectl,
-        "says",
-        &format!("wget -qO- http://{}/hostname", kubectl.path(&["pod", "defaults"], "{.status.podIP}")),
-    );
-    assert_eq!(program.as_deref().map(str::trim), Ok("defaults"));
+    let ask = format!("wget -qO- http://{}/hostname", kubectl.path(&["pod", "defaults"], "{.status.podIP}"));
+    eventually("the image's own program", limit(30), || match sh(&kubectl, "says", &ask)?.trim() {
+        "defaults" => Ok(()),
+        seen => Err(seen.to_owned()),
+    });
     kubectl.ok(&["delete", "pod", "fails-on", "--wait=true", &format!("--timeout={}s", limit(60).as_secs())]);
     kubectl.ok(&["delete", "pods", "--all", "--grace-period=1", "--wait=false"]);
 }
@@ -165,6 +168,10 @@ fn a_pod_is_watched_from_its_creation_to_its_end_and_found_by_new_labels() {
     ready(&kubectl, "seen");
     kubectl.ok(&["label", "pod", "seen", "time=later"]);
     assert_eq!(kubectl.path(&["pods", "-l", "time=later"], "{.items[*].metadata.name}"), "seen");
+    eventually("a watch", limit(30), || match watching.said() {
+        said if said.contains("ADDED") => Ok(()),
+        said => Err(said),
+    });
     kubectl.ok(&["delete", "pod", "seen", "--grace-period=3", "--wait=true"]);
     eventually("the whole life", limit(30), || {
         let said = watching.said();
@@ -306,8 +313,10 @@ fn grpc_probes_follow_what_the_health_service_answers() {
     }
     let state = "{.status.containerStatuses[0].restartCount} {.status.containerStatuses[0].ready}";
     assert_eq!(kubectl.path(&["pod", "holds"], state), "0 true");
-    let events =
-        kubectl.ok(&["get", "events", "--field-selector", "reason=Unhealthy", "-o", "jsonpath={.items[*].message}"]);
-    assert!(events.contains("NOT_SERVING") && events.contains("2333"), "{events}");
+    let unhealthy = ["get", "events", "--field-selector", "reason=Unhealthy", "-o", "jsonpath={.items[*].message}"];
+    eventually("events of both", limit(60), || match kubectl.ok(&unhealthy) {
+        told if told.contains("NOT_SERVING") && told.contains("2333") => Ok(()),
+        told => Err(told),
+    });
     kubectl.ok(&["delete", "pods", "--all", "--grace-period=1", "--wait=false"]);
 }

@@ -50,12 +50,22 @@ fn a_host_port_leads_to_its_pod_from_the_node_and_from_other_pods() {
         ("node", "127.0.0.1:18081".into(), Some("local")),
         ("other", format!("{node}:18081"), None),
     ] {
-        let answer = sh(&kubectl, from, &format!("wget -T 5 -qO- http://{to}/x"));
-        assert_eq!(answer.as_deref().ok().map(str::trim), wanted, "from {from} to {to}: {answer:?}");
+        let ask = || sh(&kubectl, from, &format!("wget -T 5 -qO- http://{to}/x"));
+        let Some(wanted) = wanted else {
+            let answer = ask();
+            assert!(answer.is_err(), "from {from} to {to}: {answer:?}");
+            continue;
+        };
+        // A container is ready before it listens.
+        eventually(&format!("{wanted} from {from} to {to}"), limit(30), || match ask()?.trim() {
+            seen if seen == wanted => Ok(()),
+            seen => Err(seen.to_owned()),
+        });
     }
-    let reason =
-        kubectl.try_path(&["pod", "second"], "{.status.reason}{.status.conditions[*].message}").unwrap_or_default();
-    assert!(reason.contains("NodePorts") || reason.contains("free ports"), "{reason}");
+    eventually("the refusal of the second", limit(60), || {
+        let reason = kubectl.try_path(&["pod", "second"], "{.status.reason}{.status.conditions[*].message}")?;
+        if reason.contains("NodePorts") || reason.contains("free ports") { Ok(()) } else { Err(reason) }
+    });
     kubectl.ok(&["delete", "pod", "first", "--wait=true"]);
     sh(&kubectl, "node", "wget -T 5 -qO- http://127.0.0.1:18080/x").expect_err("the port is closed with its pod");
 }

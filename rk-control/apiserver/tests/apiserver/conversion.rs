@@ -62,14 +62,15 @@ async fn served(admin: &Client) {
     until("the service of the definition", async || admin.get(&hosts("v1")).await.code == 200).await;
 }
 
-/// Makes v2 the stored version, and waits until the table of what is served has it: the definition says so before.
-async fn stored_as_v2(admin: &Client, webhook: &Webhook) {
+/// Makes v2 the stored version, as `definition` has it, and waits until the table of what is served has it, too: the definition says so
+/// before.
+async fn stored_as_v2(admin: &Client, definition: &Value) {
+    let group = definition["spec"]["group"].as_str().unwrap();
     let hash =
-        async || admin.get("/apis/convert.example.com/v1").await.ok()["resources"][0]["storageVersionHash"].clone();
+        async || admin.get(&format!("/apis/{group}/v1")).await.ok()["resources"][0]["storageVersionHash"].clone();
     let before = hash().await;
-    let versions = definition(webhook, "v2")["spec"]["versions"].clone();
-    let path = format!("{DEFINITIONS}/hosts.convert.example.com");
-    admin.patch(&path, MERGE, &json!({"spec": {"versions": versions}})).await.ok();
+    let path = format!("{DEFINITIONS}/{}", definition["metadata"]["name"].as_str().unwrap());
+    admin.patch(&path, MERGE, &json!({"spec": {"versions": definition["spec"]["versions"]}})).await.ok();
     until("the second stored version", async || {
         admin.get(&path).await.ok()["status"]["storedVersions"] == json!(["v1", "v2"]) && hash().await != before
     })
@@ -152,7 +153,7 @@ async fn objects_of_several_stored_versions_are_listed_in_one() {
     admin.create(DEFINITIONS, &definition(&webhook, "v1")).await.ok();
     served(&admin).await;
     admin.create(&hosts("v1"), &host("old", "old.example.com:1")).await.ok();
-    stored_as_v2(&admin, &webhook).await;
+    stored_as_v2(&admin, &definition(&webhook, "v2")).await;
     admin.create(&hosts("v1"), &host("new", "new.example.com:2")).await.ok();
     let listed = async |version: &str, field: &str| -> Vec<Value> {
         let list = admin.get(&hosts(version)).await.ok();
@@ -177,7 +178,7 @@ async fn a_change_that_changes_nothing_stores_an_object_in_the_version_of_now() 
     admin.create(DEFINITIONS, &definition(&webhook, "v1")).await.ok();
     served(&admin).await;
     let made = admin.create(&hosts("v1"), &host("a", "example.com:1")).await.ok();
-    stored_as_v2(&admin, &webhook).await;
+    stored_as_v2(&admin, &definition(&webhook, "v2")).await;
     let path = format!("{}/a", hosts("v1"));
     let moved = admin.put(&path, &made).await.ok();
     let version = |object: &Value| object["metadata"]["resourceVersion"].clone();
@@ -309,13 +310,7 @@ async fn versions_that_nobody_converts_tell_what_each_of_them_knows() {
     assert_eq!(told("v2", "/a").await, json!({"watts": 5, "socket": {}}));
     assert_eq!(admin.get(&lamp("v2", "")).await.ok()["items"][1]["spec"], json!({"watts": 1}));
 
-    let path = format!("{DEFINITIONS}/lamps.none.example.com");
-    let versions = lamps("v2")["spec"]["versions"].clone();
-    admin.patch(&path, MERGE, &json!({"spec": {"versions": versions}})).await.ok();
-    until("the second stored version", async || {
-        admin.get(&path).await.ok()["status"]["storedVersions"] == json!(["v1", "v2"])
-    })
-    .await;
+    stored_as_v2(&admin, &lamps("v2")).await;
     assert_eq!(told("v1", "/a").await, own, "what was stored in v1 is all there for its readers");
     assert_eq!(told("v2", "/a").await, json!({"watts": 5, "socket": {}}));
     let labels = json!({"metadata": {"labels": {"l": "1"}}});

@@ -144,7 +144,7 @@ async fn a_write_between_the_end_of_a_cache_and_the_next_watch_is_not_missed() {
     });
     let stop = CancellationToken::new();
     let dispatcher = tokio::spawn(run_dispatcher(Arc::clone(&storage), start, stop.clone()));
-    storage.wait_for(start + 1).await.unwrap();
+    until("the caches to have what was written", async || storage.progress() > start).await;
     assert!(storage.get(&maps, "n", "late").await.unwrap().is_some());
     stop.cancel();
     dispatcher.await.unwrap();

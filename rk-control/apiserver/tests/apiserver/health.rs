@@ -119,7 +119,8 @@ async fn an_aggregated_api_that_hangs_keeps_no_server_from_being_ready() {
     cluster.admin().create("/api/v1/namespaces/default/services", &service).await.ok();
     // The verdict takes five seconds, in which a machine that has other work may not get far: who waits for it has it each time.
     let mut waited = true;
-    for group in ["a.silent.example.com", "b.silent.example.com", "c.silent.example.com"] {
+    for turn in 0..8 {
+        let group = format!("g{turn}.silent.example.com");
         let api = json!({"apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "metadata": {"name": format!("v1.{group}")},
             "spec": {"group": group, "version": "v1", "groupPriorityMinimum": 1000, "versionPriority": 10,
                 "insecureSkipTLSVerify": true,

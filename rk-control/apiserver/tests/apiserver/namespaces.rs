@@ -163,6 +163,8 @@ async fn starting_again_changes_nothing() {
         list["items"].as_array().is_some_and(|all| all.len() == 13 && all.iter().all(told))
     })
     .await;
+    let tracked = "/api/v1/namespaces/kube-system/configmaps/kube-apiserver-legacy-service-account-token-tracking";
+    until("the day since which tokens are tracked", async || cluster.admin().get(tracked).await.code == 200).await;
     let before = cluster.store.revision().await.unwrap();
     cluster.server.bootstrap().await.unwrap();
     assert_eq!(cluster.store.revision().await.unwrap(), before);

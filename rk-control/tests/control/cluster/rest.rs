@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use kube::Client;
 use serde_json::{Value, json};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long what must come may take on a machine that has other work.
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A client of one namespace.
 #[derive(Clone)]

@@ -134,7 +134,7 @@ mod tests {
         }
         container.refine(|record| record.started_at = 1).unwrap();
         drop(starting);
-        let asked = tokio::time::timeout(Duration::from_secs(15), listener.accept()).await;
+        let asked = tokio::time::timeout(Duration::from_secs(25), listener.accept()).await;
         let (mut client, _) = asked.expect("it is asked to stop").unwrap();
         let request = Request::Signal { container: "c".into(), signal: signal::TERM, all: false };
         assert_eq!(rig::request(&mut client).await, request);

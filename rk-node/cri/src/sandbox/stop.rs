@@ -129,7 +129,8 @@ mod tests {
         let stopping = tokio::spawn(async move { tear_down(&by, &of).await });
         let mut killed = BTreeSet::new();
         while killed.len() < 2 {
-            let asked = timeout(Duration::from_secs(15), listener.accept()).await;
+            // Sooner than whoever waits for the end of the first gives it up.
+            let asked = timeout(Duration::from_secs(25), listener.accept()).await;
             let (mut client, _) = asked.expect("one is killed while another has not ended").unwrap();
             if let Request::Signal { container, signal: 9, .. } = rig::request(&mut client).await {
                 killed.insert(container);
@@ -163,7 +164,7 @@ mod tests {
         container.refine(|record| record.started_at = 1).unwrap();
         drop(starting);
         for request in [Request::Signal { container: "c".into(), signal: 9, all: true }, Request::Shutdown] {
-            let asked = timeout(Duration::from_secs(15), listener.accept()).await;
+            let asked = timeout(Duration::from_secs(25), listener.accept()).await;
             let (mut client, _) = asked.expect("it is not stopped yet").unwrap();
             assert_eq!(rig::request(&mut client).await, request);
             rig::say(&mut client, &Reply::Ok).await;

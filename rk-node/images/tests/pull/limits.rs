@@ -83,7 +83,7 @@ async fn a_registry_that_drips_is_given_up_and_keeps_nobody_from_pulling_elsewhe
     config.mirrors = vec![of(&slow, "slow.invalid"), of(&good, "good.invalid")];
     // The slow image has more layers than it may have slots, and leaves one.
     (config.parallel_layers, config.most_layers) = (3, 4);
-    config.floor = Pace { bytes: 1024, within: Duration::from_secs(5) };
+    config.floor = Pace { bytes: 1024, within: Duration::from_secs(15) };
     let images = opened(&config).await;
     let timed = async |name: &str, after: u64| {
         tokio::time::sleep(Duration::from_millis(after)).await;

@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     async fn next(told: &mut tokio::sync::mpsc::UnboundedReceiver<String>) -> String {
-        tokio::time::timeout(Duration::from_secs(10), told.recv()).await.unwrap().unwrap()
+        tokio::time::timeout(Duration::from_secs(60), told.recv()).await.unwrap().unwrap()
     }
 
     fn publish(manager: &StatusManager, name: &str, phase: &str) {
@@ -159,7 +159,7 @@ mod tests {
         gate.add_permits(1);
         let late = next(&mut told).await;
         assert!(late.starts_with("late ") && late.contains("Running"), "{late}");
-        tokio::time::timeout(Duration::from_secs(10), manager.written()).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(60), manager.written()).await.unwrap();
         assert!(told.try_recv().is_err(), "what was overtaken is not written");
     }
 }

@@ -158,7 +158,7 @@ mod tests {
             Collector { pod: &pod, fields: &fields, objects: &objects, tokens: &tokens, max_age: Duration::ZERO };
         let volume = json!({"sources": [{"configMap": {"name": "a"}}, {"configMap": {"name": "b"}}]});
         let volume: ProjectedVolumeSource = serde_json::from_value(volume).unwrap();
-        let files = tokio::time::timeout(Duration::from_secs(10), collector.projected(&volume)).await.unwrap().unwrap();
+        let files = tokio::time::timeout(Duration::from_secs(60), collector.projected(&volume)).await.unwrap().unwrap();
         assert_eq!(files.keys().collect::<Vec<_>>(), ["a", "b", "same"]);
         assert_eq!(files["same"].data, b"b");
     }

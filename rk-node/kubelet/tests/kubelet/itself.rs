@@ -14,10 +14,10 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::support::{Rig, eventually, ready};
 
-/// The life of the certificates; seven to nine tenths of it have passed two to thirty-six seconds after the start of a test.
-const LIFE: Duration = Duration::from_secs(165);
+/// The life of the certificates; seven to nine tenths of it have passed two to sixty-two seconds after the start of a test.
+const LIFE: Duration = Duration::from_secs(300);
 /// How much of it is left when a test starts.
-const LEFT: Duration = Duration::from_secs(52);
+const LEFT: Duration = Duration::from_secs(92);
 
 /// The node's certificate and key for `usage`, signed by the cluster.
 fn signed(rig: &Rig, usage: ExtendedKeyUsagePurpose, ends: SystemTime) -> String {

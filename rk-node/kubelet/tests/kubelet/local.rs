@@ -41,23 +41,26 @@ async fn a_static_pod_runs_is_shown_and_goes_with_its_manifest() {
     .await;
 }
 
-/// Writes the manifest of the static pod `own`.
-fn manifest(rig: &Rig, command: &str, label: &str) {
+/// More seconds to end than a test takes: only the test ends the pod.
+const LONG: u32 = 600;
+
+/// Writes the manifest of the static pod `own`, which has `grace` seconds to end.
+fn manifest(rig: &Rig, command: &str, label: &str, grace: u32) {
     let manifests = &rig.options.dirs.manifests;
     std::fs::create_dir_all(manifests).unwrap();
     let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "own", "labels": {"edition": label}},
-        "spec": {"terminationGracePeriodSeconds": 15, "containers": [{"name": "c", "image": "img:1", "command": [command]}]}});
+        "spec": {"terminationGracePeriodSeconds": grace, "containers": [{"name": "c", "image": "img:1", "command": [command]}]}});
     std::fs::write(manifests.join("own.json"), pod.to_string()).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_mirror_of_a_static_pod_stays_until_the_pod_has_ended() {
     let rig = Rig::new().await;
-    manifest(&rig, "stubborn", "first");
+    manifest(&rig, "stubborn", "first", LONG);
     rig.status("own-node-a", "the mirror tells that the pod is ready", 60, ready).await;
     let first = rig.pods().get("own-node-a").await.unwrap().metadata.uid;
-    manifest(&rig, "run", "second");
-    eventually("the old pod is told to stop", 20, || async {
+    manifest(&rig, "run", "second", LONG);
+    eventually("the old pod is told to stop", 60, || async {
         let stops = rig.cri.state().calls.get("StopContainer").copied();
         stops.map(drop).ok_or_else(|| "not yet".to_owned())
     })
@@ -85,28 +88,28 @@ async fn a_static_pod_whose_manifest_is_taken_away_and_put_back_runs_again() {
         .await;
         assert_eq!(rig.cri.running("own-node-a").len(), 1);
     };
-    manifest(&rig, "stubborn", "only");
+    manifest(&rig, "stubborn", "only", 15);
     restarted(0).await;
     // Sooner than anyone looks.
     std::fs::remove_file(&file).unwrap();
-    manifest(&rig, "stubborn", "only");
+    manifest(&rig, "stubborn", "only", 15);
     restarted(1).await;
     // While it ends.
     let stops = || rig.cri.state().calls.get("StopContainer").copied().unwrap_or_default();
     let before = stops();
     std::fs::remove_file(&file).unwrap();
-    eventually("the pod is told to stop", 20, || async {
+    eventually("the pod is told to stop", 60, || async {
         if stops() > before { Ok(()) } else { Err("not yet".to_owned()) }
     })
     .await;
-    manifest(&rig, "stubborn", "only");
+    manifest(&rig, "stubborn", "only", 15);
     restarted(2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mirror_stays_while_a_pod_ends_whose_manifest_went_unseen() {
     let mut rig = Rig::new().await;
-    manifest(&rig, "stubborn", "only");
+    manifest(&rig, "stubborn", "only", LONG);
     rig.status("own-node-a", "the mirror tells that the pod is ready", 60, ready).await;
     let mirror = rig.pods().get("own-node-a").await.unwrap().metadata.uid;
     rig.kubelet = None;
