@@ -13,6 +13,7 @@
 //! cannot be applied fails the container; nothing here grows with time or with a client's slowness.
 
 mod attach;
+mod bound_dev;
 mod cgroup;
 mod client;
 mod clock;

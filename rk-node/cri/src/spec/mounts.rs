@@ -45,7 +45,8 @@ pub(super) fn mounts(inputs: &Inputs<'_>) -> Vec<Value> {
     let mut wanted: Vec<&Mount> = inputs.config.mounts.iter().collect();
     wanted.sort_by_key(|m| Path::new(&m.container_path).components().count());
     for m in wanted {
-        out.retain(|earlier| earlier["destination"].as_str() != Some(&m.container_path));
+        // Below another `/dev` there is still the container's own, which libcontainer fills.
+        out.retain(|earlier| earlier["type"] == "tmpfs" || earlier["destination"].as_str() != Some(&m.container_path));
         let bound = mount(&m.container_path, "bind", &m.host_path, &options(m));
         // Images are mounted for the pod's users already.
         out.push(if is_image(m) { bound } else { mapped(bound, inputs) });

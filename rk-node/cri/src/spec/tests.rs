@@ -193,6 +193,7 @@ fn mounts_of_the_pod_replace_defaults_and_come_parents_first() {
         bind("/data/deep", true, MountPropagation::PropagationPrivate),
         bind("/data", false, MountPropagation::PropagationBidirectional),
         bind("/etc/hosts", false, MountPropagation::PropagationPrivate),
+        bind("/dev", false, MountPropagation::PropagationPrivate),
     ];
     let spec = built(&Case { config: ContainerConfig { mounts, ..Default::default() }, ..Default::default() }).unwrap();
     let all = spec["mounts"].as_array().unwrap();
@@ -204,6 +205,8 @@ fn mounts_of_the_pod_replace_defaults_and_come_parents_first() {
     assert_eq!(all[at("/data/deep")]["options"], json!(["rbind", "rprivate", "ro"]));
     assert_eq!(spec["linux"]["rootfsPropagation"], "shared");
     assert_eq!(all[at("/dev/shm")]["source"], "/run/shm");
+    let dev: Vec<_> = all.iter().filter(|m| m["destination"] == "/dev").map(|m| &m["source"]).collect();
+    assert_eq!(dev, ["tmpfs", "/host/dev"], "its own stays below, for the shim");
 }
 
 #[test]
