@@ -13,7 +13,6 @@
 //! cannot be applied fails the container; nothing here grows with time or with a client's slowness.
 
 mod attach;
-mod bound_dev;
 mod cgroup;
 mod client;
 mod clock;
@@ -24,6 +23,7 @@ mod devices;
 mod executor;
 mod exits;
 mod join;
+mod late;
 mod launch;
 mod logfile;
 mod lookup;

@@ -1,9 +1,9 @@
-//! A `/dev` that is bound into a container: most often the node's, which drivers of volumes and devices want.
+//! Mounts that a container gets after libcontainer is done, before anything of it runs.
 //!
-//! libcontainer makes links and nodes in `/dev` whatever is there, and fails where a name is taken; other runtimes leave a bound one as it
-//! is. So libcontainer fills the container's own, and what was asked for is laid over that once the namespace is complete, before anything
-//! of the container runs. Each mount shares no more than it asked for before the next is made in it: what is a container's own must not
-//! appear in the node's `/dev`.
+//! Libcontainer makes links and nodes in `/dev` whatever is there, and fails where a name is taken; other runtimes leave a bound `/dev`, as
+//! drivers of volumes have the node's, as it is. So it fills the container's own, and what was asked for is laid over that. And where any
+//! mount shares with the node, it lets all share until they are made: a mount within another one would appear on the node. Here each
+//! shares no more than it asked for before the next is made in it.
 
 use std::fs::{self, File};
 use std::os::fd::OwnedFd;
@@ -21,18 +21,30 @@ use crate::propagation;
 
 const DEV: &str = "/dev";
 
-/// Takes out of the spec what is bound at and below `/dev`, when there is something at `/dev` itself; the outermost comes first.
+/// Takes such mounts out of the spec; the outermost comes first.
 pub fn take(spec: &mut Spec) -> Vec<Mount> {
     let all = spec.mounts().clone().unwrap_or_default();
-    let is_bound = |mount: &Mount| mount.typ().as_deref() == Some("bind");
-    if !all.iter().any(|mount| is_bound(mount) && mount.destination() == Path::new(DEV)) {
-        return Vec::new();
+    let bound: Vec<&Path> =
+        all.iter().filter(|mount| is_bound(mount)).map(|mount| mount.destination().as_path()).collect();
+    let over_dev = bound.contains(&Path::new(DEV));
+    let propagation = spec.linux().as_ref().and_then(|linux| linux.rootfs_propagation().as_deref());
+    // Read-only with all that is mounted in it is what libcontainer alone makes a mount.
+    let shares = propagation == Some("shared") && !all.iter().any(|mount| asks(mount, "rro"));
+    let is_within = |at: &Path| bound.iter().any(|outer| *outer != at && at.starts_with(outer));
+    let waits = |mount: &Mount| {
+        let at = mount.destination().as_path();
+        is_bound(mount) && ((over_dev && at.starts_with(DEV)) || (shares && is_within(at)))
+    };
+    let (mut late, rest): (Vec<Mount>, Vec<Mount>) = all.iter().cloned().partition(waits);
+    if !late.is_empty() {
+        late.sort_by_key(|mount| mount.destination().components().count());
+        spec.set_mounts(Some(rest));
     }
-    let below = |mount: &Mount| is_bound(mount) && mount.destination().starts_with(DEV);
-    let (mut late, rest): (Vec<Mount>, Vec<Mount>) = all.into_iter().partition(below);
-    late.sort_by_key(|mount| mount.destination().components().count());
-    spec.set_mounts(Some(rest));
     late
+}
+
+fn is_bound(mount: &Mount) -> bool {
+    mount.typ().as_deref() == Some("bind")
 }
 
 /// Brings what [`take`] took to the container whose waiting first process is `init`. The caller must be a [`crate::worker`].
@@ -87,7 +99,8 @@ impl<'a> Tree<'a> {
         if !self.is_dir && !at.exists() {
             File::create(at).with_context(shown)?;
         }
-        move_mount(&self.copy, "", CWD, at, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).with_context(shown)?;
+        let how = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_SYMLINKS;
+        move_mount(&self.copy, "", CWD, at, how).with_context(shown)?;
         match propagation::wish(self.mount) {
             Some(wish) => mount_change(at, wish | MountPropagationFlags::REC).with_context(shown),
             None => Ok(()),
@@ -119,24 +132,28 @@ mod tests {
     }
 
     #[test]
-    fn what_is_bound_at_and_below_dev_waits_when_there_is_something_at_dev_itself() {
+    fn what_is_in_a_bound_dev_waits_and_so_does_what_is_in_another_mount_where_any_is_shared() {
         let at = |path: &str| bound(Path::new("/source"), Path::new(path), &["rbind"]);
         let own = MountBuilder::default().destination(DEV).typ("tmpfs").source("tmpfs").build().unwrap();
-        let places = |mounts: &[Mount]| mounts.iter().map(|m| m.destination().clone()).collect::<Vec<_>>();
-        for (bound, late, rest) in [
-            (vec!["/dev/shm", "/data"], vec![], vec!["/dev", "/dev/shm", "/data"]),
+        let places =
+            |mounts: &[Mount]| mounts.iter().map(|m| m.destination().display().to_string()).collect::<Vec<_>>();
+        for (shares, bound, late, rest) in [
+            (false, vec!["/dev/shm", "/run", "/run/own"], vec![], vec!["/dev", "/dev/shm", "/run", "/run/own"]),
+            (true, vec!["/dev/shm", "/run", "/run/own"], vec!["/run/own"], vec!["/dev", "/dev/shm", "/run"]),
             (
-                vec!["/dev/shm", "/dev", "/data", "/devices", "/dev/termination-log"],
+                false,
+                vec!["/dev/shm", "/dev", "/run", "/devices", "/dev/termination-log"],
                 vec!["/dev", "/dev/shm", "/dev/termination-log"],
-                vec!["/dev", "/data", "/devices"],
+                vec!["/dev", "/run", "/devices"],
             ),
         ] {
             let mut spec = Spec::default();
+            let propagation = if shares { "shared" } else { "slave" };
+            spec.linux_mut().get_or_insert_default().set_rootfs_propagation(Some(propagation.to_owned()));
             spec.set_mounts(Some([own.clone()].into_iter().chain(bound.into_iter().map(at)).collect()));
             let taken = take(&mut spec);
-            assert_eq!(places(&taken), late.iter().map(Into::into).collect::<Vec<std::path::PathBuf>>());
-            let left = places(spec.mounts().as_deref().unwrap());
-            assert_eq!(left, rest.iter().map(Into::into).collect::<Vec<std::path::PathBuf>>());
+            assert_eq!(places(&taken), late);
+            assert_eq!(places(spec.mounts().as_deref().unwrap()), rest);
         }
     }
 
