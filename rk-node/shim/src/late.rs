@@ -30,7 +30,9 @@ pub fn take(spec: &mut Spec) -> Vec<Mount> {
     let propagation = spec.linux().as_ref().and_then(|linux| linux.rootfs_propagation().as_deref());
     // Read-only with all that is mounted in it is what libcontainer alone makes a mount.
     let shares = propagation == Some("shared") && !all.iter().any(|mount| asks(mount, "rro"));
-    let is_within = |at: &Path| bound.iter().any(|outer| *outer != at && at.starts_with(outer));
+    // The process is in its working directory already.
+    let cwd = spec.process().as_ref().map(|process| process.cwd().clone()).unwrap_or_default();
+    let is_within = |at: &Path| !cwd.starts_with(at) && bound.iter().any(|outer| *outer != at && at.starts_with(outer));
     let waits = |mount: &Mount| {
         let at = mount.destination().as_path();
         is_bound(mount) && ((over_dev && at.starts_with(DEV)) || (shares && is_within(at)))
