@@ -19,7 +19,7 @@ use rustix::fs::{AtFlags, Gid, Mode, OFlags, ResolveFlags, Uid};
 
 use crate::executor::Launcher;
 use crate::join::Join;
-use crate::{cgroup, devices, propagation, scratch, seccomp, stage};
+use crate::{cgroup, devices, late, propagation, scratch, seccomp, stage};
 
 /// The full spec as the CRI server wrote it, and the one libcontainer reads.
 const FULL_SPEC: &str = "spec.json";
@@ -54,9 +54,10 @@ pub fn container(dir: &Path, id: &str, bundle: &Path, mut spec: Spec, stdio: Std
     let owner = stage::owner(&spec);
     make_cwd(&spec, process.cwd(), owner)?;
     give_stdio(&stdio, owner, &process);
-    if let Some(owner) = owner {
-        stage::prepare(dir, &mut spec, owner)?;
-    }
+    let waiting = match owner {
+        Some(owner) => stage::prepare(dir, &mut spec, owner).map(|()| Vec::new())?,
+        None => late::take(&mut spec),
+    };
     write_runtime_spec(bundle, &spec)?;
 
     let root = container_dir(dir);
@@ -78,6 +79,7 @@ pub fn container(dir: &Path, id: &str, bundle: &Path, mut spec: Spec, stdio: Std
     };
     let pid = container.pid().context("libcontainer reported no pid")?.as_raw();
     let started = propagation::apply(pid, &spec)
+        .and_then(|()| late::bring(pid, &waiting))
         .and_then(|()| container.start().map_err(|error| anyhow!("start the container: {}", chain(&error))));
     if let Err(error) = started {
         // It would wait for its start for ever.

@@ -23,6 +23,7 @@ mod devices;
 mod executor;
 mod exits;
 mod join;
+mod late;
 mod launch;
 mod logfile;
 mod lookup;

@@ -29,17 +29,25 @@ pub fn apply(init: i32, spec: &Spec) -> Result<()> {
     }
     let table = format!("/proc/{init}/mountinfo");
     let points = points(&fs::read(&table).with_context(|| format!("read {table}"))?);
+    within(init, || {
+        let asked: Vec<Asked> = mounts.iter().map(|mount| (real(mount.destination()), wish(mount))).collect();
+        changes(&asked, &points).try_for_each(|(point, flags)| change(point, flags))
+    })
+}
+
+/// Does `work` in the mount namespace of `init`, whose root is `/` meanwhile. The caller is back in its own namespace afterwards, with `/` as
+/// its working directory.
+pub fn within(init: i32, work: impl FnOnce() -> Result<()>) -> Result<()> {
     let own = File::open("/proc/self/ns/mnt").context("open the node's mount namespace")?;
     let theirs = File::open(format!("/proc/{init}/ns/mnt")).context("open the container's mount namespace")?;
     setns(theirs.as_fd(), CloneFlags::CLONE_NEWNS).context("join the container's mount namespace")?;
-    let asked: Vec<Asked> = mounts.iter().map(|mount| (real(mount.destination()), wish(mount))).collect();
-    let applied = changes(&asked, &points).try_for_each(|(point, flags)| change(point, flags));
+    let done = work();
     setns(own.as_fd(), CloneFlags::CLONE_NEWNS).context("return to the node's mount namespace")?;
-    applied
+    done
 }
 
 /// What a mount asks for; none for one that shares, since its source's peers are its own from the start.
-fn wish(mount: &Mount) -> Option<MountPropagationFlags> {
+pub fn wish(mount: &Mount) -> Option<MountPropagationFlags> {
     let options = mount.options().as_deref().unwrap_or_default();
     let asks = |name: &str| options.iter().any(|option| option == name);
     if asks("rprivate") {

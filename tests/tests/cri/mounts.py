@@ -55,6 +55,21 @@ class Propagation(Mounts):
         self.mounted(container, "/m/sub", "of-container")
         eventually("the container's mount", lambda: self.sees(self.node, "/peer/shared/sub/of-container"))
 
+    def test_what_is_mounted_in_a_private_mount_beside_a_shared_one_stays_in_the_container(self):
+        for name in ("both", "outer", "inner"):
+            self.folder(name)
+        self.node.said("touch /peer/inner/of-inner")
+        mounts = [
+            self.mount("both", propagation=cri.PROPAGATION_BIDIRECTIONAL),
+            self.mount("outer", container_path="/outer"),
+            self.mount("inner", container_path="/outer/sub", readonly=True),
+        ]
+        container = self.pod(security={"privileged": True}).run(security={"privileged": True}, mounts=mounts)
+        self.assertTrue(self.sees(container, "/outer/sub/of-inner"))
+        self.assertNotEqual(container.sh("touch /outer/sub/new")[1], 0)
+        self.assertEqual(container.sh("touch /outer/new")[1], 0)
+        self.assertFalse(self.sees(self.node, "/peer/outer/sub/of-inner"))
+
 
 class ReadOnly(Mounts):
     def writes(self, name, **fields):

@@ -81,10 +81,10 @@ fn files(kubectl: &Kubectl, name: &str, group: u32) {
         wanted.extend(["644", "666", "777"].map(|mode| format!("{dir} {mode} {user} content")));
     }
     wanted.extend(
-        ["shared from-free".into(), "expanded written".into(), "memory 777 tmpfs".into()].map(|line: String| line),
+        ["shared from-free".into(), "expanded written".into(), "memory 1777 tmpfs".into()].map(|line: String| line),
     );
     wanted.push(format!("id {user}:{}", if group == 0 { 0 } else { 1002 }));
-    wanted.retain(|line| group == 0 || line != "memory 777 tmpfs");
+    wanted.retain(|line| group == 0 || line != "memory 1777 tmpfs");
     has(&said, &wanted.iter().map(String::as_str).collect::<Vec<_>>());
     assert!(said.lines().any(|line| line.starts_with("./cm/dump.bin 644 ")), "{said}");
     assert!(!said.contains("./absent/"), "{said}");

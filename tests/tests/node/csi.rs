@@ -8,13 +8,13 @@ const OBJECTS: &str = include_str!("../../fixtures/csi.yaml");
 /// Bytes of a volume at first, and when it has grown.
 const SIZES: [&str; 2] = ["67108864", "134217728"];
 
-fn user(kubectl: &Kubectl, name: &str) {
+fn user(kubectl: &Kubectl, name: &str, device: &str) {
     kubectl.apply(&format!(
         "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n  terminationGracePeriodSeconds: 1\n  \
          tolerations: [{{operator: Exists}}]\n  securityContext: {{fsGroup: 2000}}\n  volumes:\n  \
          - {{name: v, persistentVolumeClaim: {{claimName: files}}}}\n  - {{name: b, persistentVolumeClaim: {{claimName: block}}}}\n  \
          containers:\n  - name: main\n    image: rk.local/busybox:demo\n    command: [sleep, '36000']\n    \
-         volumeMounts: [{{name: v, mountPath: /v}}, {{name: v, mountPath: /part, subPath: part}}]\n    volumeDevices: [{{name: b, devicePath: /dev/block}}]\n"
+         volumeMounts: [{{name: v, mountPath: /v}}, {{name: v, mountPath: /part, subPath: part}}]\n    volumeDevices: [{{name: b, devicePath: {device}}}]\n"
     ));
     wait_ready(kubectl, name);
 }
@@ -27,7 +27,7 @@ fn volumes_of_a_driver_in_a_pod_are_trees_and_devices_that_grow_and_last() {
     let kubectl = shared.kubectl.new_namespace("csi");
     kubectl.apply(OBJECTS);
     wait_ready(&kubectl, "driver");
-    user(&kubectl, "first");
+    user(&kubectl, "first", "/dev/block");
     assert_eq!(sh(&kubectl, "first", "stat -c %g /v").as_deref(), Ok("2000"), "the group owns the tree");
     assert_eq!(sh(&kubectl, "first", "grep -c ' /v ext4 rw' /proc/mounts").as_deref(), Ok("1"));
     assert_eq!(sh(&kubectl, "first", "blockdev --getsize64 /dev/block").as_deref(), Ok(SIZES[0]));
@@ -44,8 +44,11 @@ fn volumes_of_a_driver_in_a_pod_are_trees_and_devices_that_grow_and_last() {
         if (size.as_str(), told.as_str()) == (SIZES[1], "128Mi") { Ok(()) } else { Err(format!("{size} {told}")) }
     });
     kubectl.ok(&["delete", "pod", "first", "--wait=true"]);
-    user(&kubectl, "second");
-    assert_eq!(sh(&kubectl, "second", "cat /v/file; head -c 3 /dev/block").as_deref(), Ok("kept\nraw"));
+    user(&kubectl, "second", "/mnt/block");
+    assert_eq!(
+        sh(&kubectl, "second", "cat /v/file; test -b /mnt/block && head -c 3 /mnt/block").as_deref(),
+        Ok("kept\nraw")
+    );
     kubectl.ok(&["delete", "pod", "second", "--wait=true"]);
     eventually("all to be unstaged", limit(60), || {
         match sh(&kubectl, "driver", "ls /var/lib/kubelet/plugins/loops.csi.example")? {

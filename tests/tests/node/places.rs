@@ -39,3 +39,25 @@ fn an_installer_finds_the_places_of_a_host_and_may_write_where_it_does_on_others
     assert!(run("date").contains("UTC"));
     run("rm -r /host/plugins/busybox-own /host/local/x /host/driver/x");
 }
+
+#[test]
+fn a_pod_may_have_the_devices_of_its_node_and_leaves_none_of_its_own_there() {
+    let shared = single();
+    let kubectl = shared.kubectl.new_namespace("devices");
+    let host = "  volumes: [{name: dev, hostPath: {path: /dev, type: Directory}}]\n";
+    let more = "    securityContext: {privileged: true}\n    volumeMounts: [{name: dev, mountPath: /dev}]\n";
+    // The second one would see what the first one's mounts had left on the node.
+    for name in ["first", "second"] {
+        kubectl.apply(&pod(name, "sleep 3600", host, more));
+        ready(&kubectl, name);
+        let run = |script: &str| sh(&kubectl, name, script).unwrap_or_else(|error| panic!("{script}: {error}"));
+        run(
+            "test -c /dev/loop-control && test -c /dev/null && test -e /dev/pts/ptmx && echo word > /dev/termination-log",
+        );
+        for place in ["/dev", "/dev/termination-log", "/dev/shm"] {
+            let seen = run(&format!("awk '$2 == \"{place}\" {{print $3}}' /proc/mounts | tail -n 1"));
+            assert_eq!(seen.trim() == "devtmpfs", place == "/dev", "{place} is {seen}");
+        }
+        assert_eq!(run("grep -c ' /dev/termination-log ' /proc/mounts").trim(), "1");
+    }
+}

@@ -92,8 +92,7 @@ fn apply(document: &mut Value, operation: &Value, copied: &mut usize) -> Result<
         "add" => add(document, path, value(), op),
         "remove" => remove(document, path, op).map(drop),
         "replace" => {
-            let place = document.pointer_mut(&checked(path)?).ok_or_else(|| missing(op, path))?;
-            *place = value();
+            *replaced(document, path)? = value();
             Ok(())
         }
         "move" => {
@@ -132,6 +131,19 @@ fn tested<'a>(document: &'a Value, path: &str) -> Result<&'a Value, PatchError> 
         Some(Value::Array(_)) => document.pointer(path).ok_or_else(|| missing("test", path)),
         _ => Err(missing("test", path)),
     }
+}
+
+/// What a `replace` writes over: a member that an object lacks is made, other than the standard says and as upstream does.
+fn replaced<'a>(document: &'a mut Value, path: &str) -> Result<&'a mut Value, PatchError> {
+    if path.is_empty() {
+        return Ok(document);
+    }
+    let (parent, step) = split(path)?;
+    let place = match document.pointer_mut(parent).ok_or_else(|| missing("replace", path))? {
+        Value::Object(members) => return Ok(members.entry(step).or_insert(Value::Null)),
+        list => list.pointer_mut(&path[parent.len()..]),
+    };
+    place.ok_or_else(|| missing("replace", path))
 }
 
 /// JSON equality: numbers by value, not by spelling.
@@ -252,6 +264,9 @@ mod tests {
             (json!({"a": [1]}), json!([{"op": "add", "path": "/a/-", "value": 2}]), json!({"a": [1, 2]})),
             (json!({"a": [1, 2]}), json!([{"op": "remove", "path": "/a/0"}]), json!({"a": [2]})),
             (json!({"a": 1}), json!([{"op": "replace", "path": "/a", "value": {"x": 1}}]), json!({"a": {"x": 1}})),
+            (json!({"a": {}}), json!([{"op": "replace", "path": "/a/b~1c", "value": 1}]), json!({"a": {"b/c": 1}})),
+            (json!({"a": [1]}), json!([{"op": "replace", "path": "/a/0", "value": 2}]), json!({"a": [2]})),
+            (json!({"a": 1}), json!([{"op": "replace", "path": "", "value": {"z": 1}}]), json!({"z": 1})),
             (json!({"a": 1}), json!([{"op": "move", "from": "/a", "path": "/b"}]), json!({"b": 1})),
             (
                 json!({"a": {"x": 1}}),
@@ -301,6 +316,10 @@ mod tests {
             (
                 json!([{"op": "replace", "path": "/q/r", "value": 1}]),
                 "replace operation does not apply: doc is missing key: /q/r: missing value",
+            ),
+            (
+                json!([{"op": "replace", "path": "/l/0", "value": 1}]),
+                "replace operation does not apply: doc is missing key: /l/0: missing value",
             ),
             (
                 json!([{"op": "add", "path": "/q/r", "value": 1}]),

@@ -211,7 +211,8 @@ fn device(node: &Node) -> Result<Device> {
     let path = std::fs::canonicalize(host);
     let found = match (told, path) {
         (Some((block, major, minor)), _) => {
-            Device { path: String::new(), block, major, minor, mode: 0o666, uid: 0, gid: 0, access: String::new() }
+            let (path, access) = (String::new(), String::new());
+            Device { path, host: PathBuf::new(), block, major, minor, mode: 0o666, uid: 0, gid: 0, access }
         }
         (None, path) => device_at(&path.at("find device", host)?)
             .ok_or_else(|| Error::Invalid(format!("CDI device injection failed: {host:?} is not a device")))?,

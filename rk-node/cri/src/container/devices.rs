@@ -58,6 +58,7 @@ pub(super) fn device_at(path: &Path) -> Option<Device> {
     }
     Some(Device {
         path: path.to_string_lossy().into_owned(),
+        host: path.to_owned(),
         block: kind.is_block_device(),
         major: rustix::fs::major(meta.rdev()),
         minor: rustix::fs::minor(meta.rdev()),

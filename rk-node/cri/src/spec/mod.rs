@@ -28,6 +28,8 @@ const OCI_VERSION: &str = "1.2.0";
 pub(crate) struct Device {
     /// Path in the container.
     pub path: String,
+    /// Path on the host; none where numbers alone were told.
+    pub host: PathBuf,
     /// Block rather than character device.
     pub block: bool,
     /// Numbers.
@@ -162,7 +164,7 @@ fn linux(inputs: &Inputs<'_>) -> Result<Value, String> {
     let mut linux = json!({
         "cgroupsPath": inputs.cgroup,
         "namespaces": namespaces(inputs),
-        "devices": inputs.devices.iter().map(device).collect::<Vec<_>>(),
+        "devices": inputs.devices.iter().filter(|d| !mounts::is_bound(inputs, d)).map(device).collect::<Vec<_>>(),
         "resources": {"devices": device_rules(inputs)},
     });
     if let Some(users) = &inputs.users {

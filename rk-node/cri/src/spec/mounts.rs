@@ -5,7 +5,7 @@ use std::path::Path;
 use rk_cri_api::v1::{Mount, MountPropagation};
 use serde_json::{Value, json};
 
-use super::Inputs;
+use super::{Device, Inputs};
 
 /// The kernel's own file systems, then volumes of the image, the pod's files, and the pod author's mounts from the shallowest to the deepest.
 pub(super) fn mounts(inputs: &Inputs<'_>) -> Vec<Value> {
@@ -45,12 +45,23 @@ pub(super) fn mounts(inputs: &Inputs<'_>) -> Vec<Value> {
     let mut wanted: Vec<&Mount> = inputs.config.mounts.iter().collect();
     wanted.sort_by_key(|m| Path::new(&m.container_path).components().count());
     for m in wanted {
-        out.retain(|earlier| earlier["destination"].as_str() != Some(&m.container_path));
+        // Below another `/dev` there is still the container's own, which libcontainer fills.
+        out.retain(|earlier| earlier["type"] == "tmpfs" || earlier["destination"].as_str() != Some(&m.container_path));
         let bound = mount(&m.container_path, "bind", &m.host_path, &options(m));
         // Images are mounted for the pod's users already.
         out.push(if is_image(m) { bound } else { mapped(bound, inputs) });
     }
+    for d in inputs.devices.iter().filter(|d| is_bound(inputs, d)) {
+        out.push(mount(&d.path, "bind", &d.host.to_string_lossy(), &["bind", "rprivate", "rw"]));
+    }
     out
+}
+
+/// Whether a device is the host's node bound into the container: libcontainer makes nodes in `/dev` alone. In a pod with its own users the
+/// shim binds them all.
+pub(super) fn is_bound(inputs: &Inputs<'_>, device: &Device) -> bool {
+    let known = !device.host.as_os_str().is_empty();
+    known && inputs.users.is_none() && !Path::new(&device.path).starts_with("/dev")
 }
 
 /// Whether it is an image that is mounted, rather than something of the node.

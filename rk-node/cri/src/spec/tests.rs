@@ -193,6 +193,7 @@ fn mounts_of_the_pod_replace_defaults_and_come_parents_first() {
         bind("/data/deep", true, MountPropagation::PropagationPrivate),
         bind("/data", false, MountPropagation::PropagationBidirectional),
         bind("/etc/hosts", false, MountPropagation::PropagationPrivate),
+        bind("/dev", false, MountPropagation::PropagationPrivate),
     ];
     let spec = built(&Case { config: ContainerConfig { mounts, ..Default::default() }, ..Default::default() }).unwrap();
     let all = spec["mounts"].as_array().unwrap();
@@ -204,12 +205,15 @@ fn mounts_of_the_pod_replace_defaults_and_come_parents_first() {
     assert_eq!(all[at("/data/deep")]["options"], json!(["rbind", "rprivate", "ro"]));
     assert_eq!(spec["linux"]["rootfsPropagation"], "shared");
     assert_eq!(all[at("/dev/shm")]["source"], "/run/shm");
+    let dev: Vec<_> = all.iter().filter(|m| m["destination"] == "/dev").map(|m| &m["source"]).collect();
+    assert_eq!(dev, ["tmpfs", "/host/dev"], "its own stays below, for the shim");
 }
 
 #[test]
 fn a_device_is_made_and_allowed() {
     let device = Device {
         path: "/dev/kvm".into(),
+        host: "/dev/kvm".into(),
         block: false,
         major: 10,
         minor: 232,
@@ -218,6 +222,14 @@ fn a_device_is_made_and_allowed() {
         gid: 7,
         access: "rw".into(),
     };
+    // Elsewhere it is the host's node that the container sees.
+    let elsewhere = Device { path: "/mnt/raw".into(), host: "/dev/sdb".into(), block: true, ..device.clone() };
+    let told = built(&Case { devices: vec![elsewhere], ..Default::default() }).unwrap();
+    assert_eq!(told["linux"]["devices"], json!([]));
+    assert_eq!(told["linux"]["resources"]["devices"].as_array().unwrap().last().unwrap()["type"], "b");
+    let bound =
+        json!({"destination": "/mnt/raw", "type": "bind", "source": "/dev/sdb", "options": ["bind", "rprivate", "rw"]});
+    assert_eq!(told["mounts"].as_array().unwrap().last(), Some(&bound));
     let spec = built(&Case { devices: vec![device], ..Default::default() }).unwrap();
     assert_eq!(spec["linux"]["devices"][0]["path"], "/dev/kvm");
     let rules = spec["linux"]["resources"]["devices"].as_array().unwrap();

@@ -20,6 +20,8 @@ const HUGE_PAGES: &str = "HugePages";
 const RESOURCE: &str = "hugepages-";
 /// Mode of the volume: everybody's, as upstream's. With a group, what is made in it is the group's as well.
 const OPEN: u32 = 0o777;
+/// In memory nobody removes what is another's, as in upstream's: the root of a tmpfs is made so, and parts of the volume are made like it.
+const STICKY: u32 = 0o1000;
 
 /// Makes the volume at `path`. `room`: the memory that the node has for pods. Safe to repeat.
 pub fn place(pod: &Pod, empty: &EmptyDirVolumeSource, room: Option<&Quantity>, path: &Path) -> Result<(), String> {
@@ -30,7 +32,7 @@ pub fn place(pod: &Pod, empty: &EmptyDirVolumeSource, room: Option<&Quantity>, p
     };
     let context = pod.spec.as_ref().and_then(|s| s.security_context.as_ref());
     let group = context.and_then(|c| c.fs_group).and_then(|group| u32::try_from(group).ok());
-    let mode = group.map_or(OPEN, |_| OPEN | ownership::SET_GID);
+    let mode = mode(medium, group);
     let placed = match (medium, huge) {
         ("", _) => on_disk(path, mode, group),
         ("Memory", _) => tmpfs::ensure_tmpfs(path, memory_size(pod, empty, room), mode, group),
@@ -38,6 +40,11 @@ pub fn place(pod: &Pod, empty: &EmptyDirVolumeSource, room: Option<&Quantity>, p
         (other, None) => Err(io::Error::other(format!("unknown storage medium {other:?}"))),
     };
     placed.map_err(|e| format!("{}: {e}", path.display()))
+}
+
+fn mode(medium: &str, group: Option<u32>) -> u32 {
+    let sticky = if medium == "Memory" { STICKY } else { 0 };
+    OPEN | sticky | group.map_or(0, |_| ownership::SET_GID)
 }
 
 /// Makes the directory, as it is to be or not at all. One that is there is its pod's: the mode and the owner that a container gave it stay.
@@ -184,6 +191,19 @@ mod tests {
             assert_eq!((mode(), fs::metadata(&file).unwrap().mode() & 0o7777), (0o700, 0o700));
         }
         assert_eq!(fs::read_dir(dir.path().join("volumes")).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn everybody_may_write_and_in_memory_remove_only_what_is_his() {
+        for (medium, group, want) in [
+            ("", None, 0o777),
+            ("", Some(7), 0o2777),
+            ("Memory", None, 0o1777),
+            ("Memory", Some(7), 0o3777),
+            ("HugePages", Some(7), 0o2777),
+        ] {
+            assert_eq!(mode(medium, group), want, "{medium} {group:?}");
+        }
     }
 
     #[test]
