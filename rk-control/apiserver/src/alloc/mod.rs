@@ -182,8 +182,9 @@ impl ServiceAllocator {
         if !is_service(hub) {
             return Ok(Reservation::default());
         }
-        let ranges =
+        let usable =
             ranges::usable(&core.objects("networking.k8s.io", "v1", "servicecidrs", "").await?, &self.own_ranges);
+        let cluster = service::Cluster::new(&self.own_ranges, usable, self.node_ports.clone());
         // Order matters: a reservation that is gone from `pending` by now belongs to a write that `fresh` waits for.
         let _gate = self.gate.lock().await;
         self.take_back(core).await;
@@ -209,7 +210,7 @@ impl ServiceAllocator {
         let before: HashSet<IpAddr> = old.map(addresses::of).unwrap_or_default().into_iter().collect();
         for _ in 0..ATTEMPTS {
             let mut candidate = object.clone();
-            let own = service::complete(&mut candidate, old, &ranges, self.node_ports.clone(), &taken)?;
+            let own = service::complete(&mut candidate, old, &cluster, &taken)?;
             let fresh: Vec<IpAddr> = own.addresses.difference(&before).copied().collect();
             if dry_run {
                 *object = candidate;
