@@ -114,3 +114,43 @@ fn a_headless_service_that_says_no_families_has_those_of_the_cluster() {
         assert!(told.ends_with(why), "{change}: {told}");
     }
 }
+
+#[test]
+fn a_service_gains_and_gives_up_its_second_address_by_what_it_says() {
+    let both: Vec<IpNet> = vec!["10.96.0.0/16".parse().unwrap(), "fd00:10:96::/112".parse().unwrap()];
+    let (addresses, families) = (["10.96.0.5", "fd00:10:96::5"], ["IPv4", "IPv6"]);
+    let made = |count: usize, policy: &str| {
+        json!({"metadata": {"name": "s"}, "spec": {"type": "ClusterIP", "clusterIP": addresses[0],
+            "clusterIPs": addresses[..count], "ipFamilies": families[..count], "ipFamilyPolicy": policy}})
+    };
+    let (one, two) = (made(1, "SingleStack"), made(2, "RequireDualStack"));
+    // How many it has then, zero if it is refused: by no family, one, or both that it names, and of each by as many addresses.
+    for (old, policy, want) in [
+        (&one, None, "110 110 000"),
+        (&one, Some("SingleStack"), "110 110 000"),
+        (&one, Some("PreferDualStack"), "222 222 222"),
+        (&one, Some("RequireDualStack"), "222 222 222"),
+        (&two, None, "202 000 202"),
+        (&two, Some("SingleStack"), "111 111 111"),
+        (&two, Some("PreferDualStack"), "202 000 202"),
+        (&two, Some("RequireDualStack"), "202 000 202"),
+    ] {
+        let held = |named: usize, listed: usize| {
+            let mut new = json!({"metadata": {"name": "s"}, "spec": {"type": "ClusterIP"}});
+            if let Some(policy) = policy {
+                new["spec"]["ipFamilyPolicy"] = json!(policy);
+            }
+            if named > 0 {
+                new["spec"]["ipFamilies"] = json!(families[..named]);
+            }
+            if listed > 0 {
+                new["spec"]["clusterIP"] = json!(addresses[0]);
+                new["spec"]["clusterIPs"] = json!(addresses[..listed]);
+            }
+            let own = complete(&mut new, Some(old), &cluster(&both), &Taken::default());
+            own.map_or(0, |own| own.addresses.len()).to_string()
+        };
+        let rows: Vec<String> = (0..3).map(|named| (0..3).map(|listed| held(named, listed)).collect()).collect();
+        assert_eq!(rows.join(" "), want, "{policy:?} of {old}");
+    }
+}
