@@ -30,6 +30,11 @@ fn wants_node_ports(service: &Value) -> bool {
     type_of(service) == "NodePort" || (type_of(service) == "LoadBalancer" && asked)
 }
 
+/// Whether a Service gets addresses.
+pub(super) fn takes_addresses(service: &Value) -> bool {
+    type_of(service) != "ExternalName" && meta::text(service, &["spec", "clusterIP"]) != "None"
+}
+
 fn wants_health_check(service: &Value) -> bool {
     type_of(service) == "LoadBalancer" && meta::text(service, &["spec", "externalTrafficPolicy"]) == "Local"
 }
