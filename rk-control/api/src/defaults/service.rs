@@ -40,6 +40,9 @@ pub(super) fn service(object: &mut Object) {
     }
     if balanced || kind == "ClusterIP" {
         default(spec, "internalTrafficPolicy", "Cluster");
+    } else if kind == "ExternalName" && matches!(text(spec, "internalTrafficPolicy"), "Cluster" | "Local") {
+        // Upstream shows none of a name alone; what is no policy is refused.
+        spec.remove("internalTrafficPolicy");
     }
     if kind == "LoadBalancer" {
         default(spec, "allocateLoadBalancerNodePorts", true);

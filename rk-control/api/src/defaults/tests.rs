@@ -121,6 +121,14 @@ fn kinds_get_their_own_defaults() {
         (
             "",
             "v1",
+            "Service",
+            json!({"spec": {"type": "ExternalName", "internalTrafficPolicy": "Local"}}),
+            "/spec",
+            json!({"type": "ExternalName", "sessionAffinity": "None"}),
+        ),
+        (
+            "",
+            "v1",
             "Namespace",
             json!({"metadata": {"name": "n"}}),
             "",

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::addresses::{address, range};
 use super::discovery::special;
-use super::get::{empty, field, in_range, int, list, named, one_of, port_or_name, strings, text};
+use super::get::{empty, field, in_range, int, list, named, one_of, port_or_name, strings, text, word_of};
 use super::metadata;
 use crate::meta::{at, dns1123_label, dns1123_subdomain, qualified_name};
 use crate::status::{FieldErrors, Path, SERVICE_PORT};
@@ -20,33 +20,54 @@ const RANGES_OF_OLD: &str = "service.beta.kubernetes.io/load-balancer-source-ran
 const TOPOLOGY: [&str; 2] = ["service.kubernetes.io/topology-mode", "service.kubernetes.io/topology-aware-hints"];
 const TYPES: [&str; 4] = ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
 
-/// Service.
+/// The port of every node's kubelet.
+const KUBELET_PORT: i64 = 10_250;
+
+/// Service. Rules are asked in upstream's order, which is that of what is told.
 pub(super) fn service(object: &Value, errors: &mut FieldErrors) {
     let spec = at(object, &["spec"]);
     let path = Path::new("spec");
     let kind = text(spec, "type");
-    let headless = text(spec, "clusterIP") == "None";
-    if empty(spec, "ports") && !headless && kind != "ExternalName" {
+    let notes = at(object, &["metadata", "annotations"]);
+    topology(notes, errors);
+    if empty(spec, "ports") && !is_headless(spec) && kind != "ExternalName" {
         errors.required(&path.child("ports"), "");
     }
-    match kind {
-        "LoadBalancer" if headless => {
-            errors.invalid(
-                &path.child("clusterIPs").index(0),
-                "None",
-                "may not be set to 'None' for LoadBalancer services",
-            );
+    by_type(spec, kind, &path, errors);
+    ports(spec, &path.child("ports"), errors);
+    metadata::labels(at(spec, &["selector"]), &path.child("selector"), errors);
+    affinity(spec, &path, errors);
+    if kind != "ExternalName" {
+        cluster_addresses(spec, errors);
+    }
+    external_addresses(spec, &path.child("externalIPs"), errors);
+    one_of(errors, &path.child("type"), kind, &TYPES, true);
+    numbers(spec, kind, &path.child("ports"), errors);
+    source_ranges(spec, notes, kind, errors);
+    traffic(spec, kind, &path, errors);
+}
+
+fn is_headless(spec: &Value) -> bool {
+    text(spec, "clusterIP") == "None"
+}
+
+/// What only some types may have, or must.
+fn by_type(spec: &Value, kind: &str, path: &Path<'_>, errors: &mut FieldErrors) {
+    if kind == "LoadBalancer" {
+        for (index, _) in list(spec, "ports").iter().enumerate().filter(|(_, p)| int(p, "port") == Some(KUBELET_PORT)) {
+            let why = "may not expose port 10250 externally since it is used by kubelet";
+            errors.invalid(&path.child("ports").index(index), KUBELET_PORT, why);
         }
-        "NodePort" if headless => {
-            errors.invalid(
-                &path.child("clusterIPs").index(0),
-                "None",
-                "may not be set to 'None' for NodePort services",
-            );
+    }
+    match kind {
+        "LoadBalancer" | "NodePort" if is_headless(spec) => {
+            let why = format!("may not be set to 'None' for {kind} services");
+            errors.invalid(&path.child("clusterIPs").index(0), "None", why);
         }
         "ExternalName" => {
-            if !empty(spec, "clusterIPs") || !empty(spec, "clusterIP") {
-                errors.forbidden(&path.child("clusterIPs"), "may not be set for ExternalName services");
+            let given = [("clusterIPs", "clusterIP"), ("ipFamilies", ""), ("ipFamilyPolicy", "")];
+            for (field, _) in given.into_iter().filter(|(many, one)| !empty(spec, many) || !empty(spec, one)) {
+                errors.forbidden(&path.child(field), "may not be set for ExternalName services");
             }
             let name = text(spec, "externalName");
             let name = name.strip_suffix('.').unwrap_or(name);
@@ -58,33 +79,44 @@ pub(super) fn service(object: &Value, errors: &mut FieldErrors) {
         }
         _ => {}
     }
-    annotations(at(object, &["metadata", "annotations"]), kind, empty(spec, RANGES), errors);
-    ports(spec, kind, &path.child("ports"), errors);
-    metadata::labels(at(spec, &["selector"]), &path.child("selector"), errors);
-    affinity(spec, &path, errors);
-    addresses(spec, kind, &path, errors);
-    one_of(errors, &path.child("type"), kind, &TYPES, true);
-    traffic(spec, kind, &path, errors);
 }
 
-/// What was an annotation before it was a field. The ranges count where the field has none.
-fn annotations(all: &Value, kind: &str, ranged: bool, errors: &mut FieldErrors) {
+/// How near traffic stays, as annotations say it.
+fn topology(notes: &Value, errors: &mut FieldErrors) {
     let path = Path::new("metadata");
     let path = path.child("annotations");
-    let noted = |key: &str| all.get(key).and_then(Value::as_str);
+    let noted = |key: &str| notes.get(key).and_then(Value::as_str);
     if let (Some(mode), Some(hints)) = (noted(TOPOLOGY[0]), noted(TOPOLOGY[1]))
         && mode != hints
     {
         let why = format!("must match annotations[{}] when both are specified", TOPOLOGY[1]);
         errors.invalid(&path.key(TOPOLOGY[0]), mode, why);
     }
-    let Some(ranges) = noted(RANGES_OF_OLD).filter(|_| ranged) else { return };
+}
+
+/// Whom a load balancer serves. The annotation counts where the field has nothing.
+fn source_ranges(spec: &Value, notes: &Value, kind: &str, errors: &mut FieldErrors) {
+    let path = Path::new("metadata");
+    let path = path.child("annotations");
     let path = path.key(RANGES_OF_OLD);
-    if kind != "LoadBalancer" {
-        errors.forbidden(&path, BALANCED_ONLY);
-    }
-    for range in ranges.split(',').map(str::trim).filter(|_| !ranges.trim().is_empty()) {
-        self::range(range, &path, errors);
+    let noted = notes.get(RANGES_OF_OLD).and_then(Value::as_str);
+    if !empty(spec, RANGES) {
+        let path = Path::new("spec");
+        // Upstream's path begins with a capital.
+        let path = path.child("LoadBalancerSourceRanges");
+        if kind != "LoadBalancer" {
+            errors.forbidden(&path, BALANCED_ONLY);
+        }
+        for (index, range) in strings(spec, RANGES).map(str::trim).enumerate() {
+            self::range(range, &path.index(index), errors);
+        }
+    } else if let Some(ranges) = noted {
+        if kind != "LoadBalancer" {
+            errors.forbidden(&path, BALANCED_ONLY);
+        }
+        for range in ranges.split(',').map(str::trim).filter(|_| !ranges.trim().is_empty()) {
+            self::range(range, &path, errors);
+        }
     }
 }
 
@@ -107,11 +139,9 @@ fn affinity(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     }
 }
 
-fn ports(spec: &Value, kind: &str, path: &Path<'_>, errors: &mut FieldErrors) {
+fn ports(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     let all = list(spec, "ports");
     let mut names: BTreeSet<&str> = BTreeSet::new();
-    let mut seen: BTreeSet<(&str, i64)> = BTreeSet::new();
-    let mut node_ports: BTreeSet<(&str, i64)> = BTreeSet::new();
     for (index, port) in all.iter().enumerate() {
         let path = path.index(index);
         let name = text(port, "name");
@@ -132,47 +162,41 @@ fn ports(spec: &Value, kind: &str, path: &Path<'_>, errors: &mut FieldErrors) {
         if let Some(app) = field(port, "appProtocol").and_then(Value::as_str) {
             named(errors, &path.child("appProtocol"), app, qualified_name(app));
         }
-        let node_port = int(port, "nodePort").unwrap_or(0);
-        if node_port != 0 {
-            if kind == "ClusterIP" {
-                errors.forbidden(&path.child("nodePort"), "may not be used when `type` is 'ClusterIP'");
-            }
-            if !node_ports.insert((protocol, node_port)) {
-                errors.duplicate(&path.child("nodePort"), node_port);
-            }
+    }
+}
+
+/// Numbers of ports and of node ports are there once for a protocol.
+fn numbers(spec: &Value, kind: &str, path: &Path<'_>, errors: &mut FieldErrors) {
+    let all = || list(spec, "ports").iter().enumerate();
+    let node_ports =
+        || all().filter_map(|(index, port)| Some((index, port, int(port, "nodePort").filter(|n| *n != 0)?)));
+    for (index, ..) in node_ports().filter(|_| kind == "ClusterIP") {
+        errors.forbidden(&path.index(index).child("nodePort"), "may not be used when `type` is 'ClusterIP'");
+    }
+    let mut seen: BTreeSet<(&str, i64)> = BTreeSet::new();
+    for (index, port, number) in node_ports() {
+        if !seen.insert((text(port, "protocol"), number)) {
+            errors.duplicate(&path.index(index).child("nodePort"), number);
         }
+    }
+    seen.clear();
+    for (index, port) in all() {
+        let (number, protocol) = (int(port, "port").unwrap_or(0), text(port, "protocol"));
         if !seen.insert((protocol, number)) {
-            errors.duplicate(&path, SERVICE_PORT.of(&serde_json::json!({"port": number, "protocol": protocol})));
+            let shown = SERVICE_PORT.of(&serde_json::json!({"port": number, "protocol": protocol}));
+            errors.duplicate(&path.index(index), shown);
         }
     }
 }
 
-fn addresses(spec: &Value, kind: &str, path: &Path<'_>, errors: &mut FieldErrors) {
+fn external_addresses(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     for (index, ip) in strings(spec, "externalIPs").enumerate() {
-        let path = path.child("externalIPs");
         let path = path.index(index);
         let before = errors.0.len();
         address(ip, &path, errors);
         if errors.0.len() == before {
             special(ip, &path, errors);
         }
-    }
-    if kind != "ExternalName" {
-        cluster_addresses(spec, errors);
-    } else {
-        for key in ["ipFamilyPolicy", "ipFamilies"] {
-            if !empty(spec, key) {
-                errors.forbidden(&path.child(key), "may not be set for ExternalName services");
-            }
-        }
-    }
-    // Upstream's path begins with a capital.
-    let path = path.child("LoadBalancerSourceRanges");
-    if kind != "LoadBalancer" && !empty(spec, RANGES) {
-        errors.forbidden(&path, BALANCED_ONLY);
-    }
-    for (index, range) in strings(spec, RANGES).map(str::trim).enumerate() {
-        self::range(range, &path.index(index), errors);
     }
 }
 
@@ -198,7 +222,7 @@ pub fn cluster_addresses(spec: &Value, errors: &mut FieldErrors) {
         }
     }
     let policies = ["PreferDualStack", "RequireDualStack", "SingleStack"];
-    one_of(errors, &path.child("ipFamilyPolicy"), text(spec, "ipFamilyPolicy"), &policies, false);
+    word_of(errors, &path, spec, "ipFamilyPolicy", &policies);
     cluster_ips(spec, &addresses, errors);
 }
 
@@ -236,30 +260,6 @@ fn cluster_ips(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
 }
 
 fn traffic(spec: &Value, kind: &str, path: &Path<'_>, errors: &mut FieldErrors) {
-    let external = text(spec, "externalTrafficPolicy");
-    let reachable = matches!(kind, "LoadBalancer" | "NodePort") || (kind == "ClusterIP" && !empty(spec, "externalIPs"));
-    if !external.is_empty() && !reachable {
-        errors.invalid(
-            &path.child("externalTrafficPolicy"),
-            external,
-            "may only be set for externally-accessible services",
-        );
-    } else {
-        one_of(errors, &path.child("externalTrafficPolicy"), external, &["Cluster", "Local"], reachable);
-    }
-    one_of(
-        errors,
-        &path.child("internalTrafficPolicy"),
-        text(spec, "internalTrafficPolicy"),
-        &["Cluster", "Local"],
-        false,
-    );
-    let check = int(spec, "healthCheckNodePort").unwrap_or(0);
-    let wants_check = kind == "LoadBalancer" && external == "Local";
-    if check != 0 && !wants_check {
-        let why = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'";
-        errors.invalid(&path.child("healthCheckNodePort"), check, why);
-    }
     if field(spec, "allocateLoadBalancerNodePorts").is_some() && kind != "LoadBalancer" {
         errors.forbidden(&path.child("allocateLoadBalancerNodePorts"), BALANCED_ONLY);
     }
@@ -270,14 +270,26 @@ fn traffic(spec: &Value, kind: &str, path: &Path<'_>, errors: &mut FieldErrors) 
             _ => errors.forbidden(&here, BALANCED_ONLY),
         }
     }
-    let distribution = text(spec, "trafficDistribution");
-    one_of(
-        errors,
-        &path.child("trafficDistribution"),
-        distribution,
-        &["PreferClose", "PreferSameNode", "PreferSameZone"],
-        false,
-    );
+    let external = text(spec, "externalTrafficPolicy");
+    let reachable = matches!(kind, "LoadBalancer" | "NodePort") || (kind == "ClusterIP" && !empty(spec, "externalIPs"));
+    let here = path.child("externalTrafficPolicy");
+    if !external.is_empty() && !reachable {
+        errors.invalid(&here, external, "may only be set for externally-accessible services");
+    } else {
+        one_of(errors, &here, external, &["Cluster", "Local"], reachable);
+    }
+    let (check, here) = (int(spec, "healthCheckNodePort").unwrap_or(0), path.child("healthCheckNodePort"));
+    if kind == "LoadBalancer" && external == "Local" {
+        if check != 0 {
+            in_range(errors, &here, check, 1, 65535);
+        }
+    } else if check != 0 {
+        let why = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'";
+        errors.invalid(&here, check, why);
+    }
+    word_of(errors, path, spec, "internalTrafficPolicy", &["Cluster", "Local"]);
+    let distributions = ["PreferClose", "PreferSameNode", "PreferSameZone"];
+    word_of(errors, path, spec, "trafficDistribution", &distributions);
 }
 
 /// The cluster IP of a Service that keeps one is for ever.
@@ -288,12 +300,16 @@ pub(super) fn update(new: &Value, old: &Value, errors: &mut FieldErrors) {
     if !keeps(new) || !keeps(old) {
         return;
     }
-    let headless = |spec: &Value| text(spec, "clusterIP") == "None";
-    if !(headless(new) && headless(old)) {
+    if !(is_headless(new) && is_headless(old)) {
         kept("clusterIPs", "clusterIP", new, old, errors);
     }
-    if !headless(new) && !headless(old) {
+    if !is_headless(new) && !is_headless(old) {
         kept("ipFamilies", "ipFamily", new, old, errors);
+    }
+    let class = |spec: &Value| field(spec, "loadBalancerClass").cloned();
+    let balanced = |spec: &Value| text(spec, "type") == "LoadBalancer";
+    if balanced(new) && balanced(old) && class(new) != class(old) {
+        errors.invalid(&path.child("loadBalancerClass"), class(new).unwrap_or_default(), "may not change once set");
     }
     let checked = |spec: &Value| text(spec, "type") == "LoadBalancer" && text(spec, "externalTrafficPolicy") == "Local";
     if checked(new) && checked(old) {
@@ -301,11 +317,6 @@ pub(super) fn update(new: &Value, old: &Value, errors: &mut FieldErrors) {
         if field(new, key) != field(old, key) {
             errors.forbidden(&path.child(key), "field is immutable");
         }
-    }
-    let class = |spec: &Value| field(spec, "loadBalancerClass").cloned();
-    let balanced = |spec: &Value| text(spec, "type") == "LoadBalancer";
-    if balanced(new) && balanced(old) && class(new) != class(old) {
-        errors.invalid(&path.child("loadBalancerClass"), class(new).unwrap_or_default(), "may not change once set");
     }
 }
 

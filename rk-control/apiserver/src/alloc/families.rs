@@ -26,12 +26,12 @@ fn of_address(address: &str) -> Option<&'static str> {
 const SINGLE: &str = "SingleStack";
 const REQUIRED: &str = "RequireDualStack";
 
-/// Decides `ipFamilyPolicy` and `ipFamilies` of a Service that has addresses, from what was asked for, what it had and what the cluster has.
-/// Returns the families.
+/// Decides `ipFamilyPolicy` and `ipFamilies` of a Service that has addresses, from what was asked for, what it had and the families of the
+/// `cluster`, of which the first is the primary one. Returns the families.
 ///
 /// # Errors
 /// What contradicts itself, the Service before or the cluster, by field.
-pub(super) fn decide(service: &mut Value, old: Option<&Value>, ranges: &[IpNet]) -> Result<Vec<String>, FieldErrors> {
+pub(super) fn decide(service: &mut Value, old: Option<&Value>, cluster: &[&str]) -> Result<Vec<String>, FieldErrors> {
     let headless = meta::text(service, &["spec", "clusterIP"]) == "None";
     let selects = meta::at(service, &["spec", "selector"]).as_object().is_some_and(|selector| !selector.is_empty());
     let unbound = headless && !selects;
@@ -41,7 +41,6 @@ pub(super) fn decide(service: &mut Value, old: Option<&Value>, ranges: &[IpNet])
     cluster_addresses(meta::at(service, &["spec"]), &mut errors);
     fulfilled(errors)?;
 
-    let cluster = of_cluster(ranges);
     let mut families = texts(meta::at(service, &["spec", "ipFamilies"]));
     let mut errors = FieldErrors::new();
     if policy == SINGLE {
@@ -49,11 +48,11 @@ pub(super) fn decide(service: &mut Value, old: Option<&Value>, ranges: &[IpNet])
     } else if let Some(old) = old {
         none_given_up(service, old, &policy, &mut errors);
     }
-    infer(service, &cluster, &mut families, &mut errors);
+    infer(service, cluster, &mut families, &mut errors);
     fulfilled(errors)?;
 
     if !unbound {
-        fulfilled(lacking(&policy, &families, &cluster))?;
+        fulfilled(lacking(&policy, &families, cluster))?;
     }
     if families.is_empty() {
         families.push(cluster.first().copied().unwrap_or("IPv4").to_owned());
@@ -70,8 +69,8 @@ fn fulfilled(errors: FieldErrors) -> Result<(), FieldErrors> {
     if errors.is_empty() { Ok(()) } else { Err(errors) }
 }
 
-/// The families of the cluster, the primary one first.
-fn of_cluster(ranges: &[IpNet]) -> Vec<&'static str> {
+/// The families of a cluster with these ranges, the primary one first.
+pub(super) fn of_cluster(ranges: &[IpNet]) -> Vec<&'static str> {
     let mut cluster = Vec::new();
     for family in ranges.iter().map(of_range) {
         if !cluster.contains(&family) {
@@ -83,8 +82,8 @@ fn of_cluster(ranges: &[IpNet]) -> Vec<&'static str> {
 
 /// The policy that was asked for, else that of before; one family, unless nothing says which pods the Service is for.
 fn policy(service: &Value, old: Option<&Value>, unbound: bool) -> String {
-    let of =
-        |service: &Value| Some(meta::text(service, &["spec", "ipFamilyPolicy"]).to_owned()).filter(|p| !p.is_empty());
+    // One of no letters is one that was asked for, to be refused.
+    let of = |service: &Value| meta::at(service, &["spec", "ipFamilyPolicy"]).as_str().map(str::to_owned);
     let usual = if unbound { REQUIRED } else { SINGLE };
     of(service).or_else(|| of(old?)).unwrap_or_else(|| usual.to_owned())
 }

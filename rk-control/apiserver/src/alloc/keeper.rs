@@ -75,24 +75,23 @@ async fn repair(core: &Arc<Core>) -> Result<bool, Status> {
     let _gate = core.services.gate.lock().await;
     let claimed = lock(&core.services.pending).claimed();
     let records = core.objects(NETWORKING, "v1", "ipaddresses", "").await?;
-    let mut held: HashMap<IpAddr, Owner> = HashMap::new();
+    let mut held: HashMap<IpAddr, Vec<Owner>> = HashMap::new();
     for service in core.storage.all_cached(&core.resource("", "v1", "services")?, "").await? {
         let owner: Owner = (service.namespace.to_string(), service.name.to_string());
         for address in addresses::of(service.addressing()) {
-            held.entry(address).or_insert_with(|| owner.clone());
+            held.entry(address).or_default().push(owner.clone());
         }
     }
     let known: HashMap<IpAddr, &Value> =
         records.iter().filter_map(|record| Some((meta::name(record).parse().ok()?, record))).collect();
-    for (address, owner) in &held {
+    for (address, owners) in &held {
+        let Some(owner) = owners.first() else { continue };
         match known.get(address).map(|record| named_owner(record)) {
-            Some(Some(named)) if named == *owner => {}
-            Some(Some(named)) => {
-                tracing::warn!(%address, ?named, ?owner, "the record of a Service's address named another; it is rewritten");
-                records::release(core, [*address], &named).await;
-                records::claim(core, *address, owner).await?;
+            Some(Some(named)) if owners.contains(&named) => {}
+            Some(named) => {
+                tracing::warn!(%address, ?named, ?owner, "the record of a Service's address was not its own; it is rewritten");
+                records::rewrite(core, *address, owner).await?;
             }
-            Some(None) => tracing::warn!(%address, ?owner, "the address of a Service is recorded as somebody else's"),
             None => drop(records::claim(core, *address, owner).await?),
         }
     }

@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::FutureExt as _;
 use ipnet::IpNet;
+use rk_api::meta;
 use rk_api::resources::Resource;
 use rk_api::status::Status;
 use serde_json::Value;
@@ -182,8 +183,12 @@ impl ServiceAllocator {
         if !is_service(hub) {
             return Ok(Reservation::default());
         }
-        let ranges =
+        if old.is_none() {
+            check_name(hub, object)?;
+        }
+        let usable =
             ranges::usable(&core.objects("networking.k8s.io", "v1", "servicecidrs", "").await?, &self.own_ranges);
+        let cluster = service::Cluster::new(&self.own_ranges, usable, self.node_ports.clone());
         // Order matters: a reservation that is gone from `pending` by now belongs to a write that `fresh` waits for.
         let _gate = self.gate.lock().await;
         self.take_back(core).await;
@@ -209,7 +214,7 @@ impl ServiceAllocator {
         let before: HashSet<IpAddr> = old.map(addresses::of).unwrap_or_default().into_iter().collect();
         for _ in 0..ATTEMPTS {
             let mut candidate = object.clone();
-            let own = service::complete(&mut candidate, old, &ranges, self.node_ports.clone(), &taken)?;
+            let own = service::complete(&mut candidate, old, &cluster, &taken)?;
             let fresh: Vec<IpAddr> = own.addresses.difference(&before).copied().collect();
             if dry_run {
                 *object = candidate;
@@ -258,6 +263,16 @@ impl ServiceAllocator {
     }
 }
 
+/// A name that is none is told before an address is written down for it, and alone: upstream's server as well asks for it first.
+fn check_name(hub: &Resource, service: &Value) -> Result<(), Status> {
+    let mut errors = rk_api::validate::metadata(hub, service);
+    errors.0.retain(|error| error.path == "metadata.name");
+    if errors.is_empty() || !service::takes_addresses(service) {
+        return Ok(());
+    }
+    Err(Status::invalid("", "Service", meta::name(service), &errors.0))
+}
+
 /// Records addresses for a Service; answers the first that another one holds.
 async fn claim(core: &Core, addresses: &[IpAddr], owner: &Owner) -> Result<Option<IpAddr>, Status> {
     for address in addresses {
@@ -288,9 +303,34 @@ impl Taken {
 
 #[cfg(test)]
 mod tests {
+    use rk_api::resources::Registry;
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_service_is_asked_for_its_name_before_it_gets_an_address() {
+        let registry = Registry::builtin();
+        let services = registry.get("", "v1", "services").unwrap();
+        let missing = "Service \"\" is invalid: metadata.name: Required value: name or generateName is required";
+        for (name, spec, want) in [
+            ("a", json!({}), None),
+            ("1-a", json!({}), None),
+            ("", json!({}), Some(missing)),
+            (
+                "a.b",
+                json!({}),
+                Some("Service \"a.b\" is invalid: metadata.name: Invalid value: \"a.b\": must not contain dots"),
+            ),
+            // These are told of it with all else.
+            ("a.b", json!({"clusterIP": "None"}), None),
+            ("a.b", json!({"type": "ExternalName"}), None),
+        ] {
+            let service = json!({"metadata": {"name": name}, "spec": spec});
+            let told = check_name(services, &service).err().map(|status| status.message);
+            assert_eq!(told.as_deref(), want, "{service}");
+        }
+    }
 
     #[test]
     fn what_several_changes_hold_is_held_until_the_last_of_them_is_over() {

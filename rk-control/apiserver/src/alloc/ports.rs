@@ -17,8 +17,13 @@ fn protocol(port: &Value) -> String {
     if protocol.is_empty() { "TCP".to_owned() } else { protocol.to_owned() }
 }
 
+/// A number as it was asked for, be it one of a port or not; zero asks for none.
+pub(super) fn asked(port: &Value, field: &str) -> Option<i64> {
+    port.get(field).and_then(Value::as_i64).filter(|number| *number != 0)
+}
+
 fn number(port: &Value, field: &str) -> Option<u16> {
-    port.get(field).and_then(Value::as_u64).and_then(|number| u16::try_from(number).ok()).filter(|number| *number != 0)
+    asked(port, field).and_then(|number| u16::try_from(number).ok())
 }
 
 /// The node ports of a Service's ports.
@@ -60,10 +65,14 @@ fn pick(range: &RangeInclusive<u16>, taken: &HashSet<u16>) -> Option<u16> {
 /// Why a number that is asked for cannot be had, in upstream's words.
 fn unavailable(wanted: u16, range: &RangeInclusive<u16>, is_taken: bool) -> Option<String> {
     if !range.contains(&wanted) {
-        let (first, last) = (range.start(), range.end());
-        return Some(format!("provided port is not in the valid range. The range of valid ports is {first}-{last}"));
+        return Some(outside(range));
     }
     is_taken.then(|| "provided port is already allocated".to_owned())
+}
+
+fn outside(range: &RangeInclusive<u16>) -> String {
+    let (first, last) = (range.start(), range.end());
+    format!("provided port is not in the valid range. The range of valid ports is {first}-{last}")
 }
 
 /// What decides which node ports a Service gets.
@@ -71,8 +80,8 @@ pub(super) struct Rules<'a> {
     pub range: &'a RangeInclusive<u16>,
     /// Whether ports that ask for none get one.
     pub fill: bool,
-    /// The numbers that the Service's ports have already; `None` of one that is not there yet. Of such a one, ports share a number under two
-    /// protocols of one port alone, and do where they can.
+    /// The numbers that the Service's ports have already; `None` of one that is not there yet. Of such a one, entries of one port share the
+    /// first number of that, and no others share any.
     pub had: Option<HashSet<u16>>,
 }
 
@@ -101,7 +110,12 @@ pub(super) fn complete(service: &mut Value, rules: &Rules<'_>, taken: &HashSet<u
     };
     // Ports that were asked for go first, so that a free choice never takes one of them.
     for (index, port) in ports.iter().enumerate() {
-        let Some(wanted) = number(port, "nodePort") else { continue };
+        let Some(wanted) = asked(port, "nodePort") else { continue };
+        let place = list.index(index);
+        let place = place.child("nodePort");
+        let Ok(wanted) = u16::try_from(wanted) else {
+            return Err(refused(&name, &place, wanted, outside(rules.range)));
+        };
         let asked = given(port, wanted);
         let mut others = own.iter().filter(|other| other.number == wanted);
         let why = match &rules.had {
@@ -111,21 +125,20 @@ pub(super) fn complete(service: &mut Value, rules: &Rules<'_>, taken: &HashSet<u
             // What it has stays, whatever the range is now; and a number is chosen once.
             Some(had) if had.contains(&wanted) || others.next().is_some() => None,
             Some(_) => unavailable(wanted, rules.range, taken.contains(&wanted)),
-            None => {
-                let clashes = |other: &Given| other.protocol == asked.protocol || other.port != asked.port;
-                unavailable(wanted, rules.range, taken.contains(&wanted) || others.any(clashes))
+            None if own.iter().find(|other| other.port == asked.port).is_some_and(|first| first.number == wanted) => {
+                None
             }
+            None => unavailable(wanted, rules.range, taken.contains(&wanted) || others.next().is_some()),
         };
         if let Some(why) = why {
-            return Err(refused(&name, &list.index(index).child("nodePort"), wanted, why));
+            return Err(refused(&name, &place, wanted, why));
         }
         own.push(asked);
     }
     for port in ports.iter_mut().filter(|port| rules.fill && number(port, "nodePort").is_none()) {
         let mut filled = given(&*port, 0);
-        // The same Service port under another protocol shares the number where it can (DNS over UDP and TCP).
-        let has = |number: u16| own.iter().any(|other| other.number == number && other.protocol == filled.protocol);
-        let shared = own.iter().find(|other| other.port == filled.port && !has(other.number)).map(|other| other.number);
+        // The same Service port under another protocol shares the number (DNS over UDP and TCP).
+        let shared = own.iter().find(|other| other.port == filled.port).map(|other| other.number);
         let shared = shared.filter(|_| rules.had.is_none());
         let busy: HashSet<u16> = taken.iter().copied().chain(own.iter().map(|other| other.number)).collect();
         let Some(chosen) = shared.or_else(|| pick(rules.range, &busy)) else {
@@ -143,7 +156,7 @@ fn duplicate(port: &Given) -> Status {
     Status::new(Reason::Unknown, format!("duplicate nodePort: {{{} {}}}", port.protocol, port.number))
 }
 
-/// Gives a Service its health check port; returns that. One that it `had` stays.
+/// Gives a Service its health check port; returns that, if it can be one. One that it `had` stays, and rules refuse another in its place.
 ///
 /// # Errors
 /// 500, as upstream, when it cannot be had.
@@ -152,19 +165,24 @@ pub(super) fn health_check(
     had: bool,
     range: &RangeInclusive<u16>,
     taken: &HashSet<u16>,
-) -> Result<u16, Status> {
-    if let Some(wanted) = of_check(service) {
-        return match unavailable(wanted, range, taken.contains(&wanted)) {
+) -> Result<Option<u16>, Status> {
+    if let Some(wanted) = asked(meta::at(service, &["spec"]), "healthCheckNodePort") {
+        let number = u16::try_from(wanted).ok();
+        let why = match number {
+            Some(number) => unavailable(number, range, taken.contains(&number)),
+            None => Some(outside(range)),
+        };
+        return match why {
             Some(why) if !had => {
                 Err(Status::internal(format!("failed to allocate requested HealthCheck NodePort {wanted}: {why}")))
             }
-            _ => Ok(wanted),
+            _ => Ok(number),
         };
     }
     let chosen = pick(range, taken)
         .ok_or_else(|| Status::internal("failed to allocate a HealthCheck NodePort 0: range is full"))?;
     service["spec"]["healthCheckNodePort"] = json!(chosen);
-    Ok(chosen)
+    Ok(Some(chosen))
 }
 
 #[cfg(test)]
@@ -215,6 +233,17 @@ mod tests {
         assert_eq!(completed(&mut service.clone(), Some(&[]), &[30053]).unwrap_err().code, 422);
         service["spec"]["ports"][1]["port"] = json!(53);
         assert_eq!(completed(&mut service, None, &[]).unwrap(), HashSet::from([30053]));
+        // The first number of a port is shared, a later one is not; that one is there twice is told by the rules.
+        service["spec"]["ports"] = json!([
+            {"port": 53, "protocol": "UDP", "nodePort": 30053}, {"port": 53, "protocol": "TCP", "nodePort": 30054},
+            {"port": 53, "protocol": "SCTP", "nodePort": 30054},
+        ]);
+        let refused = completed(&mut service.clone(), None, &[]).unwrap_err();
+        assert!(refused.message.contains("spec.ports[2].nodePort: Invalid value: 30054: "), "{refused}");
+        service["spec"]["ports"] =
+            json!([{"port": 53, "protocol": "UDP", "nodePort": 30053}, {"port": 53, "protocol": "UDP"}]);
+        completed(&mut service, None, &[]).unwrap();
+        assert_eq!(service["spec"]["ports"][1]["nodePort"], 30053);
     }
 
     #[test]
@@ -238,7 +267,7 @@ mod tests {
 
     #[test]
     fn a_taken_or_foreign_port_is_refused() {
-        for (port, refused) in [(30001, true), (30002, false), (80, true)] {
+        for (port, refused) in [(30001, true), (30002, false), (80, true), (-1, true), (70000, true)] {
             let mut service = json!({"spec": {"ports": [{"port": 1, "nodePort": port}]}});
             assert_eq!(completed(&mut service, None, &[30001]).is_err(), refused, "{port}");
         }
@@ -251,6 +280,12 @@ mod tests {
         let refused = health_check(&mut service, false, &range, &taken).unwrap_err();
         let why = "Internal error occurred: failed to allocate requested HealthCheck NodePort 30001: provided port is already allocated";
         assert_eq!((refused.code, refused.message.as_str()), (500, why));
-        assert_eq!(health_check(&mut service, true, &range, &taken).unwrap(), 30001);
+        assert_eq!(health_check(&mut service, true, &range, &taken).unwrap(), Some(30001));
+        for (number, had) in [(-1, false), (-1, true), (70000, false)] {
+            let mut service = json!({"spec": {"healthCheckNodePort": number}});
+            let told = health_check(&mut service, had, &range, &taken);
+            assert_eq!(told.is_err(), !had, "{number}");
+            assert_eq!(service["spec"]["healthCheckNodePort"], number, "it is not exchanged for another");
+        }
     }
 }

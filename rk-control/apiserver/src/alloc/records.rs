@@ -94,10 +94,21 @@ pub(super) async fn release(core: &Core, addresses: impl IntoIterator<Item = IpA
 }
 
 async fn release_one(core: &Core, address: IpAddr, owner: &Owner) -> Result<(), Status> {
+    remove(core, address, Some(owner)).await
+}
+
+/// Writes down that a Service has an address, whatever stood there instead.
+pub(super) async fn rewrite(core: &Core, address: IpAddr, owner: &Owner) -> Result<(), Status> {
+    remove(core, address, None).await?;
+    claim(core, address, owner).await.map(drop)
+}
+
+/// Removes the record of an address, if it is the owner's that is named.
+async fn remove(core: &Core, address: IpAddr, owner: Option<&Owner>) -> Result<(), Status> {
     let hub = resource(core)?;
     let name = address.to_string();
     let Some((object, revision)) = core.storage.read(&hub, "", &name).await? else { return Ok(()) };
-    if named_owner(&object).as_ref() != Some(owner) {
+    if owner.is_some_and(|owner| named_owner(&object).as_ref() != Some(owner)) {
         return Ok(());
     }
     match core.storage.delete(&hub, "", &name, Expect::At(revision)).await {

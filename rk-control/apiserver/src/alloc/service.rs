@@ -30,6 +30,11 @@ fn wants_node_ports(service: &Value) -> bool {
     type_of(service) == "NodePort" || (type_of(service) == "LoadBalancer" && asked)
 }
 
+/// Whether a Service gets addresses.
+pub(super) fn takes_addresses(service: &Value) -> bool {
+    type_of(service) != "ExternalName" && meta::text(service, &["spec", "clusterIP"]) != "None"
+}
+
 fn wants_health_check(service: &Value) -> bool {
     type_of(service) == "LoadBalancer" && meta::text(service, &["spec", "externalTrafficPolicy"]) == "Local"
 }
@@ -41,6 +46,22 @@ pub(super) fn refused(name: &str, path: &Path<'_>, value: impl Into<Value>, why:
     Status::invalid("", "Service", name, &errors.0)
 }
 
+/// What a cluster has for its Services.
+pub(super) struct Cluster {
+    /// The families of the settings, the primary one first: they stay when every range of one is on its way out.
+    families: Vec<&'static str>,
+    /// What addresses are taken from.
+    ranges: Vec<IpNet>,
+    node_ports: RangeInclusive<u16>,
+}
+
+impl Cluster {
+    /// A cluster whose settings have `own` ranges, of which and of others the `usable` ones give addresses.
+    pub(super) fn new(own: &[IpNet], usable: Vec<IpNet>, node_ports: RangeInclusive<u16>) -> Self {
+        Self { families: families::of_cluster(own), ranges: usable, node_ports }
+    }
+}
+
 /// Completes a Service; returns what it takes. What cannot be had first is told alone, as upstream does.
 ///
 /// # Errors
@@ -48,8 +69,7 @@ pub(super) fn refused(name: &str, path: &Path<'_>, value: impl Into<Value>, why:
 pub(super) fn complete(
     service: &mut Value,
     old: Option<&Value>,
-    ranges: &[IpNet],
-    node_ports: RangeInclusive<u16>,
+    cluster: &Cluster,
     taken: &Taken,
 ) -> Result<Taken, Status> {
     let mut own = Taken::default();
@@ -62,19 +82,20 @@ pub(super) fn complete(
     } else if let Some(old) = old.filter(|old| preference_stays(service, old)) {
         own.addresses = addresses::of(old).into_iter().collect();
     } else {
-        own.addresses = complete_addresses(service, old, ranges, &taken.addresses)?;
+        own.addresses = complete_addresses(service, old, cluster, &taken.addresses)?;
     }
     let mut busy = taken.ports.clone();
-    // Not even its own ports take the one of its health check.
-    busy.extend(old.and_then(ports::of_check));
+    // What it gives up is free once it is stored, and not even for itself before.
+    busy.extend(old.map(ports::of).unwrap_or_default());
     if takes_node_ports(service) {
         let had = old.map(ports::of_ports);
-        let rules = ports::Rules { range: &node_ports, fill: wants_node_ports(service), had };
+        let rules = ports::Rules { range: &cluster.node_ports, fill: wants_node_ports(service), had };
         own.ports = ports::complete(service, &rules, &busy)?;
     }
     if wants_health_check(service) {
         busy.extend(&own.ports);
-        own.ports.insert(ports::health_check(service, old.is_some_and(wants_health_check), &node_ports, &busy)?);
+        let had = old.is_some_and(wants_health_check);
+        own.ports.extend(ports::health_check(service, had, &cluster.node_ports, &busy)?);
     }
     Ok(own)
 }
@@ -93,15 +114,15 @@ fn release_second(service: &mut Value, old: &Value) {
     }
 }
 
-/// Whether a Service that prefers two families changes nothing of its type, families and addresses: then it keeps what it has, whatever families
-/// the cluster has gained or lost since.
+/// Whether a Service that prefers two families says so, and changes nothing of its type, families and addresses: then it keeps what it has,
+/// whatever families the cluster has gained or lost since.
 fn preference_stays(service: &Value, old: &Value) -> bool {
     let prefers = |of: &Value| meta::text(of, &["spec", "ipFamilyPolicy"]) == "PreferDualStack";
     let same = |field: &str| meta::at(service, &["spec", field]) == meta::at(old, &["spec", field]);
     prefers(service)
         && prefers(old)
         && type_of(service) == type_of(old)
-        && ["clusterIP", "clusterIPs", "ipFamilies"].into_iter().all(same)
+        && ["clusterIPs", "ipFamilies"].into_iter().all(same)
 }
 
 /// Whether a Service with addresses, or one that has none for good, names others in their place. Rules refuse that, so that it need not be seen
@@ -135,11 +156,12 @@ fn remove(service: &mut Value, field: &str) {
     }
 }
 
-/// An update that leaves out what was allocated keeps it; one that changes the type drops what the new type has no use for.
+/// An update that leaves out what was allocated keeps it; one that changes the type drops what the new type has no use for. Families that
+/// are left out are those of the addresses, and the cluster's where there are none.
 fn carry_over(service: &mut Value, old: &Value) {
     let had_address = type_of(old) != "ExternalName";
     if had_address && type_of(service) != "ExternalName" {
-        for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
+        for field in ["clusterIP", "clusterIPs"] {
             let before = meta::at(old, &["spec", field]);
             if is_unset(meta::at(service, &["spec", field])) && !before.is_null() {
                 service["spec"][field] = before.clone();
@@ -148,9 +170,9 @@ fn carry_over(service: &mut Value, old: &Value) {
         // After that: a list that was left out is one that was left as it was.
         follow_single(service, old);
     }
-    if takes_node_ports(old) && takes_node_ports(service) {
+    if wants_node_ports(old) && wants_node_ports(service) {
         keep_node_ports(service, old);
-    } else if takes_node_ports(old) && numbers(service).is_subset(&numbers(old)) {
+    } else if takes_node_ports(old) && !takes_node_ports(service) && numbers(service).is_subset(&numbers(old)) {
         let list = service.get_mut("spec").and_then(|spec| spec.get_mut("ports")).and_then(Value::as_array_mut);
         for port in list.into_iter().flatten().filter_map(Value::as_object_mut) {
             port.remove("nodePort");
@@ -179,22 +201,20 @@ fn follow_single(service: &mut Value, old: &Value) {
 }
 
 /// The node ports of a Service's ports.
-fn numbers(service: &Value) -> HashSet<u64> {
+fn numbers(service: &Value) -> HashSet<i64> {
     let ports = meta::at(service, &["spec", "ports"]).as_array().into_iter().flatten();
-    ports.filter_map(|port| port.get("nodePort")?.as_u64()).filter(|number| *number != 0).collect()
+    ports.filter_map(|port| ports::asked(port, "nodePort")).collect()
 }
 
 /// Ports keep their numbers by their names, whatever else of them changes.
 fn keep_node_ports(service: &mut Value, old: &Value) {
     let before = meta::at(old, &["spec", "ports"]).as_array().into_iter().flatten();
-    let known: HashMap<&str, u64> = before
-        .filter_map(|port| Some((meta::text(port, &["name"]), port.get("nodePort")?.as_u64()?)))
-        .filter(|(_, number)| *number != 0)
-        .collect();
-    let used: HashSet<u64> = numbers(old).intersection(&numbers(service)).copied().collect();
+    let known: HashMap<&str, i64> =
+        before.filter_map(|port| Some((meta::text(port, &["name"]), ports::asked(port, "nodePort")?))).collect();
+    let used: HashSet<i64> = numbers(old).intersection(&numbers(service)).copied().collect();
     let list = service.get_mut("spec").and_then(|spec| spec.get_mut("ports")).and_then(Value::as_array_mut);
     for port in list.into_iter().flatten() {
-        let unset = port.get("nodePort").and_then(Value::as_u64).unwrap_or(0) == 0;
+        let unset = ports::asked(port, "nodePort").is_none();
         let number = known.get(meta::text(port, &["name"])).copied();
         if let Some(number) = number.filter(|number| unset && !used.contains(number)) {
             port["nodePort"] = json!(number);
@@ -209,7 +229,7 @@ fn keep_node_ports(service: &mut Value, old: &Value) {
 fn complete_addresses(
     service: &mut Value,
     old: Option<&Value>,
-    ranges: &[IpNet],
+    cluster: &Cluster,
     taken: &HashSet<IpAddr>,
 ) -> Result<HashSet<IpAddr>, Status> {
     let mut own = HashSet::new();
@@ -220,8 +240,8 @@ fn complete_addresses(
         given = vec![single];
         service["spec"]["clusterIPs"] = json!(given);
     }
-    let families =
-        families::decide(service, old, ranges).map_err(|errors| Status::invalid("", "Service", &name, &errors.0))?;
+    let families = families::decide(service, old, &cluster.families)
+        .map_err(|errors| Status::invalid("", "Service", &name, &errors.0))?;
     let before = old.map(addresses::of).unwrap_or_default();
     if old.is_some_and(|old| moves(service, old)) {
         return Ok(before.into_iter().collect());
@@ -229,14 +249,13 @@ fn complete_addresses(
     if given.first().is_some_and(|first| first == "None") {
         return Ok(own);
     }
+    // A place for each family, as upstream shows them when one cannot be had.
+    given.resize(families.len().max(given.len()), String::new());
     let choice = Choice { name: &name, before: &before, taken, given: &given };
     let mut chosen: Vec<String> = Vec::new();
     for (index, family) in families.iter().enumerate() {
-        let of_family: Vec<&IpNet> = ranges.iter().filter(|range| of_range(range) == family).collect();
-        if of_family.is_empty() {
-            continue;
-        }
-        let (address, text) = match given.get(index) {
+        let of_family: Vec<&IpNet> = cluster.ranges.iter().filter(|range| of_range(range) == family).collect();
+        let (address, text) = match given.get(index).filter(|text| !text.is_empty()) {
             Some(text) => choice.asked(index, text, &of_family)?,
             None => choice.free(&of_family)?,
         };
@@ -256,7 +275,7 @@ struct Choice<'a> {
     before: &'a [IpAddr],
     /// Those that others have.
     taken: &'a HashSet<IpAddr>,
-    /// `spec.clusterIPs` as it was sent.
+    /// `spec.clusterIPs` as it was sent, with nothing in the places that are to be filled.
     given: &'a [String],
 }
 
@@ -270,17 +289,18 @@ impl Choice<'_> {
         };
         // What the Service holds already stays, even when its range is on its way out.
         let fits = self.before.contains(&address) || ranges.iter().any(|range| addresses::is_usable(range, address));
-        let why = if !fits {
-            format!(
-                "failed to allocate IP {text}: the provided IP ({text}) is not in the valid range. The range of valid IPs is {}",
-                named(ranges)
-            )
-        } else if self.taken.contains(&address) {
-            format!("failed to allocate IP {text}: provided IP is already allocated")
-        } else {
+        if fits && !self.taken.contains(&address) {
             return Ok((address, text.to_owned()));
+        }
+        let why = match ranges.iter().find(|range| range.contains(&address)) {
+            _ if fits => "provided IP is already allocated".to_owned(),
+            // The first address of a range, or the last.
+            Some(range) => {
+                format!("the provided IP ({address}) is not in the valid range. The range of valid IPs is {range}")
+            }
+            None => "the provided network does not match the current range".to_owned(),
         };
-        Err(refused(self.name, &list, json!(self.given), why))
+        Err(refused(self.name, &list, json!(self.given), format!("failed to allocate IP {text}: {why}")))
     }
 
     /// An address that nobody has, with its text.
@@ -289,11 +309,6 @@ impl Choice<'_> {
         let address = found.ok_or_else(|| Status::internal("failed to allocate a serviceIP: range is full"))?;
         Ok((address, address.to_string()))
     }
-}
-
-/// Ranges as errors name them.
-fn named(ranges: &[&IpNet]) -> String {
-    ranges.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

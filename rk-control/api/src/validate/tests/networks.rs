@@ -235,6 +235,47 @@ fn services_are_told_of_what_was_an_annotation_before_it_was_a_field() {
 }
 
 #[test]
+fn rules_of_a_service_are_told_in_upstreams_order() {
+    let registry = Registry::builtin();
+    let services = registry.get("", "v1", "services").unwrap();
+    let paths = |spec: Value| {
+        let mut errors = FieldErrors::new();
+        validate::object(services, &json!({"metadata": {"name": "s"}, "spec": spec}), &mut errors);
+        errors.0.into_iter().map(|error| error.path.replace("spec.", "")).collect::<Vec<_>>().join(" ")
+    };
+    let port = |name: &str| json!({"name": name, "port": 80, "protocol": "TCP", "targetPort": 80, "nodePort": 30080});
+    for (spec, want) in [
+        (
+            json!({"type": "ExternalName", "clusterIP": "10.0.0.1", "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack",
+                "sessionAffinity": "None"}),
+            "clusterIPs ipFamilies ipFamilyPolicy externalName",
+        ),
+        (
+            json!({"type": "ClusterIP", "ports": [port("a"), port("a")], "sessionAffinity": "None", "externalIPs": ["127.0.0.1"],
+                "ipFamilyPolicy": "Both", "loadBalancerSourceRanges": ["10.0.0.0/8"], "allocateLoadBalancerNodePorts": true,
+                "loadBalancerClass": "a/b", "externalTrafficPolicy": "Cluster", "healthCheckNodePort": 30000, "internalTrafficPolicy": "", "trafficDistribution": ""}),
+            "ports[1].name ipFamilyPolicy externalIPs[0] ports[0].nodePort ports[1].nodePort ports[1].nodePort ports[1] \
+             LoadBalancerSourceRanges allocateLoadBalancerNodePorts loadBalancerClass healthCheckNodePort \
+             internalTrafficPolicy trafficDistribution",
+        ),
+        (
+            json!({"type": "LoadBalancer", "ports": [{"port": 10250, "protocol": "TCP", "targetPort": 80}], "clusterIP": "None",
+                "clusterIPs": ["None"], "sessionAffinity": "None", "externalTrafficPolicy": "Local", "healthCheckNodePort": -1}),
+            "ports[0] clusterIPs[0] healthCheckNodePort",
+        ),
+    ] {
+        assert_eq!(paths(spec), want);
+    }
+    breaks(
+        "services",
+        &[(
+            json!({"spec": {"type": "LoadBalancer", "ports": [{"port": 10250}]}}),
+            "spec.ports[0]: Invalid value: 10250: may not expose port 10250 externally since it is used by kubelet",
+        )],
+    );
+}
+
+#[test]
 fn events_of_the_newer_group_are_held_to_more() {
     let registry = Registry::builtin();
     let newer = registry.get("events.k8s.io", "v1", "events").unwrap();

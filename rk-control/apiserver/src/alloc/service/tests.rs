@@ -2,13 +2,20 @@
 
 use super::*;
 
+mod changes;
+
 fn ranges() -> Vec<IpNet> {
     vec!["10.96.0.0/16".parse().unwrap()]
 }
 
+/// A cluster of these ranges, all of them usable.
+fn cluster(ranges: &[IpNet]) -> Cluster {
+    Cluster::new(ranges, ranges.to_vec(), 30000..=32767)
+}
+
 fn run(service: Value, old: Option<&Value>) -> Result<Value, Status> {
     let mut service = service;
-    complete(&mut service, old, &ranges(), 30000..=32767, &Taken::default()).map(|_| service)
+    complete(&mut service, old, &cluster(&ranges()), &Taken::default()).map(|_| service)
 }
 
 #[test]
@@ -36,7 +43,7 @@ fn an_update_without_addresses_and_ports_keeps_them() {
 fn a_service_that_prefers_two_families_keeps_what_it_has_until_it_is_changed() {
     let dual: Vec<IpNet> = vec!["10.96.0.0/16".parse().unwrap(), "fd00:10:96::/112".parse().unwrap()];
     let on = |ranges: &[IpNet], mut service: Value, old: Option<&Value>| {
-        let done = complete(&mut service, old, ranges, 30000..=32767, &Taken::default());
+        let done = complete(&mut service, old, &cluster(ranges), &Taken::default());
         done.map(|own| (service, own.addresses.len()))
     };
     let asked = json!({"spec": {"type": "ClusterIP", "ipFamilyPolicy": "PreferDualStack"}});
@@ -46,7 +53,11 @@ fn a_service_that_prefers_two_families_keeps_what_it_has_until_it_is_changed() {
     assert_eq!((families(&two), families(&one)), (vec!["IPv4".to_owned(), "IPv6".to_owned()], vec!["IPv4".to_owned()]));
     assert_eq!(on(&dual[..1], two.clone(), Some(&two)).unwrap(), (two.clone(), 2), "the cluster lost a family");
     assert_eq!(on(&dual, one.clone(), Some(&one)).unwrap(), (one.clone(), 1), "the cluster gained one");
-    assert_eq!(on(&dual[..1], asked, Some(&two)).unwrap().0, two, "what is left out is kept");
+    // Who does not say the families means those of the addresses, and what the cluster has.
+    assert_eq!(on(&dual, asked.clone(), Some(&two)).unwrap().0, two);
+    assert_eq!(on(&dual, asked.clone(), Some(&one)).unwrap().1, 2);
+    let told = on(&dual[..1], asked, Some(&two)).unwrap_err().message;
+    assert!(told.ends_with(": IPv6 is not configured on this cluster"), "{told}");
     let mut requires = one.clone();
     requires["spec"]["ipFamilyPolicy"] = json!("RequireDualStack");
     assert_eq!(families(&on(&dual, requires, Some(&one)).unwrap().0), ["IPv4", "IPv6"]);
@@ -118,15 +129,56 @@ fn a_balancer_that_wants_no_node_ports_gets_those_that_it_asks_for() {
     let spec = json!({"type": "LoadBalancer", "allocateLoadBalancerNodePorts": false, "ports": ports});
     let service = run(json!({"spec": spec}), None).unwrap();
     assert_eq!(service["spec"]["ports"], ports);
+    let mut fewer = service.clone();
+    fewer["spec"]["ports"][0]["nodePort"] = Value::Null;
+    assert!(run(fewer, Some(&service)).unwrap()["spec"]["ports"][0]["nodePort"].is_null(), "it can give them up");
     let mut foreign = service.clone();
     foreign["spec"]["ports"][0]["nodePort"] = json!(80);
     assert!(run(foreign, Some(&service)).unwrap_err().message.contains("provided port is not in the valid range"));
 }
 
 #[test]
-fn an_address_outside_of_the_range_is_named_in_the_refusal() {
-    let error = run(json!({"metadata": {"name": "s"}, "spec": {"clusterIP": "192.168.0.1"}}), None).unwrap_err();
-    assert!(error.message.contains("192.168.0.1") && error.message.contains("10.96.0.0/16"), "{}", error.message);
+fn an_address_that_cannot_be_had_is_told_with_the_reason() {
+    let dual: Vec<IpNet> = vec!["10.96.0.0/16".parse().unwrap(), "fd00:10:96::/112".parse().unwrap()];
+    let taken = Taken { addresses: HashSet::from(["10.96.0.7".parse().unwrap()]), ports: HashSet::new() };
+    let elsewhere = "the provided network does not match the current range";
+    for (ranges, address, policy, shown, why) in [
+        (&dual[..1], "192.168.0.1", "SingleStack", "[\"192.168.0.1\"]", elsewhere),
+        (
+            &dual[..1],
+            "10.96.0.0",
+            "SingleStack",
+            "[\"10.96.0.0\"]",
+            "the provided IP (10.96.0.0) is not in the valid range. The range of valid IPs is 10.96.0.0/16",
+        ),
+        (&dual[..1], "10.96.0.7", "SingleStack", "[\"10.96.0.7\"]", "provided IP is already allocated"),
+        // A place that is yet to be filled is shown, too.
+        (&dual[..], "10.96.0.7", "RequireDualStack", "[\"10.96.0.7\",\"\"]", "provided IP is already allocated"),
+    ] {
+        let mut service = json!({"metadata": {"name": "s"}, "spec": {"clusterIP": address, "ipFamilyPolicy": policy}});
+        let told = complete(&mut service, None, &cluster(ranges), &taken).unwrap_err();
+        let want = format!(
+            "Service \"s\" is invalid: spec.clusterIPs: Invalid value: {shown}: failed to allocate IP {address}: {why}"
+        );
+        assert_eq!((told.code, told.message), (422, want));
+    }
+}
+
+#[test]
+fn a_cluster_keeps_its_families_while_its_ranges_are_on_their_way_out() {
+    let left = Cluster::new(&ranges(), Vec::new(), 30000..=32767);
+    let on = |mut service: Value, old: Option<&Value>| {
+        complete(&mut service, old, &left, &Taken::default()).map(|own| (service, own.addresses.len()))
+    };
+    let first = run(json!({"spec": {"type": "ClusterIP"}}), None).unwrap();
+    assert_eq!(on(first.clone(), Some(&first)).unwrap(), (first, 1), "it keeps its address");
+    let full = on(json!({"spec": {}}), None).unwrap_err();
+    assert_eq!(
+        (full.code, &*full.message),
+        (500, "Internal error occurred: failed to allocate a serviceIP: range is full")
+    );
+    let told = on(json!({"spec": {"clusterIP": "10.96.0.5"}}), None).unwrap_err().message;
+    assert!(told.ends_with("the provided network does not match the current range"), "{told}");
 }
 
 #[test]
@@ -137,7 +189,7 @@ fn an_address_that_is_changed_is_left_to_the_rules() {
         let old = json!({"spec": {"clusterIP": had, "clusterIPs": [had], "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack"}});
         let mut new = old.clone();
         new["spec"]["clusterIP"] = json!(wanted);
-        let own = complete(&mut new, Some(&old), &ranges(), 30000..=32767, &taken).unwrap();
+        let own = complete(&mut new, Some(&old), &cluster(&ranges()), &taken).unwrap();
         assert_eq!((own.addresses.len(), &new["spec"]["clusterIPs"]), (held, &json!([wanted])), "{had}");
     }
 }
@@ -149,7 +201,8 @@ fn no_port_of_a_service_has_the_number_of_its_health_check() {
         "ports": [{"name": "a", "port": 80, "nodePort": 30000}]}});
     let mut new = old.clone();
     new["spec"]["ports"] = json!([{"name": "a", "port": 80, "nodePort": 30000}, {"name": "b", "port": 81}]);
-    let with_two = |service: &mut Value| complete(service, Some(&old), &ranges(), 30000..=30001, &Taken::default());
+    let two = Cluster::new(&ranges(), ranges(), 30000..=30001);
+    let with_two = |service: &mut Value| complete(service, Some(&old), &two, &Taken::default());
     assert_eq!(with_two(&mut new.clone()).unwrap_err().code, 500, "there are no more");
     new["spec"]["ports"][1]["nodePort"] = json!(30001);
     let refused = with_two(&mut new).unwrap_err();
@@ -163,7 +216,7 @@ fn families_addresses_and_policy_of_a_service_fit_each_other_and_the_cluster() {
     let both = [four.clone(), six.clone()].concat();
     let on = |ranges: &[IpNet], spec: &Value| {
         let mut service = json!({"metadata": {"name": "s"}, "spec": spec});
-        complete(&mut service, None, ranges, 30000..=32767, &Taken::default()).map(|_| service["spec"].clone())
+        complete(&mut service, None, &cluster(ranges), &Taken::default()).map(|_| service["spec"].clone())
     };
     let names = ["IPv4", "IPv6"];
     let multiple = "spec.ipFamilyPolicy: Invalid value: \"SingleStack\": must be 'RequireDualStack' or 'PreferDualStack' when multiple";

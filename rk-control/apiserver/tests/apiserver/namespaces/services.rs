@@ -240,6 +240,12 @@ async fn every_service_address_has_its_record_and_ranges_come_and_go() {
     // A record that somebody removed is written again.
     admin.delete(&record(&address)).await.ok();
     until("the record", || async { admin.get(&record(&address)).await.code == 200 }).await;
+    // So is one that does not say any more whose it is.
+    let manager = "ipaddress.kubernetes.io/managed-by";
+    let bare = json!({"metadata": {"labels": {manager: null}}});
+    admin.patch(&record(&address), "application/merge-patch+json", &bare).await.ok();
+    let labels = || async { admin.get(&record(&address)).await.json()["metadata"]["labels"].clone() };
+    until("its label", || async { labels().await[manager] == "ipallocator.k8s.io" }).await;
     admin.delete(&format!("{services}/a")).await.ok();
     assert_eq!(admin.get(&record(&address)).await.code, 404);
 
