@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rk_api::resources::{GroupVersionKind, Registry};
+use rk_api::resources::{GroupVersionKind, Registry, Resource};
 use rk_api::schema::{Lists, Schema, Shape};
 use serde_json::{Map, Value, json};
 
@@ -250,12 +250,13 @@ impl Kinds for Schemas<'_> {
         Some(self.named(&schema))
     }
 
-    fn list(&mut self, gvk: &GroupVersionKind) -> Option<String> {
+    fn list(&mut self, resource: &Resource) -> Option<String> {
+        let gvk = &resource.gvk;
         let item = self.kind(gvk)?;
         let meta = self.named(&Schema::named("meta/v1.ListMeta")?);
         assert_eq!(meta, LIST_META);
         let name = format!("{item}List");
-        let items = json!({"description": format!("items is the list of {} objects.", gvk.kind), "type": "array",
+        let items = json!({"description": format!("List of {}.", resource.plural), "type": "array",
             "items": self.present(self.spec.reference(&item), Shape::Object)});
         let mut metadata = self.spec.reference(LIST_META);
         metadata["description"] = json!("Standard list metadata.");

@@ -219,10 +219,9 @@ impl Kinds for Schemas<'_> {
         Some(name)
     }
 
-    fn list(&mut self, gvk: &GroupVersionKind) -> Option<String> {
+    fn list(&mut self, resource: &Resource) -> Option<String> {
+        let (gvk, kind, plural) = (&resource.gvk, resource.list_kind(), &resource.plural);
         let item = self.kind(gvk)?;
-        let row = self.row(gvk)?;
-        let (kind, plural) = (row.list_kind(), row.plural.to_string());
         let name = name_of(gvk, &kind);
         let mut properties = self.type_meta(LIST_META);
         let items =

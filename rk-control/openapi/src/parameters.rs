@@ -22,13 +22,13 @@ const RESOURCE_VERSION: Parameter =
 
 const WATCH: &[Parameter] = &[
     Parameter("allowWatchBookmarks", "boolean", "Ask for bookmark events, which carry only a resourceVersion."),
-    Parameter("watch", "boolean", "Stream changes instead of answering once."),
+    Parameter("watch", "boolean", "Watch for changes to the described resources, instead of one answer."),
 ];
 
 const LIST: &[Parameter] = &[
     Parameter("continue", "string", "The token of the previous page."),
-    Parameter("fieldSelector", "string", "Restrict the objects by their fields."),
-    Parameter("labelSelector", "string", "Restrict the objects by their labels."),
+    Parameter("fieldSelector", "string", "Restrict the list of returned objects by their fields."),
+    Parameter("labelSelector", "string", "Restrict the list of returned objects by their labels."),
     Parameter("limit", "integer", "The most objects to answer with."),
     RESOURCE_VERSION,
     Parameter("resourceVersionMatch", "string", "How resourceVersion constrains the answer: Exact or NotOlderThan."),

@@ -74,7 +74,7 @@ impl<'a, K: Kinds> Paths<'a, K> {
             self.verb(resource, verb, &collection, &object);
         }
         if resource.namespaced() && resource.verbs.contains(Verb::List) {
-            let answer = self.schemas.list(&resource.gvk);
+            let answer = self.schemas.list(resource);
             let id = format!("list{}{}ForAllNamespaces", tag_name(&resource.gvk), resource.gvk.kind);
             let list = Operation {
                 method: "get",
@@ -95,7 +95,7 @@ impl<'a, K: Kinds> Paths<'a, K> {
     fn verb(&mut self, resource: &Resource, verb: Verb, collection: &str, object: &str) {
         let gvk = &resource.gvk;
         let own = self.schemas.kind(gvk);
-        let list = if resource.verbs.contains(Verb::List) { self.schemas.list(gvk) } else { None };
+        let list = if resource.verbs.contains(Verb::List) { self.schemas.list(resource) } else { None };
         let status = Some(STATUS.to_owned());
         let options = Some(DELETE_OPTIONS.to_owned());
         let patch = Some(PATCH.to_owned());

@@ -1,14 +1,14 @@
 //! The two versions of the specification, and what paths need to know of types.
 
-use rk_api::resources::GroupVersionKind;
+use rk_api::resources::{GroupVersionKind, Resource};
 use serde_json::{Value, json};
 
 /// Gives kinds their names in a document.
 pub trait Kinds {
     /// Adds a kind and all that it reaches; answers its name.
     fn kind(&mut self, gvk: &GroupVersionKind) -> Option<String>;
-    /// Adds the list of a kind; answers its name.
-    fn list(&mut self, gvk: &GroupVersionKind) -> Option<String>;
+    /// Adds the list of a resource's kind; answers its name.
+    fn list(&mut self, resource: &Resource) -> Option<String>;
 }
 
 /// The version of the OpenAPI specification; it decides how types refer to each other.

@@ -212,6 +212,14 @@ fn operations_tell_what_they_take_and_answer_and_paths_what_is_common() {
 }
 
 #[test]
+fn version_2_tells_lists_and_watches_in_words_that_scripts_look_for() {
+    let text = rk_openapi::v2().text().unwrap();
+    for words in ["list of returned", "List of services", "Watch for changes to the described resources"] {
+        assert!(text.contains(words), "{words}");
+    }
+}
+
+#[test]
 fn merge_semantics_are_told() {
     for (document, schemas) in
         [(read(rk_openapi::v2()), "/definitions"), (read(rk_openapi::v3_at("api/v1").unwrap()), "/components/schemas")]

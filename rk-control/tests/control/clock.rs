@@ -73,6 +73,17 @@ async fn jobs_by_the_clock_run_beside_instead_or_after_each_other_and_not_while_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_schedule_whose_time_never_comes_is_told_of() {
+    let (plane, _nodes) = start(&["n1"]).await;
+    let rest = Rest::new(plane.client().await, "never").await;
+    let mut pi = cron("pi", "Allow");
+    pi["spec"]["suspend"] = json!(false);
+    rest.create("cronjobs", &pi).await;
+    let why = "time difference between two schedules is less than 1 second";
+    rest.hears("pi", "InvalidSchedule", |told| told == format!("invalid schedule: 0 0 30 2 * : {why}")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_budget_tells_how_many_pods_may_be_disrupted() {
     let (plane, _nodes) = start(&["n1"]).await;
     let rest = Rest::new(plane.client().await, "budget").await;

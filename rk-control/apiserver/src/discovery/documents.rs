@@ -1,8 +1,58 @@
 //! Discovery documents of old: `/api`, `/apis` and one per group and version.
 
+use bytes::Bytes;
 use rk_api::resources::{Registry, Resource, Verbs};
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
+
+use crate::codec;
+use crate::http::Format;
+
+/// What a list of resources and its items hold, as upstream orders it.
+const FIELDS: [&str; 13] = [
+    "name",
+    "singularName",
+    "namespaced",
+    "group",
+    "version",
+    "kind",
+    "apiVersion",
+    "groupVersion",
+    "resources",
+    "verbs",
+    "shortNames",
+    "categories",
+    "storageVersionHash",
+];
+
+/// A list of resources, written in the order of [`FIELDS`].
+struct InOrder<'a>(&'a Value);
+
+impl Serialize for InOrder<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::Object(members) => {
+                let member = |name: &'static str| Some((name, InOrder(members.get(name)?)));
+                serializer.collect_map(FIELDS.into_iter().filter_map(member))
+            }
+            Value::Array(items) => serializer.collect_seq(items.iter().map(InOrder)),
+            other => other.serialize(serializer),
+        }
+    }
+}
+
+/// Encodes a document. Scripts look into lists of resources as text, so their fields come in upstream's order there.
+pub(super) fn encode(document: &Value, format: Format, pretty: bool) -> (&'static str, Bytes) {
+    if format != Format::Json || document.get("resources").is_none() {
+        return codec::encode(document, format, pretty);
+    }
+    let list = InOrder(document);
+    let text = if pretty { serde_json::to_vec_pretty(&list) } else { serde_json::to_vec(&list) };
+    let mut text = text.unwrap_or_default();
+    text.push(b'\n');
+    (format.media_type(), text.into())
+}
 
 /// `/api`.
 pub(super) fn api_versions(server: &str) -> Value {
@@ -137,4 +187,37 @@ pub(super) fn paths(registry: &Registry) -> Value {
     }
     paths.sort();
     json!({"paths": paths})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resources_are_listed_with_all_of_their_fields_in_upstreams_order() {
+        let registry = Registry::builtin();
+        for gv in registry.group_versions() {
+            let list = resources(&registry, &gv.group, &gv.version).unwrap();
+            for pretty in [false, true] {
+                let (_, text) = encode(&list, Format::Json, pretty);
+                assert_eq!(serde_json::from_slice::<Value>(&text).unwrap(), list, "{}/{}", gv.group, gv.version);
+            }
+        }
+        let (_, text) = encode(&resources(&registry, "", "v1").unwrap(), Format::Json, false);
+        let text = String::from_utf8(text.to_vec()).unwrap();
+        let verbs = r#""verbs":["create","delete","deletecollection","get","list","patch","update","watch"]"#;
+        let told = |name: &str, kind: &str, rest: &str| {
+            let singular = kind.to_lowercase();
+            format!(r#"{{"name":"{name}","singularName":"{singular}","namespaced":true,"kind":"{kind}",{verbs},{rest}"#)
+        };
+        let scale =
+            r#"{"name":"replicationcontrollers/scale","singularName":"","namespaced":true,"group":"autoscaling","#;
+        for part in [
+            told("configmaps", "ConfigMap", r#""shortNames":["cm"],"storageVersionHash":"#),
+            told("pods", "Pod", r#""shortNames":["po"],"categories":["all"],"#),
+            format!(r#"{scale}"version":"v1","kind":"Scale","#),
+        ] {
+            assert!(text.contains(&part), "{part} in {text}");
+        }
+    }
 }

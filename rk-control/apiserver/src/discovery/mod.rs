@@ -94,7 +94,7 @@ pub async fn serve(
     let indented = |value: &Value| Ok(json_response(StatusCode::OK, value, true));
     let negotiated = |value: &Value| -> Result<Response<Body>, Status> {
         let accept = Accept::negotiate_plain(headers, query)?;
-        let (media_type, body) = crate::codec::encode(value, accept.format, accept.pretty);
+        let (media_type, body) = documents::encode(value, accept.format, accept.pretty);
         Ok(bytes_response(StatusCode::OK, media_type, body))
     };
     let known = |group: &str, document: Option<Value>| match document {

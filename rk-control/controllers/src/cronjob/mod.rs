@@ -23,6 +23,8 @@ use std::time::Duration;
 const TIME_NOTE: &str = "batch.kubernetes.io/cronjob-scheduled-timestamp";
 /// Runs a little late rather than a little early.
 const SLACK: Duration = Duration::from_millis(100);
+/// What is wrong with a schedule such as that of February 30; upstream's words.
+const NEVER: &str = "time difference between two schedules is less than 1 second";
 
 struct Controller {
     cronjobs: Informer<CronJob>,
@@ -170,6 +172,11 @@ impl Controller {
         let last = status.last_schedule_time.as_ref().map(|t| t.0);
         let created = cron.metadata.creation_timestamp.as_ref().map_or(now, |t| t.0);
         let due = plan::due(&schedule, &zone, last, created, spec.starting_deadline_seconds, now);
+        if due.time.is_none() && due.next.is_none() {
+            let text = format!("invalid schedule: {} : {NEVER}", spec.schedule);
+            self.recorder.warning(cron, "InvalidSchedule", text);
+            return Ok(Outcome::AwaitChange);
+        }
         if due.too_many {
             self.recorder.warning(
                 cron,
