@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 mod apps;
+mod claims;
 mod devices;
 mod extensions;
 mod immutable;

@@ -192,7 +192,7 @@ fn quotas_limits_and_runtime_classes() {
 }
 
 /// An ordinary object with a change is not refused.
-fn lets_in(plural: &str, change: &Value) {
+pub(super) fn lets_in(plural: &str, change: &Value) {
     let registry = Registry::builtin();
     let resource = resource(&registry, plural);
     let mut given = sample(plural);
