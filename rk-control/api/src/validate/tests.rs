@@ -12,6 +12,7 @@ mod networks;
 mod older;
 mod others;
 mod pods;
+mod storage;
 mod updates;
 
 use super::samples::samples;
