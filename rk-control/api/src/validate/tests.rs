@@ -12,6 +12,7 @@ mod networks;
 mod older;
 mod others;
 mod pods;
+mod requests;
 mod storage;
 mod updates;
 
