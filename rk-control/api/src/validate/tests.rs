@@ -16,6 +16,7 @@ mod pods;
 mod policies;
 mod requests;
 mod storage;
+mod traffic;
 mod updates;
 
 use super::samples::samples;
