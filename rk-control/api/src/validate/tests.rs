@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 mod apps;
+mod bounds;
 mod claims;
 mod devices;
 mod extensions;
