@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 mod apps;
 mod bounds;
 mod claims;
+mod containers;
 mod devices;
 mod extensions;
 mod flows;
