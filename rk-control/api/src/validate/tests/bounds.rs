@@ -340,3 +340,51 @@ fn volumes_and_nodes_keep_what_they_are() {
     let cases = [(json!({}), ranges(json!(["10.245.0.0/24"])), range.as_str()), (named("a"), named("b"), id.as_str())];
     refuses("nodes", None, &cases);
 }
+
+#[test]
+fn amounts_scopes_and_trust_agree() {
+    let scoped =
+        |expression: Value| spec(json!({"hard": {"pods": "1"}, "scopeSelector": {"matchExpressions": [expression]}}));
+    breaks(
+        "resourcequotas",
+        &[
+            (spec(json!({"hard": {"pods": "1"}, "scopes": ["BestEffort", "NotBestEffort"]})), "conflicting scopes"),
+            (
+                scoped(json!({"scopeName": "Terminating", "operator": "In", "values": ["a"]})),
+                "must be 'Exists' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating",
+            ),
+        ],
+    );
+    let asks = |resources: Value| super::pods::container(json!({"resources": resources}));
+    let at = "spec.containers[0].resources";
+    for (resources, want) in [
+        (
+            json!({"requests": {"cpu": "1", "hugepages-2Mi": "2Mi"}, "limits": {"hugepages-2Mi": "4Mi"}}),
+            ".requests: Invalid value: \"2Mi\": must be equal to hugepages-2Mi limit of 4Mi",
+        ),
+        (
+            json!({"requests": {"cpu": "1", "hugepages-2Mi": "2Mi"}}),
+            ".limits: Required value: Limit must be set for non overcommitable resources",
+        ),
+        (
+            json!({"limits": {"gold": "1"}}),
+            ".limits[gold]: Invalid value: \"gold\": must be a standard resource type or fully qualified",
+        ),
+    ] {
+        breaks("pods", &[(asks(resources), format!("{at}{want}").as_str())]);
+    }
+    breaks(
+        "apiservices",
+        &[
+            (
+                spec(json!({"insecureSkipTLSVerify": true, "caBundle": "QQ=="})),
+                "spec.insecureSkipTLSVerify: Invalid value: true: may not be true if caBundle is present",
+            ),
+            (spec(json!({"service": null, "caBundle": "QQ=="})), "local APIServices may not have a caBundle"),
+            (
+                spec(json!({"group": null, "version": "v2"})),
+                "spec.group: Required value: only v1 may have an empty group and it better be legacy kube",
+            ),
+        ],
+    );
+}
