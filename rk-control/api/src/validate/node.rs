@@ -132,14 +132,13 @@ pub(super) fn runtime_class(object: &Value, errors: &mut FieldErrors) {
     let scheduling = at(object, &["scheduling"]);
     let path = Path::new("scheduling");
     super::metadata::labels(at(scheduling, &["nodeSelector"]), &path.child("nodeSelector"), errors);
-    // Upstream names the field twice here.
-    let twice = path.child("tolerations");
-    super::pod::tolerations(scheduling, &twice.child("tolerations"), errors);
+    let path = path.child("tolerations");
+    super::pod::tolerations(scheduling, &path, errors);
     // For how long a taint is borne does not tell tolerations apart.
     let mut seen: HashSet<[&str; 4]> = HashSet::new();
     for (index, toleration) in list(scheduling, "tolerations").iter().enumerate() {
         if !seen.insert(["key", "operator", "value", "effect"].map(|key| text(toleration, key))) {
-            errors.duplicate(&path.child("tolerations").index(index), TOLERATION.of(toleration));
+            errors.duplicate(&path.index(index), TOLERATION.of(toleration));
         }
     }
 }

@@ -186,7 +186,7 @@ fn quotas_limits_and_runtime_classes() {
         "runtimeclasses",
         &[(
             json!({"scheduling": {"tolerations": [{"operator": "Exists", "value": "x"}]}}),
-            "scheduling.tolerations.tolerations[0].operator: Invalid value: \"x\": value must be empty when `operator` is 'Exists'",
+            "scheduling.tolerations[0].operator: Invalid value: \"x\": value must be empty when `operator` is 'Exists'",
         )],
     );
 }
