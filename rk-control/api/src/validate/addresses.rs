@@ -11,6 +11,11 @@ pub(super) fn lenient(value: &str) -> Option<IpAddr> {
     unpadded(value).parse().ok()
 }
 
+/// The range, or the address with the length of its network, that a text is to those who take zeros before a number for nothing.
+pub(super) fn lenient_range(value: &str) -> Option<IpNet> {
+    unpadded(value).parse().ok()
+}
+
 /// Checks an address; it is what `value` means to those who take zeros before a number for nothing, if anything.
 pub(super) fn address(value: &str, path: &Path<'_>, errors: &mut FieldErrors) -> Option<IpAddr> {
     let plain = unpadded(value);

@@ -177,7 +177,9 @@ fn annotations(spec: &Value, policy: &str, path: &Path<'_>, errors: &mut FieldEr
     for (index, annotation) in all.iter().enumerate() {
         let path = path.index(index);
         let key = text(annotation, "key");
-        if !policy.is_empty() {
+        if policy.is_empty() {
+            errors.invalid(&path.child("key"), key, "requires metadata.name be non-empty");
+        } else {
             let whole = format!("{policy}/{key}");
             named(errors, &path.child("key"), &whole, qualified_name(&whole));
         }

@@ -54,15 +54,17 @@ pub(super) fn request(object: &Value, errors: &mut FieldErrors) {
     if empty(spec, "usages") {
         errors.required(&path.child("usages"), "");
     }
+    let all = path.child("usages");
+    for (index, usage) in strings(spec, "usages").enumerate() {
+        if !USAGES.contains(&usage) {
+            errors.unsupported(&all.index(index), usage, &USAGES);
+        }
+    }
     let mut seen: BTreeSet<&str> = BTreeSet::new();
     for (index, usage) in strings(spec, "usages").enumerate() {
-        let path = path.child("usages");
-        if !USAGES.contains(&usage) {
-            errors.unsupported(&path.index(index), usage, &USAGES);
-        } else if seen.contains(&usage) {
-            errors.duplicate(&path.index(index), usage);
+        if !seen.insert(usage) {
+            errors.duplicate(&all.index(index), usage);
         }
-        seen.insert(usage);
     }
     let name = text(spec, "signerName");
     if name == LEGACY_SIGNER {
@@ -135,15 +137,14 @@ fn conditions(status: &Value, errors: &mut FieldErrors) {
             (_, "True" | "False" | "Unknown") => {}
             (_, other) => errors.unsupported(&path.child("status"), other, &["True", "False", "Unknown"]),
         }
-        if seen.contains(&kind) {
-            errors.duplicate(&path.child("type"), kind);
-        }
         let opposite = if kind == "Approved" { "Denied" } else { "Approved" };
         if matches!(kind, "Approved" | "Denied") && seen.contains(&opposite) {
             let why = "Approved and Denied conditions are mutually exclusive";
             errors.invalid(&path.child("type"), kind, why);
         }
-        seen.insert(kind);
+        if !seen.insert(kind) {
+            errors.duplicate(&path.child("type"), kind);
+        }
     }
 }
 

@@ -49,8 +49,7 @@ fn endpoint(endpoint: &Value, kind: &str, path: &Path<'_>, errors: &mut FieldErr
             _ => {}
         }
     }
-    let node = text(endpoint, "nodeName");
-    if !node.is_empty() {
+    if let Some(node) = field(endpoint, "nodeName").and_then(Value::as_str) {
         named(errors, &path.child("nodeName"), node, dns1123_subdomain(node));
     }
     if let Some(host) = field(endpoint, "hostname").and_then(Value::as_str) {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::get::{empty, field, in_range, int, list, named, strings, text};
 use super::mandatory;
@@ -34,7 +34,8 @@ pub(super) fn flow_schema(object: &Value, errors: &mut FieldErrors) {
         let kind = text(method, "type");
         if !matches!(kind, "ByNamespace" | "ByUser") {
             let path = path.child("distinguisherMethod");
-            errors.unsupported(&path.child("type"), kind, &["ByNamespace", "ByUser"]);
+            // Upstream shows the whole of it, by its own names.
+            errors.unsupported(&path.child("type"), json!({"Type": kind}), &["ByNamespace", "ByUser"]);
         }
     }
     let level = text(at(spec, &["priorityLevelConfiguration"]), "name");

@@ -10,6 +10,8 @@ pub(super) fn rules(resource: &Resource, name: &str) -> Vec<String> {
         ("", "Namespace" | "Service") | ("apps", "StatefulSet") => dns1123_label(name),
         ("rbac.authorization.k8s.io" | "apiregistration.k8s.io", _)
         | ("certificates.k8s.io", "CertificateSigningRequest") => path_segment(name),
+        // Judged with the driver: it may have letters of any case.
+        ("storage.k8s.io", "CSIDriver") => path_segment(name),
         ("networking.k8s.io", "IPAddress") => match name.parse::<std::net::IpAddr>() {
             Ok(std::net::IpAddr::V6(ip)) if ip.to_ipv4_mapped().is_some() => {
                 vec!["must not be an IPv4-mapped IPv6 address".into()]

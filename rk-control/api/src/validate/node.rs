@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde_json::{Value, json};
 
 use super::addresses;
-use super::get::{empty, entries, field, immutable, list, named, required_name, required_of_listed, strings, text};
+use super::get::{empty, entries, field, immutable, list, named, required_of_listed, strings, text};
 use super::resources;
 use crate::meta::{SUBDOMAIN_MAX, at, dns1123_label, label_value, qualified_name};
 use crate::status::{ErrorKind, FieldErrors, NODE_ADDRESS, Path, TAINT, TOLERATION, quote};
@@ -125,19 +125,20 @@ pub(super) fn update(new: &Value, old: &Value, errors: &mut FieldErrors) {
 
 /// RuntimeClass.
 pub(super) fn runtime_class(object: &Value, errors: &mut FieldErrors) {
-    required_name(errors, &Path::new("handler"), text(object, "handler"), dns1123_label);
+    let handler = text(object, "handler");
+    named(errors, &Path::new("handler"), handler, dns1123_label(handler));
     let overhead = json!({"limits": at(object, &["overhead", "podFixed"])});
     resources::requirements(&overhead, &Path::new("overhead"), errors);
     let scheduling = at(object, &["scheduling"]);
     let path = Path::new("scheduling");
     super::metadata::labels(at(scheduling, &["nodeSelector"]), &path.child("nodeSelector"), errors);
-    // Upstream names the field twice here.
-    let twice = path.child("tolerations");
-    super::pod::tolerations(scheduling, &twice.child("tolerations"), errors);
-    let mut seen: HashSet<&Value> = HashSet::new();
+    let path = path.child("tolerations");
+    super::pod::tolerations(scheduling, &path, errors);
+    // For how long a taint is borne does not tell tolerations apart.
+    let mut seen: HashSet<[&str; 4]> = HashSet::new();
     for (index, toleration) in list(scheduling, "tolerations").iter().enumerate() {
-        if !seen.insert(toleration) {
-            errors.duplicate(&path.child("tolerations").index(index), TOLERATION.of(toleration));
+        if !seen.insert(["key", "operator", "value", "effect"].map(|key| text(toleration, key))) {
+            errors.duplicate(&path.index(index), TOLERATION.of(toleration));
         }
     }
 }

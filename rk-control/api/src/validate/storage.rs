@@ -129,6 +129,7 @@ pub(super) fn class_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
 
 /// CSIDriver.
 pub(super) fn driver(object: &Value, errors: &mut FieldErrors) {
+    driver_name(errors, &Path::new("name"), text(at(object, &["metadata"]), "name"));
     let spec = at(object, &["spec"]);
     let path = Path::new("spec");
     for (key, shown) in [

@@ -114,6 +114,16 @@ fn of_object(resource: &Resource, object: &Value, old: Option<&Value>, found: &m
                 found.about(&Path::new("scheduling.nodeSelector"), what);
             }
         }
+        ("resource.k8s.io", "ResourceSlice") => {
+            let driver = text(object, &["spec", "driver"]);
+            if driver != driver.to_lowercase() {
+                let path = Path::new("spec.driver");
+                found.about(
+                    &path,
+                    format_args!("driver names should be lowercase; {driver:?} contains uppercase characters"),
+                );
+            }
+        }
         ("apiextensions.k8s.io", "CustomResourceDefinition") => schemas::check(object, old, found),
         ("admissionregistration.k8s.io", _) if text(object, &["metadata", "name"]).ends_with(".static.k8s.io") => {
             let what = "names ending with \".static.k8s.io\" will be reserved for static manifest-based configurations when the \

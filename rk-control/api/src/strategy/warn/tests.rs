@@ -75,7 +75,7 @@ fn objects_of_other_kinds_are_told_what_is_deprecated() {
             "endpoints": [{"addresses": ["FD00::1"]}],
         })
     };
-    let cases: [(&str, &str, &str, Value, Vec<&str>); 14] = [
+    let cases: [(&str, &str, &str, Value, Vec<&str>); 15] = [
         (
             "",
             "v1",
@@ -187,6 +187,13 @@ fn objects_of_other_kinds_are_told_what_is_deprecated() {
             "runtimeclasses",
             json!({"scheduling": {"nodeSelector": {"beta.kubernetes.io/arch": "x"}}}),
             vec![r#"scheduling.nodeSelector: deprecated since v1.14; use "kubernetes.io/arch" instead"#],
+        ),
+        (
+            "resource.k8s.io",
+            "v1",
+            "resourceslices",
+            json!({"spec": {"driver": "D.example.com"}}),
+            vec![r#"spec.driver: driver names should be lowercase; "D.example.com" contains uppercase characters"#],
         ),
         (
             "admissionregistration.k8s.io",

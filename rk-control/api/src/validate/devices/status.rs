@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
+use super::super::addresses;
 use super::super::condition::conditions;
 use super::super::get::{field, immutable, list, named, one_of, text};
 use super::super::pod;
@@ -114,19 +115,23 @@ fn network(network: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     let addresses = bounded(network, "ips", MAX_ADDRESSES, path, errors);
     let path = path.child("ips");
     for (index, address) in addresses.iter().filter_map(Value::as_str).enumerate() {
-        if !is_interface_address(address) {
-            let why = "must be a valid address in CIDR form, (e.g. 10.9.8.7/24 or 2001:db8::1/64)";
+        if let Some(why) = wrong_with_address(address) {
             errors.invalid(&path.index(index), address, why);
         }
     }
     unique(addresses.iter().filter_map(Value::as_str), &path, errors);
 }
 
-/// An address with the length of its network.
-fn is_interface_address(text: &str) -> bool {
-    let Some((address, length)) = text.split_once('/') else { return false };
-    let Ok(address) = address.parse::<std::net::IpAddr>() else { return false };
-    length.parse::<u8>().is_ok_and(|bits| bits <= if address.is_ipv4() { 32 } else { 128 })
+/// What is wrong with an address and the length of its network, which are written in one way.
+fn wrong_with_address(text: &str) -> Option<String> {
+    let Some(read) = addresses::lenient_range(text) else {
+        return Some("must be a valid address in CIDR form, (e.g. 10.9.8.7/24 or 2001:db8::1/64)".to_owned());
+    };
+    let (plain, length) = (read.addr().to_canonical(), read.prefix_len());
+    // The length of an IPv4 address within an IPv6 one is told as that of the one within.
+    let length = if plain != read.addr() && length > 32 { length.saturating_sub(96) } else { length };
+    let canonical = format!("{plain}/{length}");
+    (canonical != text).then(|| format!("must be in canonical form ({canonical:?})"))
 }
 
 /// Where a device is: driver, pool, name and share.
@@ -142,15 +147,20 @@ fn place(device: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
 
 /// A UUID in the one form that is written.
 fn share_id(id: &str, path: &Path<'_>, errors: &mut FieldErrors) {
-    let digits = |part: &str, count: usize| {
-        part.len() == count && part.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'a'..=b'f'))
-    };
+    let lengths: [usize; 5] = [8, 4, 4, 4, 12];
     let parts: Vec<&str> = id.split('-').collect();
-    let lengths = [8, 4, 4, 4, 12];
-    if parts.len() != lengths.len() || !parts.iter().zip(lengths).all(|(part, count)| digits(part, count)) {
-        let why = "uid must be in RFC 4122 normalized form, `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx` with lowercase hexadecimal characters";
-        errors.invalid(path, id, why);
-    }
+    let fits = |(part, length): (&&str, usize)| part.len() == length && part.bytes().all(|b| b.is_ascii_hexdigit());
+    let is_whole = parts.len() == lengths.len() && parts.iter().zip(lengths).all(fits);
+    let why = match id.len() {
+        36 if !is_whole => "error validating uid: invalid UUID format".to_owned(),
+        36 if !id.bytes().any(|b| b.is_ascii_uppercase()) => return,
+        // The lengths of forms that are read and not written: without dashes, in braces, after `urn:uuid:`.
+        32 | 36 | 38 | 45 => "uid must be in RFC 4122 normalized form, `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx` with lowercase hexadecimal \
+                              characters"
+            .to_owned(),
+        length => format!("error validating uid: invalid UUID length: {length}"),
+    };
+    errors.invalid(path, id, why);
 }
 
 /// What a scheduler chose.

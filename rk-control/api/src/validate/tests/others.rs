@@ -186,13 +186,13 @@ fn quotas_limits_and_runtime_classes() {
         "runtimeclasses",
         &[(
             json!({"scheduling": {"tolerations": [{"operator": "Exists", "value": "x"}]}}),
-            "scheduling.tolerations.tolerations[0].operator: Invalid value: \"x\": value must be empty when `operator` is 'Exists'",
+            "scheduling.tolerations[0].operator: Invalid value: \"x\": value must be empty when `operator` is 'Exists'",
         )],
     );
 }
 
 /// An ordinary object with a change is not refused.
-fn lets_in(plural: &str, change: &Value) {
+pub(super) fn lets_in(plural: &str, change: &Value) {
     let registry = Registry::builtin();
     let resource = resource(&registry, plural);
     let mut given = sample(plural);

@@ -5,19 +5,19 @@ use serde_json::{Value, json};
 use super::{breaks, merge};
 
 /// A pod of one container with these fields.
-fn container(fields: Value) -> Value {
+pub(super) fn container(fields: Value) -> Value {
     let mut container = json!({"name": "c", "image": "i"});
     merge(&mut container, &fields);
     json!({"spec": {"containers": [container]}})
 }
 
-fn pod(container_fields: Value, spec: Value) -> Value {
+pub(super) fn pod(container_fields: Value, spec: Value) -> Value {
     let mut pod = container(container_fields);
     merge(&mut pod["spec"], &spec);
     pod
 }
 
-fn volume(source: Value) -> Value {
+pub(super) fn volume(source: Value) -> Value {
     let mut volume = json!({"name": "v"});
     merge(&mut volume, &source);
     json!({"spec": {"volumes": [volume]}})
