@@ -223,3 +223,22 @@ async fn documents_of_both_versions_come_in_protobuf_when_asked() {
         assert_eq!((other.code.as_u16(), other.body.len()), (406, 0));
     }
 }
+
+#[tokio::test]
+async fn a_definition_adds_nothing_to_a_version_of_kubernetes_own() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let mut made = definition("networking.k8s.io", "Foo", &[("v1", spec_schema()), ("v9", spec_schema())]);
+    made["metadata"]["annotations"] = json!({"api-approved.kubernetes.io": "unapproved, test-only"});
+    admin.create(DEFINITIONS, &made).await.ok();
+    let path = |version: &str| format!("/apis/networking.k8s.io/{version}/namespaces/default/foos");
+    until("the service of the other version", async || admin.get(&path("v9")).await.code == 200).await;
+    assert_eq!(admin.get(&path("v1")).await.failure().0, 404);
+    let told = admin.get("/apis/networking.k8s.io/v1").await.ok()["resources"].clone();
+    let told = told.as_array().unwrap();
+    let has = |name: &str| told.iter().any(|row| row["name"] == name);
+    assert!(has("networkpolicies") && !has("foos"), "{told:?}");
+    let one = object("networking.k8s.io/v9", "Foo", "a", json!({"spec": {"size": 1}}));
+    admin.create(&path("v9"), &one).await.ok();
+    assert_eq!(admin.get(&format!("{}/a", path("v9"))).await.ok()["spec"]["size"], 1);
+}
