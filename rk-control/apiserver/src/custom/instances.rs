@@ -15,7 +15,9 @@ pub(super) async fn delete_all(core: &Arc<Core>, definition: &Value) -> Result<b
     let (group, plural) =
         (meta::text(definition, &["spec", "group"]), meta::text(definition, &["spec", "names", "plural"]));
     let registry = core.registry();
-    let Some(resource) = registry.iter().find(|row| row.gvk.group == group && row.plural == plural) else {
+    // What a definition shares only a name with, a built-in kind, keeps its objects.
+    let own = |row: &Arc<Resource>| row.custom.is_some() && row.gvk.group == group && row.plural == plural;
+    let Some(resource) = registry.iter().find(|row| own(row)) else {
         // Never served: there is nothing that could be deleted by it.
         return Ok(true);
     };

@@ -242,3 +242,22 @@ async fn a_definition_adds_nothing_to_a_version_of_kubernetes_own() {
     admin.create(&path("v9"), &one).await.ok();
     assert_eq!(admin.get(&format!("{}/a", path("v9"))).await.ok()["spec"]["size"], 1);
 }
+
+#[tokio::test]
+async fn a_definition_named_as_a_built_in_kind_takes_none_of_its_objects_along() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let policies = "/apis/networking.k8s.io/v1/namespaces/default/networkpolicies";
+    let policy = object("networking.k8s.io/v1", "NetworkPolicy", "kept", json!({"spec": {"podSelector": {}}}));
+    admin.create(policies, &policy).await.ok();
+    let mut made = definition("networking.k8s.io", "NetworkPolicy", &[("v1", spec_schema())]);
+    made["metadata"]["name"] = json!("networkpolicies.networking.k8s.io");
+    made["metadata"]["annotations"] = json!({"api-approved.kubernetes.io": "unapproved, test-only"});
+    made["spec"]["names"]["plural"] = json!("networkpolicies");
+    admin.create(DEFINITIONS, &made).await.ok();
+    let path = format!("{DEFINITIONS}/networkpolicies.networking.k8s.io");
+    until("a verdict on its names", async || admin.get(&path).await.ok()["status"]["conditions"].is_array()).await;
+    admin.delete(&path).await.ok();
+    until("its end", async || admin.get(&path).await.code == 404).await;
+    assert_eq!(admin.get(&format!("{policies}/kept")).await.code, 200);
+}
