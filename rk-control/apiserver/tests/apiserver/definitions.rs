@@ -261,3 +261,23 @@ async fn a_definition_named_as_a_built_in_kind_takes_none_of_its_objects_along()
     until("its end", async || admin.get(&path).await.code == 404).await;
     assert_eq!(admin.get(&format!("{policies}/kept")).await.code, 200);
 }
+
+#[tokio::test]
+async fn what_no_version_serves_goes_with_its_definition() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let made = definition("hidden.example.com", "Hidden", &[("v1", spec_schema())]);
+    admin.create(DEFINITIONS, &made).await.ok();
+    let hidden = "/apis/hidden.example.com/v1/namespaces/default/hiddens";
+    until("its service", async || admin.get(hidden).await.code == 200).await;
+    admin.create(hidden, &object("hidden.example.com/v1", "Hidden", "a", json!({}))).await.ok();
+    let path = format!("{DEFINITIONS}/hiddens.hidden.example.com");
+    let hide = json!([{"op": "replace", "path": "/spec/versions/0/served", "value": false}]);
+    admin.patch(&path, "application/json-patch+json", &hide).await.ok();
+    until("the end of its service", async || admin.get(hidden).await.code == 404).await;
+    admin.delete(&path).await.ok();
+    until("its end", async || admin.get(&path).await.code == 404).await;
+    admin.create(DEFINITIONS, &made).await.ok();
+    until("its service", async || admin.get(hidden).await.code == 200).await;
+    assert_eq!(admin.get(hidden).await.ok()["items"], json!([]));
+}
