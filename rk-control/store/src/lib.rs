@@ -30,5 +30,5 @@ pub use model::{Attached, Change, ChangeKind, Entry, Expect, ListRequest, Page, 
 pub use sqlite::{
     SqliteOptions, SqliteStore, check as check_snapshot, restore as restore_snapshot, snapshot as take_snapshot,
 };
-pub use store::Store;
+pub use store::{Store, VALUE_LIMIT};
 pub use watch::{Watch, WatchItem};

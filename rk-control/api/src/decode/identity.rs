@@ -95,7 +95,8 @@ pub fn identify(object: &mut Value, want: &GroupVersionKind, body: &[u8]) -> Res
         "" => expected.as_str(),
         // Evictions outlived the rest of that version, for clients of old.
         "policy/v1beta1" if want.kind == "Eviction" => expected.as_str(),
-        other => other,
+        // The empty group may be written out.
+        other => other.strip_prefix('/').unwrap_or(other),
     };
     if kind != want.kind || api_version != expected {
         return Err(misplaced(kind, api_version, want));

@@ -31,7 +31,7 @@ pub use merged::merged;
 pub use path::PathElement;
 pub use set::FieldSet;
 pub use typed::mistyped;
-pub use update::{SPEC, hand_over, is_unchanged, mend, update};
+pub use update::{SPEC, disown_all, hand_over, is_unchanged, mend, update};
 pub use versions::{OneVersion, Versions};
 
 use crate::schema::Schema;

@@ -112,6 +112,11 @@ pub fn hand_over(from: &mut Value, to: &mut Value) {
     }
 }
 
+/// Takes its owners from an object.
+pub fn disown_all(object: &mut Value) {
+    take_list(object);
+}
+
 /// Puts the list `before` in the place of one that cannot be read, and answers what is wrong with that.
 pub fn mend(object: &mut Value, before: Value) -> Option<String> {
     let wrong = entry::read(list(object)).err()?;

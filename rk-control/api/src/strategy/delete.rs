@@ -25,10 +25,11 @@ pub fn grace_period(resource: &Resource, object: &Value, wanted: Option<i64>) ->
     Ok(Some(if period < 0 { 1 } else { period }))
 }
 
-/// The propagation policy of a DELETE that names none (`Background`, or `Orphan` for kinds of old).
+/// The propagation policy of a DELETE that names none (`Background`, or `Orphan` for kinds of old); `Unsupported` where none means anything.
 pub fn default_propagation(resource: &Resource) -> &'static str {
     match (&*resource.gvk.group, &*resource.gvk.kind) {
         ("", "ReplicationController") | ("batch", "Job") => "Orphan",
+        ("" | "events.k8s.io", "Event") => "Unsupported",
         _ => "Background",
     }
 }

@@ -140,7 +140,7 @@ static TRAITS: &[Traits] = &[
     row(STORAGE, "CSINode", Kept, NoGeneration).conditional(),
     row(STORAGE, "CSIStorageCapacity", Kept, NoGeneration).conditional(),
     row("scheduling.k8s.io", "PriorityClass", Kept, Fixed),
-    row("node.k8s.io", "RuntimeClass", Kept, NoGeneration).conditional(),
+    row("node.k8s.io", "RuntimeClass", Kept, NoGeneration).create_on_update().conditional(),
     row(ADMISSION, "MutatingWebhookConfiguration", Kept, Content).conditional(),
     row(ADMISSION, "ValidatingWebhookConfiguration", Kept, Content).conditional(),
     row(ADMISSION, "ValidatingAdmissionPolicy", Reset, Spec).conditional().status_metadata(Frozen),

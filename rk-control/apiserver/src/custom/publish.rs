@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use rk_api::meta;
-use rk_api::resources::{Registry, Resource};
+use rk_api::resources::{GroupVersion, Registry, Resource, Verbs};
 use serde_json::Value;
 
 use crate::server::Core;
@@ -50,10 +50,11 @@ pub(super) fn publish(core: &Core, definitions: &[&Value]) {
         return;
     }
     let mut registry = Registry::builtin();
+    let own = registry.group_versions().to_vec();
     let mut names: Vec<&String> = served.keys().collect();
     names.sort();
     for row in names.iter().filter_map(|name| served.get(*name)).flat_map(|entry| &entry.rows) {
-        registry.insert(row.clone());
+        registry.insert(unshadowing(row, &own));
     }
     core.discovery.openapi.publish(&registry);
     core.set_registry(registry);
@@ -61,6 +62,15 @@ pub(super) fn publish(core: &Core, definitions: &[&Value]) {
     for row in ended.iter().filter(|row| row.is_hub()) {
         core.storage.forget(row);
     }
+}
+
+/// A row as it is served beside the server's `own` versions of groups: their paths lead to nothing but built-in kinds, as upstream's do.
+fn unshadowing(row: &Resource, own: &[GroupVersion]) -> Resource {
+    let mut row = row.clone();
+    if own.iter().any(|own| own.group == row.gvk.group && own.version == row.gvk.version) {
+        row.verbs = Verbs::NONE;
+    }
+    row
 }
 
 /// Has rows say the same of their objects as those before did, which caches are told apart by.

@@ -99,7 +99,7 @@ async fn create_stored(
         strategy::prepare_for_create(&call.hub, &mut candidate);
         strategy::fill_times(&call.hub, &mut candidate, jiff::Timestamp::now());
         record_requester(call, &mut candidate);
-        match store(call, (&asked, versioned), candidate, options).await {
+        match store(call, (&asked, versioned, owned), candidate, options).await {
             Err(StoreOutcome::Taken(_)) if generated && attempt < NAME_ATTEMPTS => call.warnings.truncate(told),
             Err(StoreOutcome::Taken(name)) => return Err(taken(call, &name, has_base).await),
             Err(StoreOutcome::Failed(status)) => return Err(status),
@@ -223,10 +223,11 @@ async fn judge(
 }
 
 /// Stores a new object that was `asked` about by this name, empty when it had none yet. One that came `versioned` is refused only here:
-/// upstream's store does it, after all who judge it, and has no answer of its own for it.
+/// upstream's store does it, after all who judge it, and has no answer of its own for it. Unless it came with its owners (`owned`), it is
+/// kept without them where it is too large with them.
 async fn store(
     call: &mut Call,
-    (asked, versioned): (&str, bool),
+    (asked, versioned, owned): (&str, bool, bool),
     mut object: Value,
     options: &WriteOptions,
 ) -> Result<Stored, StoreOutcome> {
@@ -248,7 +249,7 @@ async fn store(
         let why = "resourceVersion should not be set on objects to be created";
         return Err(StoreOutcome::Failed(Status::new(Reason::Unknown, why)));
     }
-    match call.core.storage.put_told(&call.hub, object, Expect::Absent).await {
+    match call.core.storage.put_told(&call.hub, object, Expect::Absent, !owned).await {
         Ok(created) => {
             reservation.keep().await;
             Ok(created)

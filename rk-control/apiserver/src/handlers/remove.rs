@@ -213,9 +213,10 @@ fn finalizers_of(object: &Value) -> Vec<String> {
 fn finalizers_after(hub: &Resource, object: &Value, propagation: Option<Propagation>) -> Vec<String> {
     let mut list = finalizers_of(object);
     let had = |name: &str| list.iter().any(|own| own == name);
+    let default = strategy::default_propagation(hub);
     let policy = propagation.or_else(|| {
         // Without a word the marks that are there decide, then the kind.
-        match (had(ORPHAN), had(FOREGROUND), strategy::default_propagation(hub)) {
+        match (had(ORPHAN), had(FOREGROUND), default) {
             (true, _, _) => Some(Propagation::Orphan),
             (_, true, _) => Some(Propagation::Foreground),
             (_, _, "Orphan") => Some(Propagation::Orphan),
@@ -223,6 +224,7 @@ fn finalizers_after(hub: &Resource, object: &Value, propagation: Option<Propagat
         }
     });
     let wanted = match policy {
+        _ if default == "Unsupported" => None,
         Some(Propagation::Orphan) => Some(ORPHAN),
         Some(Propagation::Foreground) => Some(FOREGROUND),
         _ => None,

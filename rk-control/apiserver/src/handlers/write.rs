@@ -192,7 +192,7 @@ async fn attempt(
     if options.dry_run {
         return Ok(Outcome::Done(new));
     }
-    store(call, new, revision, pinned, reservation).await
+    store(call, new, revision, (pinned, !intent.owned), reservation).await
 }
 
 /// What is to become of the present object, in its storage version and with its owners, as admission is to see it; and whether the
@@ -231,21 +231,21 @@ fn prepare(call: &Call, part: Option<&str>, new: &mut Value, old: &Value) {
 }
 
 /// Puts what was let in in the place of the object that the store had at a revision, if it still has that one; or takes it out, if that was
-/// its end.
+/// its end. What `sheds` its owners is kept without them where it is too large with them, as upstream does with all but what is applied.
 async fn store(
     call: &Call,
     new: Value,
     revision: Revision,
-    pinned: bool,
+    (pinned, sheds): (bool, bool),
     reservation: Reservation,
 ) -> Result<Outcome, Status> {
     if remove::is_finished(&call.hub, &new) {
         return Ok(remove_finished(call, new, revision, pinned).await);
     }
-    match call.core.storage.put(&call.hub, new, Expect::At(revision)).await {
+    match call.core.storage.put_told(&call.hub, new, Expect::At(revision), sheds).await {
         Ok(stored) => {
             reservation.keep().await;
-            Ok(Outcome::Done(stored))
+            Ok(Outcome::Done(stored.object))
         }
         Err(error) => Ok(lost(call, error, pinned)),
     }

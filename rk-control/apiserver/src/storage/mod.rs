@@ -7,6 +7,7 @@
 //! nothing and falls out alone.
 
 mod dispatch;
+mod failure;
 mod figures;
 mod key;
 mod object;
@@ -26,11 +27,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use rk_api::resources::Resource;
 use rk_api::status::Status;
-use rk_store::{Attached, Expect, ListRequest, Revision, Store, StoreError, Written};
+use rk_store::{Attached, Expect, ListRequest, Revision, Store, StoreError, VALUE_LIMIT, Written};
 use serde_json::Value;
 use tokio::sync::watch;
 
 pub use dispatch::run as run_dispatcher;
+pub use failure::store_status;
 pub use key::{object_key, prefix, resource_of_key, told_key};
 pub use object::Cached;
 pub use resource_cache::{ResourceCache, Snapshot};
@@ -47,6 +49,8 @@ const FRESH_TIMEOUT: Duration = Duration::from_secs(3);
 const PATIENCE: Duration = Duration::from_millis(20);
 /// How long an Event object lives; upstream's `--event-ttl`.
 const EVENT_TTL: Duration = Duration::from_secs(3600);
+/// The longest text of an object, in bytes, that fits into the store whatever encryption adds to it.
+const ROOM: usize = VALUE_LIMIT - 1024;
 
 /// An object as it was stored.
 pub struct Stored {
@@ -285,19 +289,30 @@ impl Storage {
     /// # Errors
     /// The store's own, so that callers can tell a conflict.
     pub async fn put(&self, hub: &Resource, object: Value, expect: Expect) -> Result<Value, StoreError> {
-        self.put_told(hub, object, expect).await.map(|stored| stored.object)
+        self.put_told(hub, object, expect, false).await.map(|stored| stored.object)
     }
 
-    /// As [`Storage::put`], with the object's text, for an answer that need not be serialized again.
+    /// As [`Storage::put`], with the object's text, for an answer that need not be serialized again. Of an object that `sheds` its owners
+    /// nobody owns anything where it is too large with them.
     ///
     /// # Errors
     /// As [`Storage::put`].
-    pub async fn put_told(&self, hub: &Resource, mut object: Value, expect: Expect) -> Result<Stored, StoreError> {
+    pub async fn put_told(
+        &self,
+        hub: &Resource,
+        mut object: Value,
+        expect: Expect,
+        sheds: bool,
+    ) -> Result<Stored, StoreError> {
         let key = object_key(hub, rk_api::meta::namespace(&object), rk_api::meta::name(&object));
         if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
             metadata.remove("resourceVersion");
         }
-        let (text, prepared) = Prepared::new(hub, &object);
+        let (mut text, mut prepared) = Prepared::new(hub, &object);
+        if sheds && text.len() > ROOM {
+            rk_api::managed::disown_all(&mut object);
+            (text, prepared) = Prepared::new(hub, &object);
+        }
         let ttl = (hub.plural == "events").then_some(EVENT_TTL);
         let operation = if matches!(expect, Expect::Absent) { "create" } else { "update" };
         let begun = Instant::now();
@@ -369,29 +384,5 @@ impl Storage {
         let objects =
             page.entries.iter().map(|entry| Cached::from_entry(hub, entry).map(Arc::new)).collect::<Result<_, _>>()?;
         Ok((objects, page.revision, page.remaining))
-    }
-}
-
-/// What a client sees of a storage failure.
-#[must_use]
-pub fn store_status(error: &StoreError) -> Status {
-    match error {
-        StoreError::Compacted { requested, compacted } => Status::too_old_resource_version(*requested, *compacted),
-        StoreError::FutureRevision { requested, current } => {
-            Status::too_large_resource_version(*requested, *current, 1)
-        }
-        StoreError::TooLarge { size, limit, .. } => {
-            Status::request_entity_too_large(&format!("the object has {size} bytes, the limit is {limit}"))
-        }
-        StoreError::Transform { .. } => {
-            tracing::error!(%error, "a stored value cannot be read or written");
-            Status::internal(error)
-        }
-        StoreError::Closed => Status::service_unavailable("the server is shutting down"),
-        StoreError::Conflict { .. } => Status::internal("a write met a conflict that was not expected"),
-        StoreError::Backend { .. } => {
-            tracing::error!(error = error as &dyn std::error::Error, "the store failed");
-            Status::internal("the storage backend failed")
-        }
     }
 }

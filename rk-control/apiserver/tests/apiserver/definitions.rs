@@ -223,3 +223,61 @@ async fn documents_of_both_versions_come_in_protobuf_when_asked() {
         assert_eq!((other.code.as_u16(), other.body.len()), (406, 0));
     }
 }
+
+#[tokio::test]
+async fn a_definition_adds_nothing_to_a_version_of_kubernetes_own() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let mut made = definition("networking.k8s.io", "Foo", &[("v1", spec_schema()), ("v9", spec_schema())]);
+    made["metadata"]["annotations"] = json!({"api-approved.kubernetes.io": "unapproved, test-only"});
+    admin.create(DEFINITIONS, &made).await.ok();
+    let path = |version: &str| format!("/apis/networking.k8s.io/{version}/namespaces/default/foos");
+    until("the service of the other version", async || admin.get(&path("v9")).await.code == 200).await;
+    assert_eq!(admin.get(&path("v1")).await.failure().0, 404);
+    let told = admin.get("/apis/networking.k8s.io/v1").await.ok()["resources"].clone();
+    let told = told.as_array().unwrap();
+    let has = |name: &str| told.iter().any(|row| row["name"] == name);
+    assert!(has("networkpolicies") && !has("foos"), "{told:?}");
+    let one = object("networking.k8s.io/v9", "Foo", "a", json!({"spec": {"size": 1}}));
+    admin.create(&path("v9"), &one).await.ok();
+    assert_eq!(admin.get(&format!("{}/a", path("v9"))).await.ok()["spec"]["size"], 1);
+}
+
+#[tokio::test]
+async fn a_definition_named_as_a_built_in_kind_takes_none_of_its_objects_along() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let policies = "/apis/networking.k8s.io/v1/namespaces/default/networkpolicies";
+    let policy = object("networking.k8s.io/v1", "NetworkPolicy", "kept", json!({"spec": {"podSelector": {}}}));
+    admin.create(policies, &policy).await.ok();
+    let mut made = definition("networking.k8s.io", "NetworkPolicy", &[("v1", spec_schema())]);
+    made["metadata"]["name"] = json!("networkpolicies.networking.k8s.io");
+    made["metadata"]["annotations"] = json!({"api-approved.kubernetes.io": "unapproved, test-only"});
+    made["spec"]["names"]["plural"] = json!("networkpolicies");
+    admin.create(DEFINITIONS, &made).await.ok();
+    let path = format!("{DEFINITIONS}/networkpolicies.networking.k8s.io");
+    until("a verdict on its names", async || admin.get(&path).await.ok()["status"]["conditions"].is_array()).await;
+    admin.delete(&path).await.ok();
+    until("its end", async || admin.get(&path).await.code == 404).await;
+    assert_eq!(admin.get(&format!("{policies}/kept")).await.code, 200);
+}
+
+#[tokio::test]
+async fn what_no_version_serves_goes_with_its_definition() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let made = definition("hidden.example.com", "Hidden", &[("v1", spec_schema())]);
+    admin.create(DEFINITIONS, &made).await.ok();
+    let hidden = "/apis/hidden.example.com/v1/namespaces/default/hiddens";
+    until("its service", async || admin.get(hidden).await.code == 200).await;
+    admin.create(hidden, &object("hidden.example.com/v1", "Hidden", "a", json!({}))).await.ok();
+    let path = format!("{DEFINITIONS}/hiddens.hidden.example.com");
+    let hide = json!([{"op": "replace", "path": "/spec/versions/0/served", "value": false}]);
+    admin.patch(&path, "application/json-patch+json", &hide).await.ok();
+    until("the end of its service", async || admin.get(hidden).await.code == 404).await;
+    admin.delete(&path).await.ok();
+    until("its end", async || admin.get(&path).await.code == 404).await;
+    admin.create(DEFINITIONS, &made).await.ok();
+    until("its service", async || admin.get(hidden).await.code == 200).await;
+    assert_eq!(admin.get(hidden).await.ok()["items"], json!([]));
+}

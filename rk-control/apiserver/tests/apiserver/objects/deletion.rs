@@ -32,6 +32,12 @@ async fn propagation_policies_become_finalizers() {
         assert_eq!(waiting["metadata"]["finalizers"], json!([finalizer]));
         admin.patch(&path, MERGE, &json!({"metadata": {"finalizers": null}})).await.ok();
     }
+    // Nothing depends on an Event.
+    let events = "/api/v1/namespaces/default/events";
+    let event = json!({"apiVersion": "v1", "kind": "Event", "metadata": {"name": "e"}, "involvedObject": {"namespace": "default"}});
+    admin.create(events, &event).await.ok();
+    admin.delete(&format!("{events}/e?propagationPolicy=Foreground")).await.ok();
+    assert_eq!(admin.get(&format!("{events}/e")).await.code, 404);
 }
 
 #[tokio::test]

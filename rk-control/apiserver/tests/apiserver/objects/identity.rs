@@ -72,6 +72,10 @@ async fn what_is_not_there_is_not_the_object_that_a_write_means() {
         json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "a", "uid": "other"}});
     let want = failed("leases.coordination.k8s.io", "a", "/registry/leases/default/a", "");
     assert_eq!(put(&admin, &format!("{LEASES}/a"), &lease).await, want, "a PUT could have made it");
+    let class =
+        json!({"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": "a"}, "handler": "h"});
+    let classes = "/apis/node.k8s.io/v1/runtimeclasses";
+    assert_eq!(admin.put(&format!("{classes}/a"), &class).await.code, 201, "and does of kinds of old");
 }
 
 #[tokio::test]

@@ -117,3 +117,26 @@ async fn what_an_older_version_knows_nothing_of_is_not_taken_away_by_its_owners(
     apply("two", "v1beta1", json!({"size": 5})).await;
     assert_eq!(apply("two", "v1", json!({"depth": 7})).await["spec"], json!({"size": 1, "depth": 7}));
 }
+
+#[tokio::test]
+async fn what_is_too_large_with_its_owners_is_kept_without_them() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let members = (0..9999).map(|index| (format!("{:x<70}{index}", "k"), json!("A")));
+    let data = Value::Object(members.collect());
+    let owners = |object: &Value| object["metadata"]["managedFields"].as_array().map(Vec::len);
+    let made = admin.create(MAPS, &config_map("made", data.clone())).await.ok();
+    assert_eq!((owners(&made), &made["data"]), (None, &data));
+    for name in ["put", "patched"] {
+        let small = admin.create(MAPS, &config_map(name, json!({"k": "v"}))).await.ok();
+        assert_eq!(owners(&small), Some(1));
+    }
+    let put = admin.put(&format!("{MAPS}/put"), &config_map("put", data.clone())).await.ok();
+    assert_eq!((owners(&put), &put["data"]), (None, &data));
+    let patched = admin.patch(&format!("{MAPS}/patched"), MERGE, &json!({"data": data})).await.ok();
+    assert_eq!(owners(&patched), None);
+    // Who applies is to own what is said.
+    let applied = config_map("made", json!({"a": "b"}));
+    let (code, message) = admin.patch(&format!("{MAPS}/made?fieldManager=m"), APPLY, &applied).await.failure();
+    assert_eq!((code, message.as_str()), (500, "etcdserver: request is too large"));
+}
