@@ -7,8 +7,8 @@ use ipnet::IpNet;
 use rand::RngExt;
 use serde_json::Value;
 
-/// Largest number of addresses of a range that are used: an IPv6 range is far larger than any cluster.
-const RANGE_LIMIT: u128 = 1 << 16;
+/// The longest part of an address that tells those of a range apart: what is larger is used as far as its first 2^64 addresses.
+const MOST_BITS: u32 = 64;
 /// Random tries before the range is searched in order.
 const TRIES: usize = 32;
 
@@ -42,7 +42,7 @@ fn nth(range: &IpNet, offset: u128) -> Option<IpAddr> {
 /// Usable offsets of a range, first and last: without the network's own address, and without IPv4's broadcast.
 fn bounds(range: &IpNet) -> (u128, u128) {
     let bits = u32::from(range.max_prefix_len() - range.prefix_len());
-    let size = if bits >= 127 { RANGE_LIMIT } else { (1u128 << bits).min(RANGE_LIMIT) };
+    let size = 1u128 << bits.min(MOST_BITS);
     let last = match range {
         IpNet::V4(_) => size.saturating_sub(2),
         IpNet::V6(_) => size.saturating_sub(1),
@@ -111,5 +111,13 @@ mod tests {
         assert!(!is_usable(&range, "10.97.0.1".parse().unwrap()));
         let six: IpNet = "fd00::/108".parse().unwrap();
         assert!(is_usable(&six, pick(&six, &HashSet::new()).unwrap()));
+        for (range, last) in [
+            ("2001:db8::/64", "2001:db8::ffff:ffff:ffff:ffff"),
+            ("fd00::/108", "fd00::f:ffff"),
+            ("10.0.0.0/8", "10.255.255.254"),
+        ] {
+            assert!(is_usable(&range.parse().unwrap(), last.parse().unwrap()), "{last}");
+        }
+        assert!(!is_usable(&"2001:db8::/48".parse().unwrap(), "2001:db8:0:1::".parse().unwrap()));
     }
 }
