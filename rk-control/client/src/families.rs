@@ -79,6 +79,12 @@ pub(crate) static FAMILIES: &[Family] = &[
         "Pods that were evicted for a device's taint.",
         &[],
     ),
+    family(
+        "job_controller_job_finished_indexes_total",
+        "counter",
+        "Indexes of Jobs that are done, or failed for good.",
+        &[],
+    ),
     stable(family(
         "job_controller_job_pods_finished_total",
         "counter",

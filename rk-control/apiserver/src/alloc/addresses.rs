@@ -7,8 +7,8 @@ use ipnet::IpNet;
 use rand::RngExt;
 use serde_json::Value;
 
-/// Largest number of addresses of a range that are given out unasked: an IPv6 range is far larger than any cluster.
-const RANGE_LIMIT: u128 = 1 << 16;
+/// The longest part of an address that tells those of a range apart: what is larger is used as far as its first 2^64 addresses.
+const MOST_BITS: u32 = 64;
 /// Random tries before the range is searched in order.
 const TRIES: usize = 32;
 
@@ -42,11 +42,12 @@ fn nth(range: &IpNet, offset: u128) -> Option<IpAddr> {
 /// Usable offsets of a range, first and last: without the network's own address, and without IPv4's broadcast.
 fn bounds(range: &IpNet) -> (u128, u128) {
     let bits = u32::from(range.max_prefix_len() - range.prefix_len());
-    let last = 1u128.checked_shl(bits).map_or(u128::MAX, |size| size - 1);
-    match range {
-        IpNet::V4(_) => (1, last.saturating_sub(1)),
-        IpNet::V6(_) => (1, last),
-    }
+    let size = 1u128 << bits.min(MOST_BITS);
+    let last = match range {
+        IpNet::V4(_) => size.saturating_sub(2),
+        IpNet::V6(_) => size.saturating_sub(1),
+    };
+    (1, last)
 }
 
 /// How many addresses at the start of a range are left to those who choose their own (KEP-3070): between 16 and 256, a
@@ -67,7 +68,6 @@ pub(super) fn is_usable(range: &IpNet, address: IpAddr) -> bool {
 /// A free address of a range: from the dynamic band while there are any, at random so that addresses are not reused at once.
 pub(super) fn pick(range: &IpNet, taken: &HashSet<IpAddr>) -> Option<IpAddr> {
     let (first, last) = bounds(range);
-    let last = last.min(RANGE_LIMIT);
     let dynamic = first + static_band(first, last);
     let free = |offset: u128| nth(range, offset).filter(|address| !taken.contains(address));
     let mut random = rand::rng();
@@ -111,8 +111,13 @@ mod tests {
         assert!(!is_usable(&range, "10.97.0.1".parse().unwrap()));
         let six: IpNet = "fd00::/108".parse().unwrap();
         assert!(is_usable(&six, pick(&six, &HashSet::new()).unwrap()));
-        assert!(is_usable(&six, "fd00::f:ffff".parse().unwrap()), "however far up");
-        assert!(!is_usable(&six, "fd00::10:0".parse().unwrap()));
-        assert!(is_usable(&"::/0".parse().unwrap(), "ffff::1".parse().unwrap()));
+        for (range, last) in [
+            ("2001:db8::/64", "2001:db8::ffff:ffff:ffff:ffff"),
+            ("fd00::/108", "fd00::f:ffff"),
+            ("10.0.0.0/8", "10.255.255.254"),
+        ] {
+            assert!(is_usable(&range.parse().unwrap(), last.parse().unwrap()), "{last}");
+        }
+        assert!(!is_usable(&"2001:db8::/48".parse().unwrap(), "2001:db8:0:1::".parse().unwrap()));
     }
 }

@@ -1,8 +1,9 @@
 //! What is told of Jobs, under upstream's names.
 
+use super::indexes;
 use super::plan::Size;
 use super::tally::is_indexed;
-use k8s_openapi::api::batch::v1::{Job, JobStatus};
+use k8s_openapi::api::batch::v1::{Job, JobSpec, JobStatus};
 use std::time::Duration;
 
 /// What a run is called that makes and ends no pods since the Job is over.
@@ -40,6 +41,9 @@ pub(super) fn written(before: Option<&JobStatus>, after: &Job) {
             rk_client::add("job_controller_job_pods_finished_total", &[mode(after), ("result", result)], more);
         }
     }
+    if let Some(spec) = after.spec.as_ref().filter(|spec| is_indexed(spec)) {
+        ended(before, now, spec);
+    }
     for (end, result) in [("Complete", "succeeded"), ("Failed", "failed")] {
         let met = |status: &JobStatus| {
             let condition = status.conditions.iter().flatten().find(|own| own.type_ == end && own.status == "True");
@@ -48,6 +52,21 @@ pub(super) fn written(before: Option<&JobStatus>, after: &Job) {
         if let Some(reason) = met(now).filter(|_| before.and_then(met).is_none()) {
             let labels = [mode(after), ("reason", reason.as_str()), ("result", result)];
             rk_client::count("job_controller_jobs_finished_total", &labels);
+        }
+    }
+}
+
+/// Counts the indexes that are told as done, or as failed for good, from now on.
+fn ended(before: Option<&JobStatus>, now: &JobStatus, spec: &JobSpec) {
+    let limit = ("backoffLimit", if spec.backoff_limit_per_index.is_some() { "perIndex" } else { "global" });
+    let parse = |text: Option<&String>| indexes::parse(text.map(String::as_str).unwrap_or_default(), i32::MAX);
+    for (status, was, is) in [
+        ("succeeded", before.and_then(|status| status.completed_indexes.as_ref()), now.completed_indexes.as_ref()),
+        ("failed", before.and_then(|status| status.failed_indexes.as_ref()), now.failed_indexes.as_ref()),
+    ] {
+        let more = parse(is).difference(&parse(was)).count();
+        if more > 0 {
+            rk_client::add("job_controller_job_finished_indexes_total", &[limit, ("status", status)], more);
         }
     }
 }
@@ -82,6 +101,15 @@ mod tests {
         assert_eq!(told(ENDS), 1.0);
         written(after.status.as_ref(), &after);
         assert_eq!(told(ENDS), 1.0, "it ended before");
+    }
+
+    #[test]
+    fn indexes_are_counted_when_they_come_to_an_end() {
+        const DONE: &str = "job_controller_job_finished_indexes_total{backoffLimit=\"global\",status=\"succeeded\"}";
+        let (before, after) = (job(json!({"completedIndexes": "1"})), job(json!({"completedIndexes": "1-4"})));
+        let done = told(DONE);
+        written(before.status.as_ref(), &after);
+        assert!(told(DONE) >= done + 3.0);
     }
 
     #[test]

@@ -111,11 +111,13 @@ pub(super) fn tally(job: &Job, owned: &[Arc<Pod>]) -> Tally {
     kept::sort_out(&spec, &mut tally);
     let noted = |list: &Option<Vec<String>>| list.as_ref().map_or(0, |l| l.len() as i32);
     let indexed = is_indexed(&spec);
-    tally.succeeded = if indexed {
-        tally.succeeded_indexes.len() as i32
+    if indexed {
+        // As many as are told: those of indexes that a smaller Job has no more count for nothing.
+        tally.counted_succeeded = tally.succeeded_indexes.len() as i32;
+        tally.succeeded = tally.counted_succeeded;
     } else {
-        tally.counted_succeeded + noted(&tally.uncounted.succeeded)
-    };
+        tally.succeeded = tally.counted_succeeded + noted(&tally.uncounted.succeeded);
+    }
     let kept = tally.kept.iter().filter(|pod| policy::judge(&spec, pod) != Verdict::Ignore).count() as i32;
     tally.failed = tally.counted_failed + noted(&tally.uncounted.failed) + kept;
     tally
@@ -274,6 +276,20 @@ mod tests {
         assert_eq!((gone.succeeded, gone.counted_succeeded), (1, 1));
         let later = tally(&job(json!({}), json!({"succeeded": 1})), &[pod("a", "Succeeded", false, json!({}))]);
         assert_eq!(later.succeeded, 1, "never twice");
+    }
+
+    #[test]
+    fn an_indexed_job_counts_the_indexes_that_it_has() {
+        let counted = |completions: i32, pods: &[Arc<Pod>]| {
+            let spec = json!({"completionMode": "Indexed", "completions": completions});
+            let seen = tally(&job(spec, json!({"succeeded": 1, "completedIndexes": "1"})), pods);
+            (seen.counted_succeeded, seen.succeeded)
+        };
+        assert_eq!(counted(3, &[]), (1, 1));
+        assert_eq!(counted(1, &[]), (0, 0), "the index is beyond those of a Job that was made smaller");
+        let next = [pod("a", "Succeeded", true, json!({INDEX: "0"}))];
+        assert_eq!(counted(1, &next), (1, 1));
+        assert_eq!(counted(2, &next), (2, 2), "told together with the index");
     }
 
     #[test]
