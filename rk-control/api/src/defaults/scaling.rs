@@ -31,7 +31,7 @@ pub(super) fn autoscaler(object: &mut Object) {
     if let Some(up) = ensure(behavior, "scaleUp") {
         default(up, "stabilizationWindowSeconds", 0);
         default(up, "selectPolicy", "Max");
-        if unset(up, "policies") {
+        if empty(up, "policies") {
             let pods = json!({"type": "Pods", "value": 4, "periodSeconds": 15});
             let percent = json!({"type": "Percent", "value": 100, "periodSeconds": 15});
             up.insert("policies".into(), json!([pods, percent]));
@@ -39,7 +39,7 @@ pub(super) fn autoscaler(object: &mut Object) {
     }
     if let Some(down) = ensure(behavior, "scaleDown") {
         default(down, "selectPolicy", "Max");
-        if unset(down, "policies") {
+        if empty(down, "policies") {
             down.insert("policies".into(), json!([{"type": "Percent", "value": 100, "periodSeconds": 15}]));
         }
     }

@@ -300,10 +300,6 @@ fn autoscalers_name_what_they_measure() {
                 json!({"spec": {"behavior": {"scaleUp": {"selectPolicy": ""}}}}),
                 "spec.behavior.scaleUp.selectPolicy: Unsupported value: \"\": supported values: \"Disabled\", \"Max\", \"Min\"",
             ),
-            (
-                json!({"spec": {"behavior": {"scaleDown": {"policies": []}}}}),
-                "spec.behavior.scaleDown.policies: Required value: must specify at least one Policy",
-            ),
             (metric(json!({"type": "Pods"})), "spec.metrics[0].pods: Required value: must populate information"),
             (
                 metric(
