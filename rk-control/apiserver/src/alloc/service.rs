@@ -181,12 +181,12 @@ fn carry_over(service: &mut Value, old: &Value) {
     if !wants_health_check(old) {
         return;
     }
-    let (now, before) =
-        (meta::at(service, &["spec", "healthCheckNodePort"]), meta::at(old, &["spec", "healthCheckNodePort"]));
+    let field = "healthCheckNodePort";
+    let (now, before) = (meta::at(service, &["spec", field]), meta::at(old, &["spec", field]));
     if !wants_health_check(service) && now == before {
-        remove(service, "healthCheckNodePort");
-    } else if wants_health_check(service) && now.is_null() && !before.is_null() {
-        service["spec"]["healthCheckNodePort"] = before.clone();
+        remove(service, field);
+    } else if wants_health_check(service) && (now.is_null() || *now == 0) && !before.is_null() {
+        service["spec"][field] = before.clone();
     }
 }
 

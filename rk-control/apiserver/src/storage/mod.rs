@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use rk_api::resources::Resource;
 use rk_api::status::Status;
-use rk_store::{Attached, Expect, ListRequest, Revision, Store, StoreError, VALUE_LIMIT, Written};
+use rk_store::{Attached, Expect, ListRequest, Revision, Store, StoreError, Written};
 use serde_json::Value;
 use tokio::sync::watch;
 
@@ -49,8 +49,6 @@ const FRESH_TIMEOUT: Duration = Duration::from_secs(3);
 const PATIENCE: Duration = Duration::from_millis(20);
 /// How long an Event object lives; upstream's `--event-ttl`.
 const EVENT_TTL: Duration = Duration::from_secs(3600);
-/// The longest text of an object, in bytes, that fits into the store whatever encryption adds to it.
-const ROOM: usize = VALUE_LIMIT - 1024;
 
 /// An object as it was stored.
 pub struct Stored {
@@ -302,24 +300,26 @@ impl Storage {
         hub: &Resource,
         mut object: Value,
         expect: Expect,
-        sheds: bool,
+        mut sheds: bool,
     ) -> Result<Stored, StoreError> {
         let key = object_key(hub, rk_api::meta::namespace(&object), rk_api::meta::name(&object));
         if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
             metadata.remove("resourceVersion");
         }
-        let (mut text, mut prepared) = Prepared::new(hub, &object);
-        if sheds && text.len() > ROOM {
-            rk_api::managed::disown_all(&mut object);
-            (text, prepared) = Prepared::new(hub, &object);
-        }
         let ttl = (hub.plural == "events").then_some(EVENT_TTL);
         let operation = if matches!(expect, Expect::Absent) { "create" } else { "update" };
-        let begun = Instant::now();
-        let attached = prepared.map(Attached::new);
-        let written = self.store.put_attached(&key, text.clone(), expect, ttl, attached.clone()).await;
-        self.timings.observe(operation, hub, begun.elapsed(), figures::broke(&written));
-        let written = written?;
+        // The store alone knows what is too large: encryption adds to a text, and etcd counts more than the value.
+        let (text, attached, written) = loop {
+            let (text, prepared) = Prepared::new(hub, &object);
+            let attached = prepared.map(Attached::new);
+            let begun = Instant::now();
+            let written = self.store.put_attached(&key, text.clone(), expect, ttl, attached.clone()).await;
+            self.timings.observe(operation, hub, begun.elapsed(), figures::broke(&written));
+            if !std::mem::take(&mut sheds) || !matches!(written, Err(StoreError::TooLarge { .. })) {
+                break (text, attached, written?);
+            }
+            rk_api::managed::disown_all(&mut object);
+        };
         self.settle(hub, written.revision).await;
         object::set_resource_version(&mut object, written.revision);
         let prepared = attached.as_ref().and_then(|attached| attached.get::<Prepared>());

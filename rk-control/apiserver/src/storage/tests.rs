@@ -1,7 +1,7 @@
 //! Reads of the caches against writes of this server.
 
 use rk_api::resources::Registry;
-use rk_store::{Change, ChangeKind, Entry, SqliteOptions, SqliteStore};
+use rk_store::{Change, ChangeKind, Entry, SqliteOptions, SqliteStore, VALUE_LIMIT};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -29,6 +29,32 @@ async fn what_is_at_hand_has_this_servers_own_writes_or_is_not_told() {
     assert!(storage.at_hand(maps, "n", "y").await.is_none());
     stop.cancel();
     dispatcher.await.unwrap();
+}
+
+#[tokio::test]
+async fn what_fits_keeps_its_owners_to_the_last_byte() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = SqliteOptions { durable: false, ..SqliteOptions::new(dir.path().join("state.db")) };
+    let storage = Storage::new(Arc::new(SqliteStore::open(&options).unwrap()));
+    let registry = Registry::builtin();
+    let maps = registry.get("", "v1", "configmaps").unwrap();
+    let of = |size: usize| {
+        let metadata = json!({"name": "x", "namespace": "n", "managedFields": [{"manager": "m"}]});
+        let mut object = json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": metadata, "data": {"a": ""}});
+        let room = size - Prepared::new(maps, &object).0.len();
+        object["data"]["a"] = json!("x".repeat(room));
+        object
+    };
+    for (size, sheds, owned) in [
+        (VALUE_LIMIT, true, Some(true)),
+        (VALUE_LIMIT + 1, true, Some(false)),
+        (VALUE_LIMIT + 1, false, None),
+        (VALUE_LIMIT + 4096, true, None),
+    ] {
+        let stored = storage.put_told(maps, of(size), Expect::Any, sheds).await.ok();
+        let told = stored.map(|stored| stored.object["metadata"].get("managedFields").is_some());
+        assert_eq!(told, owned, "{size} {sheds}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -164,15 +164,21 @@ impl Store for EtcdStore {
         _: Option<Attached>,
     ) -> BoxFuture<'a, Result<Written>> {
         async move {
-            if value.len() > VALUE_LIMIT {
-                return Err(StoreError::TooLarge { key: key.to_owned(), size: value.len(), limit: VALUE_LIMIT });
+            let size = value.len();
+            let too_large = || StoreError::TooLarge { key: key.to_owned(), size, limit: VALUE_LIMIT };
+            if size > VALUE_LIMIT {
+                return Err(too_large());
             }
             let mut options = PutOptions::new().with_prev_key();
             if let Some(lease) = self.lease(ttl).await? {
                 options = options.with_lease(lease);
             }
             let put = TxnOp::put(key, value.to_vec(), Some(options));
-            let Outcome { revision, previous } = self.guarded(key, expect, put).await?;
+            let Outcome { revision, previous } = match self.guarded(key, expect, put).await {
+                // It counts what is around a value, too.
+                Err(error) if error.source_text().contains("request is too large") => return Err(too_large()),
+                outcome => outcome?,
+            };
             let create_revision = previous.as_ref().map_or(revision, |entry| entry.create_revision);
             Ok(Written { revision, create_revision, previous })
         }

@@ -55,6 +55,7 @@ fn a_health_check_has_a_port_while_traffic_stays_on_its_node() {
     let local = run(of("Local", json!({})), None).unwrap();
     assert!(check(&local).is_u64());
     assert_eq!(check(&run(of("Local", json!({})), Some(&local)).unwrap()), check(&local), "left out, it stays");
+    assert_eq!(check(&run(of("Local", json!({"healthCheckNodePort": 0})), Some(&local)).unwrap()), check(&local));
     let mut wide = local.clone();
     wide["spec"]["externalTrafficPolicy"] = json!("Cluster");
     let wide = run(wide, Some(&local)).unwrap();
