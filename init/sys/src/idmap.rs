@@ -1,8 +1,9 @@
-//! Copies of mounts whose files' owners are seen through a user namespace (`mount_setattr(2)`, `MOUNT_ATTR_IDMAP`).
+//! What mounts become by `mount_setattr(2)`: copies whose files' owners are seen through a user namespace (`MOUNT_ATTR_IDMAP`), read-only ones,
+//! and such that share no more.
 
 use crate::error::{Result, SysError};
 use std::ffi::CString;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -53,18 +54,49 @@ pub fn mapped_mount(path: &Path, how: MappedMount, userns: BorrowedFd<'_>) -> Re
         userns_fd: u64::from(userns.as_raw_fd().unsigned_abs()),
         ..MountAttr::default()
     };
+    set(tree.as_fd(), &attr, false).map_err(|error| SysError::new("set MOUNT_ATTR_IDMAP on", shown(), error))?;
+    Ok(tree)
+}
+
+/// What becomes of a mount; what is not named stays as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MountChange {
+    /// Takes writing away.
+    pub read_only: bool,
+    /// With whom it shares what is mounted in it, such as `MS_PRIVATE`; 0 leaves that.
+    pub propagation: u64,
+    /// With the mounts below it.
+    pub recursive: bool,
+}
+
+/// Changes a mount that is attached nowhere yet, or in the caller's namespace. Errors call it `shown`.
+///
+/// # Errors
+/// As `mount_setattr(2)`; `EBUSY` where writing is to be taken from a mount of which a file is open for that.
+pub fn change_mount(mount: BorrowedFd<'_>, change: MountChange, shown: &Path) -> Result<()> {
+    let attr = MountAttr {
+        attr_set: if change.read_only { MOUNT_ATTR_RDONLY } else { 0 },
+        propagation: change.propagation,
+        ..MountAttr::default()
+    };
+    set(mount, &attr, change.recursive)
+        .map_err(|error| SysError::new("mount_setattr", shown.display().to_string(), error))
+}
+
+fn set(mount: BorrowedFd<'_>, attr: &MountAttr, recursive: bool) -> std::io::Result<()> {
+    let flags = libc::AT_EMPTY_PATH.unsigned_abs() | if recursive { AT_RECURSIVE } else { 0 };
     // SAFETY: both pointers are valid for the call, and the size is that of the structure.
     let set = unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,
-            tree.as_raw_fd(),
+            mount.as_raw_fd(),
             c"".as_ptr(),
-            libc::AT_EMPTY_PATH,
-            std::ptr::from_ref(&attr),
+            flags,
+            std::ptr::from_ref(attr),
             size_of::<MountAttr>(),
         )
     };
-    if set == 0 { Ok(tree) } else { Err(SysError::last("set MOUNT_ATTR_IDMAP on", shown())) }
+    if set == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
 
 fn libc_inval() -> std::io::Error {

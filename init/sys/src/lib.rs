@@ -39,7 +39,7 @@ pub use cgroup::{CGROUP_ROOT, cgroup_dir, kill_cgroup};
 pub use clock::{ClockOffset, boot_millis, set_clock, set_hardware_clock, slew_clock};
 pub use dm::{Crypt, Verity, close_mapped, open_crypt, open_verity, verity_is_sound};
 pub use error::{Result, SysError, chain};
-pub use idmap::{MappedMount, mapped_mount};
+pub use idmap::{MappedMount, MountChange, change_mount, mapped_mount};
 pub use input::{KEY_POWER, KeyPress, decode_key_presses, open_input_devices};
 pub use limits::{lift_process_limit, limit_open_files};
 pub use loopdev::attach_loop;

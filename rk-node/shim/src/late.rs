@@ -5,19 +5,17 @@
 //! mount shares with the node, it lets all share until they are made: a mount within another one would appear on the node. Here each
 //! shares no more than it asked for before the next is made in it.
 
-use std::fs::{self, File};
-use std::os::fd::OwnedFd;
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use oci_spec::runtime::{Mount, Spec};
-use rustix::fs::{CWD, StatVfsMountFlags, statvfs};
-use rustix::mount::{
-    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount_change, mount_remount, move_mount,
-    open_tree,
-};
+use rk_sys::{MountChange, change_mount};
+use rustix::fs::CWD;
+use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 
-use crate::propagation;
+use crate::{place, propagation};
 
 const DEV: &str = "/dev";
 
@@ -28,8 +26,7 @@ pub fn take(spec: &mut Spec) -> Vec<Mount> {
         all.iter().filter(|mount| is_bound(mount)).map(|mount| mount.destination().as_path()).collect();
     let over_dev = bound.contains(&Path::new(DEV));
     let propagation = spec.linux().as_ref().and_then(|linux| linux.rootfs_propagation().as_deref());
-    // Read-only with all that is mounted in it is what libcontainer alone makes a mount.
-    let shares = propagation == Some("shared") && !all.iter().any(|mount| asks(mount, "rro"));
+    let shares = propagation == Some("shared");
     // The process is in its working directory already.
     let cwd = spec.process().as_ref().map(|process| process.cwd().clone()).unwrap_or_default();
     let is_within = |at: &Path| !cwd.starts_with(at) && bound.iter().any(|outer| *outer != at && at.starts_with(outer));
@@ -75,49 +72,44 @@ struct Tree<'a> {
 
 impl<'a> Tree<'a> {
     fn of(mount: &'a Mount) -> Result<Self> {
-        let at = mount.destination().display();
-        ensure!(
-            !asks(mount, "rro"),
-            "mount {at}: below a bound {DEV} none is read-only with all that is mounted in it"
-        );
-        let source = mount.source().as_deref().with_context(|| format!("mount {at} has no source"))?;
+        let source = mount
+            .source()
+            .as_deref()
+            .with_context(|| format!("mount {} has no source", mount.destination().display()))?;
         let shown = || format!("bind {}", source.display());
         let is_dir = fs::metadata(source).with_context(shown)?.is_dir();
         let how = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
         let copy = open_tree(CWD, source, how).with_context(shown)?;
-        Ok(Self { mount, copy, is_dir })
+        let tree = Self { mount, copy, is_dir };
+        if asks(mount, "rro") {
+            // While it has no more than it brings: what is mounted in it later is not meant.
+            tree.change(MountChange { read_only: true, recursive: true, ..MountChange::default() })?;
+        }
+        Ok(tree)
     }
 
     fn at(&self) -> &'a Path {
         self.mount.destination()
     }
 
+    fn change(&self, change: MountChange) -> Result<()> {
+        Ok(change_mount(self.copy.as_fd(), change, self.at())?)
+    }
+
     /// Attaches it, where a directory or a file is made for it if there is none.
     fn put(&self) -> Result<()> {
-        let at = self.at();
-        let shown = || format!("mount {}", at.display());
-        let parent = if self.is_dir { Some(at) } else { at.parent() };
-        parent.map_or(Ok(()), fs::create_dir_all).with_context(shown)?;
-        if !self.is_dir && !at.exists() {
-            File::create(at).with_context(shown)?;
-        }
-        let how = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_SYMLINKS;
-        move_mount(&self.copy, "", CWD, at, how).with_context(shown)?;
-        match propagation::wish(self.mount) {
-            Some(wish) => mount_change(at, wish | MountPropagationFlags::REC).with_context(shown),
-            None => Ok(()),
-        }
+        let shown = || format!("mount {}", self.at().display());
+        let place = place::make(Path::new("/"), self.at(), self.is_dir, None).with_context(shown)?;
+        let how = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+        move_mount(&self.copy, "", &place, "", how).with_context(shown)?;
+        // One that is to share does as what it was copied from.
+        let propagation = propagation::wish(self.mount).map_or(0, |wish| u64::from(wish.bits()));
+        self.change(MountChange { propagation, recursive: true, ..MountChange::default() })
     }
 
     /// Takes writing away; what else the node holds the mount to stays.
     fn protect(&self) -> Result<()> {
-        let shown = || format!("make {} read-only", self.at().display());
-        let has = statvfs(self.at()).with_context(shown)?.f_flag;
-        let mut flags = MountFlags::BIND | MountFlags::RDONLY;
-        flags.set(MountFlags::NOSUID, has.contains(StatVfsMountFlags::NOSUID));
-        flags.set(MountFlags::NODEV, has.contains(StatVfsMountFlags::NODEV));
-        flags.set(MountFlags::NOEXEC, has.contains(StatVfsMountFlags::NOEXEC));
-        mount_remount(self.at(), flags, "").with_context(shown)
+        self.change(MountChange { read_only: true, ..MountChange::default() })
     }
 }
 
@@ -160,27 +152,48 @@ mod tests {
     }
 
     #[test]
+    fn what_is_read_only_all_the_way_waits_as_well() {
+        let mut spec = Spec::default();
+        spec.linux_mut().get_or_insert_default().set_rootfs_propagation(Some("shared".to_owned()));
+        let at = |path: &str, options: &[&str]| bound(Path::new("/source"), Path::new(path), options);
+        spec.set_mounts(Some(vec![at("/run", &["rbind", "rshared"]), at("/run/own", &["rbind", "ro", "rro"])]));
+        let taken = take(&mut spec);
+        assert_eq!(
+            taken.iter().map(|mount| mount.destination().as_path()).collect::<Vec<_>>(),
+            [Path::new("/run/own")]
+        );
+    }
+
+    #[test]
     fn what_waited_gets_its_place_and_what_is_not_to_be_written_to_is_not() {
         let dir = tempfile::tempdir().unwrap();
-        let (nodes, log, at) = (dir.path().join("nodes"), dir.path().join("log"), dir.path().join("dev"));
+        let [nodes, log, at, all] = ["nodes", "log", "dev", "all"].map(|name| dir.path().join(name));
         fs::create_dir_all(nodes.join("taken")).unwrap();
         fs::write(&log, "told").unwrap();
         let mounts = [
             bound(&nodes, &at, &["rbind", "rprivate", "ro"]),
             bound(&log, &at.join("termination-log"), &["rbind", "rprivate", "rw"]),
+            // With the two before.
+            bound(&at, &all, &["rbind", "rprivate", "ro", "rro"]),
+            bound(&log, &all.join("own"), &["rbind", "rprivate", "rw"]),
         ];
-        let trees = mounts.iter().map(Tree::of).collect::<Result<Vec<_>>>().unwrap();
-        trees.iter().try_for_each(Tree::put).unwrap();
-        trees[0].protect().unwrap();
-        let seen = (at.join("taken").is_dir(), fs::read_to_string(at.join("termination-log")).unwrap());
-        let written = [fs::write(at.join("new"), ""), fs::write(at.join("termination-log"), "more")];
+        fs::write(nodes.join("own"), "").unwrap();
+        let mut trees = Vec::new();
+        for mount in &mounts {
+            let tree = Tree::of(mount).unwrap();
+            tree.put().unwrap();
+            trees.push(tree);
+        }
+        trees.iter().filter(|tree| asks(tree.mount, "ro")).for_each(|tree| tree.protect().unwrap());
+        let read = |path: &Path| fs::read_to_string(path).unwrap();
+        let seen = (at.join("taken").is_dir(), read(&at.join("termination-log")), read(&all.join("termination-log")));
+        let places = ["dev/new", "dev/termination-log", "all/new", "all/termination-log", "all/own"];
+        let written = places.map(|place| fs::write(dir.path().join(place), "told").is_ok());
         for tree in trees.iter().rev() {
             unmount(tree.at(), UnmountFlags::DETACH).unwrap();
         }
-        assert_eq!(seen, (true, "told".to_owned()));
-        assert_eq!(written.map(|done| done.is_ok()), [false, true]);
+        assert_eq!(seen, (true, "told".to_owned(), "told".to_owned()));
+        assert_eq!(written, [false, true, false, false, true]);
         assert!(nodes.join("termination-log").exists(), "its place, as elsewhere");
-        let all_the_way = bound(&nodes, &at, &["rbind", "ro", "rro"]);
-        assert!(Tree::of(&all_the_way).is_err());
     }
 }

@@ -14,12 +14,11 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use oci_spec::runtime::{Process, Spec};
 use rk_shim_protocol::container_dir;
-use rk_sys::{chain, patiently};
-use rustix::fs::{AtFlags, Gid, Mode, OFlags, ResolveFlags, Uid};
+use rk_sys::chain;
 
 use crate::executor::Launcher;
 use crate::join::Join;
-use crate::{cgroup, devices, late, propagation, scratch, seccomp, stage};
+use crate::{cgroup, devices, late, place, propagation, scratch, seccomp, stage};
 
 /// The full spec as the CRI server wrote it, and the one libcontainer reads.
 const FULL_SPEC: &str = "spec.json";
@@ -52,7 +51,7 @@ pub fn container(dir: &Path, id: &str, bundle: &Path, mut spec: Spec, stdio: Std
     let launcher = launcher(&spec, &process, write.as_raw_fd())?;
     enforce_devices(&spec)?;
     let owner = stage::owner(&spec);
-    make_cwd(&spec, process.cwd(), owner)?;
+    make_cwd(&spec, process.cwd(), owner);
     give_stdio(&stdio, owner, &process);
     let waiting = match owner {
         Some(owner) => stage::prepare(dir, &mut spec, owner).map(|()| Vec::new())?,
@@ -189,43 +188,12 @@ fn ensure_home(process: &mut Process) {
     }
 }
 
-/// A working directory that the image lacks is made, as images made by `docker build` expect. Symbolic links in the image cannot
-/// lead outside of its root.
-fn make_cwd(spec: &Spec, cwd: &Path, owner: Option<(u32, u32)>) -> Result<()> {
-    let Some(root) = spec.root().as_ref() else { return Ok(()) };
-    if root.readonly().unwrap_or(false) {
-        return Ok(());
+/// A working directory that the image lacks is made, as images made by `docker build` expect.
+fn make_cwd(spec: &Spec, cwd: &Path, owner: Option<(u32, u32)>) {
+    if let Some(root) = spec.root().as_ref().filter(|root| !root.readonly().unwrap_or(false)) {
+        // Where that fails, as where something is that is no directory, chdir will say so in the user's words.
+        let _ = place::make(root.path(), cwd, true, owner);
     }
-    let mut at = rustix::fs::open(root.path(), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .with_context(|| format!("open root filesystem {}", root.path().display()))?;
-    let top = rustix::fs::open(root.path(), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    let mut so_far = PathBuf::new();
-    for part in cwd.components() {
-        let std::path::Component::Normal(name) = part else { continue };
-        so_far.push(name);
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let open = || patiently(|| rustix::fs::openat2(&top, &so_far, flags, Mode::empty(), ResolveFlags::IN_ROOT));
-        at = match open() {
-            Ok(dir) => dir,
-            Err(rustix::io::Errno::NOENT) => {
-                // `mkdirat` never follows a final link, and `at` was resolved inside the root.
-                if rustix::fs::mkdirat(&at, name, Mode::from_raw_mode(0o755)).is_err() {
-                    return Ok(());
-                }
-                if let Some((uid, gid)) = owner {
-                    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
-                    rustix::fs::chownat(&at, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
-                }
-                match open() {
-                    Ok(dir) => dir,
-                    Err(_) => return Ok(()),
-                }
-            }
-            // Something that is no directory: chdir will say so in the user's words.
-            Err(_) => return Ok(()),
-        };
-    }
-    Ok(())
 }
 
 /// The process's own words if it had any, else libcontainer's.

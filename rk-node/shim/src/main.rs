@@ -30,6 +30,7 @@ mod lookup;
 mod namespaces;
 mod output;
 mod pause;
+mod place;
 mod propagation;
 mod requests;
 mod scratch;
