@@ -135,9 +135,9 @@ pub(super) fn ip_address(object: &Value, errors: &mut FieldErrors) {
 
 /// What an address belongs to is for ever.
 pub(super) fn ip_address_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
-    if at(new, &["spec", "parentRef"]) != at(old, &["spec", "parentRef"]) {
+    let [shown, before] = [new, old].map(|object| PARENT_REFERENCE.of(at(object, &["spec", "parentRef"])));
+    if shown != before {
         let path = Path::new("spec");
-        let shown = PARENT_REFERENCE.of(at(new, &["spec", "parentRef"]));
         errors.invalid(&path.child("parentRef"), shown, "field is immutable");
     }
 }

@@ -40,7 +40,7 @@ fn record(address: IpAddr, owner: &Owner) -> Value {
     let mut object = json!({
         "kind": "IPAddress", "apiVersion": "networking.k8s.io/v1",
         "metadata": {"name": address.to_string(), "labels": {MANAGED_BY: ALLOCATOR, "ipaddress.kubernetes.io/ip-family": family}},
-        "spec": {"parentRef": {"group": "", "resource": "services", "namespace": owner.0, "name": owner.1}},
+        "spec": {"parentRef": {"resource": "services", "namespace": owner.0, "name": owner.1}},
     });
     meta::fill_system_fields(&mut object, jiff::Timestamp::now());
     object

@@ -1,7 +1,7 @@
 //! Layers are gzip, zstd or plain; the bytes tell which.
 
 use std::{
-    io::{self, BufRead, BufReader, Read},
+    io::{self, BufReader, Read},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -12,15 +12,20 @@ const USUAL_WINDOW: u32 = 25;
 /// Largest that one layer at a time may hold: what `zstd` itself takes without being told more.
 const LARGE_WINDOW: u32 = 27;
 
+/// Bytes that tell what a source holds: a magic number, and the head of a zstd frame with all of its fields (RFC 8878, 3.1.1.1).
+const HEAD: u64 = 18;
+
 /// Of the one layer with a large window.
 static LARGE: Mutex<()> = Mutex::new(());
 
 /// A decompressing reader for what `source` turns out to hold. Waits when that needs more memory than another leaves.
-pub(super) fn decompress<'a, R: Read + 'a>(source: R) -> io::Result<Box<dyn Read + 'a>> {
-    let mut source = BufReader::with_capacity(64 << 10, source);
-    let start = source.fill_buf()?;
-    let large = window(start).is_some_and(|bytes| bytes > 1 << USUAL_WINDOW);
-    Ok(match start {
+pub(super) fn decompress<'a, R: Read + 'a>(mut source: R) -> io::Result<Box<dyn Read + 'a>> {
+    let mut head = Vec::new();
+    // The first read may bring a single byte.
+    source.by_ref().take(HEAD).read_to_end(&mut head)?;
+    let large = window(&head).is_some_and(|bytes| bytes > 1 << USUAL_WINDOW);
+    let source = BufReader::with_capacity(64 << 10, io::Cursor::new(head.clone()).chain(source));
+    Ok(match head.as_slice() {
         [0x1f, 0x8b, ..] => Box::new(MultiGzDecoder::new(source)),
         // A frame, or a skippable frame before it.
         [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => {
@@ -85,6 +90,30 @@ mod tests {
         assert_eq!(window_of(&[0x20 | 0x80, 0, 0, 0, 4]), Some(64 << 20));
         assert_eq!(window_of(&[0x20 | 0x80, 0, 0]), None, "cut");
         assert_eq!((window_of(&[0x00]), window(b"plain")), (None, None));
+    }
+
+    /// Gives a byte at a time.
+    struct Dripping<'a>(&'a [u8]);
+
+    impl Read for Dripping<'_> {
+        fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+            let one = buf.len().min(1);
+            self.0.read(&mut buf[..one])
+        }
+    }
+
+    #[test]
+    fn what_comes_byte_by_byte_is_known_as_what_it_is() {
+        let text = b"a layer of an image".repeat(9);
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        gzip.write_all(&text).expect("write");
+        let zstd = zstd::encode_all(&text[..], 1).expect("encode");
+        for form in [gzip.finish().expect("finish"), zstd, text.clone(), b"x".to_vec(), Vec::new()] {
+            let wanted = if form.len() > 1 { &text[..] } else { &form[..] };
+            let mut read = Vec::new();
+            decompress(Dripping(&form)).and_then(|mut reader| reader.read_to_end(&mut read)).expect("read");
+            assert_eq!(read, wanted);
+        }
     }
 
     #[test]

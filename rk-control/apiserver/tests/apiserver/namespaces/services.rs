@@ -224,10 +224,7 @@ async fn every_service_address_has_its_record_and_ranges_come_and_go() {
     let made = admin.create(services, &service).await.ok();
     let address = made["spec"]["clusterIP"].as_str().unwrap().to_owned();
     let own = admin.get(&record(&address)).await.ok();
-    assert_eq!(
-        own["spec"]["parentRef"],
-        json!({"group": "", "resource": "services", "namespace": "default", "name": "a"})
-    );
+    assert_eq!(own["spec"]["parentRef"], json!({"resource": "services", "namespace": "default", "name": "a"}));
     assert_eq!(own["metadata"]["labels"]["ipaddress.kubernetes.io/managed-by"], "ipallocator.k8s.io");
 
     // Somebody else's record takes an address out of use.
