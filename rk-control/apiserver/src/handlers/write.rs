@@ -283,7 +283,7 @@ async fn remove_finished(call: &Call, new: Value, revision: Revision, pinned: bo
     let (core, path) = (&call.core, &call.path);
     match core.storage.delete(&call.hub, &path.namespace, &path.name, Expect::At(revision)).await {
         Ok(_) => {
-            core.services.release(core, &call.hub, &new).await;
+            remove::clear_up(core, &call.hub, &new).await;
             Outcome::Done(new)
         }
         Err(error) => lost(call, error, pinned),
