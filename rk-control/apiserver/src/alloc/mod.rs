@@ -149,7 +149,8 @@ impl Drop for Reservation {
     }
 }
 
-fn is_service(hub: &Resource) -> bool {
+/// Whether a resource is that of Services.
+pub fn is_service(hub: &Resource) -> bool {
     hub.gvk.group.is_empty() && hub.plural == "services"
 }
 

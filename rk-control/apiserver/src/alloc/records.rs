@@ -94,21 +94,22 @@ pub(super) async fn release(core: &Core, addresses: impl IntoIterator<Item = IpA
 }
 
 async fn release_one(core: &Core, address: IpAddr, owner: &Owner) -> Result<(), Status> {
-    remove(core, address, Some(owner)).await
+    remove(core, address, owner, true).await
 }
 
-/// Writes down that a Service has an address, whatever stood there instead.
+/// Writes down that a Service has an address, whatever stood there instead. A record that another server wrote meanwhile, and that says so,
+/// stays.
 pub(super) async fn rewrite(core: &Core, address: IpAddr, owner: &Owner) -> Result<(), Status> {
-    remove(core, address, None).await?;
+    remove(core, address, owner, false).await?;
     claim(core, address, owner).await.map(drop)
 }
 
-/// Removes the record of an address, if it is the owner's that is named.
-async fn remove(core: &Core, address: IpAddr, owner: Option<&Owner>) -> Result<(), Status> {
+/// Removes the record of an address, if it is the owner's, or if it is not.
+async fn remove(core: &Core, address: IpAddr, owner: &Owner, is_owners: bool) -> Result<(), Status> {
     let hub = resource(core)?;
     let name = address.to_string();
     let Some((object, revision)) = core.storage.read(&hub, "", &name).await? else { return Ok(()) };
-    if owner.is_some_and(|owner| named_owner(&object).as_ref() != Some(owner)) {
+    if (named_owner(&object).as_ref() == Some(owner)) != is_owners {
         return Ok(());
     }
     match core.storage.delete(&hub, "", &name, Expect::At(revision)).await {

@@ -12,7 +12,7 @@ use super::call::Call;
 use super::options::WriteOptions;
 use super::ownership::own;
 use super::render;
-use super::write::{AFTER_ADMISSION, Intent, change, fix_namespace, name_owners_once, refuse_invalid};
+use super::write::{AFTER_ADMISSION, Intent, change, fix_namespace, name_owners_once, named_version, refuse_invalid};
 use crate::admission::{self, Held, Operation};
 use crate::conversion;
 use crate::http::Body;
@@ -23,13 +23,24 @@ const NAME_ATTEMPTS: usize = 8;
 /// How often what others make, and perhaps take away again, is looked at anew; a refusal may have the same reason.
 const TURNS: usize = 5;
 
+/// What a new object comes of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// A POST.
+    Post,
+    /// A change of what is not there.
+    Change,
+    /// Server-side apply: the object carries its field ownership.
+    Apply,
+}
+
 /// Serves POST.
 pub(super) async fn create(call: &mut Call, body: Body) -> Result<Response<Body>, Status> {
     let options = WriteOptions::parse(call)?;
     let body = call.read(body).await?;
     let mut object = call.decode(&body, options.validation)?;
     name_owners_once(&mut object, "", &mut call.warnings);
-    let created = create_stored(call, object, &options, false).await?;
+    let created = create_stored(call, object, &options, Origin::Post).await?;
     render::stored(call, StatusCode::CREATED, &created)
 }
 
@@ -42,6 +53,7 @@ pub(super) async fn change_or_create(
     make: impl Fn(&Call) -> Result<Value, Status> + Send + Sync,
 ) -> Result<(StatusCode, Value), Status> {
     let told = call.warnings.len();
+    let origin = if intent.owned { Origin::Apply } else { Origin::Change };
     for turn in 1.. {
         match change(call, options, intent).await {
             Err(status) if status.reason == Reason::NotFound => call.warnings.truncate(told),
@@ -49,7 +61,7 @@ pub(super) async fn change_or_create(
         }
         let object = make(call)?;
         call.authorize_creation().await?;
-        match create_object(call, object, options, intent.owned).await {
+        match create_object(call, object, options, origin).await {
             Err(status) if status.reason == Reason::AlreadyExists && turn < TURNS => call.warnings.truncate(told),
             outcome => return outcome.map(|created| (StatusCode::CREATED, created)),
         }
@@ -57,9 +69,14 @@ pub(super) async fn change_or_create(
     Err(Status::internal("a change or creation ended without an answer"))
 }
 
-/// Creates an object of the path's version and returns it in that version. `owned` tells that it carries its field ownership.
-async fn create_object(call: &mut Call, object: Value, options: &WriteOptions, owned: bool) -> Result<Value, Status> {
-    create_stored(call, object, options, owned).await.map(|stored| stored.object)
+/// Creates an object of the path's version and returns it in that version.
+async fn create_object(
+    call: &mut Call,
+    object: Value,
+    options: &WriteOptions,
+    origin: Origin,
+) -> Result<Value, Status> {
+    create_stored(call, object, options, origin).await.map(|stored| stored.object)
 }
 
 /// As [`create_object`], with its text where that is in the path's version.
@@ -67,7 +84,7 @@ async fn create_stored(
     call: &mut Call,
     mut object: Value,
     options: &WriteOptions,
-    owned: bool,
+    origin: Origin,
 ) -> Result<Stored, Status> {
     if call.resource.is_closing() {
         let why = "create not allowed while custom resource definition is terminating";
@@ -77,7 +94,7 @@ async fn create_stored(
     meta::wipe_system_fields(&mut object);
     call.complete(&mut object);
     strategy::fold(&call.resource, &mut object);
-    if !owned {
+    if origin != Origin::Apply {
         // Before it is converted: who makes it owns what the request says, as that says it.
         own(call, None, &mut object, "").await?;
     }
@@ -85,11 +102,10 @@ async fn create_stored(
     // What gets its name later is asked about without one.
     let asked = meta::name(&object).to_owned();
     admit(call, &asked, &mut object, options).await?;
+    let versioned = is_versioned(origin, &object)?;
     call.warnings.extend(strategy::early_warnings(&call.hub, &object));
     let has_base = !meta::text(&object, &["metadata", "generateName"]).is_empty();
     let generated = has_base && meta::name(&object).is_empty();
-    // What is no version goes unsaid.
-    let versioned = meta::resource_version(&object).parse::<u64>().is_ok_and(|version| version != 0);
     let told = call.warnings.len();
     for attempt in 1.. {
         // Only a name that is made up is tried again with another.
@@ -99,7 +115,7 @@ async fn create_stored(
         strategy::prepare_for_create(&call.hub, &mut candidate);
         strategy::fill_times(&call.hub, &mut candidate, jiff::Timestamp::now());
         record_requester(call, &mut candidate);
-        match store(call, (&asked, versioned, owned), candidate, options).await {
+        match store(call, (&asked, versioned, origin), candidate, options).await {
             Err(StoreOutcome::Taken(_)) if generated && attempt < NAME_ATTEMPTS => call.warnings.truncate(told),
             Err(StoreOutcome::Taken(name)) => return Err(taken(call, &name, has_base).await),
             Err(StoreOutcome::Failed(status)) => return Err(status),
@@ -112,6 +128,15 @@ async fn create_stored(
         }
     }
     Err(Status::internal("name generation ended without an answer"))
+}
+
+/// Whether a new object names a version that its store refuses, as upstream's does of a POST alone; there, what is no version goes unsaid.
+/// What a change or an applied configuration makes names one in vain.
+fn is_versioned(origin: Origin, object: &Value) -> Result<bool, Status> {
+    match (origin, named_version(object)) {
+        (Origin::Post, version) => Ok(version.is_ok_and(|version| version != 0)),
+        (_, version) => version.map(|_| false),
+    }
 }
 
 /// A new object as its readers find it: the status that was taken out of it may have a default.
@@ -223,11 +248,11 @@ async fn judge(
 }
 
 /// Stores a new object that was `asked` about by this name, empty when it had none yet. One that came `versioned` is refused only here:
-/// upstream's store does it, after all who judge it, and has no answer of its own for it. Unless it came with its owners (`owned`), it is
-/// kept without them where it is too large with them.
+/// upstream's store does it, after all who judge it, and has no answer of its own for it. Unless it was applied, it is kept without its
+/// owners where it is too large with them.
 async fn store(
     call: &mut Call,
-    (asked, versioned, owned): (&str, bool, bool),
+    (asked, versioned, origin): (&str, bool, Origin),
     mut object: Value,
     options: &WriteOptions,
 ) -> Result<Stored, StoreOutcome> {
@@ -249,7 +274,7 @@ async fn store(
         let why = "resourceVersion should not be set on objects to be created";
         return Err(StoreOutcome::Failed(Status::new(Reason::Unknown, why)));
     }
-    match call.core.storage.put_told(&call.hub, object, Expect::Absent, !owned).await {
+    match call.core.storage.put_told(&call.hub, object, Expect::Absent, origin != Origin::Apply).await {
         Ok(created) => {
             reservation.keep().await;
             Ok(created)

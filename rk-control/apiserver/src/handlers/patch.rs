@@ -282,10 +282,7 @@ async fn apply(
         }
         let uid = rk_api::meta::uid(&config);
         if uid.is_empty() {
-            let mut made = managed::apply(None, &config, &request)?;
-            // What is not there has no version, and who applies need not know.
-            unsaid(&mut made, "resourceVersion");
-            return Ok(made);
+            return managed::apply(None, &config, &request);
         }
         let why = format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
         Err(Status::conflict(&call.resource, &call.path.name, &why))

@@ -12,6 +12,9 @@ use super::call::Call;
 use super::options::{DeleteOptions, Propagation};
 use super::write::{PATIENCE, outraced};
 use crate::admission::{self, Operation};
+use crate::alloc::is_service;
+use crate::server::Core;
+use crate::storage::store_status;
 
 const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
@@ -55,11 +58,17 @@ pub(super) async fn remove(call: &mut Call, name: &str, options: &DeleteOptions)
         admission::announce(&request, &mut call.warnings).await?;
         let _held = admission::validate(&request, None, &mut call.warnings).await?;
         let decision = decide(&call.hub, &object, options)?;
-        match carry_out(call, name, (object, revision), decision, options.dry_run).await {
-            Ok(removed) => return Ok(removed),
+        match carry_out(&call.core, &call.hub, (object, revision), decision, options.dry_run).await {
+            Ok(Removed::Gone(last)) => {
+                if !options.dry_run {
+                    clear_up(&call.core, &call.hub, &last).await;
+                }
+                return Ok(Removed::Gone(last));
+            }
+            Ok(waiting) => return Ok(waiting),
             Err(StoreError::Conflict { current: None, .. }) => return Err(Status::not_found(&call.resource, name)),
             Err(StoreError::Conflict { .. }) => {}
-            Err(error) => return Err(crate::storage::store_status(&error)),
+            Err(error) => return Err(store_status(&error)),
         }
     }
     Err(outraced())
@@ -67,26 +76,53 @@ pub(super) async fn remove(call: &mut Call, name: &str, options: &DeleteOptions)
 
 /// Does what was decided of an object, if that is still what the store has; in a dry run nothing is done.
 async fn carry_out(
-    call: &Call,
-    name: &str,
+    core: &Core,
+    hub: &Resource,
     (object, revision): (Value, Revision),
     decision: Decision,
     dry_run: bool,
 ) -> Result<Removed, StoreError> {
-    let (storage, path) = (&call.core.storage, &call.path);
+    let storage = &core.storage;
     match decision {
         Decision::Nothing => Ok(Removed::Waiting(object)),
         Decision::Delete if dry_run => Ok(Removed::Gone(object)),
         Decision::Mark(marked) if dry_run => Ok(Removed::Waiting(marked)),
-        Decision::Mark(marked) => storage.put(&call.hub, marked, Expect::At(revision)).await.map(Removed::Waiting),
+        Decision::Mark(marked) => storage.put(hub, marked, Expect::At(revision)).await.map(Removed::Waiting),
         Decision::Delete => {
-            let written = storage.delete(&call.hub, &path.namespace, name, Expect::At(revision)).await?;
+            let (namespace, name) = (meta::namespace(&object), meta::name(&object));
+            let written = storage.delete(hub, namespace, name, Expect::At(revision)).await?;
             let mut last = object;
             last["metadata"]["resourceVersion"] = json!(written.revision.to_string());
-            call.core.services.release(&call.core, &call.hub, &last).await;
             Ok(Removed::Gone(last))
         }
     }
+}
+
+/// Does what follows when an object is out of the store. What fails of it is told in the log alone: the object is gone.
+pub(super) async fn clear_up(core: &Core, hub: &Resource, last: &Value) {
+    if is_service(hub)
+        && let Err(status) = remove_endpoints(core, last).await
+    {
+        tracing::error!(%status, namespace = meta::namespace(last), name = meta::name(last), "the Endpoints of a Service stay");
+    }
+    core.services.release(core, hub, last).await;
+}
+
+/// Deletes the Endpoints object of a Service's name, whoever made it, so that another Service of the name begins without. As upstream
+/// does it: nobody is asked, and one with finalizers waits for them.
+async fn remove_endpoints(core: &Core, service: &Value) -> Result<(), Status> {
+    let hub = core.resource("", "v1", "endpoints")?;
+    let begun = Instant::now();
+    while begun.elapsed() < PATIENCE {
+        let found = core.storage.read(&hub, meta::namespace(service), meta::name(service)).await?;
+        let Some((object, revision)) = found else { return Ok(()) };
+        let decision = decide(&hub, &object, &DeleteOptions::default())?;
+        match carry_out(core, &hub, (object, revision), decision, false).await {
+            Err(StoreError::Conflict { .. }) => {}
+            outcome => return outcome.map(drop).map_err(|error| store_status(&error)),
+        }
+    }
+    Err(outraced())
 }
 
 /// Refuses a deletion whose `uid` or `resourceVersion` is not the object's.

@@ -35,9 +35,7 @@ pub(super) async fn put(
     check_name(call, &object)?;
     let uid = meta::uid(&object);
     let intent = Intent { compute: &|_| Ok(object.clone()), subresource, owned: false, conditional: true, uid };
-    // One that names a version is of an object that is there; a UID is missed by one that would be made.
-    let of_none = !uid.is_empty() || meta::resource_version(&object).is_empty();
-    if subresource.is_some() || !strategy::allow_create_on_update(&call.hub) || !of_none {
+    if subresource.is_some() || !strategy::allow_create_on_update(&call.hub) {
         return Ok((StatusCode::OK, change(call, options, &intent).await?));
     }
     let make = |call: &Call| {

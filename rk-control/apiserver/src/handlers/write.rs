@@ -283,7 +283,7 @@ async fn remove_finished(call: &Call, new: Value, revision: Revision, pinned: bo
     let (core, path) = (&call.core, &call.path);
     match core.storage.delete(&call.hub, &path.namespace, &path.name, Expect::At(revision)).await {
         Ok(_) => {
-            core.services.release(core, &call.hub, &new).await;
+            remove::clear_up(core, &call.hub, &new).await;
             Outcome::Done(new)
         }
         Err(error) => lost(call, error, pinned),
@@ -328,14 +328,19 @@ pub(super) fn precondition_failed(call: &Call, name: &str, what: &str, (wanted, 
     Status::conflict(&call.resource, name, &why)
 }
 
+/// The version that an object names, zero if none. Of what is no number upstream's store has no answer of its own.
+pub(super) fn named_version(object: &Value) -> Result<u64, Status> {
+    match meta::resource_version(object) {
+        "" => Ok(0),
+        version => parse_unsigned(version).map_err(|why| Status::new(Reason::Unknown, why)),
+    }
+}
+
 /// Checks that the new object is the one that the path names. Returns whether the client pinned a resource version.
 fn check_identity(call: &Call, new: &Value, present: &Value, intent: &Intent<'_>) -> Result<bool, Status> {
     check_name(call, new)?;
-    let name = meta::name(new);
-    let (version, current) = (meta::resource_version(new), meta::resource_version(present));
-    // Nothing is zero; of what is no number upstream's store has no answer of its own.
-    let wanted = if version.is_empty() { Ok(0) } else { parse_unsigned(version) };
-    match wanted.map_err(|why| Status::new(Reason::Unknown, why))? {
+    let (name, current) = (meta::name(new), meta::resource_version(present));
+    match named_version(new)? {
         0 if strategy::allow_unconditional_update(&call.hub) => return Ok(false),
         0 => return Err(Status::unversioned(&call.resource, name)),
         wanted if current.parse::<u64>() != Ok(wanted) => return Err(Status::modified(&call.resource, name)),

@@ -191,3 +191,25 @@ async fn updates_and_configurations_say_of_which_version_they_are() {
         assert_eq!(refused, (400, why));
     }
 }
+
+#[tokio::test]
+async fn what_a_change_makes_names_its_version_in_vain() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let leases = "/apis/coordination.k8s.io/v1/namespaces/default/leases";
+    let send = async |way: &str, version: &str| {
+        let mut lease = object("coordination.k8s.io/v1", "Lease", way, json!({"spec": {"holderIdentity": "h"}}));
+        lease["metadata"]["resourceVersion"] = json!(version);
+        match way {
+            "put" => admin.put(&format!("{leases}/{way}"), &lease).await,
+            _ => admin.patch(&format!("{leases}/{way}?fieldManager=m"), "application/apply-patch+yaml", &lease).await,
+        }
+    };
+    let why = "strconv.ParseUint: parsing \"x\": invalid syntax";
+    for way in ["put", "applied"] {
+        let refused = send(way, "x").await;
+        assert_eq!((refused.failure(), refused.json().get("reason")), ((500, why.to_owned()), None), "{way}");
+        assert_eq!(send(way, "7").await.code, 201, "{way}");
+        assert_eq!(send(way, "7").await.failure().0, 409, "{way}: now there is one of another version");
+    }
+}

@@ -300,3 +300,37 @@ async fn an_address_of_a_service_that_is_refused_is_free_at_once() {
         assert!(!refused.contains("already allocated"), "{refused}");
     }
 }
+
+#[tokio::test]
+async fn endpoints_go_with_the_service_of_their_name_whoever_made_them() {
+    const MERGE: &str = "application/merge-patch+json";
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let path = |name: &str| format!("/api/v1/namespaces/default/endpoints/{name}");
+    let make = async |name: &str, finalizers: Value| {
+        let metadata = json!({"name": name, "finalizers": finalizers});
+        let spec = json!({"ports": [{"port": 80}]});
+        let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec});
+        admin.create(SERVICES, &service).await.ok();
+        let subsets = json!([{"addresses": [{"ip": "192.0.2.1"}], "ports": [{"port": 80}]}]);
+        let endpoints = json!({"apiVersion": "v1", "kind": "Endpoints", "metadata": metadata, "subsets": subsets});
+        admin.create("/api/v1/namespaces/default/endpoints", &endpoints).await.ok();
+    };
+    for name in ["a", "other"] {
+        make(name, json!([])).await;
+    }
+    admin.delete(&format!("{SERVICES}/a?dryRun=All")).await.ok();
+    admin.get(&path("a")).await.ok();
+    admin.delete(&format!("{SERVICES}/a")).await.ok();
+    assert_eq!(admin.get(&path("a")).await.code, 404);
+    admin.get(&path("other")).await.ok();
+    // What waits for its finalizers goes, and takes along, with the last of them; and so does what is taken along.
+    make("held", json!(["example.com/held"])).await;
+    admin.delete(&format!("{SERVICES}/held")).await.ok();
+    assert!(admin.get(&path("held")).await.ok()["metadata"].get("deletionTimestamp").is_none());
+    let bare = json!({"metadata": {"finalizers": null}});
+    admin.patch(&format!("{SERVICES}/held"), MERGE, &bare).await.ok();
+    assert!(admin.get(&path("held")).await.ok()["metadata"]["deletionTimestamp"].is_string());
+    admin.patch(&path("held"), MERGE, &bare).await.ok();
+    assert_eq!(admin.get(&path("held")).await.code, 404);
+}
