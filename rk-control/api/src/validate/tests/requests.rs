@@ -62,7 +62,7 @@ fn a_request_for_a_certificate_is_decided_once() {
         (json!([approved, approved]), "[1].type: Duplicate value: \"Approved\""),
         (
             json!([approved, denied]),
-            "[1].type: Invalid value: \"Denied\": Approved and Denied conditions are mutually exclusive",
+            ": Invalid value: \"Denied\": Approved and Denied conditions are mutually exclusive",
         ),
     ] {
         let want = format!("{at}{want}");
