@@ -88,7 +88,7 @@ fn runtime_and_priority_classes_keep_what_pods_have_of_them() {
     breaks(
         "runtimeclasses",
         &[
-            (json!({"handler": ""}), "handler: Invalid value: \"\": a lowercase RFC 1123 label"),
+            (json!({"handler": ""}), "handler: Required value"),
             (json!({"handler": "H"}), "handler: Invalid value: \"H\": a lowercase RFC 1123 label"),
             (
                 scheduling(json!({"nodeSelector": {"a": "b c"}})),
