@@ -92,7 +92,8 @@ pub fn identify(object: &mut Value, want: &GroupVersionKind, body: &[u8]) -> Res
     }
     let kind = if kind.is_empty() { &*want.kind } else { kind };
     let api_version = match api_version {
-        "" => expected.as_str(),
+        // So Go reads a slash alone, too.
+        "" | "/" => expected.as_str(),
         // Evictions outlived the rest of that version, for clients of old.
         "policy/v1beta1" if want.kind == "Eviction" => expected.as_str(),
         // The empty group may be written out.

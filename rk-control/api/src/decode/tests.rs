@@ -205,9 +205,11 @@ fn bodies_of_another_kind_or_version_are_named() {
     identify(&mut old, &eviction, b"").unwrap();
     assert_eq!(old["apiVersion"], "policy/v1");
     let map = GroupVersionKind::new("", "v1", "ConfigMap");
-    let mut spelt = json!({"apiVersion": "/v1", "kind": "ConfigMap"});
-    identify(&mut spelt, &map, b"").unwrap();
-    assert_eq!(spelt["apiVersion"], "v1", "the empty group is written out");
+    for spelt in ["/v1", "/"] {
+        let mut body = json!({"apiVersion": spelt, "kind": "ConfigMap"});
+        identify(&mut body, &map, b"").unwrap();
+        assert_eq!(body["apiVersion"], "v1", "{spelt}");
+    }
     let scaler = GroupVersionKind::new("autoscaling", "v2", "HorizontalPodAutoscaler");
     let custom = GroupVersionKind::new("example.com", "v1", "Foo");
     let scheme = "in scheme \"pkg/api/legacyscheme/scheme.go:30\"";

@@ -139,11 +139,15 @@ fn replaced<'a>(document: &'a mut Value, path: &str) -> Result<&'a mut Value, Pa
         return Ok(document);
     }
     let (parent, step) = split(path)?;
-    let place = match document.pointer_mut(parent).ok_or_else(|| missing("replace", path))? {
-        Value::Object(members) => return Ok(members.entry(step).or_insert(Value::Null)),
-        list => list.pointer_mut(&path[parent.len()..]),
+    let missing = |what: &str| {
+        let why = format!("replace operation does not apply: doc is missing {what}: {path}: missing value");
+        PatchError::Unprocessable(why)
     };
-    place.ok_or_else(|| missing("replace", path))
+    match document.pointer_mut(parent) {
+        Some(Value::Object(members)) => Ok(members.entry(step).or_insert(Value::Null)),
+        Some(list) if list.is_array() => list.pointer_mut(&path[parent.len()..]).ok_or_else(|| missing("key")),
+        _ => Err(missing("path")),
+    }
 }
 
 /// JSON equality: numbers by value, not by spelling.
@@ -225,10 +229,7 @@ fn add(document: &mut Value, path: &str, value: Value, op: &str) -> Result<(), P
     match document.pointer_mut(parent) {
         Some(Value::Object(object)) => drop(object.insert(step, value)),
         Some(Value::Array(array)) if step == "-" => array.push(value),
-        Some(Value::Array(array)) => {
-            let at = index(&step, array.len(), op, path)?;
-            array.insert(at, value);
-        }
+        Some(Value::Array(array)) => array.insert(index(&step, array.len(), op, path)?, value),
         _ => {
             return Err(PatchError::Unprocessable(format!(
                 "{op} operation does not apply: doc is missing path: {path:?}: missing value"
@@ -315,7 +316,7 @@ mod tests {
             ),
             (
                 json!([{"op": "replace", "path": "/q/r", "value": 1}]),
-                "replace operation does not apply: doc is missing key: /q/r: missing value",
+                "replace operation does not apply: doc is missing path: /q/r: missing value",
             ),
             (
                 json!([{"op": "replace", "path": "/l/0", "value": 1}]),

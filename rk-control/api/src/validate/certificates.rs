@@ -140,7 +140,7 @@ fn conditions(status: &Value, errors: &mut FieldErrors) {
         let opposite = if kind == "Approved" { "Denied" } else { "Approved" };
         if matches!(kind, "Approved" | "Denied") && seen.contains(&opposite) {
             let why = "Approved and Denied conditions are mutually exclusive";
-            errors.invalid(&path.child("type"), kind, why);
+            errors.invalid(&all, kind, why);
         }
         if !seen.insert(kind) {
             errors.duplicate(&path.child("type"), kind);

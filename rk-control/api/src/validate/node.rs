@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde_json::{Value, json};
 
 use super::addresses;
-use super::get::{empty, entries, field, immutable, list, named, required_of_listed, strings, text};
+use super::get::{empty, entries, field, immutable, list, named, required_name, required_of_listed, strings, text};
 use super::resources;
 use crate::meta::{SUBDOMAIN_MAX, at, dns1123_label, label_value, qualified_name};
 use crate::status::{ErrorKind, FieldErrors, NODE_ADDRESS, Path, TAINT, TOLERATION, quote};
@@ -125,8 +125,7 @@ pub(super) fn update(new: &Value, old: &Value, errors: &mut FieldErrors) {
 
 /// RuntimeClass.
 pub(super) fn runtime_class(object: &Value, errors: &mut FieldErrors) {
-    let handler = text(object, "handler");
-    named(errors, &Path::new("handler"), handler, dns1123_label(handler));
+    required_name(errors, &Path::new("handler"), text(object, "handler"), dns1123_label);
     let overhead = json!({"limits": at(object, &["overhead", "podFixed"])});
     resources::requirements(&overhead, &Path::new("overhead"), errors);
     let scheduling = at(object, &["scheduling"]);

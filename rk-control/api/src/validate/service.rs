@@ -20,9 +20,6 @@ const RANGES_OF_OLD: &str = "service.beta.kubernetes.io/load-balancer-source-ran
 const TOPOLOGY: [&str; 2] = ["service.kubernetes.io/topology-mode", "service.kubernetes.io/topology-aware-hints"];
 const TYPES: [&str; 4] = ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
 
-/// The port of every node's kubelet.
-const KUBELET_PORT: i64 = 10_250;
-
 /// Service. Rules are asked in upstream's order, which is that of what is told.
 pub(super) fn service(object: &Value, errors: &mut FieldErrors) {
     let spec = at(object, &["spec"]);
@@ -53,12 +50,6 @@ fn is_headless(spec: &Value) -> bool {
 
 /// What only some types may have, or must.
 fn by_type(spec: &Value, kind: &str, path: &Path<'_>, errors: &mut FieldErrors) {
-    if kind == "LoadBalancer" {
-        for (index, _) in list(spec, "ports").iter().enumerate().filter(|(_, p)| int(p, "port") == Some(KUBELET_PORT)) {
-            let why = "may not expose port 10250 externally since it is used by kubelet";
-            errors.invalid(&path.child("ports").index(index), KUBELET_PORT, why);
-        }
-    }
     match kind {
         "LoadBalancer" | "NodePort" if is_headless(spec) => {
             let why = format!("may not be set to 'None' for {kind} services");
@@ -248,7 +239,8 @@ fn cluster_ips(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
         return;
     }
     let wide = all.iter().filter(|ip| ip.contains(':')).count();
-    if wide > 1 || all.len() - wide > 1 {
+    // Of three it is said alone that they are too many, while both families are among them.
+    if all.len() > 1 && (wide == 0 || wide == all.len()) {
         errors.invalid(path, shown.clone(), "may specify no more than one IP for each IP family");
     }
     for (index, (ip, family)) in all.iter().zip(strings(spec, "ipFamilies")).enumerate() {

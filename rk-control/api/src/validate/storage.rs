@@ -115,16 +115,9 @@ fn topologies(class: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
 
 /// A StorageClass changes in nothing that volumes were made by.
 pub(super) fn class_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
-    if field(new, "parameters") != field(old, "parameters") {
-        errors.forbidden(&Path::new("parameters"), "updates to parameters are forbidden.");
+    for key in ["parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"] {
+        immutable(errors, &Path::new(key), new.get(key), old.get(key));
     }
-    if text(new, "provisioner") != text(old, "provisioner") {
-        errors.forbidden(&Path::new("provisioner"), "updates to provisioner are forbidden.");
-    }
-    if text(new, "reclaimPolicy") != text(old, "reclaimPolicy") {
-        errors.forbidden(&Path::new("reclaimPolicy"), "updates to reclaimPolicy are forbidden.");
-    }
-    immutable(errors, &Path::new("volumeBindingMode"), new.get("volumeBindingMode"), old.get("volumeBindingMode"));
 }
 
 /// CSIDriver.

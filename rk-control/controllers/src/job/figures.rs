@@ -33,16 +33,19 @@ pub(super) fn ran(job: &Job, action: &'static str, well: bool, took: Duration) {
 /// The status of a Job was written: its pods that are counted from now on, and its end.
 pub(super) fn written(before: Option<&JobStatus>, after: &Job) {
     let Some(now) = &after.status else { return };
-    let (succeeded, failed) = before.map_or((None, None), |status| (status.succeeded, status.failed));
-    for (result, was, is) in [("succeeded", succeeded, now.succeeded), ("failed", failed, now.failed)] {
-        // Indexes that are none any more count no longer.
-        let more = is.unwrap_or(0).saturating_sub(was.unwrap_or(0));
-        if let Some(more) = usize::try_from(more).ok().filter(|more| *more > 0) {
+    let gained = |count: fn(&JobStatus) -> Option<i32>| {
+        let more = count(now).unwrap_or(0).saturating_sub(before.and_then(count).unwrap_or(0));
+        usize::try_from(more).unwrap_or(0)
+    };
+    let succeeded = match after.spec.as_ref().filter(|spec| is_indexed(spec)) {
+        // Indexes that are none any more hide none that came to an end.
+        Some(spec) => ended(before, now, spec),
+        None => gained(|status| status.succeeded),
+    };
+    for (result, more) in [("succeeded", succeeded), ("failed", gained(|status| status.failed))] {
+        if more > 0 {
             rk_client::add("job_controller_job_pods_finished_total", &[mode(after), ("result", result)], more);
         }
-    }
-    if let Some(spec) = after.spec.as_ref().filter(|spec| is_indexed(spec)) {
-        ended(before, now, spec);
     }
     for (end, result) in [("Complete", "succeeded"), ("Failed", "failed")] {
         let met = |status: &JobStatus| {
@@ -56,19 +59,19 @@ pub(super) fn written(before: Option<&JobStatus>, after: &Job) {
     }
 }
 
-/// Counts the indexes that are told as done, or as failed for good, from now on.
-fn ended(before: Option<&JobStatus>, now: &JobStatus, spec: &JobSpec) {
+/// Counts the indexes that are told as done, or as failed for good, from now on, and says how many are done.
+fn ended(before: Option<&JobStatus>, now: &JobStatus, spec: &JobSpec) -> usize {
     let limit = ("backoffLimit", if spec.backoff_limit_per_index.is_some() { "perIndex" } else { "global" });
     let parse = |text: Option<&String>| indexes::parse(text.map(String::as_str).unwrap_or_default(), i32::MAX);
-    for (status, was, is) in [
-        ("succeeded", before.and_then(|status| status.completed_indexes.as_ref()), now.completed_indexes.as_ref()),
-        ("failed", before.and_then(|status| status.failed_indexes.as_ref()), now.failed_indexes.as_ref()),
-    ] {
-        let more = parse(is).difference(&parse(was)).count();
+    let more =
+        |list: fn(&JobStatus) -> Option<&String>| parse(list(now)).difference(&parse(before.and_then(list))).count();
+    let succeeded = more(|status| status.completed_indexes.as_ref());
+    for (status, more) in [("succeeded", succeeded), ("failed", more(|status| status.failed_indexes.as_ref()))] {
         if more > 0 {
             rk_client::add("job_controller_job_finished_indexes_total", &[limit, ("status", status)], more);
         }
     }
+    succeeded
 }
 
 #[cfg(test)]
@@ -106,10 +109,14 @@ mod tests {
     #[test]
     fn indexes_are_counted_when_they_come_to_an_end() {
         const DONE: &str = "job_controller_job_finished_indexes_total{backoffLimit=\"global\",status=\"succeeded\"}";
-        let (before, after) = (job(json!({"completedIndexes": "1"})), job(json!({"completedIndexes": "1-4"})));
-        let done = told(DONE);
+        const PODS: &str = "job_controller_job_pods_finished_total{completion_mode=\"Indexed\",result=\"succeeded\"}";
+        // As many as before, of a Job that was made smaller meanwhile.
+        let before = job(json!({"succeeded": 4, "completedIndexes": "1,7-9"}));
+        let after = job(json!({"succeeded": 4, "completedIndexes": "1-4"}));
+        let (done, pods) = (told(DONE), told(PODS));
         written(before.status.as_ref(), &after);
         assert!(told(DONE) >= done + 3.0);
+        assert!(told(PODS) >= pods + 3.0);
     }
 
     #[test]

@@ -152,7 +152,7 @@ fn share_id(id: &str, path: &Path<'_>, errors: &mut FieldErrors) {
     let fits = |(part, length): (&&str, usize)| part.len() == length && part.bytes().all(|b| b.is_ascii_hexdigit());
     let is_whole = parts.len() == lengths.len() && parts.iter().zip(lengths).all(fits);
     let why = match id.len() {
-        36 if !is_whole => "error validating uid: invalid UUID format".to_owned(),
+        32 | 36 if !is_whole && !fits((&id, 32)) => "error validating uid: invalid UUID format".to_owned(),
         36 if !id.bytes().any(|b| b.is_ascii_uppercase()) => return,
         // The lengths of forms that are read and not written: without dashes, in braces, after `urn:uuid:`.
         32 | 36 | 38 | 45 => "uid must be in RFC 4122 normalized form, `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx` with lowercase hexadecimal \

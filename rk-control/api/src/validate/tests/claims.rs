@@ -280,6 +280,10 @@ fn what_drivers_tell_of_devices_is_bounded_and_in_one_form() {
     for (more, want) in [
         (json!({"shareID": ""}), "shareID: Invalid value: \"\": error validating uid: invalid UUID length: 0"),
         (json!({"shareID": id.replace('e', "x")}), "446655440000\": error validating uid: invalid UUID format"),
+        (
+            json!({"shareID": id.replace('-', "").replace('e', "x")}),
+            "446655440000\": error validating uid: invalid UUID format",
+        ),
         (json!({"shareID": id.to_uppercase()}), upper.as_str()),
         (json!({"shareID": id.replace('-', "")}), bare.as_str()),
         (json!({"conditions": many(9, condition)}), "conditions: Too many: 9: must have at most 8 items"),

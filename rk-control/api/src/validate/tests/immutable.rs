@@ -45,7 +45,7 @@ fn what_is_for_ever_does_not_change() {
         (
             "storageclasses",
             json!({"provisioner": "example.com/y"}),
-            "provisioner: Forbidden: updates to provisioner are forbidden.",
+            "provisioner: Invalid value: \"example.com/y\": field is immutable",
         ),
         ("priorityclasses", json!({"value": 5}), "value: Forbidden: may not be changed in an update."),
         (

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::apps::{refuses, told};
 use super::breaks;
+use super::others::lets_in;
 use crate::resources::Registry;
 use crate::status::FieldErrors;
 use crate::validate;
@@ -259,20 +260,20 @@ fn rules_of_a_service_are_told_in_upstreams_order() {
              internalTrafficPolicy trafficDistribution",
         ),
         (
-            json!({"type": "LoadBalancer", "ports": [{"port": 10250, "protocol": "TCP", "targetPort": 80}], "clusterIP": "None",
+            json!({"type": "LoadBalancer", "ports": [{"port": 80, "protocol": "TCP", "targetPort": 80}], "clusterIP": "None",
                 "clusterIPs": ["None"], "sessionAffinity": "None", "externalTrafficPolicy": "Local", "healthCheckNodePort": -1}),
-            "ports[0] clusterIPs[0] healthCheckNodePort",
+            "clusterIPs[0] healthCheckNodePort",
+        ),
+        (
+            json!({"type": "ClusterIP", "ports": [{"port": 80, "protocol": "TCP", "targetPort": 80}], "clusterIP": "10.0.0.1",
+                "clusterIPs": ["10.0.0.1", "fd00::1", "10.0.0.2"], "sessionAffinity": "None"}),
+            "clusterIPs",
         ),
     ] {
         assert_eq!(paths(spec), want);
     }
-    breaks(
-        "services",
-        &[(
-            json!({"spec": {"type": "LoadBalancer", "ports": [{"port": 10250}]}}),
-            "spec.ports[0]: Invalid value: 10250: may not expose port 10250 externally since it is used by kubelet",
-        )],
-    );
+    // The kubelet's number is one as any other.
+    lets_in("services", &json!({"spec": {"type": "LoadBalancer", "ports": [{"port": 10250}]}}));
 }
 
 #[test]
