@@ -138,6 +138,7 @@ async fn a_claim_that_waits_gets_what_its_pods_node_reaches() {
     rest.create("pods", &pod("q", "new", None)).await;
     let seen = rest.until("persistentvolumeclaims/new", |own| selected(own).is_some()).await;
     assert!(rest.get("pods/q").await["spec"]["nodeName"].is_null(), "it waits for its volume");
+    rest.until("pods/q", |pod| pod["status"]["nominatedNodeName"].as_str() == selected(&seen).as_deref()).await;
     let elsewhere = if selected(&seen).as_deref() == Some("n1") { "n2" } else { "n1" };
     let full = selected(&seen).expect("a node");
     rest.patch(&format!("/api/v1/nodes/{full}"), &json!({"spec": {"unschedulable": true}})).await;
@@ -153,7 +154,8 @@ async fn a_claim_that_waits_gets_what_its_pods_node_reaches() {
     made["spec"]["claimRef"] = json!({"kind": "PersistentVolumeClaim", "apiVersion": "v1", "name": "new",
         "namespace": "late", "uid": seen["metadata"]["uid"]});
     rest.create(VOLUMES, &made).await;
-    rest.until("pods/q", |pod| pod["spec"]["nodeName"] == elsewhere).await;
+    let seen = rest.until("pods/q", |pod| pod["spec"]["nodeName"] == elsewhere).await;
+    assert!(seen["status"]["nominatedNodeName"].is_null(), "it is there: {seen}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
