@@ -12,9 +12,12 @@ use rk_api::meta::dns1123_subdomain;
 use rk_client::{BoxError, Change, Deletion, Informer, ObjectKey, Outcome, Queue, is_conflict, is_not_found};
 use std::sync::Arc;
 
-const TYPE: &str = "kubernetes.io/service-account-token";
-const NAME: &str = "kubernetes.io/service-account.name";
-const UID: &str = "kubernetes.io/service-account.uid";
+/// Type of the Secrets.
+pub(crate) const TYPE: &str = "kubernetes.io/service-account-token";
+/// The annotation that names a Secret's account.
+pub(crate) const NAME: &str = "kubernetes.io/service-account.name";
+/// The annotation that tells which of several of that name is meant.
+pub(crate) const UID: &str = "kubernetes.io/service-account.uid";
 const TOKEN: &str = "token";
 /// The longest life of a token that the API server grants, in seconds.
 const SECONDS: i64 = 1 << 32;
@@ -53,7 +56,7 @@ pub(crate) fn register(ctx: &Context) {
 }
 
 /// What an annotation of a Secret says.
-fn said<'a>(secret: &'a Secret, annotation: &str) -> &'a str {
+pub(crate) fn said<'a>(secret: &'a Secret, annotation: &str) -> &'a str {
     secret.metadata.annotations.as_ref().and_then(|all| all.get(annotation)).map_or("", String::as_str)
 }
 

@@ -2,7 +2,7 @@
 
 use crate::context::Context;
 use crate::endpointslice::{
-    ResolvedPort, TRIGGER_TIME, address, enqueue_services_of_pods, family_of, hostname, is_headless, resolve,
+    TRIGGER_TIME, address, enqueue_services_of_pods, family_of, hostname, is_headless, port_of, repack, resolve,
     selector_of, target, trigger_time,
 };
 use crate::pods;
@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::{EndpointAddress, EndpointPort, EndpointSubset, 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use rk_client::{BoxError, Informer, ObjectKey, Outcome, Queue, is_already_exists, is_namespace_terminating};
 use rk_lenient::Lenient;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Addresses in one Endpoints object; more are cut off and marked.
@@ -42,15 +42,7 @@ pub(crate) fn register(ctx: &Context) {
     });
 }
 
-/// An address with its readiness, comparable without its target's identity.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Seat {
-    ip: String,
-    pod: String,
-    ready: bool,
-}
-
-/// Packs pods into subsets: ports that stand on the same addresses share one subset.
+/// The subsets of a Service, and whether there are more pods than these hold.
 fn subsets(service: &Service, pods: &[Arc<Pod>]) -> (Vec<EndpointSubset>, bool) {
     let Some(spec) = &service.spec else { return (Vec::new(), false) };
     let family = spec.ip_families.as_ref().and_then(|f| f.first()).map_or_else(
@@ -58,8 +50,8 @@ fn subsets(service: &Service, pods: &[Arc<Pod>]) -> (Vec<EndpointSubset>, bool) 
         |f| if f == "IPv6" { "IPv6" } else { "IPv4" },
     );
     let publish = spec.publish_not_ready_addresses == Some(true);
-    let mut addresses: BTreeMap<String, EndpointAddress> = BTreeMap::new();
-    let mut by_port: BTreeMap<Option<ResolvedPort>, BTreeSet<Seat>> = BTreeMap::new();
+    let portless = spec.ports.as_ref().is_none_or(Vec::is_empty) && is_headless(spec);
+    let mut each: Vec<EndpointSubset> = Vec::new();
     let mut seats = 0;
     let mut cut = false;
     let mut chosen: Vec<&Arc<Pod>> =
@@ -73,49 +65,18 @@ fn subsets(service: &Service, pods: &[Arc<Pod>]) -> (Vec<EndpointSubset>, bool) 
             break;
         }
         seats += 1;
-        let name = pod.metadata.name.clone().unwrap_or_default();
-        let seat = Seat { ip: ip.clone(), pod: name.clone(), ready: publish || pods::is_ready(pod) };
-        let ports = resolve(spec, pod);
-        if spec.ports.as_ref().is_none_or(Vec::is_empty) && is_headless(spec) {
-            by_port.entry(None).or_default().insert(seat.clone());
-        }
-        for port in ports {
-            by_port.entry(Some(port)).or_default().insert(seat.clone());
+        let ports: Vec<EndpointPort> = resolve(spec, pod).into_iter().map(port_of).collect();
+        if ports.is_empty() && !portless {
+            continue;
         }
         let node_name = pods::node_name(pod).map(str::to_owned);
-        addresses.insert(
-            name,
-            EndpointAddress { ip, hostname: hostname(service, pod), node_name, target_ref: Some(target(pod)) },
-        );
+        let address =
+            EndpointAddress { ip, hostname: hostname(service, pod), node_name, target_ref: Some(target(pod)) };
+        let (ready, waiting) =
+            if publish || pods::is_ready(pod) { (Some(vec![address]), None) } else { (None, Some(vec![address])) };
+        each.push(EndpointSubset { addresses: ready, not_ready_addresses: waiting, ports: Some(ports) });
     }
-    let mut by_seats: BTreeMap<BTreeSet<Seat>, Vec<ResolvedPort>> = BTreeMap::new();
-    for (port, seats) in by_port {
-        by_seats.entry(seats).or_default().extend(port);
-    }
-    let some = |list: Vec<EndpointAddress>| Some(list).filter(|l| !l.is_empty());
-    let subsets = by_seats
-        .into_iter()
-        .map(|(seats, ports)| {
-            let pick = |ready: bool| {
-                some(seats.iter().filter(|s| s.ready == ready).filter_map(|s| addresses.get(&s.pod).cloned()).collect())
-            };
-            EndpointSubset {
-                addresses: pick(true),
-                not_ready_addresses: pick(false),
-                ports: Some(ports.iter().map(port_of).collect::<Vec<_>>()).filter(|p| !p.is_empty()),
-            }
-        })
-        .collect();
-    (subsets, cut)
-}
-
-fn port_of(port: &ResolvedPort) -> EndpointPort {
-    EndpointPort {
-        name: Some(port.name.clone()).filter(|n| !n.is_empty()),
-        port: port.port,
-        protocol: Some(port.protocol.clone()),
-        app_protocol: port.app_protocol.clone(),
-    }
+    (repack(&each), cut)
 }
 
 fn labels_of(service: &Service) -> BTreeMap<String, String> {

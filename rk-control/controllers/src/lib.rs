@@ -37,6 +37,7 @@ mod role_aggregation;
 mod root_ca;
 mod run;
 mod serviceaccount;
+mod stale_tokens;
 mod statefulset;
 mod taint_eviction;
 mod tokens;

@@ -4,7 +4,7 @@ use crate::context::{Config, Context};
 use crate::{
     account_tokens, autoscale, cronjob, csr, daemonset, deployment, devices, disruption, endpoints, endpointslice, gc,
     job, namespace, node_ipam, node_lifecycle, pod_gc, quota, replicas, role_aggregation, root_ca, serviceaccount,
-    statefulset, taint_eviction, tokens, ttl, volumes,
+    stale_tokens, statefulset, taint_eviction, tokens, ttl, volumes,
 };
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::ReplicationController;
@@ -42,6 +42,7 @@ const CONTROLLERS: &[(&str, Register)] = &[
     ("resource-claim-controller", devices::register),
     ("horizontal-pod-autoscaler", autoscale::register),
     ("token-cleaner", tokens::register_cleaner),
+    ("legacy-service-account-token-cleaner", stale_tokens::register),
     ("bootstrap-signer", tokens::register_signer),
     ("clusterrole-aggregation-controller", role_aggregation::register),
     ("ttl-controller", ttl::register),

@@ -57,6 +57,43 @@ pub(crate) struct Binder {
 impl Binder {
     /// Binds a pod: first its late-binding claims and those of devices, then itself.
     pub(crate) async fn bind(&self, pod: &PodInfo, placement: &Placement, turn: &mut Turn) -> Result<(), BindError> {
+        let announced = self.announce(pod, placement).await;
+        let bound = self.bind_all(pod, placement, turn).await;
+        if announced && bound.is_err() {
+            // What it needs may not be had there: the next attempt is free to go elsewhere.
+            self.displace(pod).await;
+        }
+        bound
+    }
+
+    /// Tells which node a pod is to get while what it needs there is still to be made, so that nobody adds another node for it (KEP-5278).
+    async fn announce(&self, pod: &PodInfo, placement: &Placement) -> bool {
+        let without_devices = pod.device_claims.is_empty() && placement.special.is_none();
+        let ready = without_devices && self.shared.cluster().storage.all_bound(pod);
+        let news = !ready && pod.nominated.as_ref() != Some(&placement.node);
+        if news {
+            self.nominate(pod, json!(placement.node)).await;
+        }
+        news
+    }
+
+    /// Takes back the node that a pod hopes for: it looks for a place anew.
+    pub(crate) async fn displace(&self, pod: &PodInfo) {
+        self.nominate(pod, Value::Null).await;
+    }
+
+    /// Writes the node that a pod hopes for, once: no decision waits for that.
+    async fn nominate(&self, pod: &PodInfo, node: Value) {
+        let patch = json!({"metadata": {"uid": pod.uid}, "status": {"nominatedNodeName": node}});
+        match self.pods.patch_status(&pod.key, &Patch::Strategic(patch)).await {
+            Err(error) if !is_not_found(&error) => {
+                tracing::warn!(pod = %pod.key, %error, "the node that a pod hopes for could not be written")
+            }
+            _ => {}
+        }
+    }
+
+    async fn bind_all(&self, pod: &PodInfo, placement: &Placement, turn: &mut Turn) -> Result<(), BindError> {
         let begun = Instant::now();
         let ready = self.bind_all_claims(pod, placement, turn).await;
         self.told("PreBind", ready, begun)?;

@@ -199,6 +199,10 @@ impl Runner {
             for victim in &eviction.victims {
                 all &= binder.evict(victim, &pod, &eviction.node).await;
             }
+            let behind = shared.cluster().behind(&pod, &eviction.node);
+            for other in &behind {
+                binder.displace(other).await;
+            }
             // Not before: another attempt would choose other victims while these are not seen to leave.
             shared.give_back(&pod, all);
         };

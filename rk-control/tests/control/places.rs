@@ -1,5 +1,6 @@
 //! Where pods go, who makes room for whom and who has to leave, as the community's suite asks; stand-ins play the nodes.
 
+use crate::cluster::node::LINGER;
 use crate::cluster::rest::{Rest, has, name, workload};
 use crate::cluster::{eventually, start};
 use serde_json::{Value, json};
@@ -132,6 +133,28 @@ async fn the_important_take_the_place_of_the_unimportant() {
         pods.iter().filter(|pod| has(pod, "Ready") && pod["metadata"]["deletionTimestamp"].is_null()).count()
     };
     assert_eq!((ready("p1").await, ready("p2").await, ready("p3").await), (0, 0, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_hopes_for_a_node_gives_that_up_to_the_more_important() {
+    let (plane, _nodes) = start(&["n1"]).await;
+    let rest = Rest::new(plane.client().await, "hopes").await;
+    for (name, value) in [("p1", 1), ("p2", 2), ("p3", 3)] {
+        class(&rest, name, value).await;
+    }
+    for name in ["low-a", "low-b"] {
+        let mut low = pod(name, "1500m", json!({"priorityClassName": "p1"}));
+        low["metadata"]["annotations"] = json!({LINGER: "true"});
+        rest.create("pods", &low).await;
+        rest.until(&format!("pods/{name}"), |pod| has(pod, "Ready")).await;
+    }
+    let hopes = |pod: &Value| pod["status"]["nominatedNodeName"] == "n1";
+    rest.create("pods", &pod("middle", "3", json!({"priorityClassName": "p2"}))).await;
+    rest.until("pods/middle", hopes).await;
+    rest.create("pods", &pod("high", "2500m", json!({"priorityClassName": "p3"}))).await;
+    rest.until("pods/high", hopes).await;
+    rest.until("pods/middle", |pod| pod["status"]["nominatedNodeName"].is_null()).await;
+    assert!(hopes(&rest.get("pods/high").await), "those who are to leave have not left yet");
 }
 
 #[tokio::test(flavor = "multi_thread")]

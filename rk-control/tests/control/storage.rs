@@ -111,6 +111,33 @@ async fn volumes_are_attached_where_their_pods_are_and_detached_once_let_go() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_volume_whose_object_goes_before_it_is_attached_is_attached_by_its_next_one() {
+    let (plane, _nodes) = start(&["n1"]).await;
+    let rest = Rest::new(plane.client().await, "anew").await;
+    let managed =
+        json!({"metadata": {"annotations": {"volumes.kubernetes.io/controller-managed-attach-detach": "true"}}});
+    rest.patch("/api/v1/nodes/n1", &managed).await;
+    let source = json!({"csi": {"driver": "csi.example.com", "volumeHandle": "h"}});
+    let is_of = |list: &Value, volume: &str| {
+        let all = on(list, "n1");
+        all.len() == 1 && all[0]["spec"]["source"]["persistentVolumeName"] == volume
+    };
+    for (object, asked, user) in [("old", "before", "p"), ("new", "after", "q")] {
+        rest.create(VOLUMES, &volume(object, "none", source.clone())).await;
+        rest.create("persistentvolumeclaims", &claim(asked, "none")).await;
+        rest.until(&format!("persistentvolumeclaims/{asked}"), |own| own["status"]["phase"] == "Bound").await;
+        rest.create("pods", &pod(user, asked, Some("n1"))).await;
+        rest.until(ATTACHMENTS, |list| is_of(list, "old")).await;
+    }
+    rest.delete("pods/p", &Value::Null).await;
+    rest.until("pods/p", Value::is_null).await;
+    assert!(is_of(&rest.get(ATTACHMENTS).await, "old"), "its volume is there, and the attacher may be at it");
+    // Its claim keeps it from being gone, and its attacher does nothing for it any more.
+    rest.delete(&format!("{VOLUMES}/old"), &Value::Null).await;
+    rest.until(ATTACHMENTS, |list| is_of(list, "new")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_claim_that_waits_gets_what_its_pods_node_reaches() {
     let (plane, _nodes) = start(&["n1", "n2"]).await;
     let rest = Rest::new(plane.client().await, "late").await;
@@ -138,6 +165,7 @@ async fn a_claim_that_waits_gets_what_its_pods_node_reaches() {
     rest.create("pods", &pod("q", "new", None)).await;
     let seen = rest.until("persistentvolumeclaims/new", |own| selected(own).is_some()).await;
     assert!(rest.get("pods/q").await["spec"]["nodeName"].is_null(), "it waits for its volume");
+    rest.until("pods/q", |pod| pod["status"]["nominatedNodeName"].as_str() == selected(&seen).as_deref()).await;
     let elsewhere = if selected(&seen).as_deref() == Some("n1") { "n2" } else { "n1" };
     let full = selected(&seen).expect("a node");
     rest.patch(&format!("/api/v1/nodes/{full}"), &json!({"spec": {"unschedulable": true}})).await;
@@ -153,7 +181,8 @@ async fn a_claim_that_waits_gets_what_its_pods_node_reaches() {
     made["spec"]["claimRef"] = json!({"kind": "PersistentVolumeClaim", "apiVersion": "v1", "name": "new",
         "namespace": "late", "uid": seen["metadata"]["uid"]});
     rest.create(VOLUMES, &made).await;
-    rest.until("pods/q", |pod| pod["spec"]["nodeName"] == elsewhere).await;
+    let seen = rest.until("pods/q", |pod| pod["spec"]["nodeName"] == elsewhere).await;
+    assert!(seen["status"]["nominatedNodeName"].is_null(), "it is there: {seen}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -25,9 +25,28 @@ pub struct Evaluation {
     pub subresource: &'static str,
 }
 
+/// What is done, and to what, that nobody is exempt from.
+const EXEMPTIONS: [(&str, &str); 4] =
+    [("create", "controller"), ("create", "pod"), ("update", "controller"), ("update", "pod")];
+
 /// How often each judgement was made.
-#[derive(Default)]
 pub struct PodSecurity(Mutex<BTreeMap<Evaluation, u64>>);
+
+impl Default for PodSecurity {
+    /// The judgements that are made most often are told before they are made first, as upstream's are.
+    fn default() -> Self {
+        let allowed = |operation| Evaluation {
+            allowed: true,
+            mode: "enforce",
+            level: "privileged",
+            version: "latest".to_owned(),
+            operation,
+            resource: "pod",
+            subresource: "",
+        };
+        Self(Mutex::new(["create", "update"].map(|operation| (allowed(operation), 0)).into()))
+    }
+}
 
 impl PodSecurity {
     /// Counts a judgement.
@@ -46,6 +65,17 @@ impl PodSecurity {
                 "{name}{{decision=\"{decision}\",mode=\"{mode}\",policy_level=\"{level}\",policy_version=\"{version}\",\
                  request_operation=\"{operation}\",resource=\"{resource}\",subresource=\"{subresource}\"}} {count}"
             );
+        }
+        let name = "pod_security_exemptions_total";
+        help(
+            out,
+            name,
+            "counter",
+            "Pods, and what makes pods, that the Pod Security Standards do not judge by exemption.",
+        );
+        for (operation, resource) in EXEMPTIONS {
+            let labels = format!("request_operation=\"{operation}\",resource=\"{resource}\",subresource=\"\"");
+            let _ = writeln!(out, "{name}{{{labels}}} 0");
         }
     }
 }
@@ -75,6 +105,20 @@ mod tests {
                       resource=\"controller\",subresource=\"\"";
         for (decision, count) in [("deny", 2), ("allow", 1)] {
             let line = format!("pod_security_evaluations_total{{decision=\"{decision}\",{labels}}} {count}");
+            assert!(text.lines().any(|own| own == line), "{line}\n{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_looked_for_is_told_before_it_happens() {
+        let mut text = String::new();
+        PodSecurity::default().render(&mut text);
+        let labels = "request_operation=\"update\",resource=\"pod\",subresource=\"\"";
+        let allowed = "decision=\"allow\",mode=\"enforce\",policy_level=\"privileged\",policy_version=\"latest\"";
+        for line in [
+            format!("pod_security_evaluations_total{{{allowed},{labels}}} 0"),
+            format!("pod_security_exemptions_total{{{labels}}} 0"),
+        ] {
             assert!(text.lines().any(|own| own == line), "{line}\n{text}");
         }
     }

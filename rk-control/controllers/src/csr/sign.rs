@@ -4,11 +4,29 @@ use super::request::Refusal;
 use crate::context::Authority;
 use rcgen::{CertificateSigningRequestParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use std::time::{Duration, SystemTime};
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 const SHORTEST: Duration = Duration::from_secs(600);
 /// Clocks of nodes may be behind ours.
 const BACKDATE: Duration = Duration::from_secs(300);
+/// Of a lifetime from this one on, what lies before now is a part; upstream's figure.
+const LONG: Duration = Duration::from_secs(8 * 3600);
+
+/// When a certificate ends that is to live so long: never after its authority.
+fn end(lifetime: Duration, now: SystemTime, authority: SystemTime) -> SystemTime {
+    let own = if lifetime < LONG { now + lifetime } else { now + lifetime - BACKDATE };
+    own.min(authority)
+}
+
+/// When the authority's own certificate ends.
+fn end_of(authority: &Authority) -> Result<SystemTime, Refusal> {
+    let failed = |e: &dyn std::fmt::Display| Refusal::Signing(e.to_string());
+    let block = pem::parse(&authority.certificate).map_err(|e| failed(&e))?;
+    let (_, certificate) = X509Certificate::from_der(block.contents()).map_err(|e| failed(&e))?;
+    let seconds = u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or(0);
+    Ok(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
+}
 
 fn usage(name: &str) -> Option<KeyUsagePurpose> {
     Some(match name {
@@ -48,7 +66,7 @@ pub(super) fn sign(
     params.extended_key_usages = usages.iter().filter_map(|u| extended_usage(u)).collect();
     params.use_authority_key_identifier_extension = true;
     params.not_before = (now - BACKDATE).into();
-    params.not_after = (now + lifetime).into();
+    params.not_after = end(lifetime, now, end_of(authority)?).into();
     request.signed_by(&issuer).map(|certificate| certificate.pem()).map_err(failed)
 }
 
@@ -59,7 +77,6 @@ mod tests {
     use k8s_openapi::ByteString;
     use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, CertificateSigningRequestSpec};
     use rcgen::{BasicConstraints, CertificateParams, DnType};
-    use x509_parser::prelude::{FromDer, X509Certificate};
 
     #[test]
     fn a_signed_certificate_has_the_asked_subject_and_lifetime_and_is_no_ca() {
@@ -99,5 +116,21 @@ mod tests {
         assert!(eku.client_auth && !eku.server_auth);
         let lifetime = certificate.validity().not_after.timestamp() - certificate.validity().not_before.timestamp();
         assert_eq!(lifetime, 3600 + 300);
+        assert!(end_of(&authority).expect("an end") > now + YEAR);
+    }
+
+    #[test]
+    fn a_certificate_lives_as_long_as_it_was_to_and_not_beyond_its_authority() {
+        let now = SystemTime::UNIX_EPOCH + YEAR;
+        let hour = Duration::from_secs(3600);
+        for (lifetime, authority, left) in [
+            (hour * 2, YEAR * 9, hour * 2),
+            (hour * 8, YEAR * 9, hour * 8 - BACKDATE),
+            (YEAR, YEAR * 9, YEAR - BACKDATE),
+            (YEAR, hour * 3, hour * 3),
+            (hour * 2, hour, hour),
+        ] {
+            assert_eq!(end(lifetime, now, now + authority), now + left, "{lifetime:?} {authority:?}");
+        }
     }
 }

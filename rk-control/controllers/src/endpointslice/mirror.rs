@@ -1,7 +1,7 @@
 //! Mirrors Endpoints that someone wrote by hand into EndpointSlices, for readers that know only those.
 
 use super::endpoint::family_of;
-use super::{SERVICE_NAME, TRIGGER_TIME};
+use super::{SERVICE_NAME, TRIGGER_TIME, repack};
 use crate::context::Context;
 use crate::pods;
 use crate::remove::remove;
@@ -66,10 +66,10 @@ fn is_kept_by_hand(service: &Service) -> bool {
     service.spec.as_ref().is_some_and(|spec| spec.selector.as_ref().is_none_or(BTreeMap::is_empty))
 }
 
-/// The slices that stand for the subsets: one per subset and address family.
+/// The slices that stand for the subsets: one per address family and set of ports that stand on the same addresses.
 fn wanted(subsets: &[EndpointSubset]) -> Vec<(&'static str, Vec<EndpointPort>, Vec<Endpoint>)> {
     let mut slices = Vec::new();
-    for subset in subsets {
+    for subset in repack(subsets) {
         let mut by_family: BTreeMap<&'static str, Vec<Endpoint>> = BTreeMap::new();
         let ready = subset.addresses.iter().flatten().map(|a| (a, true));
         let waiting = subset.not_ready_addresses.iter().flatten().map(|a| (a, false));

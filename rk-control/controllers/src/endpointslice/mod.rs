@@ -4,11 +4,13 @@ mod endpoint;
 mod mirror;
 mod plan;
 mod ports;
+mod repack;
 mod topology;
 
 pub(crate) use endpoint::{address, family_of, hostname, target};
 pub(crate) use mirror::register as register_mirror;
-pub(crate) use ports::{ResolvedPort, resolve};
+pub(crate) use ports::resolve;
+pub(crate) use repack::{port_of, repack};
 
 use crate::context::Context;
 use crate::pods;

@@ -143,6 +143,12 @@ impl Cluster {
         self.nominated.values().filter(ahead).map(|(_, other)| other)
     }
 
+    /// Pods that wait for `node` and come after `pod`, which is to get the room there.
+    pub(crate) fn behind(&self, pod: &PodInfo, node: &str) -> Vec<Arc<PodInfo>> {
+        let behind = |(name, other): &&(String, Arc<PodInfo>)| name == node && other.priority < pod.priority;
+        self.nominated.values().filter(behind).map(|(_, other)| Arc::clone(other)).collect()
+    }
+
     /// Takes over a namespace's labels.
     pub fn set_namespace(&mut self, namespace: &Namespace) {
         let labels = namespace.metadata.labels.clone().unwrap_or_default();

@@ -90,7 +90,7 @@ fn subscribe(attacher: &Arc<Attacher>) {
         if let Some(claim) = volume::claim_key(change.object()) {
             own.wake_users(&claim);
         }
-        if matches!(change, Change::Deleted(_)) {
+        if matches!(change, Change::Deleted(_)) || change.object().metadata.deletion_timestamp.is_some() {
             let name = change.object().metadata.name.as_deref().unwrap_or_default();
             let left = own.attachments.by_index(BY_VOLUME, name);
             left.iter().for_each(|a| own.queue.add(ObjectKey::cluster(a.spec.node_name.clone())));
@@ -200,6 +200,12 @@ impl Attacher {
         sure && (!self.attaches(&attachment.spec.attacher) || plan::may_detach(node, unique, idle))
     }
 
+    /// Whether an attachment that is needed stands in the way of the one that could be carried out.
+    fn is_stranded(&self, attachment: &VolumeAttachment, wishes: &[Wish]) -> bool {
+        let wish = wishes.iter().find(|wish| Some(&wish.attachment) == attachment.metadata.name.as_ref());
+        wish.is_some_and(|wish| plan::is_stranded(attachment, self.volume_of(attachment).as_deref(), &wish.volume))
+    }
+
     async fn sync(&self, key: &ObjectKey) -> Result<Outcome, BoxError> {
         let node = self.nodes.get(key);
         if node.as_ref().is_some_and(|node| !plan::is_managed(node)) {
@@ -221,7 +227,9 @@ impl Attacher {
             let there: Vec<&Known> = stay.iter().chain(&held).copied().filter(named).collect();
             self.tell(node, &wishes, &there).await?;
         }
-        for (attachment, ..) in leave {
+        let stranded: Vec<&Known> = stay.iter().copied().filter(|known| self.is_stranded(&known.0, &wishes)).collect();
+        // What is made in the place of a stranded one is made once that is gone: its end wakes the node.
+        for (attachment, ..) in leave.into_iter().chain(stranded) {
             self.detach(attachment).await?;
         }
         if node.is_some() {

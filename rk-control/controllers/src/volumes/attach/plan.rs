@@ -116,6 +116,14 @@ pub(super) fn may_detach(node: Option<&Node>, unique: &str, idle: Idle) -> bool 
     !ready && idle.waited >= FORCE
 }
 
+/// Whether an attachment that is not carried out never will be: attachers refuse a volume whose object goes or is gone, and of what an
+/// attachment is does not change. `wanted` is the object by which pods know the same volume now.
+pub(super) fn is_stranded(attachment: &VolumeAttachment, volume: Option<&PersistentVolume>, wanted: &str) -> bool {
+    let attached = attachment.status.as_ref().is_some_and(|s| s.attached);
+    let stays = volume.is_some_and(|volume| volume.metadata.deletion_timestamp.is_none());
+    attachment.spec.source.persistent_volume_name.as_deref() != Some(wanted) && !attached && !stays
+}
+
 /// What the node's status says is attached: those of the `known` ones, by their volumes' names there, that are there to stay.
 pub(super) fn attached<'a>(known: impl Iterator<Item = (String, &'a VolumeAttachment)>) -> Vec<AttachedVolume> {
     let there = known.filter(|(_, attachment)| {
@@ -209,6 +217,24 @@ mod tests {
         for name in ["foreign", "csi-", "csi-my-own-attachment"] {
             assert_eq!(of_lost(&attachment(name), Some(&used)), None, "{name}");
         }
+    }
+
+    #[test]
+    fn an_attachment_is_stranded_when_its_volume_goes_before_it_is_carried_out() {
+        let attachment = |attached: Value| -> VolumeAttachment {
+            let spec = json!({"attacher": "d", "nodeName": "n", "source": {"persistentVolumeName": "pv"}});
+            serde_json::from_value(json!({"metadata": {"name": "a"}, "spec": spec, "status": attached}))
+                .expect("an attachment")
+        };
+        let (waits, carried) = (attachment(json!(null)), attachment(json!({"attached": true})));
+        let stays = volume(json!([]));
+        let mut goes = stays.clone();
+        goes.metadata.deletion_timestamp = serde_json::from_value(json!("2026-01-01T00:00:00Z")).expect("a time");
+        assert!(is_stranded(&waits, Some(&goes), "new"));
+        assert!(is_stranded(&waits, None, "new"));
+        assert!(!is_stranded(&waits, Some(&stays), "new"), "both are of one volume");
+        assert!(!is_stranded(&carried, Some(&goes), "new"), "it is there, whoever needs it");
+        assert!(!is_stranded(&waits, Some(&goes), "pv"), "there is no other");
     }
 
     #[test]
