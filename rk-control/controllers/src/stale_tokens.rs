@@ -104,6 +104,13 @@ fn is_made_for(secret: &Secret, account: &ServiceAccount) -> bool {
     is_meant && named.any(|named| named.name.is_some() && named.name == secret.metadata.name)
 }
 
+/// The mark of a void token, for a Secret that is still as it was judged: it may be used in this moment, after a year.
+fn mark(secret: &Secret, now: Timestamp) -> Value {
+    let meta = &secret.metadata;
+    let labels = json!({INVALID_SINCE: day(now)});
+    json!({"metadata": {"uid": meta.uid, "resourceVersion": meta.resource_version, "labels": labels}})
+}
+
 /// Whether a name is anywhere in what a pod asks for: there are many places where a Secret is named, and one too many that stays does no
 /// harm.
 fn is_named(value: &Value, name: &str) -> bool {
@@ -154,8 +161,7 @@ impl Cleaner {
         let uid = secret.metadata.uid.as_ref();
         if fate == Fate::BecomesVoid {
             tracing::info!(secret = %key, "the token in a Secret becomes void: it was not used for a year");
-            let patch = Patch::Merge(json!({"metadata": {"uid": uid, "labels": {INVALID_SINCE: day(now)}}}));
-            return self.secrets.patch(&key, &patch).await.map(drop);
+            return self.secrets.patch(&key, &Patch::Merge(mark(secret, now))).await.map(drop);
         }
         tracing::info!(secret = %key, "the token in a Secret goes: it was void for a year");
         // Whoever takes its mark away meanwhile keeps it.
@@ -200,6 +206,15 @@ mod tests {
         let mut other = secret(old, json!({}));
         other.type_ = Some("Opaque".to_owned());
         assert_eq!(fate(&other, now), Fate::Stays);
+    }
+
+    #[test]
+    fn a_token_that_is_used_while_it_becomes_void_stays_good() {
+        let mut judged = secret("2029-01-01T00:00:00Z", json!({}));
+        (judged.metadata.uid, judged.metadata.resource_version) = (Some("u".to_owned()), Some("7".to_owned()));
+        let labels = json!({INVALID_SINCE: "2031-03-01"});
+        let want = json!({"metadata": {"uid": "u", "resourceVersion": "7", "labels": labels}});
+        assert_eq!(mark(&judged, at("2031-03-01T12:00:00Z")), want, "whoever writes its use comes first");
     }
 
     #[test]

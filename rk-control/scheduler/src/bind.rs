@@ -57,9 +57,9 @@ pub(crate) struct Binder {
 impl Binder {
     /// Binds a pod: first its late-binding claims and those of devices, then itself.
     pub(crate) async fn bind(&self, pod: &PodInfo, placement: &Placement, turn: &mut Turn) -> Result<(), BindError> {
-        let announced = self.announce(pod, placement).await;
+        let waits = self.announce(pod, placement).await;
         let bound = self.bind_all(pod, placement, turn).await;
-        if announced && bound.is_err() {
+        if waits && bound.is_err() {
             // What it needs may not be had there: the next attempt is free to go elsewhere.
             self.displace(pod).await;
         }
@@ -67,14 +67,14 @@ impl Binder {
     }
 
     /// Tells which node a pod is to get while what it needs there is still to be made, so that nobody adds another node for it (KEP-5278).
+    /// Answers whether that is so, also where the pod hoped for that node before, as after a restart.
     async fn announce(&self, pod: &PodInfo, placement: &Placement) -> bool {
         let without_devices = pod.device_claims.is_empty() && placement.special.is_none();
-        let ready = without_devices && self.shared.cluster().storage.all_bound(pod);
-        let news = !ready && pod.nominated.as_ref() != Some(&placement.node);
-        if news {
+        let waits = !(without_devices && self.shared.cluster().storage.all_bound(pod));
+        if waits && pod.nominated.as_ref() != Some(&placement.node) {
             self.nominate(pod, json!(placement.node)).await;
         }
-        news
+        waits
     }
 
     /// Takes back the node that a pod hopes for: it looks for a place anew.

@@ -186,6 +186,26 @@ async fn a_claim_that_waits_gets_what_its_pods_node_reaches() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_pod_gives_up_a_node_that_it_hoped_for_where_its_volume_is_not_made() {
+    let (plane, _nodes) = start(&["n1", "n2"]).await;
+    let rest = Rest::new(plane.client().await, "hoped").await;
+    let class = json!({"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": "made"},
+        "provisioner": "csi.example.com", "volumeBindingMode": "WaitForFirstConsumer"});
+    rest.create(CLASSES, &class).await;
+    rest.create("persistentvolumeclaims", &claim("c", "made")).await;
+    let mut gated = pod("p", "c", None);
+    gated["spec"]["schedulingGates"] = json!([{"name": "example.com/later"}]);
+    rest.create("pods", &gated).await;
+    // As a scheduler leaves it that ends while the volume is made.
+    rest.patch("pods/p/status", &json!({"status": {"nominatedNodeName": "n2"}})).await;
+    rest.patch("pods/p", &json!({"spec": {"schedulingGates": null}})).await;
+    let note = "volume.kubernetes.io/selected-node";
+    rest.until("persistentvolumeclaims/c", |own| own["metadata"]["annotations"][note] == "n2").await;
+    rest.patch("persistentvolumeclaims/c", &json!({"metadata": {"annotations": {note: null}}})).await;
+    rest.until("pods/p", |pod| pod["status"]["nominatedNodeName"].is_null()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_volume_that_is_recycled_is_emptied_before_another_claim_gets_it() {
     let (plane, _nodes) = start(&["n1"]).await;
     let rest = Rest::new(plane.client().await, "recycled").await;

@@ -13,10 +13,13 @@ const BACKDATE: Duration = Duration::from_secs(300);
 /// Of a lifetime from this one on, what lies before now is a part; upstream's figure.
 const LONG: Duration = Duration::from_secs(8 * 3600);
 
-/// When a certificate ends that is to live so long: never after its authority.
-fn end(lifetime: Duration, now: SystemTime, authority: SystemTime) -> SystemTime {
+/// When a certificate ends that is to live so long: never after its authority, which signs nothing once it has ended.
+fn end(lifetime: Duration, now: SystemTime, authority: SystemTime) -> Result<SystemTime, Refusal> {
+    if authority <= now {
+        return Err(Refusal::Signing("the signer has expired".to_owned()));
+    }
     let own = if lifetime < LONG { now + lifetime } else { now + lifetime - BACKDATE };
-    own.min(authority)
+    Ok(own.min(authority))
 }
 
 /// When the authority's own certificate ends.
@@ -66,7 +69,7 @@ pub(super) fn sign(
     params.extended_key_usages = usages.iter().filter_map(|u| extended_usage(u)).collect();
     params.use_authority_key_identifier_extension = true;
     params.not_before = (now - BACKDATE).into();
-    params.not_after = end(lifetime, now, end_of(authority)?).into();
+    params.not_after = end(lifetime, now, end_of(authority)?)?.into();
     request.signed_by(&issuer).map(|certificate| certificate.pem()).map_err(failed)
 }
 
@@ -130,7 +133,8 @@ mod tests {
             (YEAR, hour * 3, hour * 3),
             (hour * 2, hour, hour),
         ] {
-            assert_eq!(end(lifetime, now, now + authority), now + left, "{lifetime:?} {authority:?}");
+            assert_eq!(end(lifetime, now, now + authority), Ok(now + left), "{lifetime:?} {authority:?}");
         }
+        assert!(end(hour, now, now).is_err() && end(hour, now, now - hour).is_err(), "it has ended");
     }
 }

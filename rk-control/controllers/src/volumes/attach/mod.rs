@@ -15,7 +15,10 @@ use k8s_openapi::api::storage::v1::{CSIDriver, VolumeAttachment, VolumeAttachmen
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::Patch;
 use plan::{Idle, Wish};
-use rk_client::{BoxError, Change, Informer, ObjectKey, Outcome, Queue, Recorder, is_already_exists, is_not_found};
+use rk_client::{
+    BoxError, Change, Deletion, Informer, ObjectKey, Outcome, Queue, Recorder, is_already_exists, is_conflict,
+    is_not_found,
+};
 use serde_json::json;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -203,7 +206,7 @@ impl Attacher {
     /// Whether an attachment that is needed stands in the way of the one that could be carried out.
     fn is_stranded(&self, attachment: &VolumeAttachment, wishes: &[Wish]) -> bool {
         let wish = wishes.iter().find(|wish| Some(&wish.attachment) == attachment.metadata.name.as_ref());
-        wish.is_some_and(|wish| plan::is_stranded(attachment, self.volume_of(attachment).as_deref(), &wish.volume))
+        wish.is_some_and(|wish| plan::is_stranded(attachment, self.volume_of(attachment).as_deref(), wish))
     }
 
     async fn sync(&self, key: &ObjectKey) -> Result<Outcome, BoxError> {
@@ -228,9 +231,12 @@ impl Attacher {
             self.tell(node, &wishes, &there).await?;
         }
         let stranded: Vec<&Known> = stay.iter().copied().filter(|known| self.is_stranded(&known.0, &wishes)).collect();
-        // What is made in the place of a stranded one is made once that is gone: its end wakes the node.
-        for (attachment, ..) in leave.into_iter().chain(stranded) {
+        for (attachment, ..) in leave {
             self.detach(attachment).await?;
+        }
+        // What is made in the place of a stranded one is made once that is gone: its end wakes the node.
+        for (attachment, ..) in stranded {
+            self.give_way(attachment).await?;
         }
         if node.is_some() {
             for wish in wishes.iter().filter(|wish| !known.iter().any(|(a, ..)| name(a) == wish.attachment)) {
@@ -315,6 +321,19 @@ impl Attacher {
             return Ok(());
         }
         remove(&self.attachments, attachment).await
+    }
+
+    /// Removes a stranded attachment as it is known here: one that is carried out meanwhile stays, and wakes its node by that.
+    async fn give_way(&self, attachment: &VolumeAttachment) -> kube::Result<()> {
+        let meta = &attachment.metadata;
+        if meta.deletion_timestamp.is_some() {
+            return Ok(());
+        }
+        let how = Deletion { resource_version: meta.resource_version.clone(), ..Deletion::of_uid(meta.uid.as_ref()) };
+        match self.attachments.delete(&ObjectKey::of(attachment), &how).await {
+            Err(error) if !is_not_found(&error) && !is_conflict(&error) => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Asks for an attachment, unless the volume is another node's alone: its end there wakes this one.

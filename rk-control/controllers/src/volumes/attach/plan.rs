@@ -29,6 +29,8 @@ pub(super) struct Wish {
     pub(super) driver: String,
     /// Whether other nodes may have it at the same time.
     pub(super) shared: bool,
+    /// Whether the volume's object is there to stay.
+    pub(super) stays: bool,
     /// The claim that the pods know it by.
     pub(super) claim: ObjectKey,
     /// The pods.
@@ -75,6 +77,7 @@ pub(super) fn wish(volume: &PersistentVolume, node: &str, claim: &ObjectKey) -> 
         volume: volume.metadata.name.clone()?,
         driver: spec.csi.as_ref()?.driver.clone(),
         shared: modes.is_empty() || modes.iter().any(|mode| mode == "ReadWriteMany" || mode == "ReadOnlyMany"),
+        stays: stays(volume),
         claim: claim.clone(),
         pods: Vec::new(),
     })
@@ -116,12 +119,16 @@ pub(super) fn may_detach(node: Option<&Node>, unique: &str, idle: Idle) -> bool 
     !ready && idle.waited >= FORCE
 }
 
+fn stays(volume: &PersistentVolume) -> bool {
+    volume.metadata.deletion_timestamp.is_none()
+}
+
 /// Whether an attachment that is not carried out never will be: attachers refuse a volume whose object goes or is gone, and of what an
-/// attachment is does not change. `wanted` is the object by which pods know the same volume now.
-pub(super) fn is_stranded(attachment: &VolumeAttachment, volume: Option<&PersistentVolume>, wanted: &str) -> bool {
+/// attachment is does not change. By `wish` pods know the same volume now: of two objects that both go none gives way to the other.
+pub(super) fn is_stranded(attachment: &VolumeAttachment, volume: Option<&PersistentVolume>, wish: &Wish) -> bool {
+    let is_another = attachment.spec.source.persistent_volume_name.as_ref() != Some(&wish.volume);
     let attached = attachment.status.as_ref().is_some_and(|s| s.attached);
-    let stays = volume.is_some_and(|volume| volume.metadata.deletion_timestamp.is_none());
-    attachment.spec.source.persistent_volume_name.as_deref() != Some(wanted) && !attached && !stays
+    wish.stays && is_another && !attached && !volume.is_some_and(stays)
 }
 
 /// What the node's status says is attached: those of the `known` ones, by their volumes' names there, that are there to stay.
@@ -230,11 +237,18 @@ mod tests {
         let stays = volume(json!([]));
         let mut goes = stays.clone();
         goes.metadata.deletion_timestamp = serde_json::from_value(json!("2026-01-01T00:00:00Z")).expect("a time");
-        assert!(is_stranded(&waits, Some(&goes), "new"));
-        assert!(is_stranded(&waits, None, "new"));
-        assert!(!is_stranded(&waits, Some(&stays), "new"), "both are of one volume");
-        assert!(!is_stranded(&carried, Some(&goes), "new"), "it is there, whoever needs it");
-        assert!(!is_stranded(&waits, Some(&goes), "pv"), "there is no other");
+        let by = |name: &str, volume: &PersistentVolume| {
+            let mut named = volume.clone();
+            named.metadata.name = Some(name.to_owned());
+            wish(&named, "n", &ObjectKey::new("ns", "c")).expect("of a driver")
+        };
+        let new = by("new", &stays);
+        assert!(is_stranded(&waits, Some(&goes), &new));
+        assert!(is_stranded(&waits, None, &new));
+        assert!(!is_stranded(&waits, Some(&stays), &new), "both are of one volume");
+        assert!(!is_stranded(&carried, Some(&goes), &new), "it is there, whoever needs it");
+        assert!(!is_stranded(&waits, Some(&goes), &by("pv", &goes)), "there is no other");
+        assert!(!is_stranded(&waits, Some(&goes), &by("new", &goes)), "the other goes as well");
     }
 
     #[test]
