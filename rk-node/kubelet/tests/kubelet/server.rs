@@ -62,6 +62,7 @@ async fn each_part_of_what_a_node_shows_is_for_those_who_may_get_that_part() {
         (&viewer, "/containerLogs/default/web/c", 403, "subresource(s)=[proxy]"),
         (&viewer, "/exec/default/web/c?command=id", 403, "subresource(s)=[proxy]"),
         (&scraper, "/metrics", 200, "kubelet_node_name{node=\"node-a\"} 1\n"),
+        (&scraper, "/metrics", 200, "kubelet_cgroup_version 2\n"),
         (&scraper, "/metrics/cadvisor", 200, "machine_memory_bytes"),
         (&scraper, "/metrics/probes", 200, "prober_probe_total"),
         (&scraper, "/metrics/resource", 200, "node_memory_working_set_bytes"),
