@@ -257,6 +257,25 @@ mod tests {
     }
 
     #[test]
+    fn a_new_node_has_the_taints_of_its_settings_and_a_control_plane_its_own_once() {
+        let taint = |key: &str, effect: &str| Taint { key: key.into(), effect: effect.into(), ..Default::default() };
+        let own = taint("node-role.kubernetes.io/control-plane", "NoSchedule");
+        let softer = Taint { effect: "PreferNoSchedule".into(), ..own.clone() };
+        let gpu = taint("gpu", "NoExecute");
+        for (control_plane, set, want) in [
+            (false, vec![], None),
+            (false, vec![gpu.clone()], Some(vec![gpu.clone()])),
+            (true, vec![gpu.clone()], Some(vec![gpu.clone(), own.clone()])),
+            (true, vec![softer.clone()], Some(vec![softer.clone()])),
+        ] {
+            let mut options = Options::new("n", crate::Cluster::default());
+            (options.control_plane, options.taints) = (control_plane, set);
+            let registered = node(&options, NodeStatus::default()).spec.unwrap_or_default();
+            assert_eq!(registered.taints, want);
+        }
+    }
+
+    #[test]
     fn what_is_reserved_is_no_pods() {
         let machine = Machine { cpus: 2, memory: 1 << 30, swap: 0, storage: 1000, huge_pages: Vec::new() };
         let mut options = Options::new("n", crate::Cluster::default());
