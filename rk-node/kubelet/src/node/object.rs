@@ -276,6 +276,23 @@ mod tests {
     }
 
     #[test]
+    fn the_largest_images_are_told_with_a_few_of_their_names() {
+        let image = |id: &str, size, tags: usize| rk_cri_api::v1::Image {
+            id: id.into(),
+            size,
+            repo_digests: vec![format!("{id}@sha256:feed")],
+            repo_tags: (0..tags).map(|tag| format!("{id}:{tag}")).collect(),
+            ..Default::default()
+        };
+        let list = vec![image("small", 1, 1), image("b", 7, 9), image("a", 7, 0)];
+        let told = images(list, 2);
+        let names = |at: usize| told[at].names.clone().unwrap_or_default();
+        assert_eq!((told.len(), told[0].size_bytes, told[1].size_bytes), (2, Some(7), Some(7)));
+        assert_eq!(names(0), ["a@sha256:feed"]);
+        assert_eq!(names(1), ["b@sha256:feed", "b:0", "b:1", "b:2", "b:3"]);
+    }
+
+    #[test]
     fn what_is_reserved_is_no_pods() {
         let machine = Machine { cpus: 2, memory: 1 << 30, swap: 0, storage: 1000, huge_pages: Vec::new() };
         let mut options = Options::new("n", crate::Cluster::default());
