@@ -14,6 +14,8 @@ mod dra;
 mod driver;
 #[path = "node/faults.rs"]
 mod faults;
+#[path = "node/figures.rs"]
+mod figures;
 #[path = "node/lifecycle.rs"]
 mod lifecycle;
 #[path = "node/local.rs"]

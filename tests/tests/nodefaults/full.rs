@@ -1,6 +1,6 @@
 //! A disk without space, and a hosts file without end: the pod that filled it goes.
 
-use super::{cluster, condition, delete, observers, pod, ready, sh, unharmed};
+use super::{HOLDINGS, back_to, cluster, condition, delete, observers, pod, ready, sh, unharmed};
 use rk_tests::{Kubectl, eventually, limit};
 
 /// Waits until the kubelet has evicted `name`; answers why.
@@ -22,6 +22,7 @@ fn a_full_disk_costs_the_pod_that_filled_it_and_is_free_again() {
     let shared = cluster();
     let kubectl = shared.kubectl.new_namespace("full-disk");
     observers(&kubectl);
+    let before = sh(&kubectl, "inspector", HOLDINGS).expect("holdings");
     kubectl.apply(&pod("modest", "exec sleep 36000", VOLUME, MOUNT));
     ready(&kubectl, "modest");
     // All but a twentieth of what is free.
@@ -33,6 +34,7 @@ fn a_full_disk_costs_the_pod_that_filled_it_and_is_free_again() {
     condition(&kubectl, "DiskPressure", "False", 180);
     assert_eq!(kubectl.path(&["pod", "modest"], "{.status.phase}"), "Running");
     delete(&kubectl, &["pod", "greedy", "modest"]);
+    back_to(&kubectl, &before);
     unharmed(&kubectl);
 }
 
@@ -41,6 +43,7 @@ fn inodes_that_run_out_cost_the_pod_that_took_them() {
     let shared = cluster();
     let kubectl = shared.kubectl.new_namespace("full-inodes");
     observers(&kubectl);
+    let before = sh(&kubectl, "inspector", HOLDINGS).expect("holdings");
     kubectl.apply(&pod("modest", "exec sleep 36000", VOLUME, MOUNT));
     ready(&kubectl, "modest");
     // A fifth of all, of which nine tenths must stay free here: as many files, without a byte in them.
@@ -52,6 +55,7 @@ fn inodes_that_run_out_cost_the_pod_that_took_them() {
     condition(&kubectl, "DiskPressure", "False", 180);
     assert_eq!(kubectl.path(&["pod", "modest"], "{.status.phase}"), "Running");
     delete(&kubectl, &["pod", "many", "modest"]);
+    back_to(&kubectl, &before);
     unharmed(&kubectl);
 }
 
@@ -60,6 +64,7 @@ fn what_a_pod_writes_into_its_hosts_file_counts_as_its_own() {
     let shared = cluster();
     let kubectl = shared.kubectl.new_namespace("full-hosts");
     observers(&kubectl);
+    let before = sh(&kubectl, "inspector", HOLDINGS).expect("holdings");
     let limits = "    resources: {limits: {ephemeral-storage: 8Mi}}\n";
     kubectl.apply(&pod("writes", "head -c 20000000 /dev/zero >> /etc/hosts; exec sleep 36000", "", limits));
     let message = evicted(&kubectl, "writes");
@@ -71,5 +76,6 @@ fn what_a_pod_writes_into_its_hosts_file_counts_as_its_own() {
         "0" => Ok(()),
         left => Err(format!("{left} are left")),
     });
+    back_to(&kubectl, &before);
     unharmed(&kubectl);
 }

@@ -218,6 +218,7 @@ fn a_bomb_is_given_up_before_the_disk_is_short() {
     let shared = cluster();
     let kubectl = shared.kubectl.new_namespace("image-bomb");
     observers(&kubectl);
+    let before = sh(&kubectl, "inspector", HOLDINGS).expect("holdings");
     // What may be used is nearly used, so that the bomb writes little: evictions would begin at a tenth of the disk.
     let fill = "set -- $(df -k /v | tail -n 1); fallocate -l $((($4 - $2 / 10 - 400 * 1024) * 1024)) /v/all; touch /full; exec sleep 36000";
     let volume = "  volumes: [{name: v, emptyDir: {}}]\n";
@@ -240,6 +241,7 @@ fn a_bomb_is_given_up_before_the_disk_is_short() {
         }
     });
     delete(&kubectl, &["pod", "filler"]);
+    back_to(&kubectl, &before);
     unharmed(&kubectl);
 }
 

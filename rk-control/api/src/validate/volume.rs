@@ -62,6 +62,12 @@ pub(super) fn volume(object: &Value, errors: &mut FieldErrors) {
     }
     sources(text(at(object, &["metadata"]), "name"), spec, &path, errors);
     attributes(spec, &path, errors);
+    if !at(object, &["metadata", "annotations", OPTIONS_OF_OLD]).is_null()
+        && !MOUNTED_AS_OF_OLD.iter().any(|kind| field(spec, kind).is_some())
+    {
+        let here = Path::new("metadata.annotations");
+        errors.forbidden(&here.child(OPTIONS_OF_OLD), "may not specify mount options for this volume type");
+    }
 }
 
 /// An amount that there can be.
@@ -133,6 +139,23 @@ const PV_SOURCES: [&str; 22] = [
     "storageos",
     "csi",
 ];
+/// Kinds whose mount options an annotation may name.
+const MOUNTED_AS_OF_OLD: [&str; 13] = [
+    "gcePersistentDisk",
+    "awsElasticBlockStore",
+    "glusterfs",
+    "nfs",
+    "rbd",
+    "quobyte",
+    "iscsi",
+    "cinder",
+    "cephfs",
+    "azureFile",
+    "vsphereVolume",
+    "azureDisk",
+    "photonPersistentDisk",
+];
+const OPTIONS_OF_OLD: &str = "volume.beta.kubernetes.io/mount-options";
 /// What secrets name besides what those of a pod's volumes do.
 const SECRETS: [(&str, &str); 3] = [("iscsi", "name"), ("cinder", "namespace"), ("storageos", "namespace")];
 

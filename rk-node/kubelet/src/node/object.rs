@@ -257,6 +257,42 @@ mod tests {
     }
 
     #[test]
+    fn a_new_node_has_the_taints_of_its_settings_and_a_control_plane_its_own_once() {
+        let taint = |key: &str, effect: &str| Taint { key: key.into(), effect: effect.into(), ..Default::default() };
+        let own = taint("node-role.kubernetes.io/control-plane", "NoSchedule");
+        let softer = Taint { effect: "PreferNoSchedule".into(), ..own.clone() };
+        let gpu = taint("gpu", "NoExecute");
+        for (control_plane, set, want) in [
+            (false, vec![], None),
+            (false, vec![gpu.clone()], Some(vec![gpu.clone()])),
+            (true, vec![gpu.clone()], Some(vec![gpu.clone(), own.clone()])),
+            (true, vec![softer.clone()], Some(vec![softer.clone()])),
+        ] {
+            let mut options = Options::new("n", crate::Cluster::default());
+            (options.control_plane, options.taints) = (control_plane, set);
+            let registered = node(&options, NodeStatus::default()).spec.unwrap_or_default();
+            assert_eq!(registered.taints, want);
+        }
+    }
+
+    #[test]
+    fn the_largest_images_are_told_with_a_few_of_their_names() {
+        let image = |id: &str, size, tags: usize| rk_cri_api::v1::Image {
+            id: id.into(),
+            size,
+            repo_digests: vec![format!("{id}@sha256:feed")],
+            repo_tags: (0..tags).map(|tag| format!("{id}:{tag}")).collect(),
+            ..Default::default()
+        };
+        let list = vec![image("small", 1, 1), image("b", 7, 9), image("a", 7, 0)];
+        let told = images(list, 2);
+        let names = |at: usize| told[at].names.clone().unwrap_or_default();
+        assert_eq!((told.len(), told[0].size_bytes, told[1].size_bytes), (2, Some(7), Some(7)));
+        assert_eq!(names(0), ["a@sha256:feed"]);
+        assert_eq!(names(1), ["b@sha256:feed", "b:0", "b:1", "b:2", "b:3"]);
+    }
+
+    #[test]
     fn what_is_reserved_is_no_pods() {
         let machine = Machine { cpus: 2, memory: 1 << 30, swap: 0, storage: 1000, huge_pages: Vec::new() };
         let mut options = Options::new("n", crate::Cluster::default());

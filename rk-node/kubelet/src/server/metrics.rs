@@ -103,6 +103,9 @@ pub async fn kubelet(state: &State) -> Response<Body> {
         "gauge",
     );
     text.sample("kubelet_metrics_provider", &[("provider", "cri")], 1.0);
+    // The node's kernel mounts no other.
+    text.head("kubelet_cgroup_version", "Which version of control groups the node has.", "gauge");
+    text.sample("kubelet_cgroup_version", &[], 2.0);
     if let Ok(containers) = state.context.runtime.list_containers().await {
         let mut by_state = [0_usize; 4];
         let mut pods = BTreeSet::new();

@@ -273,7 +273,7 @@ impl VolumeManager {
             return Ok(Some(placed));
         }
         if let Some(source) = persistent.spec.as_ref().and_then(|s| s.nfs.as_ref()) {
-            let options = persistent.spec.as_ref().and_then(|s| s.mount_options.clone()).unwrap_or_default();
+            let options = nfs::options(&persistent);
             let export = nfs::Export::of(source, options, read_only);
             let work = nfs::place(&pod_dir, &name, &export);
             let done = self.tallied(pod, volume, tally::NFS, work).await;

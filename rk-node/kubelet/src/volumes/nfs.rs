@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::NFSVolumeSource;
+use k8s_openapi::api::core::v1::{NFSVolumeSource, PersistentVolume};
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 
@@ -18,6 +18,8 @@ const VERSIONS: [&str; 3] = ["4.2", "4.1", "4.0"];
 pub const NFS_VOLUMES: &str = "volumes/kubernetes.io~nfs";
 /// The port of version 4.
 const PORT: u16 = 2049;
+/// What named mount options before volumes had a field for them; upstream lets it come before the field, but for volumes of CSI.
+const OPTIONS_OF_OLD: &str = "volume.beta.kubernetes.io/mount-options";
 /// How long a server may take to answer before the pod hears of it: the kernel itself would wait for minutes, and not be stopped.
 const CONNECT: Duration = Duration::from_secs(10);
 
@@ -30,7 +32,7 @@ pub struct Export {
     pub path: String,
     /// Nothing is written.
     pub read_only: bool,
-    /// `mountOptions` of the persistent volume.
+    /// [`options`] of the persistent volume.
     pub options: Vec<String>,
 }
 
@@ -40,6 +42,13 @@ impl Export {
         let read_only = read_only || source.read_only == Some(true);
         Export { server: source.server.clone(), path: source.path.clone(), read_only, options }
     }
+}
+
+/// How a persistent volume is to be mounted: by its annotation of old, else by its `mountOptions`.
+pub fn options(volume: &PersistentVolume) -> Vec<String> {
+    let of_old = volume.metadata.annotations.as_ref().and_then(|all| all.get(OPTIONS_OF_OLD));
+    let named = || volume.spec.as_ref().and_then(|spec| spec.mount_options.clone());
+    of_old.map(|options| vec![options.clone()]).or_else(named).unwrap_or_default()
 }
 
 /// How the kernel is asked.
@@ -229,6 +238,22 @@ mod tests {
         }
         assert_eq!(source("fd00::1", "/a"), "[fd00::1]:/a");
         assert_eq!(source("server.example", "/a"), "server.example:/a");
+    }
+
+    #[test]
+    fn options_of_old_come_before_those_of_the_field() {
+        let named = |metadata: serde_json::Value, spec: serde_json::Value| {
+            let volume = serde_json::json!({"metadata": metadata, "spec": spec});
+            options(&serde_json::from_value(volume).unwrap())
+        };
+        let old = || serde_json::json!({"annotations": {OPTIONS_OF_OLD: "vers=4.1,noatime"}});
+        let (none, field) = (serde_json::json!({}), serde_json::json!({"mountOptions": ["hard", "nosuid"]}));
+        assert_eq!(named(old(), field.clone()), ["vers=4.1,noatime"]);
+        assert_eq!(named(old(), none.clone()), ["vers=4.1,noatime"]);
+        assert_eq!(named(none.clone(), field), ["hard", "nosuid"]);
+        assert!(named(none.clone(), none).is_empty());
+        let asked = request(&["vers=4.1,noatime"], false).unwrap();
+        assert_eq!((asked.versions, asked.flags), (vec!["4.1".to_owned()], MsFlags::MS_NOATIME));
     }
 
     #[tokio::test]

@@ -83,10 +83,71 @@ fn pem(certificate: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn made(name: &str) -> String {
         rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap().cert.pem()
+    }
+
+    /// An API server with bundles `a` of signer `s/x` and `b` of `s/y`, whatever labels are asked for.
+    fn server(a: &str, b: &str) -> kube::Client {
+        let bundle = |name: &str, signer: &str, pem: &str| {
+            json!({"apiVersion": "certificates.k8s.io/v1beta1", "kind": "ClusterTrustBundle",
+                "metadata": {"name": name}, "spec": {"signerName": signer, "trustBundle": pem}})
+        };
+        let all = [bundle("a", "s/x", a), bundle("b", "s/y", b)];
+        let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
+            let name = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
+            let one = all.iter().find(|bundle| bundle["metadata"]["name"] == *name).cloned();
+            let (code, answer) = match (name.as_str(), one) {
+                ("clustertrustbundles", _) => (
+                    200_u16,
+                    json!({"apiVersion": "certificates.k8s.io/v1beta1",
+                    "kind": "ClusterTrustBundleList", "metadata": {}, "items": all.clone()}),
+                ),
+                (_, Some(one)) => (200, one),
+                (_, None) => (
+                    404,
+                    json!({"apiVersion": "v1", "kind": "Status", "metadata": {}, "status": "Failure",
+                    "message": "not found", "reason": "NotFound", "code": 404}),
+                ),
+            };
+            async move {
+                let body = kube::client::Body::from(answer.to_string().into_bytes());
+                Ok::<_, tower::BoxError>(http::Response::builder().status(code).body(body)?)
+            }
+        });
+        kube::Client::new(service, "default")
+    }
+
+    #[tokio::test]
+    async fn bundles_are_found_by_name_or_by_signer_and_labels() {
+        let (a, b) = (made("a"), made("b"));
+        let client = server(&a, &b);
+        for (wanted, want) in [
+            (json!({"name": "a"}), Ok(a.as_str())),
+            (json!({"name": "c"}), Err("clustertrustbundle.certificates.k8s.io \"c\" not found")),
+            (json!({"name": "c", "optional": true}), Ok("")),
+            (json!({"signerName": "s/y", "labelSelector": {}}), Ok(b.as_str())),
+            (json!({"signerName": "s/y", "labelSelector": {"matchLabels": {"k": "v"}}}), Ok(b.as_str())),
+            (json!({"signerName": "s/y"}), Err("matched zero ClusterTrustBundles")),
+            (json!({"signerName": "s/z", "labelSelector": {}}), Err("matched zero ClusterTrustBundles")),
+            (json!({"signerName": "s/z", "labelSelector": {}, "optional": true}), Ok("")),
+            (json!({}), Err("needs a name or a signerName")),
+        ] {
+            let mut projection = wanted.clone();
+            projection["path"] = json!("roots.pem");
+            let found = trust_anchors(&client, &serde_json::from_value(projection).unwrap()).await;
+            match (found, want) {
+                (Ok(found), Ok(want)) => {
+                    assert_eq!(String::from_utf8_lossy(&found), want.replace("\r\n", "\n"), "{wanted}")
+                }
+                (Err(told), Err(words)) => assert!(told.contains(words), "{wanted}: {told}"),
+                (found, want) => panic!("{wanted}: {found:?} instead of {want:?}"),
+            }
+        }
     }
 
     #[test]

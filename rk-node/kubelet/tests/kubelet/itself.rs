@@ -140,6 +140,27 @@ async fn a_node_tells_of_its_turns_by_events() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_has_a_lease_that_is_its_own_and_renews_it() {
+    let rig = Rig::new().await;
+    let node = Api::<Node>::all(rig.control.client.clone()).get("node-a").await.unwrap();
+    let leases: Api<Lease> = Api::namespaced(rig.control.client.clone(), "kube-node-lease");
+    let renewed_after = async |before: Option<i64>| {
+        eventually("a renewed lease", 30, || async {
+            let lease = leases.get("node-a").await.map_err(|e| e.to_string())?;
+            let spec = lease.spec.clone().unwrap_or_default();
+            let owners = lease.metadata.owner_references.clone().unwrap_or_default();
+            let own = owners.iter().any(|owner| Some(&owner.uid) == node.metadata.uid.as_ref());
+            let whole = spec.holder_identity.as_deref() == Some("node-a") && spec.lease_duration_seconds == Some(40);
+            let at = spec.renew_time.map(|time| time.0.as_second());
+            if own && whole && at > before { Ok(at) } else { Err(format!("{lease:?}")) }
+        })
+        .await
+    };
+    let first = renewed_after(None).await;
+    renewed_after(first).await;
+}
+
 /// What the node says to a request for a checkpoint.
 async fn checkpoint(rig: &Rig, of: &str) -> String {
     // Past the API server, whose proxy leads to no loopback address.

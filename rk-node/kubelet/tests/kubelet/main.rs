@@ -14,6 +14,7 @@ mod preemption;
 mod resize;
 mod restarts;
 mod rounds;
+mod server;
 mod shutdown;
 mod support;
 mod volumes;

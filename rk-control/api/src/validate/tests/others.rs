@@ -34,9 +34,14 @@ fn workloads_name_themselves_in_what_they_refuse() {
 #[test]
 fn volumes_classes_and_drivers() {
     let source = |source: Value| json!({"spec": {"hostPath": null, "nfs": source}});
+    let of_old = json!({"annotations": {"volume.beta.kubernetes.io/mount-options": "ro"}});
     breaks(
         "persistentvolumes",
         &[
+            (
+                json!({"metadata": of_old}),
+                "metadata.annotations.volume.beta.kubernetes.io/mount-options: Forbidden: may not specify mount options for this volume type",
+            ),
             (
                 source(json!({"server": "s", "path": "p"})),
                 "spec.nfs.path: Invalid value: \"p\": must be an absolute path",
@@ -76,6 +81,8 @@ fn volumes_classes_and_drivers() {
             ),
         ],
     );
+    let share = json!({"hostPath": null, "nfs": {"server": "s", "path": "/p"}});
+    lets_in("persistentvolumes", &json!({"metadata": of_old, "spec": share}));
     lets_in("persistentvolumes", &json!({"spec": {"accessModes": ["ReadWriteOncePod", "ReadWriteOncePod"]}}));
     breaks(
         "persistentvolumeclaims",

@@ -209,6 +209,12 @@ pub(super) const CONTAINER: &[Row<Facts>] = &[
         // A kernel without swap has no such file, and uses none.
         one(f.number("memory.swap.current").or_else(|| f.number("memory.current").map(|_| 0)))
     }),
+    row(Gauge, "container_memory_total_active_file_bytes", &[], "Current total active file in bytes.", |f| {
+        one(f.keyed("memory.stat", "active_file"))
+    }),
+    row(Gauge, "container_memory_total_inactive_file_bytes", &[], "Current total inactive file in bytes.", |f| {
+        one(f.keyed("memory.stat", "inactive_file"))
+    }),
     row(
         Gauge,
         "container_memory_usage_bytes",

@@ -1,7 +1,7 @@
 use super::facts::{Disk, Processes};
 use super::*;
 
-/// Names that critest of v1.37 looks for; those of v1.36 are among them.
+/// Names that critest of v1.37 looks for, those of v1.36 among them, and the two of files in memory that cAdvisor has besides.
 const EXPECTED: &str = "
     container_blkio_device_usage_total container_cpu_cfs_periods_total container_cpu_cfs_throttled_periods_total
     container_cpu_cfs_throttled_seconds_total container_cpu_system_seconds_total container_cpu_usage_seconds_total
@@ -10,7 +10,8 @@ const EXPECTED: &str = "
     container_fs_writes_bytes_total container_fs_writes_total container_hugetlb_max_usage_bytes
     container_hugetlb_usage_bytes container_last_seen container_memory_cache container_memory_failcnt
     container_memory_failures_total container_memory_kernel_usage container_memory_mapped_file
-    container_memory_max_usage_bytes container_memory_rss container_memory_swap container_memory_usage_bytes
+    container_memory_max_usage_bytes container_memory_rss container_memory_swap
+    container_memory_total_active_file_bytes container_memory_total_inactive_file_bytes container_memory_usage_bytes
     container_memory_working_set_bytes container_network_receive_bytes_total container_network_receive_errors_total
     container_network_receive_packets_dropped_total container_network_receive_packets_total
     container_network_transmit_bytes_total container_network_transmit_errors_total
@@ -48,7 +49,7 @@ fn facts() -> Facts {
         ("memory.pressure", psi),
         (
             "memory.stat",
-            "anon 1024\nfile 2048\nkernel 512\nfile_mapped 256\ninactive_file 96\npgfault 7\npgmajfault 3\n",
+            "anon 1024\nfile 2048\nkernel 512\nfile_mapped 256\ninactive_file 96\nactive_file 160\npgfault 7\npgmajfault 3\n",
         ),
         ("memory.swap.current", "0\n"),
         ("memory.swap.max", "max\n"),
@@ -130,6 +131,8 @@ fn values_are_those_of_the_kernel() {
                 ("pgmajfault|hierarchy", 3),
             ],
         ),
+        ("container_memory_total_active_file_bytes", vec![("", 160)]),
+        ("container_memory_total_inactive_file_bytes", vec![("", 96)]),
         ("container_memory_working_set_bytes", vec![("", 4000)]),
         ("container_network_receive_packets_dropped_total", vec![("eth0", 4)]),
         ("container_network_transmit_errors_total", vec![("eth0", 5)]),

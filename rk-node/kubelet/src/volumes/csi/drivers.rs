@@ -96,6 +96,11 @@ impl Driver {
         self.capabilities.contains(&(capability as i32))
     }
 
+    /// Whether it knows volumes that one pod of a node writes from those that several do.
+    pub fn tells_writers_apart(&self) -> bool {
+        self.can(rpc::Type::SingleNodeMultiWriter)
+    }
+
     /// A client for calls; bound each with [`Driver::call`].
     pub fn client(&self) -> NodeClient<Channel> {
         NodeClient::new(self.channel.clone())

@@ -177,7 +177,7 @@ impl Csi {
             volume_path: target.to_string_lossy().into_owned(),
             capacity_range: Some(CapacityRange { required_bytes: bytes, limit_bytes: 0 }),
             staging_target_path: staging.map(|s| s.to_string_lossy().into_owned()).unwrap_or_default(),
-            volume_capability: Some(volume.capability(driver, None)),
+            volume_capability: Some(volume.capability(driver.tells_writers_apart(), None)),
             secrets: self.secrets(secret).await?,
         };
         Ok(driver.call("NodeExpandVolume", driver.client().node_expand_volume(request)).await.map(drop))

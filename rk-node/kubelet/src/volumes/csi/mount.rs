@@ -164,7 +164,7 @@ impl Csi {
             publish_context,
             staging_target_path: staging.map(|s| s.to_string_lossy().into_owned()).unwrap_or_default(),
             target_path: target.to_string_lossy().into_owned(),
-            volume_capability: Some(volume.capability(&driver, by_driver)),
+            volume_capability: Some(volume.capability(driver.tells_writers_apart(), by_driver)),
             readonly: volume.read_only,
             secrets,
             volume_context,

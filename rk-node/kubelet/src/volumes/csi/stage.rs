@@ -54,7 +54,7 @@ impl Csi {
             volume_id: volume.handle.clone(),
             publish_context: publish_context.clone(),
             staging_target_path: staging.to_string_lossy().into_owned(),
-            volume_capability: Some(volume.capability(driver, group)),
+            volume_capability: Some(volume.capability(driver.tells_writers_apart(), group)),
             secrets: self.secrets(volume.stage_secret.as_ref()).await?,
             volume_context: volume.attributes.clone().into_iter().collect(),
         };

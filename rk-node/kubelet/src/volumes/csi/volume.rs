@@ -5,12 +5,10 @@ use std::collections::{BTreeMap, HashMap};
 use k8s_openapi::api::core::v1::{CSIVolumeSource, PersistentVolume, Pod, SecretReference};
 use k8s_openapi::api::storage::v1::CSIDriver;
 use rk_plugin_api::csi::VolumeCapability;
-use rk_plugin_api::csi::node_service_capability::rpc;
 use rk_plugin_api::csi::volume_capability::access_mode::Mode;
 use rk_plugin_api::csi::volume_capability::{AccessMode, AccessType, BlockVolume, MountVolume};
 use sha2::{Digest, Sha256};
 
-use super::drivers::Driver;
 use crate::pod::spec;
 
 /// How long a volume lives.
@@ -148,9 +146,10 @@ impl CsiVolume {
         }
     }
 
-    /// The capability that the driver is asked for. `group` when the driver itself is to give the volume to it.
-    pub fn capability(&self, driver: &Driver, group: Option<i64>) -> VolumeCapability {
-        let mode = self.mode(driver.can(rpc::Type::SingleNodeMultiWriter));
+    /// The capability that a driver is asked for, which tells `single_writers` apart or not. `group` when the driver itself is to give
+    /// the volume to it.
+    pub fn capability(&self, single_writers: bool, group: Option<i64>) -> VolumeCapability {
+        let mode = self.mode(single_writers);
         let access = if self.block {
             AccessType::Block(BlockVolume {})
         } else {
@@ -255,6 +254,22 @@ mod tests {
         assert!(inline.allowed(None).unwrap_err().contains("only supports CSI volume types [Persistent]"));
         inline.allowed(Some(&driver(json!({"volumeLifecycleModes": ["Ephemeral"]})))).unwrap();
         assert!(!inline.kubelet_sets_group(None));
+    }
+
+    #[test]
+    fn a_driver_hears_of_mount_options_and_of_the_group_that_it_is_to_give_the_volume_to() {
+        let pv = json!({"metadata": {"name": "pv"}, "spec": {"accessModes": ["ReadWriteOncePod"],
+            "mountOptions": ["noatime", "nosuid"], "csi": {"driver": "d", "volumeHandle": "h", "fsType": "ext4"}}});
+        let volume = CsiVolume::persistent(&serde_json::from_value(pv).unwrap(), false).unwrap();
+        let asked = volume.capability(true, Some(2000));
+        assert_eq!(asked.access_mode.map(|access| access.mode), Some(Mode::SingleNodeSingleWriter as i32));
+        let Some(AccessType::Mount(tree)) = asked.access_type else { panic!("no tree") };
+        assert_eq!((tree.fs_type.as_str(), tree.volume_mount_group.as_str()), ("ext4", "2000"));
+        assert_eq!(tree.mount_flags, ["noatime", "nosuid"]);
+        let Some(AccessType::Mount(tree)) = volume.capability(false, None).access_type else { panic!("no tree") };
+        assert_eq!(tree.volume_mount_group, "", "the kubelet gives it to a group, or nobody does");
+        let device = CsiVolume { block: true, ..volume }.capability(false, Some(2000));
+        assert!(matches!(device.access_type, Some(AccessType::Block(_))), "{device:?}");
     }
 
     #[test]
