@@ -26,6 +26,8 @@ mod outcomes;
 mod places;
 #[path = "node/pods.rs"]
 mod pods;
+#[path = "node/programs.rs"]
+mod programs;
 #[path = "node/users.rs"]
 mod users;
 

@@ -1,16 +1,20 @@
-//! Images of servers that tests talk to from inside of a cluster, made on the spot from Debian's packages. No cluster offers them by
-//! itself: a test pushes the one that it needs.
+//! Images of servers that tests talk to from inside of a cluster, and of a language whose programs are many small files, made on the spot
+//! from Debian's packages. No cluster offers them by itself: a test pushes the one that it needs.
 
 use super::demo::{SUITE, base, libraries, name, read};
 use super::peers::Packages;
 use crate::report::Step;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use rk_qemu::oci::{Entry, ImageConfig, write_layout};
 use std::path::Path;
 
-pub const NAMES: [&str; 2] = ["dnsmasq", "ganesha"];
+pub const NAMES: [&str; 3] = ["dnsmasq", "ganesha", "python"];
 const DNSMASQ: &str = "usr/sbin/dnsmasq";
 const GANESHA: &str = "usr/bin/ganesha.nfsd";
+const PYTHON: &str = "usr/bin/python3.13";
+/// What Python's own modules lie in, and parts of it that no program needs.
+const MODULES: &str = "usr/lib/python3.13";
+const NEEDLESS: [&str; 4] = ["__pycache__", "ensurepip", "pydoc_data", "test"];
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 
 /// Writes the layouts below `home`.
@@ -18,7 +22,30 @@ pub fn write(packages: &mut Packages, step: &Step, home: &Path) -> Result<()> {
     let dnsmasq = packages.unpacked_closure(step, SUITE, "dnsmasq-base", DNSMASQ)?;
     layout(home, "dnsmasq", &[DNSMASQ], server(&dnsmasq, DNSMASQ)?)?;
     let ganesha = packages.unpacked_closure(step, SUITE, "nfs-ganesha-mem", GANESHA)?;
-    layout(home, "ganesha", &[GANESHA, "-F", "-L", "/dev/stdout", "-p", "/tmp/pid"], nfs_server(&ganesha)?)
+    layout(home, "ganesha", &[GANESHA, "-F", "-L", "/dev/stdout", "-p", "/tmp/pid"], nfs_server(&ganesha)?)?;
+    let python = packages.unpacked_closure(step, SUITE, "python3.13", PYTHON)?;
+    let mut entries = server(&python, PYTHON)?;
+    tree(&python, MODULES, &mut entries)?;
+    layout(home, "python", &[PYTHON], entries)
+}
+
+/// All regular files below a folder of a package, but for those that are [`NEEDLESS`].
+fn tree(unpacked: &Path, folder: &str, entries: &mut Vec<Entry>) -> Result<()> {
+    let place = unpacked.join(folder);
+    let listing = std::fs::read_dir(&place).with_context(|| format!("list {}", place.display()))?;
+    let mut there = listing.collect::<std::io::Result<Vec<_>>>()?;
+    // The same files make the same image.
+    there.sort_by_key(std::fs::DirEntry::file_name);
+    for entry in there {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let (path, kind) = (format!("{folder}/{name}"), entry.file_type()?);
+        if kind.is_dir() && !NEEDLESS.contains(&name.as_str()) {
+            tree(unpacked, &path, entries)?;
+        } else if kind.is_file() {
+            entries.push(Entry::file(&path, 0o644, read(&entry.path())?));
+        }
+    }
+    Ok(())
 }
 
 fn layout(home: &Path, image: &str, entrypoint: &[&str], entries: Vec<Entry>) -> Result<()> {
