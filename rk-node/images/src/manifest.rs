@@ -186,6 +186,24 @@ mod tests {
     }
 
     #[test]
+    fn docker_s_layers_are_taken_in_every_packing_and_encrypted_ones_are_refused() {
+        for (kind, fine) in [
+            ("vnd.docker.image.rootfs.diff.tar", true),
+            ("vnd.docker.image.rootfs.diff.tar.gzip", true),
+            ("vnd.docker.image.rootfs.diff.tar.zstd", true),
+            ("vnd.docker.image.rootfs.foreign.diff.tar.gzip", true),
+            ("vnd.oci.image.layer.v1.tar", true),
+            ("vnd.oci.image.layer.v1.tar+gzip", true),
+            ("vnd.oci.image.layer.v1.tar+gzip+encrypted", false),
+            ("vnd.docker.plugin.v1+json", false),
+        ] {
+            let layer = descriptor('a', "").replace("vnd.oci.image.layer.v1.tar+zstd", kind);
+            let document = format!(r#"{{"schemaVersion":2,"config":{layer},"layers":[{layer}]}}"#);
+            assert_eq!(parse("x", document.as_bytes()).is_ok(), fine, "{kind}");
+        }
+    }
+
+    #[test]
     fn configs_with_nulls_as_docker_writes_them_are_read() {
         let raw = r#"{"os":"linux","config":{"Cmd":null,"Env":["A=b"],"Volumes":{"/d":{}},"Labels":null},"rootfs":{"type":"layers","diff_ids":null}}"#;
         let (config, layers) = parse_config("x", raw.as_bytes()).expect("config");

@@ -170,6 +170,16 @@ class Updates(Case):
         told = container.status().resources.linux
         self.assertEqual((told.memory_limit_in_bytes, told.cpu_shares, told.cpu_quota), (48 << 20, 4096, 25000))
 
+    def test_every_limit_holds_from_the_start_and_changes_alone(self):
+        # Of what is left out here the case above tells.
+        first = {"cpuset_cpus": "0", "oom_score_adj": 900, "unified": {"pids.max": "77"}}
+        container = self.pod().run(resources=first)
+        look = "cd /sys/fs/cgroup; cat cpuset.cpus pids.max memory.low /proc/1/oom_score_adj"
+        self.assertEqual(container.said(look).split(), ["0", "77", "0", "900"])
+        more = {"unified": {"memory.low": str(4 << 20)}, "oom_score_adj": 100}
+        ask("UpdateContainerResources", container_id=container.id, linux=more)
+        self.assertEqual(container.said(look).split(), ["0", "77", str(4 << 20), "900"])
+
     def test_what_has_ended_is_not_changed(self):
         container = self.pod().run("true")
         container.ended()

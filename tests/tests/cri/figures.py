@@ -4,10 +4,14 @@ from peer import LABEL, Case, ask, eventually
 
 # What clients of this version of CRI look for in metrics of a container that works, has limits and has written to its disk.
 OF_CONTAINERS = """
-blkio_device_usage_total cpu_system_seconds_total cpu_usage_seconds_total cpu_user_seconds_total file_descriptors
-fs_reads_bytes_total fs_reads_total fs_usage_bytes fs_writes_bytes_total fs_writes_total last_seen memory_cache
-memory_failcnt memory_failures_total memory_mapped_file memory_max_usage_bytes memory_rss memory_swap memory_usage_bytes
-memory_working_set_bytes oom_events_total processes sockets spec_cpu_period spec_cpu_shares spec_memory_limit_bytes
+blkio_device_usage_total cpu_cfs_periods_total cpu_cfs_throttled_periods_total cpu_cfs_throttled_seconds_total
+cpu_system_seconds_total cpu_usage_seconds_total cpu_user_seconds_total file_descriptors fs_inodes_free fs_inodes_total
+fs_limit_bytes fs_reads_bytes_total fs_reads_total fs_usage_bytes fs_writes_bytes_total fs_writes_total last_seen
+memory_cache memory_failcnt memory_failures_total memory_kernel_usage memory_mapped_file memory_max_usage_bytes
+memory_rss memory_swap memory_usage_bytes memory_working_set_bytes oom_events_total pressure_cpu_stalled_seconds_total
+pressure_cpu_waiting_seconds_total pressure_io_stalled_seconds_total pressure_io_waiting_seconds_total
+pressure_memory_stalled_seconds_total pressure_memory_waiting_seconds_total processes sockets spec_cpu_period
+spec_cpu_quota spec_cpu_shares spec_memory_limit_bytes
 spec_memory_reservation_limit_bytes spec_memory_swap_limit_bytes start_time_seconds threads threads_max ulimits_soft
 """.split()
 OF_PODS = [
@@ -40,6 +44,10 @@ class Figures(Case):
         for wanted in ({"id": container.id}, {"pod_sandbox_id": pod.id}, {"label_selector": {LABEL: pod.uid}}):
             [stats] = ask("ListContainerStats", filter=wanted).stats
             self.whole(stats, container)
+        streamed = [one for part in ask("StreamContainerStats", filter=wanted) for one in part.container_stats]
+        self.assertEqual([one.attributes.id for one in streamed], [container.id])
+        self.assertIn(container.id, [one.attributes.id for one in ask("ListContainerStats").stats])
+        self.assertEqual(len(ask("ListContainerStats", filter={"label_selector": {LABEL: "another"}}).stats), 0)
         container.stop()
         self.assertEqual(len(ask("ListContainerStats", filter={"id": container.id}).stats), 0)
 

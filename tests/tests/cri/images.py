@@ -1,5 +1,7 @@
 """Images: pulled, told, listed, removed; and the file system that holds them."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import grpc
 from peer import BUSYBOX, RELAY, Case, ask
 
@@ -57,6 +59,16 @@ class Images(Case):
         self.assertEqual(self.pulled(digest), id)
         image = self.told(digest)
         self.assertEqual((list(image.repo_tags), list(image.repo_digests)), ([], [digest]))
+
+    def test_an_image_that_many_remove_at_once_is_gone_for_each(self):
+        id = self.pulled("rk.local/three:latest")
+
+        def left(_):
+            ask("RemoveImage", image={"image": id})
+            return self.told(id).id
+
+        with ThreadPoolExecutor(5) as many:
+            self.assertEqual(list(many.map(left, range(5))), [""] * 5)
 
     def test_names_of_one_image_are_told_together_and_those_of_several_apart(self):
         together = [f"rk.local/same:{tag}" for tag in (1, 2, 3)]

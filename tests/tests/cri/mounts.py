@@ -30,7 +30,10 @@ class Propagation(Mounts):
         """A container that may mount, over an empty folder."""
         self.folder(name)
         mount = self.mount(name, propagation=propagation)
-        return self.pod(security={"privileged": True}).run(security={"privileged": True}, mounts=[mount])
+        container = self.pod(security={"privileged": True}).run(security={"privileged": True}, mounts=[mount])
+        [told] = container.status().mounts
+        self.assertEqual((told.propagation, told.readonly), (propagation, False))
+        return container
 
     def test_private_mounts_pass_nothing_on(self):
         container = self.pair("private", cri.PROPAGATION_PRIVATE)

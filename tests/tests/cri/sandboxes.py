@@ -16,7 +16,11 @@ class Life(Case):
         self.assertEqual((status.metadata.name, status.metadata.uid), ("peer", pod.uid))
         self.assertEqual((dict(status.labels), dict(status.annotations)), ({LABEL: pod.uid}, {"note": "kept"}))
         self.assertTrue(status.created_at and status.network.ip)
-        self.assertEqual(self.listed(id=pod.id), [pod.id])
+        [listed] = ask("ListPodSandbox", filter={"id": pod.id}).items
+        for field in ("id", "metadata", "state", "created_at"):
+            self.assertEqual(getattr(listed, field), getattr(status, field), field)
+        for field in ("labels", "annotations"):
+            self.assertEqual(dict(getattr(listed, field)), dict(getattr(status, field)), field)
         self.assertEqual(self.listed(label_selector={LABEL: pod.uid}), [pod.id])
         self.assertEqual(self.listed(label_selector={LABEL: "another"}), [])
         self.assertEqual(self.listed(id=pod.id, state={"state": cri.SANDBOX_NOTREADY}), [])
@@ -103,9 +107,13 @@ class Namespaces(Case):
     def test_ipc_is_the_pod_s_or_the_node_s(self):
         link = "readlink /proc/self/ns/ipc"
         node, one, other = self.node.said(link), self.pod(), self.pod()
-        own = one.run().said(link)
-        self.assertEqual(own, one.run().said(link))
-        self.assertEqual(len({own, node, other.run().said(link)}), 3)
+        first, second, stranger = one.run(), one.run(), other.run()
+        own = first.said(link)
+        self.assertEqual(own, second.said(link))
+        self.assertEqual(len({own, node, stranger.said(link)}), 3)
+        first.said("echo shared > /dev/shm/word")
+        self.assertEqual(second.said("cat /dev/shm/word"), "shared")
+        self.assertNotEqual(stranger.sh("cat /dev/shm/word")[1], 0)
         shared = self.pod("shared", {"ipc": cri.NODE})
         self.assertEqual(shared.run().said(link), node)
         self.assertEqual(shared.status().linux.namespaces.options.ipc, cri.NODE)
@@ -161,7 +169,8 @@ class Ports(Case):
         self.assertNotEqual(self.asked(client, f"{address}:18180"), "served")
 
     def test_a_pod_has_an_address_that_others_reach(self):
-        server = self.pod("server")
+        # A port without one of the node is no more than told.
+        server = self.pod("server", port_mappings=[{"protocol": cri.TCP, "container_port": 8080}])
         server.run(self.SERVE)
         client = self.pod("client").run()
         eventually("an answer", lambda: self.asked(client, f"{server.status().network.ip}:8080") == "served")

@@ -18,9 +18,10 @@ class Confinement(Case):
         return self.pod().run(security=security)
 
     def held(self, container):
-        """Numbers of the capabilities in effect."""
-        line = container.said("grep CapEff /proc/1/status").split()[1]
-        return {number for number in range(64) if int(line, 16) >> number & 1}
+        """Numbers of the capabilities in effect, which are those of commands in it, too."""
+        first, command = [container.said(f"grep CapEff /proc/{which}/status").split()[1] for which in (1, "self")]
+        self.assertEqual(first, command)
+        return {number for number in range(64) if int(first, 16) >> number & 1}
 
     def works(self, container, line):
         return container.sh(line)[1] == 0
@@ -32,7 +33,9 @@ class Confinement(Case):
         self.assertEqual(self.held(more), usual - {CHOWN} | {NET_ADMIN})
         self.assertTrue(self.works(more, "ip link set dev lo mtu 1400"))
         self.assertFalse(self.works(more, "touch /x && chown 1 /x"))
-        self.assertEqual(self.held(self.confined(capabilities={"drop_capabilities": ["ALL"]})), set())
+        none = self.confined(capabilities={"drop_capabilities": ["ALL"]})
+        self.assertEqual(self.held(none), set())
+        self.assertEqual(int(none.said("grep CapBnd /proc/self/status").split()[1], 16), 0)
         every = self.held(self.confined(capabilities={"add_capabilities": ["ALL"]}))
         privileged = self.pod("privileged", security={"privileged": True}).run(security={"privileged": True})
         self.assertEqual(every, self.held(privileged))
@@ -75,9 +78,26 @@ class Confinement(Case):
         bound = self.confined(seccomp=local, capabilities=ADMIN)
         self.assertFalse(self.works(bound, rename))
         self.assertTrue(self.works(bound, "touch /x"))
+        # Who asks for none has none, and who is privileged has none though one was asked for.
+        pod = self.pod("privileged", security={"privileged": True})
+        for free in (self.confined(), pod.run(security={"privileged": True, "seccomp": local})):
+            self.assertEqual(mode(free), "0")
         absent = {"profile_type": cri.SecurityProfile.Localhost, "localhost_ref": f"{HOME}/absent.json"}
         with self.assertRaises(grpc.RpcError):
             self.confined(seccomp=absent)
+
+    def test_a_device_is_used_as_far_as_was_asked(self):
+        def asked(permissions):
+            device = {"container_path": "/dev/own", "host_path": "/dev/kmsg", "permissions": permissions}
+            return self.pod().run(devices=[device])
+
+        write = ": > /dev/own"
+        self.assertTrue(self.works(asked("w"), write))
+        self.assertFalse(self.works(asked("r"), write))
+        # A node may be made of a device that was not asked for, and is of no use.
+        other = self.pod().run()
+        self.assertTrue(self.works(other, "mknod /dev/own c 1 11"))
+        self.assertFalse(self.works(other, write))
 
     def test_no_new_privileges_are_gained_when_that_was_asked(self):
         line = "grep NoNewPrivs /proc/1/status"
@@ -101,6 +121,8 @@ class Identity(Case):
     def test_users_are_numbers_or_names(self):
         container = self.pod().run(security={"run_as_user": {"value": 1234}, "run_as_group": {"value": 77}})
         self.assertEqual(container.said("id -u; id -g"), "1234\n77")
+        grouped = self.pod().run(security={"supplemental_groups": [1234, 5678]})
+        self.assertLessEqual({"1234", "5678"}, set(grouped.said("id -G").split()))
         self.assertEqual(self.groups(run_as_username="peer")[:2], (1000, 1000))
         self.assertEqual(self.groups(run_as_user={"value": 1000})[:2], (1000, 1000))
         self.assertEqual(self.groups()[:2], (0, 0))

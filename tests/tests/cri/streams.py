@@ -159,6 +159,8 @@ class Sessions(Case):
 
     def test_ports_of_a_pod_are_reached(self):
         self.serves(8080)
+        # Clients that name ports stream by stream name none here.
+        self.assertTrue(ask("PortForward", pod_sandbox_id=self.pod().id).url)
 
     def test_ports_of_a_pod_in_the_node_s_network_are_reached(self):
         self.serves(18181, "hosted", {"network": cri.NODE})
@@ -202,6 +204,11 @@ class Logs(Case):
         container.said("touch /go")
         eventually("the second line", lambda: self.lines(container) == [("stdout", "F", "two")])
         self.assertIn("stdout F one", self.node.said(f"cat {path}.1"))
+
+    def test_output_for_which_no_log_was_asked_goes_nowhere(self):
+        container = self.pod().run("echo out; echo err >&2", log_path="")
+        status = container.ended()
+        self.assertEqual((status.exit_code, status.log_path), (0, ""))
 
     def test_the_log_of_what_does_not_run_is_not_opened(self):
         container = self.pod().create()
