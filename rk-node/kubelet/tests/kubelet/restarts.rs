@@ -115,8 +115,15 @@ async fn a_restart_of_the_kubelet_alarms_no_probe_and_loses_no_volume() {
         "volumeMounts": [{"name": "room", "mountPath": "/room"}]});
     let beside = json!({"name": "beside", "image": "img:1", "command": ["run"]});
     let spec = json!({"containers": [beside, probed], "volumes": [{"name": "room", "emptyDir": {}}]});
+    let manifest = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "own"}, "spec": spec});
+    std::fs::create_dir_all(&rig.options.dirs.manifests).unwrap();
+    std::fs::write(rig.options.dirs.manifests.join("own.json"), manifest.to_string()).unwrap();
     rig.create("calm", spec).await;
-    rig.status("calm", "the pod is ready", 60, ready).await;
+    let names = ["calm", "own-node-a"];
+    let mut began = Vec::new();
+    for name in names {
+        began.push(rig.status(name, "the pod is ready", 60, ready).await.start_time);
+    }
     let uid = rig.pods().get("calm").await.unwrap().metadata.uid.unwrap();
     let file = rig.options.dirs.kubelet.join(format!("pods/{uid}/volumes/kubernetes.io~empty-dir/room/kept"));
     std::fs::write(&file, "kept").unwrap();
@@ -125,16 +132,18 @@ async fn a_restart_of_the_kubelet_alarms_no_probe_and_loses_no_volume() {
     rig.cri.state().failing_execs.insert("fine".into(), 1);
     rig.start_kubelet();
     rig.node_ready().await;
-    // The new kubelet has told of the pod once it tells of this.
-    rig.cri.exit("calm", "beside", 3);
     let again = |status: &PodStatus| {
         let mut beside = status.container_statuses.iter().flatten().filter(|c| c.name == "beside");
         beside.any(|c| c.restart_count == 1 && c.ready)
     };
-    let told = rig.status("calm", "its neighbour runs again", 60, again).await;
-    assert!(ready(&told), "{told:?}");
-    let probed = told.container_statuses.iter().flatten().find(|c| c.name == "probed").unwrap();
-    assert_eq!((probed.ready, probed.started, probed.restart_count), (true, Some(true), 0));
+    for (name, began) in names.into_iter().zip(began) {
+        // The new kubelet has told of the pod once it tells of this.
+        rig.cri.exit(name, "beside", 3);
+        let told = rig.status(name, "its neighbour runs again", 60, again).await;
+        assert!(ready(&told) && told.start_time == began, "{told:?}");
+        let probed = told.container_statuses.iter().flatten().find(|c| c.name == "probed").unwrap();
+        assert_eq!((probed.ready, probed.started, probed.restart_count), (true, Some(true), 0), "{name}");
+    }
     assert_eq!(std::fs::read_to_string(file).unwrap(), "kept");
-    assert_eq!(rig.cri.state().calls["RunPodSandbox"], 1);
+    assert_eq!(rig.cri.state().calls["RunPodSandbox"], 2);
 }
