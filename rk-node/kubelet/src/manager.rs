@@ -187,10 +187,7 @@ impl Manager {
             other => other,
         };
         let begins = matches!(event, Event::Begin | Event::Listed(_) | Event::Unread(_));
-        let frees = match &event {
-            Event::Applied(pod) => spec::terminal_phase(pod.status.as_ref().and_then(|s| s.phase.as_deref())),
-            other => matches!(other, Event::Deleted(_) | Event::Vanished(_)),
-        };
+        let frees = holdings::frees(&event);
         match event {
             Event::Begin => *fresh = Fresh::default(),
             // Mirrors only show what runs here anyway.

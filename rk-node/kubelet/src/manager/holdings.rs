@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use futures::FutureExt as _;
 use k8s_openapi::api::core::v1::Pod;
+use rk_watch::Event;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{Handle, Manager};
@@ -29,6 +30,15 @@ async fn release(context: &Shared, uid: &str) {
         && let Err(problem) = context.claims.unprepare(uid).await
     {
         tracing::info!(uid, "what a pod claimed that is gone stays for now: {problem}");
+    }
+}
+
+/// Whether room may have come free: a pod has ended or is gone, or a list lacks one that went while nobody watched.
+pub(super) fn frees(event: &Event<Pod>) -> bool {
+    match event {
+        Event::Applied(pod) => spec::terminal_phase(pod.status.as_ref().and_then(|s| s.phase.as_deref())),
+        Event::Deleted(_) | Event::Vanished(_) | Event::Complete => true,
+        Event::Begin | Event::Listed(_) | Event::Unread(_) => false,
     }
 }
 
@@ -130,7 +140,29 @@ impl Manager {
 
 #[cfg(test)]
 mod tests {
+    use rk_watch::ObjectKey;
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn room_comes_free_with_the_end_of_a_pod_or_a_list_that_may_lack_one() {
+        let pod = |phase: &str| -> Pod { serde_json::from_value(json!({"status": {"phase": phase}})).unwrap() };
+        let key = || ObjectKey::of(&pod("Running"));
+        for (event, expected) in [
+            (Event::Applied(pod("Running")), false),
+            (Event::Applied(pod("Succeeded")), true),
+            (Event::Applied(pod("Failed")), true),
+            (Event::Deleted(pod("Running")), true),
+            (Event::Vanished(key()), true),
+            (Event::Begin, false),
+            (Event::Listed(pod("Failed")), false),
+            (Event::Unread(key()), false),
+            (Event::Complete, true),
+        ] {
+            assert_eq!(frees(&event), expected, "{event:?}");
+        }
+    }
 
     #[test]
     fn a_pod_of_a_manifest_that_has_yet_to_come_keeps_what_it_has() {

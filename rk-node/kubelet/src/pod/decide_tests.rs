@@ -218,6 +218,34 @@ fn failed_probes_and_changed_images_restart_a_container() {
 }
 
 #[test]
+fn a_probe_may_leave_its_container_another_time_to_end() {
+    let probe = |grace: i64| json!({"terminationGracePeriodSeconds": grace});
+    let own = json!({"name": "a", "livenessProbe": probe(5), "startupProbe": probe(7), "readinessProbe": {}});
+    let pod =
+        pod(json!({"terminationGracePeriodSeconds": 600, "containers": [own, {"name": "b", "livenessProbe": {}}]}));
+    for (id, failed, changed, want) in [
+        ("a-0", Some(ProbeKind::Liveness), false, vec![Some(5)]),
+        ("a-0", Some(ProbeKind::Startup), false, vec![Some(7)]),
+        ("a-0", Some(ProbeKind::Readiness), false, vec![]),
+        ("b-0", Some(ProbeKind::Liveness), false, vec![None]),
+        // No probe has a say in other ends.
+        ("a-0", Some(ProbeKind::Liveness), true, vec![None]),
+        ("a-0", None, true, vec![None]),
+    ] {
+        let mut found = runtime(&pod, &[sandbox(0, true)], &["a:running", "b:running"]);
+        let mut probes = ProbeResults::default();
+        if let Some(kind) = failed {
+            probes.set(id, kind, Outcome::Failure);
+        }
+        if changed {
+            found.containers.iter_mut().filter(|c| c.id == id).for_each(|c| c.hash = "other".into());
+        }
+        let plan = decide(&inputs(&pod, &found, &probes, &BackOff::default()));
+        assert_eq!(plan.kill.iter().map(|kill| kill.grace).collect::<Vec<_>>(), want, "{id} {failed:?} {changed}");
+    }
+}
+
+#[test]
 fn a_sidecar_gets_another_image_once_it_has_started_and_an_init_container_ends_by_itself() {
     let pod = pod(json!({"restartPolicy": "Never", "containers": [{"name": "a"}],
         "initContainers": [{"name": "s", "restartPolicy": "Always", "startupProbe": {}}, {"name": "j"}]}));

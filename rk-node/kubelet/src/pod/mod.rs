@@ -22,7 +22,7 @@ mod termination;
 pub mod worker;
 
 #[cfg(test)]
-mod decide_tests;
+pub mod decide_tests;
 #[cfg(test)]
 mod round_tests;
 #[cfg(test)]

@@ -131,3 +131,39 @@ fn after_all_stopped(count: &Count) -> &'static str {
     }
     if count.stopped == count.succeeded { "Succeeded" } else { "Failed" }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::decide_tests::pod;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn a_sidecar_counts_until_the_pod_is_initialized_and_never_for_its_end() {
+        let pod = pod(json!({"restartPolicy": "Never", "containers": [{"name": "a"}],
+            "initContainers": [{"name": "s", "restartPolicy": "Always"}]}));
+        let status = |name: &str, started: bool, state: &Value| -> Vec<ContainerStatus> {
+            let told = json!({"name": name, "image": "i", "imageID": "", "ready": started, "started": started,
+                "restartCount": 0, "state": state});
+            vec![serde_json::from_value(told).unwrap()]
+        };
+        let (waits, runs) = (json!({"waiting": {}}), json!({"running": {}}));
+        let ended = |code: i32| json!({"terminated": {"exitCode": code}});
+        for (sidecar, started, app, terminal, want) in [
+            (&waits, false, &waits, false, "Pending"),
+            (&runs, false, &waits, false, "Pending"),
+            (&ended(1), false, &waits, false, "Pending"),
+            (&runs, true, &waits, false, "Pending"),
+            (&runs, true, &runs, false, "Running"),
+            (&ended(1), false, &runs, false, "Running"),
+            (&runs, true, &ended(0), false, "Succeeded"),
+            (&ended(137), false, &ended(0), true, "Succeeded"),
+            (&ended(0), false, &ended(1), true, "Failed"),
+        ] {
+            let initialized = app.get("waiting").is_none();
+            let told = phase(&pod, &status("s", started, sidecar), &status("a", true, app), terminal, initialized);
+            assert_eq!(told, want, "{sidecar} {started} {app}");
+        }
+    }
+}

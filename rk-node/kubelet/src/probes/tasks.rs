@@ -245,3 +245,41 @@ impl ProbeTask {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::pod::decide_tests::{pod, runtime, sandbox};
+
+    #[test]
+    fn who_has_not_started_is_asked_for_that_alone_and_who_ends_whether_it_is_ready() {
+        let all = json!({"name": "a", "startupProbe": {}, "livenessProbe": {}, "readinessProbe": {}});
+        let pod = pod(json!({"containers": [all, {"name": "b", "livenessProbe": {}}],
+            "initContainers": [{"name": "s", "restartPolicy": "Always", "readinessProbe": {}}, {"name": "i"}]}));
+        let up = [sandbox(0, true)];
+        let (none, mut begun) = (ProbeResults::default(), ProbeResults::default());
+        begun.set("a-0", ProbeKind::Startup, Outcome::Success);
+        let mut stuck = ProbeResults::default();
+        stuck.set("a-0", ProbeKind::Startup, Outcome::Failure);
+        let mut ill = begun.clone();
+        ill.set("a-0", ProbeKind::Liveness, Outcome::Failure);
+        let runs = ["s:running", "i:exited:0", "a:running", "b:running"];
+        for (results, containers, stopping, want) in [
+            (&none, &runs[..2], false, "s Readiness"),
+            (&none, &runs, false, "s Readiness, a Startup, b Liveness"),
+            (&begun, &runs, false, "s Readiness, a Liveness, a Readiness, b Liveness"),
+            (&begun, &runs, true, "s Readiness, a Readiness"),
+            (&none, &runs, true, "s Readiness"),
+            (&stuck, &runs, false, "s Readiness, b Liveness"),
+            (&ill, &runs, false, "s Readiness, a Readiness, b Liveness"),
+            (&begun, &["s:exited:1", "a:exited:1", "b:created"], false, ""),
+        ] {
+            let found = runtime(&pod, &up, containers);
+            let asked = wanted(&pod, &found, results, stopping);
+            let asked: Vec<_> = asked.iter().map(|w| format!("{} {}", w.container.name, w.kind.as_str())).collect();
+            assert_eq!(asked.join(", "), want, "{containers:?} {stopping}");
+        }
+    }
+}

@@ -45,3 +45,20 @@ pub async fn probe(host: &str, port: u16, timeout: Duration) -> Result<(), Strin
         Err(_) => Err(format!("dial tcp {host}:{port}: i/o timeout")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_port_is_good_when_something_listens_and_told_of_when_nothing_does() {
+        let limit = Duration::from_secs(60);
+        let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = server.local_addr().unwrap().port();
+        assert_eq!(probe("127.0.0.1", port, limit).await, Ok(()));
+        assert_eq!(probe("localhost", port, limit).await, Ok(()));
+        drop(server);
+        let refused = format!("dial tcp 127.0.0.1:{port}: connect: connection refused");
+        assert_eq!(probe("127.0.0.1", port, limit).await, Err(refused));
+    }
+}

@@ -12,6 +12,8 @@ pub fn status_patch(current: &PodStatus, wanted: &PodStatus) -> Option<Value> {
     if current.qos_class.is_some() {
         wanted.qos_class.clone_from(&current.qos_class);
     }
+    // Nor does this, and of a static pod the mirror alone knows it once the kubelet began anew.
+    wanted = since_first(current, wanted);
     wanted.conditions = Some(merge_conditions(
         current.conditions.as_deref().unwrap_or_default(),
         wanted.conditions.as_deref().unwrap_or_default(),
@@ -87,6 +89,11 @@ mod tests {
         let first = at("2024-01-01T00:00:00Z");
         assert_eq!(since_first(&first, at("2024-01-01T00:00:09Z")), first);
         assert_eq!(since_first(&status(json!({"phase": "Failed"})), first.clone()), first);
+        let patch = status_patch(&first, &at("2024-01-01T00:00:09Z"));
+        assert!(
+            patch.is_none_or(|patch| patch.get("startTime").is_none()),
+            "as of a mirror, once the kubelet began anew"
+        );
     }
 
     #[test]

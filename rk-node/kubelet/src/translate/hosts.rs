@@ -47,3 +47,28 @@ fn aliases(pod: &Pod) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_pod_knows_itself_by_all_of_its_addresses_and_others_by_their_aliases() {
+        let aliases = json!([{"ip": "1.2.3.4", "hostnames": ["a", "b.c"]}, {"ip": "fd00::1", "hostnames": ["d"]}]);
+        let pod = |spec: serde_json::Value| -> Pod { serde_json::from_value(json!({"spec": spec})).unwrap() };
+        let (plain, with) = (pod(json!({"containers": []})), pod(json!({"containers": [], "hostAliases": aliases})));
+        let ips = ["10.0.0.7".to_owned(), "fd00::7".to_owned()];
+        let added = "\n# Entries added by HostAliases.\n1.2.3.4\ta\tb.c\nfd00::1\td\n";
+        let own = managed_hosts(&plain, &ips, "web", None);
+        assert!(own.starts_with("# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n"), "{own}");
+        assert!(own.ends_with("ip6-allrouters\n10.0.0.7\tweb\nfd00::7\tweb\n"), "{own}");
+        assert_eq!(managed_hosts(&with, &ips, "web", None), format!("{own}{added}"));
+        let named = managed_hosts(&plain, &ips[..1], "web", Some("web.sub.n.svc.c"));
+        assert!(named.ends_with("\n10.0.0.7\tweb.sub.n.svc.c\tweb\n"), "{named}");
+        let header = "# Kubernetes-managed hosts file (host network).\n";
+        assert_eq!(host_network_hosts(&plain, "127.0.0.1 me\n"), format!("{header}127.0.0.1 me\n"));
+        assert_eq!(host_network_hosts(&with, "127.0.0.1 me"), format!("{header}127.0.0.1 me\n{added}"));
+    }
+}

@@ -89,3 +89,61 @@ async fn a_container_whose_hook_fails_ends_with_its_other_hook() {
     .await;
     rig.tells("undone", &["FailedPostStartHook", "Killing"]).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_that_fails_its_probe_has_the_time_to_end_that_the_probe_leaves_it() {
+    let rig = Rig::new().await;
+    rig.cri.state().failing_execs.insert("unhealthy".into(), 1);
+    let probe = json!({"exec": {"command": ["unhealthy"]}, "periodSeconds": 1, "timeoutSeconds": 30, "failureThreshold": 1,
+        "terminationGracePeriodSeconds": 1});
+    let container = json!({"name": "c", "image": "img:1", "command": ["stubborn"], "livenessProbe": probe});
+    rig.create("hasty", json!({"terminationGracePeriodSeconds": 3600, "containers": [container]})).await;
+    let again = |status: &PodStatus| status.container_statuses.iter().flatten().any(|c| c.restart_count > 0);
+    rig.status("hasty", "it begins anew, though its pod's hour is not over", 60, again).await;
+    let soon = DeleteParams { grace_period_seconds: Some(1), ..Default::default() };
+    rig.pods().delete("hasty", &soon).await.unwrap();
+    rig.gone("hasty", 30).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_of_the_kubelet_alarms_no_probe_and_loses_no_volume() {
+    let mut rig = Rig::new().await;
+    let probe =
+        json!({"exec": {"command": ["fine"]}, "periodSeconds": 60, "timeoutSeconds": 30, "failureThreshold": 10});
+    let probed = json!({"name": "probed", "image": "img:1", "command": ["run"],
+        "startupProbe": probe, "livenessProbe": probe, "readinessProbe": probe,
+        "volumeMounts": [{"name": "room", "mountPath": "/room"}]});
+    let beside = json!({"name": "beside", "image": "img:1", "command": ["run"]});
+    let spec = json!({"containers": [beside, probed], "volumes": [{"name": "room", "emptyDir": {}}]});
+    let manifest = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "own"}, "spec": spec});
+    std::fs::create_dir_all(&rig.options.dirs.manifests).unwrap();
+    std::fs::write(rig.options.dirs.manifests.join("own.json"), manifest.to_string()).unwrap();
+    rig.create("calm", spec).await;
+    let names = ["calm", "own-node-a"];
+    let mut began = Vec::new();
+    for name in names {
+        began.push(rig.status(name, "the pod is ready", 60, ready).await.start_time);
+    }
+    let uid = rig.pods().get("calm").await.unwrap().metadata.uid.unwrap();
+    let file = rig.options.dirs.kubelet.join(format!("pods/{uid}/volumes/kubernetes.io~empty-dir/room/kept"));
+    std::fs::write(&file, "kept").unwrap();
+    rig.kubelet = None;
+    // From now on no probe can find anything good, and none has failed often enough for long.
+    rig.cri.state().failing_execs.insert("fine".into(), 1);
+    rig.start_kubelet();
+    rig.node_ready().await;
+    let again = |status: &PodStatus| {
+        let mut beside = status.container_statuses.iter().flatten().filter(|c| c.name == "beside");
+        beside.any(|c| c.restart_count == 1 && c.ready)
+    };
+    for (name, began) in names.into_iter().zip(began) {
+        // The new kubelet has told of the pod once it tells of this.
+        rig.cri.exit(name, "beside", 3);
+        let told = rig.status(name, "its neighbour runs again", 60, again).await;
+        assert!(ready(&told) && told.start_time == began, "{told:?}");
+        let probed = told.container_statuses.iter().flatten().find(|c| c.name == "probed").unwrap();
+        assert_eq!((probed.ready, probed.started, probed.restart_count), (true, Some(true), 0), "{name}");
+    }
+    assert_eq!(std::fs::read_to_string(file).unwrap(), "kept");
+    assert_eq!(rig.cri.state().calls["RunPodSandbox"], 2);
+}

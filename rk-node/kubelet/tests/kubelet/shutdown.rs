@@ -121,14 +121,21 @@ async fn a_kubelet_that_starts_without_its_api_runs_what_it_knew_but_for_secrets
         state.containers.clear();
         state.sandboxes.clear();
     }
+    let manifest =
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "own"}, "spec": {"containers": container}});
+    std::fs::create_dir_all(&rig.options.dirs.manifests).unwrap();
+    std::fs::write(rig.options.dirs.manifests.join("own.json"), manifest.to_string()).unwrap();
     rig.start_kubelet();
-    eventually("the pod runs again", 60, || async {
-        if rig.cri.running("plain").len() == 1 { Ok(()) } else { Err("not yet".to_owned()) }
-    })
-    .await;
+    for name in ["plain", "own-node-a"] {
+        eventually("the pod runs again, and that of the manifest", 60, || async {
+            if rig.cri.running(name).len() == 1 { Ok(()) } else { Err(format!("{name}: not yet")) }
+        })
+        .await;
+    }
     {
         let state = rig.cri.state();
-        let env: Vec<&str> = state.containers[0].config.envs.iter().map(|e| e.key.as_str()).collect();
+        let plain = state.containers.iter().find(|c| c.config.labels["io.kubernetes.pod.name"] == "plain").unwrap();
+        let env: Vec<&str> = plain.config.envs.iter().map(|e| e.key.as_str()).collect();
         assert!(env.contains(&"KUBERNETES_SERVICE_HOST"), "{env:?}");
     }
     assert!(rig.cri.running("with-token").is_empty(), "its token is in nobody's memory");

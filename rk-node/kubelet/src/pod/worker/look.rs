@@ -1,13 +1,19 @@
 //! What a worker knows of what the runtime has of its pod: what it asked, and what it is told.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
+use kube::api::Api;
 use tokio::sync::{Notify, watch};
 
 use super::Worker;
 use crate::pod::{last_words, spec};
 use crate::runtime::{RuntimeError, RuntimePod, States};
+use crate::static_pods::{is_static, shows};
+
+/// How long the API may take to tell of a static pod that runs already.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What a worker hears besides what the API says of its pod.
 #[derive(Clone)]
@@ -44,9 +50,20 @@ impl Worker {
         last_words::collect(pod, &self.context.volumes.pod_dir(spec::uid(pod)), &mut runtime).await;
         if !self.adopted {
             self.adopted = true;
-            self.probes.adopt(pod, &runtime);
+            let shown = self.mirror(pod, &runtime).await;
+            self.probes.adopt(shown.as_ref().unwrap_or(pod), &runtime);
         }
         Ok(runtime)
+    }
+
+    /// The mirror of a static pod that runs already: it alone tells what an earlier kubelet found of it.
+    async fn mirror(&self, pod: &Pod, runtime: &RuntimePod) -> Option<Pod> {
+        if !is_static(pod) || !runtime.anything_running() {
+            return None;
+        }
+        let api: Api<Pod> = Api::namespaced(self.context.client.clone(), spec::namespace(pod));
+        let told = tokio::time::timeout(PATIENCE, api.get_opt(spec::name(pod))).await.ok()?;
+        told.ok().flatten().filter(|mirror| shows(mirror, pod))
     }
 }
 
