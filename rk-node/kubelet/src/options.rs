@@ -202,7 +202,8 @@ pub struct Options {
     pub system_logs: bool,
     /// Sysctls that pods may set besides the harmless ones; `net.core.*` stands for all that begin so.
     pub unsafe_sysctls: Vec<String>,
-    /// Whether containers that name no seccomp profile get the runtime's own.
+    /// Whether containers that name no seccomp profile get the runtime's own (`seccompDefault`, KEP-2413). Upstream's kubelet leaves that to
+    /// whoever installs it (ADR 0199).
     pub seccomp_default: bool,
     /// How CPUs are given to containers.
     pub cpu_policy: CpuPolicy,
@@ -269,7 +270,7 @@ impl Options {
             system_logs: true,
             single_process_oom_kill: false,
             unsafe_sysctls: Vec::new(),
-            seccomp_default: false,
+            seccomp_default: true,
             cpu_policy: CpuPolicy::None,
             memory_policy: MemoryPolicy::None,
             topology: TopologyRules::default(),

@@ -157,7 +157,7 @@ fn variables_identities_and_last_words_are_as_asked() {
         ],
     );
     let confined = said(&kubectl, "environment", "confined");
-    has(&confined, &["id=65534:2002", "NoNewPrivs:\t1", "# Kubernetes-managed hosts file."]);
+    has(&confined, &["id=65534:2002", "NoNewPrivs:\t1", "Seccomp:\t2", "# Kubernetes-managed hosts file."]);
     assert!(confined.contains("/x: Read-only file system") && confined.contains("not permitted"), "{confined}");
     let writable = said(&kubectl, "environment", "writable");
     // Whoever mounts a file of their own there gets that one.

@@ -97,7 +97,7 @@ pub fn namespaces(pod: &Pod, target: Option<String>) -> cri::NamespaceOption {
 pub struct Seccomp {
     /// Directory of profiles of the node.
     pub root: String,
-    /// Whether containers without a profile get the runtime's own; otherwise they run unconfined, as upstream's default is.
+    /// Whether containers without a profile get the runtime's own; otherwise they run unconfined.
     pub by_default: bool,
 }
 
