@@ -95,3 +95,30 @@ async fn a_registry_that_drips_is_given_up_and_keeps_nobody_from_pulling_elsewhe
     assert!(chain(&error).contains(" bytes in "), "{}", chain(&error));
     assert!(good.1 < slow.1, "the good pull waited for the slow one");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn layers_of_an_image_come_side_by_side_as_many_as_may() {
+    let registry = Registry::start().await;
+    let layers: Vec<_> = ["a", "b", "c", "d"].map(|name| layer(&[(name, 0o644, "content")])).into();
+    registry.image("rk.invalid/app", "x", &layers, "{}");
+    // No layer ends, so that those which were asked for were so at once.
+    registry.fault(Fault::HoldAfter(64));
+    let dir = tempfile::tempdir().expect("tempdir");
+    let mut config = Config::new(dir.path());
+    config.mirrors = vec![mirror(&registry)];
+    config.parallel_layers = 3;
+    let images = opened(&config).await;
+    let asked = async {
+        let (mut asked, mut quiet) = (0, 0);
+        while asked < 3 || quiet < 20 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            asked += registry.starts().len();
+            quiet += u32::from(asked >= 3);
+        }
+        asked
+    };
+    tokio::select! {
+        pulled = pull(&images, "rk.invalid/app:x") => panic!("{pulled:?}"),
+        asked = tokio::time::timeout(Duration::from_secs(60), asked) => assert_eq!(asked, Ok(3)),
+    }
+}
