@@ -25,6 +25,9 @@ pub fn write(packages: &mut Packages, step: &Step, home: &Path) -> Result<()> {
     layout(home, "ganesha", &[GANESHA, "-F", "-L", "/dev/stdout", "-p", "/tmp/pid"], nfs_server(&ganesha)?)?;
     let python = packages.unpacked_closure(step, SUITE, "python3.13", PYTHON)?;
     let mut entries = server(&python, PYTHON)?;
+    // Loaded by name when a thread ends.
+    let threads = python.join(LIBRARIES).join("libgcc_s.so.1");
+    entries.push(Entry::file("lib/x86_64-linux-gnu/libgcc_s.so.1", 0o644, read(&threads)?));
     tree(&python, MODULES, &mut entries)?;
     layout(home, "python", &[PYTHON], entries)
 }
