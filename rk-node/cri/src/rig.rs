@@ -12,11 +12,12 @@ use rk_shim_protocol::{Decoder, Reply, Request, encode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
+use crate::container::remove;
 use crate::record::{ContainerRecord, Phase, SandboxRecord};
 use crate::runtime::Runtime;
 use crate::streaming::Tickets;
 use crate::tables::{Container, Sandbox};
-use crate::{Config, PodAttachment, PodNetwork, Starter};
+use crate::{Config, PodAttachment, PodNetwork, Starter, error};
 
 /// Nothing of the machine that tests run on is there.
 const NO_CGROUP: &str = "/rk-cri-tests";
@@ -87,6 +88,29 @@ pub(crate) fn running(runtime: &Runtime, sandbox: &str, id: &str) -> Arc<Contain
     let container = Arc::new(Container::new(runtime.container_state(id), record));
     runtime.tables.add_container(container.clone()).unwrap();
     container
+}
+
+/// What they hear who ask for a turn with a container that has not started, and that is removed before they have it.
+pub(crate) async fn removed_before_its_turn<F>(ask: impl FnOnce(Arc<Runtime>) -> F) -> error::Result<()>
+where
+    F: Future<Output = error::Result<()>> + Send + 'static,
+{
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = runtime(dir.path()).await;
+    sandbox(&runtime, "s");
+    let container = running(&runtime, "s", "c");
+    container.refine(|record| (record.launched_at, record.started_at) = (0, 0)).unwrap();
+    let held = container.step.lock().await;
+    let asking = tokio::spawn(ask(runtime.clone()));
+    // It has found it, besides this test and the table.
+    while Arc::strong_count(&container) < 3 {
+        tokio::task::yield_now().await;
+    }
+    remove::clean(&runtime, "c", "s").await;
+    drop(held);
+    let heard = asking.await.unwrap();
+    assert!(!runtime.container_state("c").exists());
+    heard
 }
 
 /// The first request of a connection.

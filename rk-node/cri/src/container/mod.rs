@@ -6,7 +6,7 @@ mod devices;
 mod identity;
 mod inside;
 mod process;
-mod remove;
+pub(crate) mod remove;
 mod start;
 mod stop;
 mod update;

@@ -33,7 +33,7 @@ pub(crate) async fn remove(runtime: &Arc<Runtime>, id: &str) -> Result<()> {
 }
 
 /// Drops a container that has no process from disk and memory, with its snapshots.
-pub(super) async fn clean(runtime: &Runtime, id: &str, sandbox: &str) {
+pub(crate) async fn clean(runtime: &Runtime, id: &str, sandbox: &str) {
     for key in runtime.config.images.snapshots() {
         let own = key == id || key.starts_with(&format!("{id}-volume-"));
         if own && let Err(error) = runtime.config.images.release(&key).await {

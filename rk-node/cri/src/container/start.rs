@@ -77,28 +77,14 @@ async fn launch(runtime: &Runtime, container: &Container) -> Result<(i32, i64)> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::container::remove;
     use crate::rig;
 
     #[tokio::test]
     async fn what_is_removed_before_its_turn_to_start_is_not_there() {
-        let dir = tempfile::tempdir().unwrap();
-        let runtime = rig::runtime(dir.path()).await;
-        rig::sandbox(&runtime, "s");
-        let container = rig::running(&runtime, "s", "c");
-        container.refine(|record| (record.launched_at, record.started_at) = (0, 0)).unwrap();
-        let held = container.step.lock().await;
-        let by = runtime.clone();
-        let starting = tokio::spawn(async move { start(&by, "c").await });
-        // It has found it, besides this test and the table.
-        while Arc::strong_count(&container) < 3 {
-            tokio::task::yield_now().await;
-        }
-        remove::clean(&runtime, "c", "s").await;
-        drop(held);
-        assert!(matches!(starting.await.unwrap(), Err(Error::NotFound { .. })));
-        assert!(!runtime.container_state("c").exists());
+        let heard = rig::removed_before_its_turn(|runtime| async move { start(&runtime, "c").await }).await;
+        assert!(matches!(heard, Err(Error::NotFound { .. })));
     }
+
     #[tokio::test]
     async fn a_container_that_ends_at_once_is_told_to_start_first() {
         use rk_cri_api::v1::ContainerEventType::{ContainerStartedEvent, ContainerStoppedEvent};

@@ -48,31 +48,14 @@ fn merged(old: LinuxContainerResources, new: LinuxContainerResources) -> LinuxCo
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::container::remove;
     use crate::rig;
 
     #[tokio::test]
     async fn what_is_removed_before_its_turn_to_change_is_not_there() {
-        let dir = tempfile::tempdir().unwrap();
-        let runtime = rig::runtime(dir.path()).await;
-        rig::sandbox(&runtime, "s");
-        let container = rig::running(&runtime, "s", "c");
-        container.refine(|record| (record.launched_at, record.started_at) = (0, 0)).unwrap();
-        let held = container.step.lock().await;
-        let by = runtime.clone();
         let request = UpdateContainerResourcesRequest { container_id: "c".into(), ..Default::default() };
-        let changing = tokio::spawn(async move { update(&by, request).await });
-        // It has found it, besides this test and the table.
-        while Arc::strong_count(&container) < 3 {
-            tokio::task::yield_now().await;
-        }
-        remove::clean(&runtime, "c", "s").await;
-        drop(held);
-        assert!(matches!(changing.await.unwrap(), Err(Error::NotFound { .. })));
-        assert!(!runtime.container_state("c").exists());
+        let heard = rig::removed_before_its_turn(|runtime| async move { update(&runtime, request).await }).await;
+        assert!(matches!(heard, Err(Error::NotFound { .. })));
     }
 
     #[test]
